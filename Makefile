@@ -1,0 +1,25 @@
+# Every target works from a bare clone: it makes .venv when there is none (PYTHON=python3.x chooses the interpreter).
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: demo test lint bench
+.DEFAULT_GOAL := test
+
+.venv/.installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "want python >= 3.10, got " + sys.version)'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: .venv/.installed
+	$(PY) dataprep.py --synthetic data/synthetic
+	$(PY) trainSpeakerNet.py --config configs/demo.yaml
+
+test: .venv/.installed
+	$(PY) -m pytest
+
+lint: .venv/.installed
+	$(PY) -m ruff check .
+
+bench: .venv/.installed
+	$(PY) tests/bench.py

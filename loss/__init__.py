@@ -1,0 +1,60 @@
+"""The contract of a loss: it turns representations into a number to minimise, and owns the similarity that it trains for.
+
+One file per loss with a class `LossFunction(dim, num_classes, *, options)` that takes of dim and num_classes what it needs: the
+signature is the list of its options, the line `name: text` of its docstring is the help of an option.
+Legend of the shapes: B groups, a speaker each, of M utterances; D dim; R references, Q queries.
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Loss(nn.Module):
+    """linear: similarity() is the inner product of project()ed embeddings, so that its mean over pairs of crops is the product of the
+    means of the projections."""
+
+    linear = True
+
+    def __init__(self):                                                          # the signature of a loss without options, not nn.Module's
+        super().__init__()
+
+    def forward(self, rep, batch, pair):
+        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, step int; pair: the model's pair()
+        -> {"loss": scalar, "acc": per cent, named terms ...}."""
+        raise NotImplementedError
+
+    def project(self, x):
+        """x [..., D] embeddings -> [..., D] where similarities are measured."""
+        return F.normalize(x, dim=-1)
+
+    def similarity(self, ref, qry):
+        """ref, qry as pair() returns them, broadcastable to [Q, R, D] -> [Q, R], higher = same speaker. Cosine by default."""
+        return torch.einsum("qrd,qrd->qr", self.project(qry), self.project(ref))   # a matrix product where axes are broadcast
+
+    def euclidean(self, ref, qry):
+        """The same with minus the Euclidean distance of the projections, voxceleb_trainer's score."""
+        return -(self.project(qry) - self.project(ref)).norm(dim=-1)
+
+
+def accuracy(logit, label):
+    """logit [n, classes], label [n] -> per cent of the rows whose largest logit is the label's."""
+    return 100.0 * (logit.argmax(-1) == label).float().mean().detach()
+
+
+def rows(rep, batch):
+    """rep [B, M, D] -> embeddings [B*M, D] and their labels [B*M]. ValueError for representations that are no embeddings."""
+    if rep.dim() != 3:
+        raise ValueError(f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from the model: "
+                         "choose an --encoder_type that gives embeddings, or a loss for pairs")
+    return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
+
+
+def prototypes(rep, batch):
+    """rep [B, M, ...] -> prototypes [B, ...], queries [Q, ...] and the queries' own prototypes [Q].
+
+    Utterance 0 is the query, the mean of the others the prototype. Spoofed groups are prototypes to be told apart, never queries.
+    """
+    if rep.shape[1] < 2:
+        raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
+    own = (~batch["spoof"]).nonzero().squeeze(1)
+    return rep[:, 1:].mean(1), rep[own, 0], own

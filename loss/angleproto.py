@@ -1,0 +1,26 @@
+"""Angular prototypical loss (Chung et al., arXiv:2003.11982): prototypes, cosines, a learned scale and offset.
+
+    python trainSpeakerNet.py --trainfunc angleproto --nPerSpeaker 2 ...
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from loss import Loss, accuracy, prototypes
+
+
+class LossFunction(Loss):
+    """init_w: initial scale of the cosines
+    init_b: initial offset
+    """
+
+    def __init__(self, *, init_w: float = 10.0, init_b: float = -5.0):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(init_w))
+        self.b = nn.Parameter(torch.tensor(init_b))
+
+    def forward(self, rep, batch, pair):
+        ref, qry, own = prototypes(rep, batch)
+        w = self.w.clamp(min=1e-6)                                               # reference computes the clamp and drops it
+        logit = w * self.similarity(*pair(ref, qry)) + self.b                    # [Q, R]
+        return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}

@@ -1,0 +1,20 @@
+"""Softmax plus angular prototypical loss, the recipe of voxceleb_trainer's best models (Heo et al., arXiv:2009.14153).
+
+    python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
+"""
+from loss import Loss, angleproto, softmax
+
+
+class LossFunction(Loss):
+    """init_w: initial scale of the cosines of the prototypical part
+    init_b: initial offset of the prototypical part
+    """
+
+    def __init__(self, dim, num_classes, *, init_w: float = 10.0, init_b: float = -5.0):
+        super().__init__()
+        self.softmax = softmax.LossFunction(dim, num_classes)
+        self.angleproto = angleproto.LossFunction(init_w=init_w, init_b=init_b)
+
+    def forward(self, rep, batch, pair):
+        s, p = self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair)
+        return {"loss": s["loss"] + p["loss"], "acc": s["acc"], "loss_softmax": s["loss"].detach(), "loss_proto": p["loss"].detach()}

@@ -1,0 +1,22 @@
+"""ResNetSE34L, "Fast ResNet-34" (Chung et al., arXiv:2003.11982), as in voxceleb_trainer: 1.4 million parameters.
+
+    python trainSpeakerNet.py --model ResNetSE34L --encoder_type SAP --n_mels 40 ...
+"""
+from typing import Literal
+
+from models._resnet import ResNet
+
+
+class MainModel(ResNet):
+    """nOut: size of the embedding
+    encoder_type: pooling over time: SAP self-attentive, ASP attentive statistics, TAP average
+    n_mels: mel bands of the input
+    log_input: logarithm of the mel powers
+    window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross attentive pooling)
+    spec_augment: zero a random run of frames and of mel bands of every training input
+    """
+
+    def __init__(self, *, nOut: int = 512, encoder_type: Literal["SAP", "ASP", "TAP"] = "SAP", n_mels: int = 40, log_input: bool = True,
+                 window: Literal["hamming", "hann"] = "hamming", spec_augment: bool = False):
+        super().__init__(strides=(1, 2, 2, 1), stem_pool=False, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
+                         window=window, spec_augment=spec_augment)

@@ -1,0 +1,67 @@
+"""The contract of a model: it maps each utterance to a representation, and says how two representations meet.
+
+One file per model with a class `MainModel(*, options)`: the signature is the list of its options, the line `name: text` of its
+docstring is the help of an option. An embedding is the usual representation; a pairwise pooling keeps frames instead.
+Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R references, Q queries.
+"""
+import torch
+from torch import nn
+
+
+class SpeakerModel(nn.Module):
+    """dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
+    old_names: prefix of a name in published checkpoints -> prefix here. training_options: options that may differ from the checkpoint's."""
+
+    dim: int
+    pairwise = False
+    old_names: dict[str, str] = {}
+    training_options: tuple[str, ...] = ()
+
+    def forward(self, x):
+        """x [N, T] waves at 16 kHz -> representations [N, ...]; in eval mode no row depends on another."""
+        raise NotImplementedError
+
+    def pair(self, ref, qry):
+        """ref [R, ...], qry [Q, ...] -> embeddings of both, broadcastable to [Q, R, dim]; meeting changes nothing by default."""
+        return ref.unsqueeze(0), qry.unsqueeze(1)                                # [1, R, D], [Q, 1, D]
+
+    def merge(self, reps):
+        """reps [n, ...] of n enrolment files -> one reference [...]."""
+        return reps.mean(0)
+
+
+class Backbone(SpeakerModel):
+    """Frames, a pooling from models/_pooling.py, a head: pooled [N, pooling.size] -> embeddings [N, dim].
+
+    A subclass gives frames() and head() and sets self.pooling. What a pairwise pooling makes of frames is pooled only when two
+    utterances meet, so there the head comes after the meeting.
+    """
+
+    @property
+    def pairwise(self):
+        return self.pooling.pairwise
+
+    def frames(self, x):
+        """x [N, T] waves -> frames [N, C, T']."""
+        raise NotImplementedError
+
+    def head(self, pooled):
+        raise NotImplementedError
+
+    def forward(self, x):
+        rep = self.pooling(self.frames(x))
+        return rep if self.pairwise else self._embed(rep)
+
+    def pair(self, ref, qry):
+        if not self.pairwise:
+            return super().pair(ref, qry)
+        both = torch.stack(self.pooling.pair(ref, qry))                          # [2, Q, R, size]
+        ref, qry = self._embed(both.flatten(0, 2)).unflatten(0, both.shape[:3])  # [Q, R, D] each
+        return ref, qry
+
+    def merge(self, reps):
+        return self.pooling.merge(reps)
+
+    def _embed(self, pooled):
+        with torch.autocast(pooled.device.type, enabled=False):                  # bfloat16 would cost three digits of every score
+            return self.head(pooled.float())

@@ -1,0 +1,77 @@
+"""34-layer ResNet with squeeze-and-excitation blocks on mel features, thin (16 to 128 channels); published with voxceleb_trainer
+("Fast ResNet-34", Chung et al., arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models import Backbone
+from models._frontend import FrontEnd
+from models._pooling import ASP, SAP, TAP, make_pooling
+
+CHANNELS = (16, 32, 64, 128)
+BLOCKS = (3, 4, 6, 3)
+POOLINGS = {"SAP": SAP, "ASP": ASP, "TAP": TAP}
+
+
+class SqueezeExcitation(nn.Module):
+    def __init__(self, channels, reduction=8):
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(channels, channels // reduction), nn.ReLU(inplace=True),
+                                nn.Linear(channels // reduction, channels), nn.Sigmoid())
+
+    def forward(self, x):
+        mean = x.permute(0, 2, 3, 1).mean((1, 2))                                # this way round its gradient is channels-last too
+        return x * self.fc(mean)[:, :, None, None]
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.se = SqueezeExcitation(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = self.bn1(F.relu(self.conv1(x), inplace=True))                        # ReLU before the normalisation, as published
+        y = self.se(self.bn2(self.conv2(y)))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+class ResNet(Backbone):
+    """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
+
+    old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}
+    training_options = ("spec_augment",)
+
+    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, spec_augment):
+        super().__init__()
+        self.dim = nOut
+        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm="instance", augment=spec_augment)
+        self.conv1 = nn.Conv2d(1, CHANNELS[0], 7, (2, 1), 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(CHANNELS[0])
+        self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
+        inputs = CHANNELS[0]
+        for i, (channels, blocks, stride) in enumerate(zip(CHANNELS, BLOCKS, strides, strict=True), 1):
+            layer = [Block(inputs, channels, stride), *(Block(channels, channels) for _ in range(blocks - 1))]
+            setattr(self, f"layer{i}", nn.Sequential(*layer))
+            inputs = channels
+        self.pooling = make_pooling(POOLINGS, encoder_type, inputs)
+        self.fc = nn.Linear(self.pooling.size, nOut)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def frames(self, x):
+        x = self.torchfb(x).unsqueeze(1)                                         # [N, 1, n_mels, T]
+        x = self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))        # [N, 16, n_mels / 2 or 4, T]
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))                # [N, 128, F, T']
+        return x.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)   # [N, 128, T']
+
+    def head(self, pooled):
+        return self.fc(pooled)

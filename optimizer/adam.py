@@ -1,0 +1,9 @@
+"""Adam (Kingma and Ba, arXiv:1412.6980)."""
+import torch
+
+
+def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0):
+    """lr: learning rate at the start
+    weight_decay: L2 penalty, added to the gradient
+    """
+    return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, fused=True)
