@@ -1,0 +1,249 @@
+"""SpeakerNet: all that is learned, a model and a loss. Trainer: one update, extraction, scoring, checkpoints.
+
+Nothing here knows which model, loss or corpus is in use: a model meets a loss through `pair`, a trial gets its score from
+the loss's `similarity`, and everything that varies per item or per step travels in the batch. Contracts: models/__init__.py, loss/__init__.py.
+"""
+import io
+import itertools
+import math
+import os
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from DatasetLoader import InputError
+
+TRIALS_AT_ONCE = 8192                                                           # gathered embeddings stay in the cache
+PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
+
+
+class SpeakerNet(nn.Module):
+    """model: waves -> representations; loss: representations -> a number to minimise, and the similarity of two of them."""
+
+    def __init__(self, model, loss):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch):
+        """batch with x [B, M, T] and label [B] -> dict with `loss` (scalar) and the loss's named terms."""
+        x = batch["x"]
+        rep = self.model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])      # [B, M, ...]
+        with torch.autocast(x.device.type, enabled=False):                       # logits and margins in full precision
+            return self.loss(rep, batch, self.model.pair)
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient is NaN or infinite. index: rows of the train list in the batches of this update."""
+
+    def __init__(self, step, index):
+        super().__init__(f"the loss or its gradient is not finite at step {step}")
+        self.step, self.index = step, index
+
+
+class Trainer:
+    """One net on one device, and what must be saved to go on with it bit for bit.
+
+    mixedprec: autocast to bfloat16 where the device has it, else float16 with a loss scaler. accumulate: batches an update. clip: largest norm
+    of the gradient, 0 for none. skip_nonfinite: updates with a non-finite loss that are left out before NonFiniteLoss is raised.
+    step: updates so far. epoch: the one in progress, from 1. position: its batches that are done. totals: sums of the loss's terms over the
+    `counted` ones of these.
+    """
+
+    def __init__(self, net, optimizer=None, scheduler=None, *, device="cpu", mixedprec=False, accumulate=1, clip=0.0, skip_nonfinite=0):
+        self.device = torch.device(device)
+        self.net = net.to(self.device, memory_format=torch.channels_last)
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.accumulate, self.clip, self.skip_nonfinite = accumulate, clip, skip_nonfinite
+        half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        self.autocast = torch.autocast(self.device.type, dtype=torch.float16 if half else torch.bfloat16, enabled=mixedprec)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=mixedprec and half)
+        self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
+
+    # ------------------------------------------------------------------ training
+    def train_epoch(self, batches):
+        """Goes through the rest of the epoch; yields the named terms (floats) of every update, when its effect is complete: a caller that
+        stops between two of them may save and go on later from there."""
+        self.net.train()
+        batches = iter(batches)
+        while group := list(itertools.islice(batches, self.accumulate)):
+            terms = self._update(group)
+            for name, value in terms.items():
+                self.totals[name] = self.totals.get(name, 0.0) + value * len(group)
+            self.counted += len(group) if terms else 0
+            self.position += len(group)
+            yield terms
+
+    def means(self):
+        """Mean of every named term over the batches of this epoch so far."""
+        return {name: value / self.counted for name, value in self.totals.items()}
+
+    def next_epoch(self):
+        self.epoch, self.position, self.counted, self.totals = self.epoch + 1, 0, 0, {}
+
+    def _update(self, group):
+        kept = [b.clone() for b in self.net.buffers()] if self.skip_nonfinite else []    # batch statistics of before
+        sums = {"lr": self.optimizer.param_groups[0]["lr"]}
+        for batch in group:
+            batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
+            with self.autocast:
+                out = self.net(batch)
+            self.scaler.scale(out["loss"] / len(group)).backward()
+            for name, value in out.items():
+                sums[name] = sums.get(name, 0.0) + value.item() / len(group)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip or math.inf)
+        # float16 gradients overflow now and then: the scaler leaves such an update out by itself and lowers its scale
+        if math.isfinite(sums["loss"]) and (self.scaler.is_enabled() or norm.isfinite()):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.skipped += 1
+            if self.skipped > self.skip_nonfinite:
+                raise NonFiniteLoss(self.step, torch.cat([batch["index"].flatten() for batch in group]).tolist())
+            for buffer, old in zip(self.net.buffers(), kept, strict=True):
+                buffer.copy_(old)
+            sums = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        self.step += 1
+        return sums
+
+    # ------------------------------------------------------------------ use
+    @torch.inference_mode()
+    def extract(self, batches):
+        """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] float32 on the CPU), batch by batch."""
+        self.net.eval()
+        for index, x in batches:
+            with self.autocast:
+                rep = self.net.model(x.flatten(0, 1).to(self.device, non_blocking=True))
+            yield index, rep.float().cpu().unflatten(0, x.shape[:2])
+
+    @torch.inference_mode()
+    def score(self, trials, reps, scoring="similarity"):
+        """One score per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
+
+        trials: Trials. reps: {file: representation [K, ...]} -> float32 array [number of trials].
+        """
+        self.net.eval()
+        model, loss = self.net.model, self.net.loss
+        qry = torch.stack([reps[name] for name in trials.files]).to(self.device)             # [Q, K, ...]
+        ref = self._references(trials.models, reps).to(self.device)                          # [R, K, ...]
+        enrol, test = torch.from_numpy(trials.enrol), torch.from_numpy(trials.test)
+        if scoring == "similarity" and loss.linear and not model.pairwise:
+            # an inner product: the mean over pairs of crops is the product of the means over crops
+            ref, qry = loss.project(ref).mean(1), loss.project(qry).mean(1)                  # [R, D], [Q, D]
+            if len(ref) * len(qry) <= 16 * len(enrol):
+                return (ref @ qry.T).cpu()[enrol, test].numpy()
+            def compare(r, q):
+                return torch.einsum("nd,nd->n", r, q)
+        else:
+            def one_trial(r, q):                                                             # [K, ...] each
+                return getattr(loss, scoring)(*model.pair(r, q)).mean()
+            compare = torch.vmap(one_trial)
+        scores = [compare(ref[e], qry[t]).cpu() for e, t in zip(enrol.split(TRIALS_AT_ONCE), test.split(TRIALS_AT_ONCE), strict=True)]
+        return torch.cat(scores).numpy()
+
+    def _references(self, models, reps):
+        """Enrolment files of every reference, any number each -> [R, K, ...]; references of equally many files are merged together."""
+        count = np.array([len(files) for files in models])
+        merged = {}
+        for n in np.unique(count):
+            rows = np.flatnonzero(count == n)
+            merged |= zip(rows, self.net.model.merge(torch.stack([torch.stack([reps[models[r][i]] for r in rows]) for i in range(n)])), strict=True)
+        return torch.stack([merged[r] for r in range(len(models))])
+
+    # ------------------------------------------------------------------ checkpoints
+    def state(self):
+        """Everything that the rest of the run depends on, as a dict of tensors and plain values."""
+        return {
+            "model": self.net.model.state_dict(), "loss": self.net.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
+            "step": self.step, "epoch": self.epoch, "position": self.position, "counted": self.counted, "totals": self.totals,
+            "skipped": self.skipped,
+            "rng": torch.get_rng_state(), "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def resume(self, state):
+        """Goes on exactly where `state()` was taken; the weights are loaded by load_weights before."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name in ("step", "epoch", "position", "counted", "totals", "skipped"):
+            setattr(self, name, state[name])
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and len(state["rng_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["rng_cuda"])
+
+
+def write_atomically(path, data):
+    """bytes -> file: written beside it, flushed to the disk and renamed, so that `path` is the old file or the new one and never half of one."""
+    part = Path(f"{path}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched") from error
+
+
+def write_checkpoint(state, *paths):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    for path in paths:
+        write_atomically(path, buffer.getbuffer())
+
+
+def read_checkpoint(path):
+    """A checkpoint of ours, or published weights -> dict with `model` and `loss` (name -> tensor) at least. Runs no code from the file.
+
+    Published layouts: a bare state dict, or one under `model_state_dict`, `state_dict` or `model`; its names may have the prefixes `__S__.`
+    (model), `__L__.` (loss), `module.` or `model.`.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "options" in state:
+            return state
+        for key in ("model_state_dict", "state_dict", "model"):
+            state = state.get(key, state)
+        weights = {"model": {}, "loss": {}}
+        for name, value in state.items():
+            part = "loss" if name.startswith("__L__.") else "model"
+            weights[part][PREFIXES.sub("", name)] = value.detach()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such checkpoint") from None
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: want a checkpoint of plain tensors, got a file that is none, or that asks to run code (it was not run)") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it again or take another one") from error
+    return weights
+
+
+def load_weights(net, state, path, partial=False):
+    """Copies the weights of a checkpoint that was read from `path` into a SpeakerNet, all or nothing.
+
+    The model's `old_names` (prefix in published checkpoints -> prefix here) are the only mapping. Missing, unexpected and misshaped names are
+    an InputError that lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError.
+    """
+    given = {f"loss.{name}": value for name, value in state["loss"].items()}
+    for name, value in state["model"].items():
+        old = next((old for old in net.model.old_names if name.startswith(old)), "")
+        given["model." + net.model.old_names.get(old, "") + name[len(old):]] = value
+    want = net.state_dict()
+    fits = {name: value for name, value in given.items() if name in want and value.shape == want[name].shape}
+    problems = [f"missing: {name}" for name in want if name not in given]
+    problems += [f"unexpected: {name}" for name in given if name not in want]
+    problems += [f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here" for name, value in given.items()
+                 if name in want and name not in fits]
+    if problems and not (partial and fits):
+        shown = "".join(f"\n  {line}" for line in problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
+        remedy = "nothing in it fits" if partial else "give the options that it was trained with, or --partial to take what fits"
+        raise InputError(f"{path}: does not fit this network; {remedy}{shown}")
+    net.load_state_dict(fits, strict=not partial)
+    return problems

@@ -1,0 +1,99 @@
+"""The program's own options, their other spellings, and the four kinds of component that bring options of their own.
+
+Everything of the program is declared here, once; a component's options are declared by its signature. options/parser.py reads them.
+"""
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PARTS = {"model": ("models", "MainModel"), "trainfunc": ("loss", "LossFunction"),        # option -> its folder, the name in each file
+         "optimizer": ("optimizer", "Optimizer"), "scheduler": ("scheduler", "Scheduler")}
+
+
+class Option(NamedTuple):
+    """One option of the command line and of YAML. least: smallest value allowed; nargs: as argparse's."""
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    least: float | None = None
+    nargs: str | int | None = None
+
+
+def components(part):
+    """The values of --model, --trainfunc, --optimizer or --scheduler: the files of its folder, shared ones (with a leading _) apart."""
+    return sorted(p.stem for p in (ROOT / PARTS[part][0]).glob("[!_]*.py"))
+
+
+OPTIONS = {
+    "what to do (training is the default)": [
+        Option("config", str, None, "YAML file of options; overrides what stands before it and is overridden by what follows; may be repeated"),
+        Option("eval", bool, False, "score --test_list with --initial_model: EER, minDCF, thresholds, scores file"),
+        Option("extract", str, None, "list of files, or a train list: embeds them with --initial_model, one .npy [num_eval, D] each under --output"),
+        Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
+        Option("initial_model", str, None, "checkpoint to use, or to start a fresh training from; brings its model options along"),
+        Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
+        Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
+        Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path)"),
+        Option("threshold", float, None, "decision threshold for --verify (default: the one at the EER that the checkpoint remembers)"),
+    ],
+    "components": [
+        Option("model", Literal[tuple(components("model"))], "ResNetSE34L", "network, a file of models/"),
+        Option("trainfunc", Literal[tuple(components("trainfunc"))], "softmaxproto", "loss, a file of loss/"),
+        Option("optimizer", Literal[tuple(components("optimizer"))], "adam", "a file of optimizer/"),
+        Option("scheduler", Literal[tuple(components("scheduler"))], "steplr", "learning-rate schedule, a file of scheduler/"),
+    ],
+    "data": [
+        Option("train_list", str, None, "lines '<speaker> <file>'"),
+        Option("train_path", str, "", "folder that the files of train_list are relative to"),
+        Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone"),
+        Option("test_path", str, "", "folder that the files of test_list (or of the --extract list) are relative to"),
+        Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
+        Option("eval_frames", int, 300, "length of an evaluation crop in frames; 0 = the whole file", 0),
+        Option("num_eval", int, 10, "evaluation crops a file, evenly spaced", 1),
+        Option("batch_size", int, 200, "speakers a batch, no speaker twice", 1),
+        Option("nPerSpeaker", int, 1, "utterances of each speaker in a batch", 1),
+        Option("max_seg_per_spk", int, 500, "most utterances of a speaker in an epoch", 1),
+        Option("nDataLoaderThread", int, min(5, os.cpu_count() or 1), "loader processes; 0 = load in the main process", 0),
+        Option("augment", bool, False, "add noise, music, babble or reverberation to four crops in five"),
+        Option("musan_path", str, None, "split MUSAN: musan_path/{noise,speech,music}/*/*/*.wav"),
+        Option("rir_path", str, None, "simulated room impulse responses: rir_path/*/*/*.wav"),
+        Option("speed_perturb", bool, False, "add copies of all speakers at other speeds, as new speakers"),
+        Option("speed_factors", float, [0.9, 1.1], "the speeds of these copies", 0.5, nargs="+"),
+        Option("nClasses", int, None, "size of the classification head (default: the speakers counted in train_list)", 1),
+    ],
+    "training": [
+        Option("max_epoch", int, 500, "epochs to train", 1),
+        Option("max_steps", int, None, "stop after this many updates (smoke runs)", 1),
+        Option("test_interval", int, 10, "evaluate and save every so many epochs", 1),
+        Option("eval_first", bool, False, "evaluate before the first step too"),
+        Option("save_minutes", float, 30.0, "save at least this often, in minutes", 0),
+        Option("keep", int, 3, "checkpoints of epochs to keep, beside the last and the best", 1),
+        Option("seed", int, 10, "all random draws follow from it", 0),
+        Option("device", str, None, "cpu, cuda or cuda:N (default: the best there is)"),
+        Option("mixedprec", bool, False, "bfloat16 autocast (float16 with loss scaling where the device lacks bfloat16)"),
+        Option("accumulate", int, 1, "batches an update", 1),
+        Option("clip", float, 0.0, "largest norm of the gradient; 0 = no limit", 0),
+        Option("skip_nonfinite", int, 0, "updates with a non-finite loss or gradient to leave out before the run stops", 0),
+    ],
+    "evaluation": [
+        Option("scoring", Literal["similarity", "euclidean"], "similarity", "the loss's own similarity, or minus the mean Euclidean distance"),
+        Option("dcf_p_target", float, 0.05, "prior of a target trial in minDCF", 0),
+        Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0),
+        Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0),
+        Option("far", float, [0.1, 0.01, 0.001], "false-accept rates to print thresholds for", 0, nargs="+"),
+    ],
+}
+ALIASES = {
+    "nSpeakers": "nPerSpeaker", "nSpeaker": "nPerSpeaker", "num_utt": "nPerSpeaker", "num_class": "nClasses", "num_out": "nOut",
+    "embedding_size": "nOut", "num_mels": "n_mels", "pooling_type": "encoder_type", "pooling_method": "encoder_type",
+    "num_thread": "nDataLoaderThread", "num_workers": "nDataLoaderThread", "eval_list": "test_list", "eval_path": "test_path",
+    "learning_rate": "lr", "max_epochs": "max_epoch", "out_dir": "save_path",
+}
+MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
+NEEDS = {"musan_path": "augment", "rir_path": "augment", "speed_factors": "speed_perturb", "partial": "initial_model",
+         "num_eval": "eval_frames"}                                                        # without the second the first has no effect
+FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
+
+

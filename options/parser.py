@@ -1,0 +1,205 @@
+"""Command line and YAML -> options. Order of precedence: default < what the checkpoint was trained with < configs and flags as they stand.
+
+The signature is the schema: every parameter of a component with a default is an option, one without is supplied by the program.
+"""
+import argparse
+import difflib
+import importlib
+import inspect
+import logging
+import re
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import yaml
+
+from DatasetLoader import InputError
+from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, Option, components
+from SpeakerNet import read_checkpoint
+
+log = logging.getLogger("trainSpeakerNet")
+
+
+def find(part, name):
+    folder, entry = PARTS[part]
+    return getattr(importlib.import_module(f"{folder}.{name}"), entry)
+
+
+def options_of(part, name):
+    """The signature is the schema: every parameter with a default is an option; its help is the line `name: text` of the docstring."""
+    component = find(part, name)
+    text = dict(re.findall(r"^\s*(\w+): (.+)$", component.__doc__ or "", re.M))
+    parameters = inspect.signature(component, eval_str=True).parameters.values()
+    return [Option(p.name, p.annotation, p.default, text.get(p.name, "")) for p in parameters if p.default is not p.empty]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are InputErrors, so that whoever knows the place (which file, which line) can say it."""
+
+    def __init__(self, description):
+        super().__init__(description=description, usage="python trainSpeakerNet.py [--config FILE] [--OPTION VALUE ...]", allow_abbrev=False,
+                         add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.options = {}
+
+    def error(self, message):
+        raise InputError(message)
+
+    def add(self, group, option, hidden=False):
+        kind, shown = option.kind, ""
+        flags = [f"--{name}" for name in (option.name, *(alias for alias, name in ALIASES.items() if name == option.name))]
+        if option.default is not None:
+            shown = " ".join(map(str, option.default)) if option.nargs else str(option.default)
+            shown = f" (default: {shown})" if shown else ""
+        text = argparse.SUPPRESS if hidden else (option.help + shown).replace("%", "%%")
+        settings = {"help": text, "default": argparse.SUPPRESS, "dest": option.name}
+        if kind is bool:
+            settings["action"] = argparse.BooleanOptionalAction
+        elif get_origin(kind) is Literal:
+            settings |= {"choices": get_args(kind), "type": type(get_args(kind)[0])}
+        else:
+            settings |= {"type": kind, "nargs": option.nargs, "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N")}
+        group.add_argument(*flags, **settings)
+        self.options[option.name] = option
+
+    def take(self, key, value):
+        """A line of YAML as words of a command line."""
+        option = self.options[key]
+        if option.kind is bool:
+            if value is not True and value is not False:
+                raise InputError(f"want true or false, got {value!r}")
+            return [f"--{key}" if value else f"--no-{key}"]
+        values = value if type(value) is list else [value]
+        if value is True or value is False or type(value) is dict or (len(values) != 1 and not option.nargs):
+            raise InputError(f"want {'values' if option.nargs else 'one value'} ({option.help}), got {value!r}")
+        return [f"--{key}", *map(str, values)] if option.nargs else [f"--{key}={values[0]}"]
+
+
+def read_config(path, environ):
+    """YAML file -> (place, key, value) of every line. `${NAME}` and `${NAME:-default}` stand for an environment variable."""
+    def variable(match):
+        if match[1] not in environ and match[2] is None:
+            raise InputError(f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python trainSpeakerNet.py ...")
+        return environ.get(match[1], match[2])
+
+    try:
+        lines = yaml.safe_load(re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", variable, Path(path).read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    if type(lines) is not dict:
+        raise InputError(f"{path}: want lines 'option: value', got {'nothing' if lines is None else type(lines).__name__}")
+    return [(f"{path}: {key}", ALIASES.get(str(key), str(key)), value) for key, value in lines.items() if value is not None]
+
+
+def pieces(argv, environ):
+    """argv from left to right, configs opened where they stand: (place, key, value) of a YAML line or ("", None, words)."""
+    words, rest = [], iter(argv)
+    for word in rest:
+        name, equals, path = word.partition("=")
+        if name != "--config":
+            words.append(word)
+            continue
+        path = path if equals else next(rest, None)
+        if path is None:
+            raise InputError("--config: want a YAML file after it")
+        yield "", None, words
+        yield from read_config(path, environ)
+        words = []
+    yield "", None, words
+
+
+def did_you_mean(name, names):
+    close = difflib.get_close_matches(name, [*names, *ALIASES], 1, 0.6)
+    return f"unknown option {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; --help lists them all")
+
+
+def read_pieces(parser, argv, environ, strict):
+    """Options that were given, as a dict; unknown ones are an error when `strict`, else somebody else's."""
+    given = argparse.Namespace()
+    for place, key, value in pieces(argv, environ):
+        try:
+            if key is not None and key not in parser.options:
+                if strict:
+                    raise InputError(did_you_mean(key, parser.options))
+                continue
+            _, rest = parser.parse_known_args(value if key is None else parser.take(key, value), given)
+            if rest and strict:
+                name = rest[0].partition("=")[0].removeprefix("--")
+                raise InputError(did_you_mean(name, parser.options) if rest[0].startswith("--") else f"{rest[0]!r} belongs to no option")
+        except InputError as error:
+            raise InputError(f"{place}: {error}" if place else str(error)) from None
+    for name, value in vars(given).items():
+        option = parser.options[name]
+        if option.least is not None and min(value if option.nargs else [value]) < option.least:
+            raise InputError(f"--{name}: want at least {option.least}, got {value}")
+    return vars(given)
+
+
+def parse(argv, environ, description):
+    """argv -> (options, checkpoint of --initial_model or None).
+
+    Defaults < what the checkpoint was trained with < configs and flags in their order.
+    """
+    parser = Parser(description)
+    for title, options in OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            parser.add(group, option)
+    given = read_pieces(parser, argv, environ, strict=False)
+    using = given.get("eval") or given.get("extract") or given.get("verify")
+    state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
+    stored = dict(state.get("options", {})) if state else {}
+    chosen = {part: parser.options[part].default for part in PARTS}
+    carried = ("model", "trainfunc") if using else ("model",)
+    chosen |= {part: stored[part] for part in carried if part in stored} | {part: given[part] for part in PARTS if part in given}
+    for part, name in chosen.items():
+        group = parser.add_argument_group(f"{part} {name}")
+        for option in options_of(part, name):
+            if option.name in parser.options:
+                raise ValueError(f"option {option.name} of {part} {name} is taken already")
+            parser.add(group, option)
+    mine = dict(parser.options)
+    for part in PARTS:                                                           # known, but without effect in this combination
+        for option in (o for name in components(part) for o in options_of(part, name)):
+            if option.name not in parser.options:
+                parser.add(parser, option, hidden=True)
+    parser.add_argument("-h", "--help", action="help", help="show the options of the chosen components and exit")
+    given = read_pieces(parser, argv, environ, strict=True)
+    for name in [name for name in given if name not in mine]:
+        log.warning("warning: --%s has no effect with %s", name, " ".join(f"--{part} {chosen[part]}" for part in PARTS))
+        del given[name]
+    names = {o.name for part in carried for o in options_of(part, chosen[part])} | {*carried} | ({*FROM_CHECKPOINT} if using else set())
+    carried = {name: stored[name] for name in names if name in stored and stored.get("model") == chosen["model"]}
+    options = argparse.Namespace(**{name: option.default for name, option in mine.items()} | chosen | carried | given)
+    for name, switch in NEEDS.items():
+        if name in given and given[name] != mine[name].default and not getattr(options, switch):
+            log.warning("warning: --%s has no effect without --%s", name, switch)
+    if stored:
+        contradictions(given, stored, options, given["initial_model"])
+    return options, state
+
+
+def contradictions(given, stored, options, path):
+    """Options that make another network than the stored one are an error that names both sides."""
+    model = find("model", options.model)
+    fixed = [name for name in ("model", *(o.name for o in options_of("model", options.model))) if name not in model.training_options]
+    for name in fixed:
+        if name in given and name in stored and given[name] != stored[name]:
+            raise InputError(f"--{name} {given[name]} contradicts {path}, which was trained with --{name} {stored[name]}; leave the option out")
+
+
+def build(part, options, **supplied):
+    component = find(part, getattr(options, part))
+    parameters = inspect.signature(component).parameters.values()
+    try:
+        return component(**{p.name: supplied[p.name] if p.default is p.empty else getattr(options, p.name) for p in parameters})
+    except ValueError as error:
+        raise InputError(f"--{part} {getattr(options, part)}: {error}") from error
+
+
+def configuration(options):
+    """What a run is made of, without what was to be done at the moment: plain values that config.yaml and checkpoints hold."""
+    return {name: value for name, value in vars(options).items() if name not in MODES and value is not None}
+
+

@@ -1,0 +1,120 @@
+"""Speed of the parts that a run waits for. One table of medians; every figure on the cores it names.
+
+python tests/bench.py [--json FILE]        (make bench)
+"""
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import tuneThreshold  # noqa: E402
+from DatasetLoader import Augment, TrainDataset, Trials, Utterance  # noqa: E402
+from loss.softmaxproto import LossFunction  # noqa: E402
+from models.ResNetSE34L import MainModel  # noqa: E402
+from optimizer.adam import Optimizer  # noqa: E402
+from scheduler.steplr import Scheduler  # noqa: E402
+from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
+
+REPEATS = 9
+
+
+def median(work, repeats=REPEATS):
+    """Median seconds of work(), after one call that is not counted."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
+
+
+def loader(folder, kind):
+    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
+    draw, files = np.random.default_rng(0), []
+    for i in range(200):
+        path = folder / f"{i:05d}.{'flac' if kind == 'flac' else 'wav'}"
+        sf.write(path, 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
+        files.append(Utterance(str(i), str(path)))
+    augment = None
+    if kind == "augmented":
+        from kill_resume import noise_corpus
+        noise_corpus(folder)
+        augment = Augment(str(folder / "musan"), str(folder / "rir"))
+    data = TrainDataset(files, "", max_frames=200, seed=0, augment=augment)
+    groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
+    epoch = iter(range(10**6))
+    return 200 / median(lambda: [data[next(epoch), g] for g in groups])
+
+
+def scoring(trials, files, crops=10, dim=512):
+    """Trials a second from cached embeddings of all the crops of all the files, one core."""
+    draw = np.random.default_rng(0)
+    names = [str(i) for i in range(files)]
+    reps = dict(zip(names, torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(0)), strict=True))
+    enrol, test = draw.integers(0, files, (2, trials))
+    listed = Trials(lines=[], models=[(name,) for name in names], files=names, enrol=enrol, test=test, label=None)
+    net = SpeakerNet(MainModel(), LossFunction(512, 10))
+    return trials / median(lambda: Trainer(net).score(listed, reps))
+
+
+def metrics(trials=581_480):
+    """Seconds for EER and minDCF of a VoxCeleb1-E list, one core."""
+    draw = np.random.default_rng(0)
+    label = draw.random(trials) < 0.5
+    scores = (draw.standard_normal(trials) + 2 * label).astype(np.float32)
+    return median(lambda: tuneThreshold.summarize(scores, label))
+
+
+def training(mixedprec, speakers=16, frames=200):
+    """Utterances a second of whole updates: ResNetSE34L, softmaxproto, 32 x 2 s."""
+    torch.manual_seed(0)
+    model = MainModel()
+    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 1000)), mixedprec=mixedprec)
+    trainer.optimizer = Optimizer(trainer.net.parameters())
+    trainer.scheduler = Scheduler(trainer.optimizer, 1000, 10)
+    batch = {"x": 0.1 * torch.randn(speakers, 2, frames * 160 + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
+             "index": torch.zeros(speakers, 2, dtype=torch.int64)}
+    return 2 * speakers / median(lambda: list(trainer.train_epoch([batch])), 25)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", help="write the figures to this file too")
+    args = parser.parse_args()
+    rows = []
+
+    def row(name, unit, cores, measure, *more):
+        torch.set_num_threads(cores)
+        bar.set_description(name)
+        rows.append((name, measure(*more), unit, cores))
+        bar.update()
+
+    with tqdm(total=8, disable=None) as bar:
+        for kind in ("wav", "flac", "augmented"):
+            with tempfile.TemporaryDirectory() as folder:
+                row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
+        row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
+        row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
+        row("EER + minDCF of 581,480 trials", "s", 1, metrics)
+        row("training step ResNetSE34L, 32 x 2 s, float32", "utt/s", 2, training, False)
+        row("training step ResNetSE34L, 32 x 2 s, --mixedprec", "utt/s", 2, training, True)
+    print(f"medians of {REPEATS} (training: 25) repetitions")
+    for name, value, unit, cores in rows:
+        print(f"{name:55s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
+    if args.json:
+        Path(args.json).write_text(json.dumps([dict(zip(("name", "value", "unit", "cores"), r, strict=True)) for r in rows], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Options: order of precedence, aliases, configs, help, warnings, what a checkpoint brings along."""
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import small_run
+
+import options
+from DatasetLoader import InputError
+from options.parser import configuration, options_of, parse
+
+
+def given(*words, environ=None):
+    return parse([str(word) for word in words], environ or {}, "")[0]
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text, name="c.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+    return write
+
+
+def test_config_acts_where_it_stands(config):
+    first, second = config("lr: 0.2\nseed: 2\nlog_input: false\n"), config("lr: 0.3\n", "d.yaml")
+    assert given("--lr", 0.1, "--config", first).lr == 0.2
+    assert given("--config", first, "--lr", 0.1).lr == 0.1
+    assert given("--config", first, "--config", second).lr == 0.3
+    assert given(f"--config={second}", "--config", first).lr == 0.2
+    both = given("--seed", 7, "--config", second, "--config", first, "--log_input")
+    assert (both.lr, both.seed, both.log_input) == (0.2, 2, True)
+
+
+@pytest.mark.parametrize("other, canonical", options.ALIASES.items())
+def test_other_spellings(other, canonical, config):
+    word = {"encoder_type": "ASP", "lr": 0.5, "test_list": "x", "test_path": "x", "save_path": "x"}.get(canonical, 3)
+    assert getattr(given(f"--{other}", word), canonical) == word
+    assert getattr(given("--config", config(f"{other}: {word}\n")), canonical) == word
+
+
+def test_booleans_are_flags(config):
+    assert given("--augment", "--no-augment").augment is False
+    assert given("--config", config("mixedprec: true\n")).mixedprec is True
+    assert given("--config", config("mixedprec: true\n"), "--no-mixedprec").mixedprec is False
+    with pytest.raises(InputError, match="true"):
+        given("--mixedprec", "true")
+
+
+def test_prefixes_are_not_guessed():
+    with pytest.raises(InputError, match="did you mean 'batch_size'"):
+        given("--batch_siz", 3)
+
+
+def test_no_effect_is_said_once(caplog):
+    chosen = given("--trainfunc", "softmax", "--margin", 0.3, "--nOut", 64)
+    assert [r.getMessage() for r in caplog.records] == [
+        "warning: --margin has no effect with --model ResNetSE34L --trainfunc softmax --optimizer adam --scheduler steplr"]
+    assert not hasattr(chosen, "margin") and chosen.nOut == 64
+
+
+def test_switch_that_is_off_is_said(caplog):
+    given("--musan_path", "somewhere")
+    assert "--musan_path has no effect without --augment" in caplog.text
+
+
+def test_environment_variables(config):
+    path = config("train_path: ${CORPUS}/wav\ntest_path: ${NO_SUCH_THING:-data}/wav\n")
+    chosen = given("--config", path, environ={"CORPUS": "/corpus"})
+    assert (chosen.train_path, chosen.test_path) == ("/corpus/wav", "data/wav")
+
+
+@pytest.mark.parametrize("model", options.components("model"))
+@pytest.mark.parametrize("trainfunc", options.components("trainfunc"))
+def test_no_two_components_share_an_option(model, trainfunc):
+    for optimizer in options.components("optimizer"):
+        for scheduler in options.components("scheduler"):
+            given("--model", model, "--trainfunc", trainfunc, "--optimizer", optimizer, "--scheduler", scheduler)
+
+
+@pytest.mark.parametrize("part", options.PARTS)
+def test_every_option_of_a_component_is_explained(part):
+    for name in options.components(part):
+        assert all(option.help for option in options_of(part, name)), (part, name)
+
+
+def test_help_shows_the_chosen_components(capsys):
+    for loss, margin in (("softmax", False), ("aamsoftmax", True)):
+        with pytest.raises(SystemExit):
+            given("--trainfunc", loss, "--help")
+        text = " ".join(capsys.readouterr().out.split())
+        assert ("--margin" in text) is margin
+        assert ("trainfunc aamsoftmax:" in text) is margin and "model ResNetSE34L:" in text and "--nPerSpeaker" in text and "(default: 200)" in text
+
+
+def test_resolved_config_can_be_passed_back(config, tmp_path):
+    first = given("--model", "ECAPA_TDNN", "--lr", 0.3, "--far", 0.5, 0.1, "--no-log_input")
+    path = tmp_path / "resolved.yaml"
+    path.write_text(yaml.safe_dump(configuration(first)))
+    assert given("--config", path) == first
+
+
+def test_checkpoint_brings_its_options(checkpoint):
+    used = given("--eval", "--initial_model", checkpoint)
+    assert (used.nOut, used.eval_frames, used.num_eval, used.trainfunc) == (32, 40, 2, "softmaxproto")
+    assert given("--eval", "--initial_model", checkpoint, "--eval_frames", 0).eval_frames == 0
+    assert given("--initial_model", checkpoint).nOut == 32                               # a fresh training: the model, not the rest
+    assert given("--initial_model", checkpoint).eval_frames == 300
+
+
+def test_run_folder_tells_how_it_came_about(checkpoint, corpus):
+    folder = checkpoint.parent.parent
+    assert given("--config", folder / "config.yaml") == given(*small_run(corpus, folder))
+    assert Path(folder, "command.txt").read_text().count("# revision ") == 1

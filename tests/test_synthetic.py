@@ -1,0 +1,238 @@
+"""The synthetic corpus of dataprep.py: layout, lists, determinism, levels, pitch, formants, spoofed copies, and that nothing is overwritten."""
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+import dataprep
+from DatasetLoader import check_files, read_train_list, read_trials
+
+SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", "20"]
+
+
+def make(folder, *words):
+    return dataprep.main(["--synthetic", str(folder), *SMALL, *map(str, words)])
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "corpus"
+    assert make(folder, "--spoof", "--processes", 1) == 0
+    return folder
+
+
+def pitch_of(x):
+    """Median pitch of the voiced frames, by autocorrelation, Hz."""
+    frames = np.lib.stride_tricks.sliding_window_view(x, 800)[::160] * np.hanning(800)
+    frames = frames[frames.std(1) > 0.5 * x.std()]
+    r = np.fft.irfft(np.abs(np.fft.rfft(frames, 2048)) ** 2)[:, :400]
+    lags = r[:, 40:270] / r[:, :1]
+    voiced = lags.max(1) > 0.4
+    assert voiced.sum() > 20
+    return 16000 / np.median(40 + lags[voiced].argmax(1))
+
+
+# ---------------------------------------------------------------------- corpus
+def test_lists_and_files(small):
+    train, trials = read_train_list(small / "train_list.txt"), read_trials(small / "trials.txt")
+    check_files(small / "wav", [u.path for u in train], "train_list.txt")
+    check_files(small / "wav", trials.paths(), "trials.txt")
+    assert [u.speaker for u in train] == ["id10001"] * 4 + ["id10002"] * 4 + ["id10003"] * 4
+    assert all(re.fullmatch(rf"{u.speaker}/rec\d\d/0000\d\.wav", u.path) for u in train)
+    assert len({u.path.rsplit("/", 1)[0] for u in train}) == 6                 # two recordings a speaker
+    heard = {path.split("/")[0] for path in trials.paths()}
+    assert heard <= {"id10004", "id10005", "id10006"} and not heard & {u.speaker for u in train}
+
+    lines = (small / "trials.txt").read_text().splitlines()
+    assert len(set(lines)) == len(lines) == 20 and trials.label.sum() == 10
+    for line in lines:
+        label, a, b = line.split()
+        (speaker, recording, _), (other, elsewhere, _) = a.split("/"), b.split("/")
+        assert (speaker == other) == (label == "1")
+        assert recording != elsewhere if label == "1" else int(speaker[2:]) % 2 == int(other[2:]) % 2
+    assert len(list(small.rglob("*.wav"))) == 2 * 24
+
+
+def test_fewer_trials_than_asked_for(tmp_path):
+    lists = dataprep.corpus_lists(dataprep.Options(1, 4, 3, 1000, 0, False))
+    labels = [line[0] for line in lists["trials.txt"]]
+    assert labels.count("1") == 3 * 4 and labels.count("0") == 16              # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
+    assert len(set(lists["trials.txt"])) == len(labels)
+
+
+def test_recordings_of_about_four_files():
+    assert [len({r for r, _ in dataprep.takes(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
+    assert all(len(set(dataprep.takes(n))) == n for n in range(2, 40))
+
+
+def test_levels(small):
+    for path in small.rglob("*.wav"):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16") and 1.9 < info.duration < 4.1
+        x = soundfile.read(path)[0]
+        assert np.abs(x).max() < 0.96 and 0.01 < x.std() < 0.15 and abs(x.mean()) < 0.01, path
+
+
+def test_protocols(small):
+    cm = [line.split() for line in (small / "cm.train.trn.txt").read_text().splitlines()]
+    assert len(cm) == 24 and all(len(words) == 5 and words[2] == "-" for words in cm)
+    kinds = [(words[3], words[4]) for words in cm]
+    assert (kinds.count(("-", "bonafide")), kinds.count(("A01", "spoof")), kinds.count(("A02", "spoof"))) == (12, 6, 6)
+    assert all((words[3] in words[1]) == (words[4] == "spoof") and words[1].startswith(words[0]) for words in cm)
+
+    enrol = [line.split() for line in (small / "asv.eval.trn.txt").read_text().splitlines()]
+    assert [speaker for speaker, _ in enrol] == ["id10004", "id10005", "id10006"]
+    enrolled = {file for _, files in enrol for file in files.split(",")}
+    trials = [line.split() for line in (small / "asv.eval.trl.txt").read_text().splitlines()]
+    keys = [key for *_, key in trials]
+    assert (keys.count("target"), keys.count("nontarget"), keys.count("spoof")) == (6, 4, 6)
+    for speaker, file, attack, key in trials:
+        assert file not in enrolled and (attack == "bonafide") == (key != "spoof")
+        assert file.startswith(speaker) == (key != "nontarget")
+    assert {attack for *_, attack, key in trials if key == "spoof"} == {"A01", "A02"}
+    named = {words[1] for words in cm} | {words[1] for words in trials} | enrolled
+    assert all((small / "wav" / name).exists() for name in named)
+
+
+# ---------------------------------------------------------------------- the same, again
+def test_same_seed_same_bytes_for_any_number_of_processes(small, tmp_path):
+    assert make(tmp_path / "a", "--spoof", "--processes", 2) == 0
+    assert contents(tmp_path / "a") == contents(small)
+
+
+def test_other_seed_other_speech(small, tmp_path):
+    assert make(tmp_path / "a", "--seed", 1) == 0
+    ours, theirs = contents(tmp_path / "a"), contents(small)
+    assert not any(ours[name] == theirs[name] for name in ours if name.endswith(".wav"))
+
+
+def test_more_speakers_leave_the_others_as_they_are(small, tmp_path):
+    assert make(tmp_path / "a", "--speakers", 4) == 0
+    ours, theirs = contents(tmp_path / "a"), contents(small)
+    shared = [name for name in ours if name.startswith(("wav/id10001", "wav/id10002", "wav/id10003"))]
+    assert len(shared) == 12 and all(ours[name] == theirs[name] for name in shared)
+
+
+def test_second_call_does_nothing(small, capsys):
+    before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
+    assert make(small, "--spoof") == 0
+    assert "already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in small.rglob("*")}
+
+
+def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
+    folder, calls, write = tmp_path / "a", [], dataprep.write_wav
+
+    def interrupted(path, x):
+        calls.append(path)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        write(path, x)
+    monkeypatch.setattr(dataprep, "write_wav", interrupted)
+    assert make(folder, "--spoof", "--processes", 1) == 130
+    assert len(list(folder.rglob("*.wav"))) == 8 and not (folder / "synthetic.json").exists()
+    assert make(folder, "--spoof", "--seed", 5) == 2                           # nor is a half-made one mixed with another
+    assert make(folder, "--spoof", "--processes", 1) == 0
+    assert contents(folder) == contents(small) and len(calls) == 9 + 40
+
+
+# ---------------------------------------------------------------------- errors
+@pytest.mark.parametrize("words, message", [(["--spoof", "--seed", 3], "seed 0 (now 3)"), ([], "spoof True (now False)")])
+def test_other_options_do_not_overwrite(small, words, message, capsys):
+    before = contents(small)
+    assert make(small, *words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert contents(small) == before
+
+
+@pytest.mark.parametrize("content", ["hello", "[1]", "{}"])
+def test_a_foreign_record_is_an_error(content, tmp_path, capsys):
+    (tmp_path / "synthetic.json").write_text(content)
+    assert make(tmp_path) == 2
+    assert capsys.readouterr().err.startswith("error: ") and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("x")
+    assert make(tmp_path) == 2 and make(tmp_path / "thesis.tex") == 2
+    assert capsys.readouterr().err.count("error: ") == 2 and [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("words", [["--speakers", "0"], ["--files", "1"], ["--test_speakers", "2"], ["--trials", "x"], ["--seed", "-1"], ["--processes", "0"],
+                                   ["--speaker_count", "3"]])
+def test_bad_words(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        dataprep.main(["--synthetic", str(tmp_path / "a"), *words])
+    assert stop.value.code == 2 and words[0] in capsys.readouterr().err and not (tmp_path / "a").exists()
+
+
+def test_options_are_recorded(small):
+    assert json.loads((small / "synthetic.json").read_text())["files"] == 4 and not list(small.glob("*.part"))
+
+
+# ---------------------------------------------------------------------- the speech itself
+@pytest.mark.parametrize("female", [False, True])
+def test_pitch(female):
+    rng = np.random.default_rng(3)
+    speaker = dataprep.draw_speaker(rng, female)
+    session = dataprep.draw_session(rng)._replace(pitch=1.0)
+    assert (150 < speaker.pitch < 300) if female else (80 < speaker.pitch < 170)
+    x = dataprep.synthesize(rng, speaker, session, 4)
+    assert pitch_of(x) == pytest.approx(speaker.pitch, rel=0.12)
+    assert pitch_of(dataprep.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)      # noise and room leave it
+
+
+def test_formants():
+    """The peaks of the response are where the formants are, the gain at 0 Hz is one."""
+    formants = np.array([[500.0, 1500, 2500]])
+    gain = np.abs(dataprep.tract_response(formants, np.full((1, 3), 60.0)))[0]
+    peaks = dataprep.HERTZ[scipy.signal.argrelmax(gain)[0]]
+    np.testing.assert_allclose(peaks, formants[0], atol=16)
+    assert gain[0] == pytest.approx(1)
+
+
+def test_frames_add_up():
+    x = np.random.default_rng(0).standard_normal(dataprep.SHIFT * 20).astype(np.float32)
+    np.testing.assert_allclose(dataprep.overlap_add(dataprep.frames_of(x)), x, atol=1e-5)
+
+
+def test_filter_rings_over_frames():
+    """Overlap-add with a fixed filter equals convolution."""
+    x = np.random.default_rng(0).standard_normal(dataprep.SHIFT * 20).astype(np.float32)
+    h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
+    y = dataprep.overlap_add(dataprep.frames_of(x) * np.fft.rfft(h, dataprep.FFT))
+    np.testing.assert_allclose(y, np.convolve(x, h)[:len(x)], atol=1e-3)
+
+
+def test_noise_is_as_loud_as_said():
+    rng = np.random.default_rng(0)
+    session = dataprep.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
+    silence_then_tone = np.concatenate([np.zeros(16000), np.sin(np.arange(16000) * 0.3)]).astype(np.float32)
+    x = dataprep.record(rng, session, silence_then_tone)
+    assert 20 * np.log10(np.sqrt(np.mean(x**2))) == pytest.approx(-26, abs=0.1)
+    assert 10 * np.log10((np.var(x[16000:]) - np.var(x[:16000])) / 2 / np.var(x[:16000])) == pytest.approx(10, abs=0.5)
+
+
+def test_attacks():
+    """Both keep the envelope of the spectrum; the vocoder has one pitch, Griffin-Lim the wrong phase."""
+    rng = np.random.default_rng(0)
+    speaker, session = dataprep.draw_speaker(rng, False), dataprep.draw_session(rng)
+    x = dataprep.record(rng, session, dataprep.synthesize(rng, speaker, session, 3))
+    a01, a02 = dataprep.vocode(x, 130.0), dataprep.griffin_lim(rng, x)
+    assert pitch_of(a01) == pytest.approx(130, rel=0.02)
+
+    def envelope(y):
+        return scipy.ndimage.gaussian_filter(np.log(np.abs(dataprep.frames_of(y[:len(x) // 128 * 128])) + 1e-4), (2, 6)).ravel()
+    for y in (a01, a02):
+        assert len(y) == pytest.approx(len(x), abs=128)
+        assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.85
+        assert abs(np.corrcoef(x[:len(y)], y)[0, 1]) < 0.5

@@ -1,0 +1,340 @@
+"""Training, resuming, scoring and checkpoints, from the command line's side and from the inside."""
+import argparse
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from conftest import small_run
+from kill_resume import end_of, equal
+from torch import nn
+
+import options
+import tuneThreshold
+from DatasetLoader import (
+    EvalDataset,
+    GroupSampler,
+    InputError,
+    TrainDataset,
+    Trials,
+    batches,
+    eval_loader,
+    read_train_list,
+    read_trials,
+    train_loader,
+)
+from loss import Loss
+from models import SpeakerModel
+from options.parser import build, options_of
+from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+
+# ---------------------------------------------------------------- runs
+class Tiny(SpeakerModel):
+    """Two convolutions on the wave and the mean over time."""
+    dim = 16
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
+                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
+        self.fc = nn.Linear(24, 16)
+
+    def forward(self, x):
+        return self.fc(self.conv(x.unsqueeze(1)).mean(-1))
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """8 voices, each a pitch with harmonics and noise, 10 files each to train and 3 to test: a task that a working trainer solves in seconds."""
+    folder = tmp_path_factory.mktemp("tones")
+    time_axis = np.arange(8000) / 16000
+    train, test = [], []
+    for voice in range(8):
+        for take in range(13):
+            draw = np.random.default_rng((voice, take))
+            x = sum(np.sin(2 * np.pi * (90 + 37 * voice) * k * time_axis + draw.uniform(0, 6)) / k for k in range(1, 6))
+            sf.write(folder / f"{voice}-{take}.wav", 0.1 * x + 0.03 * draw.standard_normal(8000), 16000)
+            (test if take >= 10 else train).append((voice, f"{voice}-{take}.wav"))
+    (folder / "train_list.txt").write_text("".join(f"{voice} {name}\n" for voice, name in train))
+    (folder / "trials.txt").write_text("".join(f"{int(a[0] == b[0])} {a[1]} {b[1]}\n" for a, b in itertools.combinations(test, 2)))
+    return folder
+
+
+@pytest.mark.parametrize("trainfunc", options.components("trainfunc"))
+def test_learns(trainfunc, tones):
+    """List to EER with every loss: near 0 after, far from it before."""
+    torch.manual_seed(0)
+    utterances, trials = read_train_list(tones / "train_list.txt"), read_trials(tones / "trials.txt")
+    data = TrainDataset(utterances, tones, max_frames=24, seed=0)
+    sampler = GroupSampler(utterances, batch_size=8, nPerSpeaker=2, max_seg_per_spk=500, seed=0)
+    parts = argparse.Namespace(**{o.name: o.default for o in options_of("trainfunc", trainfunc)}, trainfunc=trainfunc)
+    made = Trainer(SpeakerNet(Tiny(), build("trainfunc", parts, dim=16, num_classes=8)))
+    made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.01)
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
+
+    def eer():
+        evaluation = EvalDataset(trials.paths(), tones, eval_frames=0, num_eval=1)
+        reps = {trials.paths()[i]: rep for index, x in made.extract(batches(eval_loader(evaluation, workers=0))) for i, rep in zip(index, x, strict=True)}
+        return tuneThreshold.summarize(made.score(trials, reps), trials.label).eer
+
+    before, losses = eer(), []
+    for epoch in range(1, 31):
+        sampler.set_epoch(epoch)
+        list(made.train_epoch(batches(train_loader(data, sampler, workers=0))))
+        losses.append(made.means()["loss"])
+        made.next_epoch()
+    assert losses[-1] < 0.5 * losses[0]
+    assert eer() < 5 < 10 < before
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers(workers, corpus, tmp_path, checkpoint, program):
+    assert program(*small_run(corpus, tmp_path, "--nDataLoaderThread", workers))[0] == 0
+    (state, log), (other, other_log) = end_of(tmp_path), end_of(checkpoint.parent.parent)
+    assert equal(state["model"], other["model"]) and equal(state["loss"], other["loss"]) and log == other_log
+
+
+def test_resumes_anywhere(corpus, tmp_path, checkpoint, program):
+    """Stopped after every single step and gone on with, the run ends where it ends undisturbed."""
+    whole, whole_log = end_of(checkpoint.parent.parent)
+    for steps in range(1, whole["step"] + 1):
+        assert program(*small_run(corpus, tmp_path, "--max_steps", steps))[0] == 0
+    state, log = end_of(tmp_path)
+    assert all(equal(state[key], whole[key]) for key in ("model", "loss", "optimizer", "scheduler", "step", "rng"))
+    assert [line["loss"] for line in log] == [line["loss"] for line in whole_log]
+    code, out, _ = program(*small_run(corpus, tmp_path))
+    assert code == 0 and "going on" in out and equal(read_checkpoint(tmp_path / "model" / "last.model")["model"], state["model"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_exits_with_zero(number, corpus, tmp_path):
+    words = [sys.executable, ROOT / "trainSpeakerNet.py", *small_run(corpus, tmp_path, "--max_epoch", 10**6, "--nDataLoaderThread", 2)]
+    process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "log.jsonl").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, number)                                               # as a terminal does: the loader processes get it too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "the same command goes on" in out and "Traceback" not in err, err
+    assert read_checkpoint(tmp_path / "model" / "last.model")["step"] > 0
+
+
+def test_killed_and_gone_on(corpus, tmp_path):
+    """One SIGKILL; tests/kill_resume.py does it twenty times for 0, 1 and 3 workers."""
+    from kill_resume import noise_corpus, trial
+    link = tmp_path / "corpus"
+    link.mkdir()
+    for name in ("wav", "train_list.txt", "trials.txt"):
+        (link / name).symlink_to(corpus / name)
+    noise_corpus(link)
+    hits, read, same = trial(link, tmp_path, kills=1, workers=1, seed=3, epochs=5)
+    assert hits == 1 and same
+
+
+def test_keeps_the_last_and_the_best(corpus, tmp_path, program):
+    assert program(*small_run(corpus, tmp_path, "--max_epoch", 4, "--keep", 2))[0] == 0
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"last.model", "best.model", "model000000003.model", "model000000004.model"}
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert read_checkpoint(tmp_path / "model" / "best.model")["result"]["EER"] == min(line["EER"] for line in lines)
+
+
+def test_log_line(checkpoint):
+    lines = [json.loads(line) for line in (checkpoint.parent.parent / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"loss", "lr", "utt_per_s", "seconds", "waiting", "EER", "minDCF", "step"} <= lines[0].keys()
+    assert 0 <= lines[0]["waiting"] <= 1
+
+
+def test_evaluation_gives_the_scores_of_training(checkpoint, corpus, tmp_path, program):
+    code, out, _ = program("--eval", "--initial_model", checkpoint, "--test_list", corpus / "trials.txt", "--test_path", corpus / "wav",
+                           "--output", tmp_path / "scores.txt", "--nDataLoaderThread", 1)
+    assert code == 0 and "EER" in out and "minDCF" in out
+    assert (tmp_path / "scores.txt").read_text() == (checkpoint.parent.parent / "result" / "scores.txt").read_text()
+    trials = [line.rsplit(" ", 1)[0] for line in (tmp_path / "scores.txt").read_text().splitlines()]
+    assert trials == (corpus / "trials.txt").read_text().splitlines()
+
+
+def test_unlabelled_trials_get_scores_and_no_metric(checkpoint, corpus, tmp_path, program):
+    bare = tmp_path / "bare.txt"
+    bare.write_text("".join(line[2:] + "\n" for line in (corpus / "trials.txt").read_text().splitlines()))
+    code, out, _ = program("--eval", "--initial_model", checkpoint, "--test_list", bare, "--test_path", corpus / "wav", "--output", tmp_path / "s.txt")
+    assert code == 0 and "EER" not in out
+    labelled = (checkpoint.parent.parent / "result" / "scores.txt").read_text().splitlines()
+    assert (tmp_path / "s.txt").read_text().splitlines() == [line[2:] for line in labelled]
+
+
+def test_extract_and_verify(checkpoint, corpus, tmp_path, program):
+    words = ["--initial_model", checkpoint, "--nDataLoaderThread", 0]
+    code, _, err = program("--extract", corpus / "train_list.txt", "--test_path", corpus / "wav", "--output", tmp_path / "emb", *words)
+    assert code == 0, err
+    files = [line.split()[1] for line in (corpus / "train_list.txt").read_text().splitlines()]
+    assert sorted(str(p.relative_to(tmp_path / "emb")) for p in (tmp_path / "emb").rglob("*.npy")) == sorted(f[:-4] + ".npy" for f in files)
+    first = np.load(tmp_path / "emb" / (files[0][:-4] + ".npy"))
+    assert first.shape == (2, 32) and first.dtype == np.float32
+    assert "0 embeddings" in program("--extract", corpus / "train_list.txt", "--test_path", corpus / "wav", "--output", tmp_path / "emb", *words)[1]
+
+    a, b = (corpus / "wav" / name for name in files[:2])
+    code, out, _ = program("--verify", a, a, "--eval_frames", 0, *words)
+    assert code == 0 and re.match(r"score 1\.0000  threshold 0\.\d+  same speaker\n", out)
+    assert "different speakers" in program("--verify", a, b, "--threshold", 1.1, *words)[1]
+
+
+def test_fine_tuning_on_other_speakers(checkpoint, corpus, tmp_path, program):
+    half = tmp_path / "half.txt"
+    half.write_text("".join((corpus / "train_list.txt").read_text().splitlines(keepends=True)[:30]))
+    words = small_run(corpus, tmp_path / "run", "--train_list", half, "--initial_model", checkpoint)
+    code, _, err = program(*words)
+    assert code == 2 and "misshaped: loss.softmax.fc.weight, [8, 32] in the file, [5, 32] here" in err
+    code, out, _ = program(*words, "--partial")
+    assert code == 0 and "misshaped: loss.softmax.fc.weight" in out
+
+
+def test_mixed_precision_accumulation_and_clipping(corpus, tmp_path, program):
+    code, out, err = program(*small_run(corpus, tmp_path, "--mixedprec", "--accumulate", 2, "--clip", 1.0, "--max_epoch", 1))
+    assert code == 0, err
+    assert np.isfinite(json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["loss"])
+
+
+# ---------------------------------------------------------------- the trainer by itself
+class Line(SpeakerModel):
+    dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+        self.bn = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.bn(self.fc(x))
+
+
+class Squares(Loss):
+    def forward(self, rep, batch, pair):
+        return {"loss": (rep ** 2).mean()}
+
+
+class Distance(Squares):
+    linear = False
+
+    def similarity(self, ref, qry):
+        return -((ref - qry) ** 2).sum(-1)
+
+
+def trainer(loss=None, **settings):
+    torch.manual_seed(0)
+    made = Trainer(SpeakerNet(Line(), loss or Squares()), **settings)
+    made.optimizer = torch.optim.SGD(made.net.parameters(), lr=0.1)
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
+    return made
+
+
+def batch(seed, value=0.0):
+    x = torch.randn(8, 2, 6, generator=torch.Generator().manual_seed(seed)) + value
+    return {"x": x, "label": torch.arange(8), "spoof": torch.zeros(8, dtype=torch.bool), "index": torch.arange(16).view(8, 2)}
+
+
+def test_accumulation_is_the_mean_gradient():
+    made, parts = trainer(accumulate=2), trainer()
+    list(made.train_epoch([batch(1), batch(2)]))
+    losses = [parts.net(batch(seed) | {"step": 0})["loss"] for seed in (1, 2)]
+    (sum(losses) / 2).backward()
+    parts.optimizer.step()
+    for a, b in zip(made.net.parameters(), parts.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert made.step == 1 and made.position == 2
+
+
+def test_clipping():
+    free, clipped = trainer(), trainer(clip=1e-3)
+    before = [p.clone() for p in free.net.parameters()]
+    for made in (free, clipped):
+        list(made.train_epoch([batch(1)]))
+    moved = [torch.cat([(p - b).flatten() for p, b in zip(made.net.parameters(), before, strict=True)]).norm() for made in (free, clipped)]
+    assert moved[0] > 1e-2 and abs(moved[1] - 1e-4) < 1e-6
+
+
+def test_non_finite_loss_stops_or_is_left_out():
+    with pytest.raises(NonFiniteLoss, match="step 1") as error:
+        list(trainer().train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
+    assert error.value.index == list(range(16))
+    made, clean = trainer(skip_nonfinite=1), trainer()
+    list(made.train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
+    list(clean.train_epoch([batch(1), batch(3)]))
+    assert made.skipped == 1 and made.step == 3
+    for name, value in clean.net.state_dict().items():
+        torch.testing.assert_close(made.net.state_dict()[name], value)                # batch statistics too
+    assert made.means() == clean.means()
+
+
+@pytest.mark.parametrize("loss", [Squares, Distance])
+@pytest.mark.parametrize("scoring", ["similarity", "euclidean"])
+@pytest.mark.parametrize("dense", [True, False])
+def test_scores_equal_a_loop(loss, scoring, dense):
+    """Mean over all pairs of crops, several enrolment files, against the definition trial by trial."""
+    draw = np.random.default_rng(0)
+    made = trainer(loss())
+    reps = {f"f{i}": torch.randn(3, 4, generator=torch.Generator().manual_seed(i)) for i in range(40)}
+    models = [("f0",), ("f1", "f2"), ("f3", "f4", "f5"), ("f6", "f7")] + [(f"f{i}",) for i in range(8, 40)]
+    count = 2000 if dense else 50
+    trials = Trials(lines=[""] * count, models=models, files=[f"f{i}" for i in range(40)], enrol=draw.integers(0, len(models), count),
+                    test=draw.integers(0, 40, count), label=None)
+    scores = made.score(trials, reps, scoring)
+    for n in range(0, count, 7):
+        ref, qry = torch.stack([reps[f] for f in models[trials.enrol[n]]]).mean(0), reps[trials.files[trials.test[n]]]
+        want = np.mean([getattr(made.net.loss, scoring)(*made.net.model.pair(r[None], q[None])).item() for r in ref for q in qry])
+        assert abs(scores[n] - want) < 1e-5
+
+
+# ---------------------------------------------------------------- checkpoints
+def test_round_trip_and_published_names(tmp_path):
+    made = trainer()
+    list(made.train_epoch([batch(1)]))
+    write_checkpoint(made.state() | {"options": {}, "classes": {}}, tmp_path / "a.model")
+    other = trainer()
+    state = read_checkpoint(tmp_path / "a.model")
+    load_weights(other.net, state, "a.model")
+    other.resume(state)
+    assert equal(other.state(), made.state())
+    weights = made.net.model.state_dict()
+    published = {
+        "bare": {f"__S__.{k}": v for k, v in weights.items()},
+        "module": {"model_state_dict": {f"__S__.module.{k}": v for k, v in weights.items()}},
+        "nested": {"model": weights},
+        "lightning": {"state_dict": {f"model.{k}": v for k, v in weights.items()}},
+    }
+    for name, content in published.items():
+        torch.save(content, tmp_path / name)
+        fresh = SpeakerNet(Line(), Squares())
+        load_weights(fresh, read_checkpoint(tmp_path / name), name)
+        assert equal(dict(fresh.model.state_dict()), dict(weights)), name
+
+
+def test_nothing_is_loaded_by_halves():
+    made = trainer()
+    before = {k: v.clone() for k, v in made.net.state_dict().items()}
+    weights = {"fc.weight": torch.zeros(4, 6), "fc.bias": torch.zeros(5), "other": torch.zeros(1)}
+    with pytest.raises(InputError) as error:
+        load_weights(made.net, {"model": weights, "loss": {}}, "x.model")
+    for line in ("missing: model.bn.weight", "unexpected: model.other", "misshaped: model.fc.bias, [5] in the file, [4] here"):
+        assert line in str(error.value)
+    assert equal(dict(made.net.state_dict()), before)
+    assert "unexpected: model.other" in load_weights(made.net, {"model": weights, "loss": {}}, "x.model", partial=True)
+    assert made.net.model.fc.weight.abs().sum() == 0 and equal(made.net.model.fc.bias, before["model.fc.bias"])
+
+
+def test_trainer_names_no_component_or_corpus():
+    names = [name for part in options.PARTS for name in options.components(part)] + ["voxceleb", "musan/", "asvspoof"]
+    for file in ("SpeakerNet.py", "trainSpeakerNet.py"):
+        text = (ROOT / file).read_text().split('"""', 2)[2]                              # below the head
+        assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text], file

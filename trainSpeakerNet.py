@@ -1,0 +1,375 @@
+"""Trains, resumes, evaluates and uses a speaker-verification network.
+
+python trainSpeakerNet.py --config configs/demo.yaml                              trains; the same command again resumes
+python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
+python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
+"""
+import io
+import json
+import logging
+import math
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# Read when torch is loaded: threads that wait for each other must not spin on a core that a loader process wants.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+import yaml
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+import tuneThreshold
+from DatasetLoader import (
+    Augment,
+    EvalDataset,
+    GroupSampler,
+    InputError,
+    TrainDataset,
+    Trials,
+    batches,
+    check_files,
+    classes_of,
+    crop_length,
+    eval_loader,
+    read_file_list,
+    read_train_list,
+    read_trials,
+    speed_copies,
+    train_loader,
+)
+from options.parser import build, configuration, contradictions, parse
+from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_atomically, write_checkpoint
+
+log = logging.getLogger("trainSpeakerNet")
+HERE = Path(__file__).parent
+
+
+def the_device(name):
+    """The device to compute on: by name, which is tried out, or the best there is."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: {str(error).splitlines()[0]} (CUDA devices here: {torch.cuda.device_count()})") from None
+    return torch.device(name)
+
+
+# ---------------------------------------------------------------------- use of a checkpoint
+class Stop:
+    """Within it SIGTERM and Ctrl-C only set `requested`; the second one is not held back."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self.before = {number: signal.signal(number, self.request) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def request(self, number, _):
+        self.requested = True
+        signal.signal(number, signal.default_int_handler)
+
+
+def build_net(options, num_classes):
+    model = build("model", options)
+    return SpeakerNet(model, build("trainfunc", options, dim=model.dim, num_classes=options.nClasses or num_classes))
+
+
+class Stopped(Exception):
+    """A stop was requested in the middle of something that is done again when the run goes on."""
+
+
+def load_net(options, state):
+    """The net of a checkpoint, for use: its classes are those it was trained with."""
+    if not state:
+        raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify")
+    net = build_net(options, len(state.get("classes", ())) or 1)
+    # published embedding extractors come without a classification head; none is needed to score
+    load_weights(net, state | {"loss": state["loss"] or net.loss.state_dict()}, options.initial_model)
+    return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
+
+
+def extract(trainer, paths, options, stop=None):
+    """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
+    dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval)
+    with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
+        for index, reps in trainer.extract(batches(eval_loader(dataset, workers=options.nDataLoaderThread))):
+            if stop and stop.requested:
+                raise Stopped
+            bar.update(len(index))
+            yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
+
+
+def evaluate(trainer, trials, options, scores_path, stop=None):
+    """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
+    reps = dict(extract(trainer, trials.paths(), options, stop))
+    scores = trainer.score(trials, reps, options.scoring)
+    scores_path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(scores_path, "".join(f"{line} {score:.7g}\n" for line, score in zip(trials.lines, scores.tolist(), strict=True)).encode())
+    return None if trials.label is None else summarize(scores, trials.label, options)
+
+
+def summarize(scores, label, options):
+    try:
+        return tuneThreshold.summarize(scores, label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far)
+    except ValueError as error:
+        raise InputError(f"evaluation: {error}") from error
+
+
+def read_test(options):
+    """Trials of --test_list, their files checked; None when there is no list."""
+    if not options.test_list:
+        return None
+    summarize(np.arange(2.0), np.array([False, True]), options)                 # complains of impossible priors, costs and rates now
+    trials = read_trials(options.test_list)
+    check_files(options.test_path, trials.paths(), options.test_list)
+    return trials
+
+
+def run_eval(options, state):
+    trials = read_test(options)
+    if trials is None:
+        raise InputError("--eval: want --test_list FILE (and --test_path FOLDER)")
+    path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
+    summary = evaluate(load_net(options, state), trials, options, path)
+    log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
+    log.info("scores: %s", path)
+
+
+def run_extract(options, state):
+    if not options.output:
+        raise InputError("--extract: want --output FOLDER for the .npy files")
+    paths = read_file_list(options.extract)
+    check_files(options.test_path, paths, options.extract)
+    target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
+    todo = [path for path in paths if not target[path].exists()]
+    trainer = load_net(options, state)
+    for path, rep in extract(trainer, todo, options):
+        target[path].parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.save(buffer, rep.numpy())
+        write_atomically(target[path], buffer.getbuffer())
+    log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
+
+
+def run_verify(options, state):
+    trials = Trials.of_pairs([options.verify])
+    check_files(options.test_path, trials.paths(), "--verify")
+    trainer = load_net(options, state)
+    score = trainer.score(trials, dict(extract(trainer, trials.paths(), options)), options.scoring).item()
+    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
+    if threshold is None:
+        log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", score)
+    else:
+        log.info("score %.4f  threshold %.4f  %s", score, threshold, "same speaker" if score >= threshold else "different speakers")
+
+
+# ---------------------------------------------------------------------- training
+class Clock:
+    """Measures a stretch of training: seconds in all, and the part of them spent waiting for data."""
+
+    def __init__(self):
+        self.start, self.waited = time.monotonic(), 0.0
+
+    def watch(self, items):
+        before = time.monotonic()
+        for item in items:
+            self.waited += time.monotonic() - before
+            yield item
+            before = time.monotonic()
+
+    def report(self, utterances):
+        seconds = time.monotonic() - self.start
+        return {"utt_per_s": round(utterances / seconds, 1), "seconds": round(seconds, 2), "waiting": round(self.waited / seconds, 4)}
+
+
+class Run:
+    """A training run in its folder: everything is checked when it is made; train() goes on to the end or to a stop, from any point."""
+
+    def __init__(self, options, state, argv):
+        self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
+        if not options.train_list:
+            raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
+        utterances = read_train_list(options.train_list)
+        check_files(options.train_path, [u.path for u in utterances], options.train_list)
+        self.trials = read_test(options)
+        if options.speed_perturb:
+            utterances = speed_copies(utterances, options.speed_factors)
+        self.classes = classes_of(utterances)
+        if (options.nClasses or math.inf) < len(self.classes):
+            raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} speakers; leave the option out to count them")
+        self.dataset = TrainDataset(utterances, options.train_path, max_frames=options.max_frames, seed=options.seed,
+                                    augment=Augment(options.musan_path, options.rir_path) if options.augment else None)
+        self.sampler = GroupSampler(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker,
+                                    max_seg_per_spk=options.max_seg_per_spk, seed=options.seed)
+        self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
+        self.trainer = self.make_trainer()
+        self.try_out()
+        self.best, self.result, self.saved = math.inf, {}, time.monotonic()
+        self.open_folder(argv)
+        self.begin(state)
+
+    def make_trainer(self):
+        options = self.options
+        torch.manual_seed(options.seed)
+        trainer = Trainer(build_net(options, len(self.classes)), device=the_device(options.device), mixedprec=options.mixedprec,
+                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite)
+        trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
+        trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
+                                  max_epoch=options.max_epoch, test_interval=options.test_interval)
+        return trainer
+
+    def try_out(self):
+        """A batch of silence through model and loss: what does not go together says so now, not after the data were read."""
+        B, M = min(2, self.options.batch_size), self.options.nPerSpeaker
+        batch = {"x": torch.zeros(B, M, crop_length(self.options.max_frames)), "label": torch.zeros(B, dtype=torch.int64),
+                 "spoof": torch.zeros(B, dtype=torch.bool)}
+        self.trainer.net.eval()                                                 # leaves batch statistics alone
+        try:
+            with torch.no_grad():
+                self.trainer.net({name: value.to(self.trainer.device) for name, value in batch.items()} | {"step": 0})
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def open_folder(self, argv):
+        """config.yaml and command.txt tell how the run came about."""
+        for name in ("model", "result"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "config.yaml", yaml.safe_dump(configuration(self.options), sort_keys=False).encode())
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+        with (self.folder / "command.txt").open("a") as file:
+            file.write(f"{shlex.join(['python', *sys.argv[:1], *argv])}\n# revision {git or 'unknown'}, python {platform.python_version()}, "
+                       f"torch {torch.__version__}, numpy {np.__version__}\n")
+
+    def begin(self, state):
+        """From the folder's last checkpoint, else from --initial_model, else from nothing."""
+        last = self.folder / "model" / "last.model"
+        if last.exists():
+            state = read_checkpoint(last)
+            contradictions(vars(self.options), state["options"], self.options, last)
+            if state["classes"] != self.classes:
+                raise InputError(f"{last}: this run had other speakers ({len(state['classes'])}, now {len(self.classes)}); choose another --save_path")
+            load_weights(self.trainer.net, state, last)
+            self.trainer.resume(state)
+            self.best, self.result = state["best"], state["result"]
+            for name, value in configuration(self.options).items():
+                if value != state["options"].get(name):
+                    log.info("changed since: --%s %s -> %s", name, state["options"].get(name), value)
+            log.info("going on with %s: epoch %d, step %d", last, self.trainer.epoch, self.trainer.step)
+        elif state:
+            for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial):
+                log.info("--partial: %s", problem)
+        self.write_log(None, keep_before=self.trainer.epoch if self.trainer.step else 0)      # these lines will be written again
+
+    def train(self):
+        options, trainer = self.options, self.trainer
+        log.info("%s, %s: %s parameters; %d speakers, %d utterances, %d steps an epoch; %s", options.model, options.trainfunc,
+                 f"{sum(p.numel() for p in trainer.net.parameters()):,}", len(self.classes), len(self.dataset.utterances), self.steps_per_epoch,
+                 trainer.device)
+        loader = train_loader(self.dataset, self.sampler, workers=options.nDataLoaderThread, pin_memory=trainer.device.type == "cuda")
+        total = min(options.max_epoch * self.steps_per_epoch, options.max_steps or math.inf)
+        try:
+            with self.stop, logging_redirect_tqdm(), tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar:
+                if options.eval_first and not trainer.step and self.trials:
+                    self.write_log({"epoch": 0, "step": 0} | self.test())
+                open_epoch = trainer.step < total or trainer.position           # a stop may have come before its evaluation
+                while open_epoch:
+                    self.epoch(loader, bar, total)
+                    open_epoch = trainer.step < total
+        except Stopped:
+            self.save("last")
+            log.info("stopped at step %d and saved; the same command goes on from here", trainer.step)
+        except NonFiniteLoss as error:
+            files = [self.dataset.utterances[i].path for i in error.index]
+            raise InputError(f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, set --clip or tolerate it with "
+                             "--skip_nonfinite N; the last checkpoint is untouched") from None
+        else:
+            log.info("done: %s", self.folder)
+
+    def epoch(self, loader, bar, total):
+        """What is left of the epoch in progress: updates, evaluation when it is due, a line of the log, checkpoints."""
+        options, trainer = self.options, self.trainer
+        clock, begun = Clock(), trainer.position
+        if trainer.step < total:
+            self.sampler.set_epoch(trainer.epoch, skip=trainer.position)
+            bar.set_description(f"epoch {trainer.epoch}/{options.max_epoch}")
+            for terms in trainer.train_epoch(clock.watch(batches(loader))):
+                bar.update()
+                bar.set_postfix({name: f"{value:.3g}" for name, value in terms.items()}, refresh=False)
+                if self.stop.requested:
+                    raise Stopped
+                if trainer.step >= total:
+                    break
+                if time.monotonic() - self.saved > 60 * options.save_minutes:
+                    self.save("last")
+        line = {"epoch": trainer.epoch, "step": trainer.step} | trainer.means()
+        line |= clock.report((trainer.position - begun) * options.batch_size * options.nPerSpeaker)
+        due = trainer.epoch % options.test_interval == 0 or trainer.step >= total
+        if due and self.trials:
+            line |= self.test()
+        self.write_log(line)
+        if trainer.position >= len(self.sampler):
+            trainer.next_epoch()
+        if due:
+            eer = self.result.get("EER", math.inf)
+            best = ["best"] if eer < self.best else []
+            self.best = min(self.best, eer)
+            self.save("last", f"model{line['epoch']:09d}", *best)
+            for old in sorted((self.folder / "model").glob("model?????????.model"))[:-options.keep]:
+                old.unlink()
+
+    def test(self):
+        """Evaluates on the trials; what came out is remembered in the checkpoints."""
+        summary = evaluate(self.trainer, self.trials, self.options, self.folder / "result" / "scores.txt", self.stop)
+        self.result = {"EER": float(summary.eer), "minDCF": float(summary.min_dcf), "threshold": float(summary.eer_threshold)} if summary else {}
+        return self.result
+
+    def save(self, *names):
+        state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes, "best": self.best, "result": self.result}
+        write_checkpoint(state, *(self.folder / "model" / f"{name}.model" for name in names))
+        self.saved = time.monotonic()
+
+    def write_log(self, line, keep_before=None):
+        """Appends a line to log.jsonl and tells it; or drops the lines from an epoch on."""
+        path = self.folder / "log.jsonl"
+        if line:
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
+        elif path.exists():
+            lines = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]      # the last one may be torn
+            write_atomically(path, "".join(text for text in lines if json.loads(text)["epoch"] < keep_before).encode())
+
+
+def main(argv):
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    try:
+        options, state = parse(argv, os.environ, __doc__)
+        for mode, run in (("eval", run_eval), ("extract", run_extract), ("verify", run_verify)):
+            if getattr(options, mode):
+                return run(options, state)
+        return Run(options, state, argv).train()
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

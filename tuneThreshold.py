@@ -1,0 +1,256 @@
+"""Error rates, EER, minDCF and DET plots of speaker-verification scores. numpy only, and runs alone on scores files.
+
+python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
+python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
+A line of a scores file is `1|0 file file score`. A trial is accepted where its score is at or above the threshold.
+"""
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+log = logging.getLogger("tuneThreshold")
+TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])               # per cent
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")       # told apart by colour-blind readers (Okabe & Ito)
+MARKERS = "osD^vP*"
+
+
+class Cost(NamedTuple):
+    """minDCF at one prior, and the threshold that has it."""
+    p_target: float
+    value: float
+    threshold: float
+
+
+class Point(NamedTuple):
+    """One operating point; rates are fractions."""
+    threshold: float
+    p_fa: float
+    p_miss: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told about a scored trial list. EER in per cent, `costs` one minDCF for each prior, `points` the chosen false-accept rates."""
+    targets: int
+    nontargets: int
+    eer: float
+    eer_threshold: float
+    costs: tuple[Cost, ...]
+    points: tuple[Point, ...]
+    rates: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False, compare=False)       # of error_rates
+
+    @property
+    def min_dcf(self):
+        return self.costs[0].value
+
+    def __str__(self):
+        names = ["EER", *(f"minDCF({cost.p_target:g})" for cost in self.costs)]
+        values = [f"{self.eer:.2f} %", *(f"{cost.value:.4f}" for cost in self.costs)]
+        at = [self.eer_threshold, *(cost.threshold for cost in self.costs)]
+        lines = [f"{self.targets + self.nontargets:,} trials: {self.targets:,} target, {self.nontargets:,} non-target"]
+        lines += [f"{name:14s}{value:>10s}   at threshold {t:.5g}" for name, value, t in zip(names, values, at, strict=True)]
+        if self.points:
+            lines += ["false accepts    misses   threshold"]
+            lines += [f"{100 * p.p_fa:11.3f} % {100 * p.p_miss:7.2f} % {p.threshold:11.5g}" for p in self.points]
+        return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------- rates
+def error_rates(scores, labels):
+    """Miss and false-accept rates at every threshold that makes a difference.
+
+    scores [n] finite; labels [n] true (1) for target trials. Returns threshold, p_miss, p_fa, each [k + 1] for k distinct scores, threshold
+    ascending: from the least score (accepts all) over every distinct score (equal scores are one threshold) to infinity (rejects all).
+    Raises ValueError where there is nothing to measure: a score that is not finite, trials of one kind only.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise ValueError(f"want one score and one label a trial, got shapes {scores.shape} and {labels.shape}")
+    if labels.dtype != bool:
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"labels: want 1 (target) and 0 (non-target) only, got {np.unique(labels)[:5].tolist()}")
+        labels = labels.astype(bool)
+    if not np.isfinite(scores).all():
+        bad = int(np.argmin(np.isfinite(scores)))
+        raise ValueError(f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)")
+    targets = np.count_nonzero(labels)
+    nontargets = len(labels) - targets
+    if not targets or not nontargets:
+        missing, only = ("non-target (0)", "target") if targets else ("target (1)", "non-target")
+        raise ValueError(f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds")
+    order = np.argsort(scores)
+    scores, labels = scores[order], labels[order]
+    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))        # of each run of equal scores
+    rejected = np.append(first, len(scores))                                  # trials below each threshold
+    missed = np.append(0, np.cumsum(labels))[rejected]
+    threshold = np.append(scores[first].astype(float), np.inf)
+    hits, accepts = targets - missed, nontargets - (rejected - missed)
+    return threshold, 1 - hits / targets, accepts / nontargets                # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
+
+
+def between(threshold, i):
+    """A threshold halfway between score i - 1 and score i: same rates on these trials as score i, but safest for new ones."""
+    if i == 0:
+        return float(threshold[0])
+    middle = float(threshold[i - 1] / 2 + threshold[i] / 2)
+    return middle if middle > threshold[i - 1] else float(threshold[i])       # neighbouring floats have no middle
+
+
+def corners(p_miss, p_fa):
+    """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
+    turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
+    return np.flatnonzero(np.concatenate([[True], turns, [True]]))
+
+
+def eer(threshold, p_miss, p_fa, *, interpolate=True):
+    """Equal error rate -> (per cent, threshold), from error_rates(...).
+
+    Default: where the two rates meet when the curve is drawn with straight lines between its points. The threshold lies halfway between
+    two scores, on the side of the crossing where the rates differ less.
+    interpolate=False: tuneThresholdfromScore of voxceleb_trainer. Of the curve's corners the one with the smallest |p_miss - p_fa| (the highest
+    threshold of several), and the larger of its rates; never below the default, and far above it for few or heavily tied trials.
+    """
+    gap = p_miss - p_fa                                                       # rises from -1 to 1, strictly
+    if interpolate:
+        i = int(np.searchsorted(gap, 0))
+        weight = -gap[i - 1] / (gap[i] - gap[i - 1])
+        value = p_miss[i - 1] + weight * (p_miss[i] - p_miss[i - 1])
+        return float(100 * value), between(threshold, i if gap[i] < -gap[i - 1] else i - 1)
+    kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]     # the end "reject all" is added to the corners, as there
+    i = kept[np.argmin(np.abs(gap[kept]))]
+    return float(100 * max(p_miss[i], p_fa[i])), between(threshold, i)
+
+
+def min_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
+    """Minimum of the detection cost c_miss p_miss p_target + c_fa p_fa (1 - p_target) -> (value, threshold), from error_rates(...).
+
+    Divided by the cost of the better trivial system (accept all or reject all). Both are among the thresholds, so the value is at most 1;
+    at reject-all the threshold is infinite. Of equal minima the lowest threshold. NIST SRE evaluation plans.
+    """
+    if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
+        raise ValueError(f"minDCF: want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}")
+    cost = c_miss * p_target * p_miss + c_fa * (1 - p_target) * p_fa
+    i = int(np.argmin(cost))
+    return float(cost[i] / min(c_miss * p_target, c_fa * (1 - p_target))), between(threshold, i)
+
+
+def thresholds_at(threshold, p_miss, p_fa, rates=(0.1, 0.01, 0.001)):
+    """For each wanted false-accept rate (a fraction) the lowest threshold that does not exceed it -> tuple of Point(threshold, p_fa, p_miss)."""
+    wrong = [rate for rate in rates if not 0 <= rate <= 1]
+    if wrong:
+        raise ValueError(f"false-accept rate: want a fraction between 0 and 1, got {wrong[0]:g}")
+    index = [int(np.argmax(p_fa <= rate)) for rate in rates]
+    return tuple(Point(between(threshold, i), float(p_fa[i]), float(p_miss[i])) for i in index)
+
+
+def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_miss=1.0, c_fa=1.0, p_fa=(0.1, 0.01, 0.001)) -> Summary:
+    """EER, minDCF for each p_target and thresholds for each p_fa of scores [n] with labels [n], sorted once. Errors as in the parts."""
+    rates = error_rates(scores, labels)
+    priors = (p_target,) if isinstance(p_target, (int, float)) else p_target
+    targets = int(np.count_nonzero(labels))
+    costs = tuple(Cost(p, *min_dcf(*rates, p, c_miss, c_fa)) for p in priors)
+    return Summary(targets, len(labels) - targets, *eer(*rates), costs, thresholds_at(*rates, p_fa), rates)
+
+
+# ---------------------------------------------------------------------- scores file, plot, command
+def read_scores(path):
+    """Scores file, lines `1|0 file file score` -> scores [n] float64, labels [n] bool. Raises ValueError naming the line."""
+    scores, labels = [], []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) == 3:
+            raise ValueError(f"{path}:{number}: want '1|0 <file> <file> <score>', got '{line}': without a label nothing to evaluate")
+        if len(words) != 4 or words[0] not in ("0", "1"):
+            raise ValueError(f"{path}:{number}: want '1|0 <file> <file> <score>', got '{line}'")
+        try:
+            score = float(words[3])
+        except ValueError:
+            raise ValueError(f"{path}:{number}: want a number as the score, got '{words[3]}'") from None
+        if not math.isfinite(score):
+            raise ValueError(f"{path}:{number}: want a finite score, got '{words[3]}'")
+        scores.append(score)
+        labels.append(words[0] == "1")
+    if not scores:
+        raise ValueError(f"{path}: empty: want lines '1|0 <file> <file> <score>'")
+    return np.array(scores), np.array(labels)
+
+
+def probit(p):
+    """Quantile of the standard normal distribution, the scale of a DET plot: Gaussian scores make a straight line (Martin et al., 1997)."""
+    return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
+
+
+def plot_det(path, curves: Mapping[str, Summary], title="Detection error trade-off"):
+    """Draws the DET curves of {name: summary} into the image file `path`, with EER points and their values in the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
+    from matplotlib.figure import Figure
+
+    values = np.array([summary.eer for summary in curves.values()])
+    low = TICKS[min(2, np.searchsorted(TICKS, values.min() / 2, "right") - 1)] if values.min() > 0 else 0.1
+    high = 50 if values.max() < 30 else 95
+    ticks = TICKS[(low <= TICKS) & (high >= TICKS)]
+    limits = probit(np.array([0.9 * low, high]) / 100)
+    figure = Figure(figsize=(6.4, 6.4), dpi=150)
+    axes = figure.add_subplot(aspect="equal")
+    axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)
+    for i, (name, summary) in enumerate(curves.items()):
+        _, p_miss, p_fa = summary.rates
+        kept = corners(p_miss, p_fa)
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        axes.plot(probit(p_fa[kept]), probit(p_miss[kept]), color=colour, linewidth=1.6, zorder=2)
+        at = np.clip(probit(summary.eer / 100), *limits)
+        axes.plot(at, at, marker, color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
+        axes.plot([], [], color=colour, marker=marker, markeredgecolor="white", markersize=8, label=f"{name}: EER {summary.eer:.2f} %")
+    axes.set(xlim=limits, ylim=limits, xlabel="False accepts (%)", ylabel="Misses (%)", title=title)
+    axes.set_xticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.92", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper right")
+    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scores", nargs="+", help="scores files, lines '1|0 file file score'")
+    parser.add_argument("--p_target", type=float, nargs="+", default=[0.05, 0.01], metavar="P", help="priors of a target trial in minDCF (0.05 0.01)")
+    parser.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
+    parser.add_argument("--c_fa", type=float, default=1.0, help="cost of a false accept (%(default)s)")
+    parser.add_argument("--far", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="F", help="false-accept rates (0.1 0.01 0.001)")
+    parser.add_argument("--det", metavar="FILE", help="image of the DET curves (default: <first scores file>_det.png)")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    try:
+        curves = {}
+        for path in args.scores:
+            scores, labels = read_scores(path)
+            try:
+                curves[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            log.info("%s\n%s\n", path, curves[path])
+        image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
+        plot_det(image, curves)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    log.info("DET plot: %s", image)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
