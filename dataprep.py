@@ -80,6 +80,7 @@ class Speaker(NamedTuple):
     pitch: float                   # Hz, centre of the log of it
     liveliness: float              # standard deviation of log pitch between syllables
     tract: np.ndarray              # [7] factor of each formant
+    timbre: np.ndarray             # [FFT / 2 + 1] gain at each frequency: side cavities, larynx tube
     accent: np.ndarray             # [phones, 3] factor of the formant targets of each phone
     damping: float                 # factor of the bandwidths
     hiss: float                    # factor of the centres of frication
@@ -104,37 +105,43 @@ class Session(NamedTuple):
     level: float                   # dB re full scale
 
 
+def draw_gain(rng, spread):
+    """Random smooth gain at each frequency [FFT / 2 + 1]: a slope and humps; spread = their standard deviation in dB."""
+    octave = np.log2(np.maximum(HERTZ, 60) / 1000)
+    decibel = rng.normal(0, spread / 3) * octave
+    for centre, gain in zip(rng.uniform(-2.5, 3, 4), rng.normal(0, spread, 4), strict=True):
+        decibel += gain * np.exp(-0.5 * ((octave - centre) / 0.6) ** 2)
+    return (10 ** (decibel / 20)).astype(np.float32)
+
+
 def draw_speaker(rng, female):
     """Random speaker. Pitch and vocal-tract length as in populations of adults, the sexes well apart."""
     return Speaker(
         female=female,
-        pitch=np.exp(rng.normal(np.log(205 if female else 118), 0.16)),
+        pitch=np.exp(rng.normal(np.log(205 if female else 118), 0.18)),
         liveliness=rng.uniform(0.05, 0.13),
-        tract=np.exp(rng.normal(0.14 * female, 0.05) + rng.normal(0, 0.045, 7)),
-        accent=np.exp(rng.normal(0, 0.04, (len(NAMES), 3))),
+        tract=np.exp(rng.normal(0.14 * female, 0.05) + rng.normal(0, 0.06, 7)),
+        timbre=draw_gain(rng, 3.0),
+        accent=np.exp(rng.normal(0, 0.06, (len(NAMES), 3))),
         damping=rng.uniform(0.7, 1.5),
-        hiss=np.exp(rng.normal(0.05 * female, 0.1)),
+        hiss=np.exp(rng.normal(0.05 * female, 0.15)),
         open_quotient=rng.uniform(0.4, 0.85),
         skew=rng.uniform(0.6, 0.85),
         breathiness=np.exp(rng.uniform(np.log(0.01), np.log(0.2))),
-        tilt=np.exp(rng.uniform(np.log(1200), np.log(7000))),
+        tilt=np.exp(rng.uniform(np.log(800), np.log(8000))),
         jitter=rng.uniform(0.003, 0.02),
         shimmer=rng.uniform(0.02, 0.12),
         rate=rng.uniform(0.8, 1.2))
 
 
 def draw_session(rng):
-    """Random recording conditions: equaliser of some dB, room of 0.1 to 0.4 s, noise at 16 to 36 dB."""
-    octave = np.log2(np.maximum(HERTZ, 60) / 1000)
-    decibel = rng.normal(0, 0.7) * octave
-    for centre, gain in zip(rng.uniform(-3.5, 3, 4), rng.normal(0, 2.0, 4), strict=True):
-        decibel += gain * np.exp(-0.5 * ((octave - centre) / 0.6) ** 2)
+    """Random recording conditions: equaliser of some dB, room of 0.1 to 0.4 s, noise at 20 to 40 dB."""
     time = np.arange(int(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
     room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / rng.uniform(0.1, 0.4))
-    room *= np.sqrt(rng.uniform(0.01, 0.2) / np.sum(room**2))                  # energy of the reverberation re the direct sound
+    room *= np.sqrt(rng.uniform(0.01, 0.1) / np.sum(room**2))                  # energy of the reverberation re the direct sound
     room[0] = 1
-    return Session(pitch=np.exp(rng.normal(0, 0.04)), rate=np.exp(rng.normal(0, 0.08)), tilt=np.exp(rng.normal(0, 0.12)), channel=10 ** (decibel / 20),
-                   room=room, snr=rng.uniform(16, 36), colour=rng.uniform(0.6, 0.98), level=rng.uniform(-32, -20))
+    return Session(pitch=np.exp(rng.normal(0, 0.04)), rate=np.exp(rng.normal(0, 0.08)), tilt=np.exp(rng.normal(0, 0.12)), channel=draw_gain(rng, 1.2),
+                   room=room, snr=rng.uniform(20, 40), colour=rng.uniform(0.6, 0.98), level=rng.uniform(-32, -20))
 
 
 def draw_phones(rng, seconds, rate):
@@ -227,7 +234,7 @@ def synthesize(rng, speaker, session, seconds):
     source = frames_of(glottis(rng, speaker, pitch, np.interp(time, at, voice)))            # [n + 1, bins]
     noise = frames_of(rng.standard_normal(n * SHIFT, dtype=np.float32))
     both = np.append(np.arange(n), n - 1)                                     # frame i lies between blocks i - 1 and i
-    source *= (1 / (1 + 1j * HERTZ / (speaker.tilt * session.tilt))).astype(np.complex64)
+    source *= (speaker.timbre / (1 + 1j * HERTZ / (speaker.tilt * session.tilt))).astype(np.complex64)
     source += (0.12 * breath[both, None]).astype(np.float32) * noise
     source *= tract_response(low[both], (60 + 0.035 * low[both]) * speaker.damping * damping[both])
     source *= tract_response(high, (60 + 0.035 * high) * speaker.damping)
@@ -238,7 +245,7 @@ def synthesize(rng, speaker, session, seconds):
 
 def record(rng, session, speech):
     """Speech [T] through channel and room, with noise, at the session's level -> float32 [T], below full scale."""
-    heard = overlap_add(frames_of(speech) * session.channel.astype(np.float32))
+    heard = overlap_add(frames_of(speech) * session.channel)
     heard = scipy.signal.oaconvolve(heard, session.room.astype(np.float32))[:len(speech)]
     noise = scipy.signal.lfilter([1], [1, -session.colour], rng.standard_normal(len(speech)))
     heard = heard / heard.std() + noise / noise.std() * 10 ** (-session.snr / 20)
@@ -260,7 +267,8 @@ def vocode(x, pitch, order=18):
         a = a + k[:, None] * a[:, ::-1]
         error = error * (1 - k**2)
     pulses = np.diff(np.floor(np.arange(len(x) + 1) * (pitch / SAMPLE_RATE)))
-    excitation = frames_of(pulses - pulses.mean())
+    excitation = frames_of(pulses)
+    excitation[:, :2] = 0                                                     # no sound below 45 Hz
     energy = np.maximum(np.mean(np.abs(excitation) ** 2, 1), 1e-6)
     return overlap_add(excitation * np.sqrt(error / energy)[:, None] / scipy.fft.rfft(a, FFT))
 
@@ -324,7 +332,7 @@ def write_once(path, write):
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part")
     write(part)
     part.replace(path)
 

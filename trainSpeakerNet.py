@@ -4,6 +4,7 @@ python trainSpeakerNet.py --config configs/demo.yaml                            
 python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
 python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
 """
+import ctypes
 import io
 import json
 import logging
@@ -17,8 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-# Read when torch is loaded: threads that wait for each other must not spin on a core that a loader process wants.
+# Read when torch is loaded: threads that wait for each other must not spin on a core that a loader process wants; large pages for tensors on the CPU.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import numpy as np
 import torch
@@ -50,6 +52,14 @@ from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_ch
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
+
+
+def keep_freed_memory():
+    """glibc hands large blocks back to the system as soon as they are free, and getting them again, page by page, takes a fifth of a step on a CPU."""
+    libc = ctypes.CDLL(None)
+    if platform.libc_ver()[0] == "glibc":
+        libc.mallopt(-4, 0)                                                     # M_MMAP_MAX: large blocks come from the heap, which
+        libc.mallopt(-1, 2**31 - 1)                                             # M_TRIM_THRESHOLD: is kept
 
 
 def the_device(name):
@@ -355,6 +365,7 @@ class Run:
 
 def main(argv):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    keep_freed_memory()
     try:
         options, state = parse(argv, os.environ, __doc__)
         for mode, run in (("eval", run_eval), ("extract", run_extract), ("verify", run_verify)):

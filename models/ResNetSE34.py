@@ -13,10 +13,11 @@ class MainModel(ResNet):
     n_mels: mel bands of the input
     log_input: logarithm of the mel powers
     window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross attentive pooling)
+    norm: of each band over time: instance (mean 0, deviation 1, as published) or mean (mean 0)
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
     def __init__(self, *, nOut: int = 512, encoder_type: Literal["SAP", "ASP", "TAP"] = "SAP", n_mels: int = 64, log_input: bool = True,
-                 window: Literal["hamming", "hann"] = "hann", spec_augment: bool = False):
+                 window: Literal["hamming", "hann"] = "hann", norm: Literal["instance", "mean"] = "instance", spec_augment: bool = False):
         super().__init__(strides=(1, 2, 2, 2), stem_pool=True, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
-                         window=window, spec_augment=spec_augment)
+                         window=window, norm=norm, spec_augment=spec_augment)

@@ -14,15 +14,44 @@ BLOCKS = (3, 4, 6, 3)
 POOLINGS = {"SAP": SAP, "ASP": ASP, "TAP": TAP}
 
 
+class ExciteAdd(torch.autograd.Function):
+    """relu(y * sigmoid(B relu(A mean(y) + a) + b) + shortcut): squeeze, excitation, shortcut and ReLU in the fewest passes over the maps.
+
+    What autograd makes of the formula reads and writes each map twice as often, a tenth of a training step on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx, y, shortcut, weight1, bias1, weight2, bias2):               # y, shortcut [N, C, F, T]
+        mean = y.mean((2, 3), dtype=torch.float32)                               # [N, C]
+        hidden = torch.addmm(bias1, mean, weight1.t()).relu_()
+        scale = torch.addmm(bias2, hidden, weight2.t()).sigmoid_()
+        out = torch.addcmul(shortcut, y, scale.to(y.dtype)[:, :, None, None]).relu_()
+        ctx.save_for_backward(y, out, mean, hidden, scale, weight1, weight2)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, out, mean, hidden, scale, weight1, weight2 = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        to_scale = (grad * y).sum((2, 3), dtype=torch.float32) * scale * (1 - scale)
+        to_hidden = (to_scale @ weight2) * (hidden > 0)
+        to_mean = (to_hidden @ weight1 / y[0, 0].numel()).to(y.dtype)[:, :, None, None]
+        to_y = torch.addcmul(to_mean, grad, scale.to(y.dtype)[:, :, None, None])
+        return to_y, grad, to_hidden.t() @ mean, to_hidden.sum(0), to_scale.t() @ hidden, to_scale.sum(0)
+
+
 class SqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation (Hu et al., arXiv:1709.01507), then the shortcut and the last ReLU of the block."""
+
     def __init__(self, channels, reduction=8):
         super().__init__()
-        self.fc = nn.Sequential(nn.Linear(channels, channels // reduction), nn.ReLU(inplace=True),
+        self.fc = nn.Sequential(nn.Linear(channels, channels // reduction), nn.ReLU(),
                                 nn.Linear(channels // reduction, channels), nn.Sigmoid())
 
-    def forward(self, x):
-        mean = x.permute(0, 2, 3, 1).mean((1, 2))                                # this way round its gradient is channels-last too
-        return x * self.fc(mean)[:, :, None, None]
+    def forward(self, y, shortcut):
+        first, _, second, _ = self.fc
+        with torch.autocast(y.device.type, enabled=False):
+            return ExciteAdd.apply(y, shortcut.to(y.dtype), first.weight, first.bias, second.weight, second.bias)
 
 
 class Block(nn.Module):
@@ -39,8 +68,7 @@ class Block(nn.Module):
 
     def forward(self, x):
         y = self.bn1(F.relu(self.conv1(x), inplace=True))                        # ReLU before the normalisation, as published
-        y = self.se(self.bn2(self.conv2(y)))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+        return self.se(self.bn2(self.conv2(y)), x if self.downsample is None else self.downsample(x))
 
 
 class ResNet(Backbone):
@@ -49,10 +77,10 @@ class ResNet(Backbone):
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, spec_augment):
+    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, spec_augment):
         super().__init__()
         self.dim = nOut
-        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm="instance", augment=spec_augment)
+        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm=norm, augment=spec_augment)
         self.conv1 = nn.Conv2d(1, CHANNELS[0], 7, (2, 1), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS[0])
         self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()

@@ -10,12 +10,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import soundfile as sf
-import torch
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import trainSpeakerNet  # noqa: E402, I001 - first: what it sets is read when torch is loaded
+import numpy as np  # noqa: E402
+import soundfile as sf  # noqa: E402
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from DatasetLoader import Augment, TrainDataset, Trials, Utterance  # noqa: E402
@@ -92,6 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="write the figures to this file too")
     args = parser.parse_args()
+    trainSpeakerNet.keep_freed_memory()
     rows = []
 
     def row(name, unit, cores, measure, *more):

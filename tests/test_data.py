@@ -167,6 +167,14 @@ def test_wav_written_to_a_pipe(tmp_path):
         assert np.array_equal(audio.read(0, audio.frames), NOISE / np.float32(32768))
 
 
+def without_length(path):
+    """A FLAC file as an encoder leaves it that writes to a pipe: the 36 bits with the number of samples are zero."""
+    data = bytearray(Path(path).read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])
+    Path(path).write_bytes(data)
+    return path
+
+
 def cut(path, size):
     Path(path).write_bytes(Path(path).read_bytes()[:size])
     return path
@@ -189,6 +197,7 @@ def spoiled(value):
     (lambda d: cut(write(d / "a.wav", NOISE), 30000), "truncated: its header promises 80000 bytes of samples, got 29956"),
     (lambda d: cut(write(d / "a.wav", NOISE, "PCM_24"), 30000), "truncated: its header promises 120000"),
     (lambda d: cut(write(d / "a.flac", NOISE), 30000), "truncated or damaged: samples .* of 40000 cannot be read"),
+    (lambda d: without_length(write(d / "a.flac", NOISE)), "its header does not tell its length; convert it"),
     (lambda d: write(d / "a.wav", NOISE, rate=8000), "want 16000 Hz, 1 channel, got 8000 Hz, 1 channel; convert it: ffmpeg -i .* OUT.wav"),
     (lambda d: write(d / "a.wav", np.stack([NOISE, NOISE], 1)), "got 16000 Hz, 2 channels; convert it"),
     (lambda d: write(d / "a.wav", spoiled(np.nan), "FLOAT"), "sample 777 is not finite"),
@@ -331,7 +340,8 @@ def test_signals_to_workers(files, monkeypatch):
     monkeypatch.setattr(DatasetLoader, "GRACE", 1)
     folder, utterances = files
     sampler = GroupSampler(utterances, batch_size=2, nPerSpeaker=1, max_seg_per_spk=100, seed=0)
-    rest = batches(train_loader(TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=1))
+    loader = train_loader(TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=1)
+    rest = batches(loader)
     next(rest)
     worker, = multiprocessing.active_children()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -404,7 +414,22 @@ def test_sampler_is_random():
         assert len(set(speaker[np.concatenate([e[:, place, 0] for e in epochs])])) == 8
     assert len({e.tobytes() for e in epochs}) == 40
     other = GroupSampler(utterances, batch_size=4, nPerSpeaker=2, max_seg_per_spk=6, seed=2)
+    other.set_epoch(39)
     assert [batch for _, batch in other] != [batch for _, batch in sampler]
+
+
+def test_sampler_spreads_speakers():
+    """What is left out changes from epoch to epoch, and a speaker's groups are not in neighbouring batches more than by chance."""
+    sampler = GroupSampler(utterances_of([3] * 5), batch_size=4, nPerSpeaker=1, max_seg_per_spk=100, seed=1)
+    seen = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        seen |= {i for _, batch in sampler for group in batch for i in group}
+    assert len(sampler) == 3 and seen == set(range(15))
+    utterances = utterances_of([8] * 48)
+    speakers = [{utterances[i].speaker for i, in batch}
+                for _, batch in GroupSampler(utterances, batch_size=8, nPerSpeaker=1, max_seg_per_spk=100, seed=1)]
+    assert np.mean([len(a & b) for a, b in itertools.pairwise(speakers)]) < 2                        # 1.2 by chance, 7 in order
 
 
 @pytest.mark.parametrize("counts, options, message", [
@@ -445,8 +470,9 @@ def test_evaluation_batches(files, monkeypatch, eval_frames, num_eval):
 
 
 def test_a_whole_file_is_a_window_at_least(tmp_path):
-    _, x = EvalDataset([write(tmp_path / "a.wav", NOISE[:150])], "", eval_frames=0, num_eval=1)[0]
-    assert np.array_equal(x[0, 0], np.resize(NOISE[:150] / np.float32(32768), 400))
+    paths = [write(tmp_path / f"{n}.wav", NOISE[:n]) for n in (150, 300)]
+    index, x = EvalDataset(paths, "", eval_frames=0, num_eval=1)[0]
+    assert index == [0, 1] and all(np.array_equal(row[0], np.resize(NOISE[:n] / np.float32(32768), 400)) for row, n in zip(x, (150, 300), strict=True))
 
 
 # ---------------------------------------------------------------------- augmentation and speed
@@ -501,6 +527,14 @@ def test_kinds_are_drawn_equally(noises):
         names["none" if np.array_equal(y, SPEECH) else peak if peak and spectrum.max() > 50 * np.median(spectrum) else "rir"] += 1
     assert min(names.values()) >= 50 and max(names.values()) <= 115      # 80 on average
     assert np.array_equal(augment(SPEECH, np.random.default_rng(5)), augment(SPEECH, np.random.default_rng(5)))
+
+
+def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
+    real = DatasetLoader.glob.glob
+    monkeypatch.setattr(DatasetLoader.glob, "glob", lambda pattern: sorted(real(pattern))[::-1])
+    backwards = Augment(*noises).files
+    monkeypatch.setattr(DatasetLoader.glob, "glob", lambda pattern: sorted(real(pattern)))
+    assert Augment(*noises).files == backwards
 
 
 def test_digital_silence(noises, tmp_path):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from models import Backbone
 from models._frontend import FrontEnd, spec_augment
 from models._pooling import ASP, SAP, TAP, ContextASP, Pooling, make_pooling
+from models._resnet import ExciteAdd
 from options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -282,3 +283,16 @@ def test_training_options_and_old_names_are_real(net):
 def test_channels_that_do_not_split_are_refused():
     with pytest.raises(ValueError, match="--eca_s"):
         model("ECAPA_TDNN", eca_c=60, eca_s=8)
+
+
+def test_excite_add_is_its_formula():
+    """Values and gradients of the fused operation against what autograd makes of the formula."""
+    torch.manual_seed(0)
+    draw = [torch.randn(shape, requires_grad=True) for shape in ((3, 8, 4, 5), (3, 8, 4, 5), (2, 8), (2,), (8, 2), (8,))]
+    y, shortcut, weight1, bias1, weight2, bias2 = draw
+    scale = torch.sigmoid(F.linear(F.relu(F.linear(y.mean((2, 3)), weight1, bias1)), weight2, bias2))
+    want, got = F.relu(y * scale[:, :, None, None] + shortcut), ExciteAdd.apply(*draw)
+    torch.testing.assert_close(got, want)
+    weights = torch.randn_like(want)
+    for a, b in zip(torch.autograd.grad((got * weights).sum(), draw), torch.autograd.grad((want * weights).sum(), draw), strict=True):
+        torch.testing.assert_close(a, b)

@@ -138,6 +138,8 @@ def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
         write(path, x)
     monkeypatch.setattr(dataprep, "write_wav", interrupted)
     assert make(folder, "--spoof", "--processes", 1) == 130
+    calls[-1].parent.mkdir(parents=True)
+    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")      # as SIGKILL leaves it
     assert len(list(folder.rglob("*.wav"))) == 8 and not (folder / "synthetic.json").exists()
     assert make(folder, "--spoof", "--seed", 5) == 2                           # nor is a half-made one mixed with another
     assert make(folder, "--spoof", "--processes", 1) == 0

@@ -1,0 +1,108 @@
+"""README's commands and the shipped configs run; the first losses of each config on fixed data stay what they were."""
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from kill_resume import noise_corpus
+
+import dataprep
+import trainSpeakerNet
+import tuneThreshold
+from options import components
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"              # made by: python tests/test_docs.py, after a change that is meant to move them
+COMMANDS = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python \w+\.py ", line)]
+
+
+def small(corpus):
+    """What makes any config a matter of seconds on the test corpus."""
+    return {"train_list": corpus / "train_list.txt", "train_path": corpus / "wav", "test_list": corpus / "trials.txt", "test_path": corpus / "wav",
+            "musan_path": corpus / "musan", "rir_path": corpus / "rir", "batch_size": 4, "max_frames": 30, "eval_frames": 30, "num_eval": 1,
+            "nDataLoaderThread": 0, "device": "cpu", "max_steps": 3, "max_epoch": 10}
+
+
+def words_of(options):
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def noisy(corpus):
+    noise_corpus(corpus)
+    return corpus
+
+
+def losses(config, corpus, folder):
+    """Losses of the first steps of a config, one epoch each, in float32 and without what a test is too short for."""
+    words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec", "--save_path", str(folder), "--test_interval", "10"]
+    if "ECAPA" in (ROOT / "configs" / config).read_text():
+        words += ["--eca_c", "64"]
+    assert trainSpeakerNet.main(words) in (0, None)
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines() if "loss" in json.loads(line)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_config_runs_and_its_losses_stay(config, noisy, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
+    np.testing.assert_allclose(losses(config, noisy, tmp_path / "run"), json.loads(GOLDEN.read_text())[config], rtol=2e-3)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_config_says_what_it_is(config):
+    text = (ROOT / "configs" / config).read_text()
+    options = yaml.safe_load(text)
+    assert text.startswith("# ") and options["model"] in components("model") and options["save_path"] == f"exps/{Path(config).stem}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "synthetic").symlink_to(noisy)
+    wavs = sorted((noisy / "wav").rglob("*.wav"))
+    for name, wav in zip("ab", wavs, strict=False):
+        (tmp_path / f"{name}.wav").symlink_to(wav)
+    for name in ("demo", "speechocean_mini"):
+        (tmp_path / "exps" / name).mkdir(parents=True)
+        for part in ("model", "result", "config.yaml"):
+            (tmp_path / "exps" / name / part).symlink_to(checkpoint.parent.parent / part)
+    setting, _, rest = command.rpartition("python ")
+    if setting:
+        monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
+    script, *words = shlex.split(rest)
+    if "$SPEECH_DATA" in rest:
+        pytest.skip("its data are outside the repository; its options are those of the lines above it")
+    if script == "trainSpeakerNet.py":
+        using = {"--eval", "--extract", "--verify"} & {*words}
+        if not using and "--help" not in words:
+            words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64"]
+        main = trainSpeakerNet.main
+    elif script == "dataprep.py":
+        words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
+        words[words.index("--synthetic") + 1] = str(tmp_path / "made")
+        main = dataprep.main
+    else:
+        words += ["--det", str(tmp_path / "det.png")]
+        main = tuneThreshold.main
+    try:
+        code = main(words)
+    except SystemExit as exit:
+        code = exit.code
+    assert code in (0, None), capsys.readouterr().err
+
+
+if __name__ == "__main__":
+    import os
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        dataprep.main(["--synthetic", str(made / "corpus"), "--speakers", "8", "--files", "6", "--test_speakers", "4", "--trials", "60"])
+        noise_corpus(made / "corpus")
+        os.environ["SPEECH_DATA"] = folder
+        GOLDEN.write_text(json.dumps({config: losses(config, made / "corpus", made / config) for config in CONFIGS}, indent=1) + "\n")
