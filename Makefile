@@ -14,6 +14,12 @@ PY := .venv/bin/python
 demo: .venv/.installed
 	$(PY) dataprep.py --synthetic data/synthetic
 	$(PY) trainSpeakerNet.py --config configs/demo.yaml
+	$(PY) tuneThreshold.py exps/demo/result/scores.txt
+	@echo
+	@echo "Epoch 0 above is the untrained network, the last epoch the trained one; exps/demo/result/scores_det.png is its DET curve. Next:"
+	@echo "  $(PY) trainSpeakerNet.py --config configs/demo.yaml --max_epoch 40 --save_path exps/longer      train for longer"
+	@echo "  $(PY) trainSpeakerNet.py --help                                                                 all options"
+	@echo "  configs/speechocean_mini.yaml trains on real speech; README tells how to use your own lists."
 
 test: .venv/.installed
 	$(PY) -m pytest

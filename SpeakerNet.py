@@ -99,7 +99,6 @@ class Trainer:
         # float16 gradients overflow now and then: the scaler leaves such an update out by itself and lowers its scale
         if math.isfinite(sums["loss"]) and (self.scaler.is_enabled() or norm.isfinite()):
             self.scaler.step(self.optimizer)
-            self.scaler.update()
         else:
             self.skipped += 1
             if self.skipped > self.skip_nonfinite:
@@ -107,6 +106,7 @@ class Trainer:
             for buffer, old in zip(self.net.buffers(), kept, strict=True):
                 buffer.copy_(old)
             sums = {}
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
         self.step += 1

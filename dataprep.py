@@ -50,9 +50,9 @@ class Phone(NamedTuple):
 
 PHONES = {
     # vowels: Hillenbrand et al. (1995), men
-    "i": Phone(342, 2322, 3000, 0.07, 0.19), "I": Phone(427, 2034, 2684, 0.05, 0.13), "E": Phone(580, 1799, 2605, 0.06, 0.16),
-    "ae": Phone(588, 1952, 2601, 0.08, 0.21), "a": Phone(768, 1333, 2522, 0.08, 0.21), "o": Phone(652, 997, 2538, 0.08, 0.20),
-    "U": Phone(469, 1122, 2434, 0.05, 0.13), "u": Phone(378, 997, 2343, 0.07, 0.19),
+    "i": Phone(342, 2322, 3000, 0.09, 0.22), "I": Phone(427, 2034, 2684, 0.07, 0.16), "E": Phone(580, 1799, 2605, 0.08, 0.19),
+    "ae": Phone(588, 1952, 2601, 0.10, 0.24), "a": Phone(768, 1333, 2522, 0.10, 0.24), "o": Phone(652, 997, 2538, 0.10, 0.23),
+    "U": Phone(469, 1122, 2434, 0.07, 0.16), "u": Phone(378, 997, 2343, 0.09, 0.22),
     # sonorants
     "m": Phone(280, 1000, 2300, 0.05, 0.10, 0.4, damping=2.5), "n": Phone(280, 1600, 2600, 0.05, 0.10, 0.4, damping=2.5),
     "l": Phone(360, 1100, 2700, 0.05, 0.09, 0.6), "r": Phone(420, 1250, 1650, 0.05, 0.09, 0.6), "j": Phone(290, 2250, 3000, 0.05, 0.09, 0.7),
@@ -80,7 +80,6 @@ class Speaker(NamedTuple):
     pitch: float                   # Hz, centre of the log of it
     liveliness: float              # standard deviation of log pitch between syllables
     tract: np.ndarray              # [7] factor of each formant
-    timbre: np.ndarray             # [FFT / 2 + 1] gain at each frequency: side cavities, larynx tube
     accent: np.ndarray             # [phones, 3] factor of the formant targets of each phone
     damping: float                 # factor of the bandwidths
     hiss: float                    # factor of the centres of frication
@@ -105,24 +104,14 @@ class Session(NamedTuple):
     level: float                   # dB re full scale
 
 
-def draw_gain(rng, spread):
-    """Random smooth gain at each frequency [FFT / 2 + 1]: a slope and humps; spread = their standard deviation in dB."""
-    octave = np.log2(np.maximum(HERTZ, 60) / 1000)
-    decibel = rng.normal(0, spread / 3) * octave
-    for centre, gain in zip(rng.uniform(-2.5, 3, 4), rng.normal(0, spread, 4), strict=True):
-        decibel += gain * np.exp(-0.5 * ((octave - centre) / 0.6) ** 2)
-    return (10 ** (decibel / 20)).astype(np.float32)
-
-
 def draw_speaker(rng, female):
-    """Random speaker. Pitch and vocal-tract length as in populations of adults, the sexes well apart."""
+    """Random speaker. Pitch and vocal tract have the means of women and men; they spread more, as voices differ in more ways than these."""
     return Speaker(
         female=female,
-        pitch=np.exp(rng.normal(np.log(205 if female else 118), 0.18)),
-        liveliness=rng.uniform(0.05, 0.13),
-        tract=np.exp(rng.normal(0.14 * female, 0.05) + rng.normal(0, 0.06, 7)),
-        timbre=draw_gain(rng, 3.0),
-        accent=np.exp(rng.normal(0, 0.06, (len(NAMES), 3))),
+        pitch=np.exp(rng.normal(np.log(205 if female else 118), 0.2)),
+        liveliness=rng.uniform(0.03, 0.1),
+        tract=np.exp(rng.normal(0.14 * female, 0.08) + rng.normal(0, 0.07, 7)),
+        accent=np.exp(rng.normal(0, 0.08, (len(NAMES), 3))),
         damping=rng.uniform(0.7, 1.5),
         hiss=np.exp(rng.normal(0.05 * female, 0.15)),
         open_quotient=rng.uniform(0.4, 0.85),
@@ -136,12 +125,23 @@ def draw_speaker(rng, female):
 
 def draw_session(rng):
     """Random recording conditions: equaliser of some dB, room of 0.1 to 0.4 s, noise at 20 to 40 dB."""
+    octave = np.log2(np.maximum(HERTZ, 60) / 1000)
+    decibel = rng.normal(0, 0.5) * octave
+    for centre, gain in zip(rng.uniform(-2.5, 3, 4), rng.normal(0, 1.5, 4), strict=True):
+        decibel += gain * np.exp(-0.5 * ((octave - centre) / 0.6) ** 2)
     time = np.arange(int(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
     room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / rng.uniform(0.1, 0.4))
     room *= np.sqrt(rng.uniform(0.01, 0.1) / np.sum(room**2))                  # energy of the reverberation re the direct sound
     room[0] = 1
-    return Session(pitch=np.exp(rng.normal(0, 0.04)), rate=np.exp(rng.normal(0, 0.08)), tilt=np.exp(rng.normal(0, 0.12)), channel=draw_gain(rng, 1.2),
-                   room=room, snr=rng.uniform(20, 40), colour=rng.uniform(0.6, 0.98), level=rng.uniform(-32, -20))
+    return Session(
+        pitch=np.exp(rng.normal(0, 0.03)),
+        rate=np.exp(rng.normal(0, 0.08)),
+        tilt=np.exp(rng.normal(0, 0.12)),
+        channel=(10 ** (decibel / 20)).astype(np.float32),
+        room=room,
+        snr=rng.uniform(20, 40),
+        colour=rng.uniform(0.6, 0.98),
+        level=rng.uniform(-32, -20))
 
 
 def draw_phones(rng, seconds, rate):
@@ -234,7 +234,7 @@ def synthesize(rng, speaker, session, seconds):
     source = frames_of(glottis(rng, speaker, pitch, np.interp(time, at, voice)))            # [n + 1, bins]
     noise = frames_of(rng.standard_normal(n * SHIFT, dtype=np.float32))
     both = np.append(np.arange(n), n - 1)                                     # frame i lies between blocks i - 1 and i
-    source *= (speaker.timbre / (1 + 1j * HERTZ / (speaker.tilt * session.tilt))).astype(np.complex64)
+    source *= (1 / (1 + 1j * HERTZ / (speaker.tilt * session.tilt))).astype(np.complex64)
     source += (0.12 * breath[both, None]).astype(np.float32) * noise
     source *= tract_response(low[both], (60 + 0.035 * low[both]) * speaker.damping * damping[both])
     source *= tract_response(high, (60 + 0.035 * high) * speaker.damping)
