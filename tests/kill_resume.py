@@ -49,7 +49,7 @@ def equal(a, b):
 def trial(corpus, folder, kills, workers, seed, epochs):
     """-> (kills that hit, checkpoints read after them, whether weights, optimizer and log equal those of the undisturbed run)."""
     def words(name):
-        return small_run(corpus, folder / name, "--max_epoch", epochs, "--test_interval", 20, "--save_minutes", 0, "--nDataLoaderThread", workers,
+        return small_run(corpus, folder / name, "--max_epoch", epochs, "--test_interval", 20, "--save_minutes", 0.01, "--nDataLoaderThread", workers,
                          "--augment", "--musan_path", corpus / "musan", "--rir_path", corpus / "rir", "--spec_augment", "--eval_first")
     process = start(words("whole"))
     process.stdout.read()
@@ -57,7 +57,7 @@ def trial(corpus, folder, kills, workers, seed, epochs):
     draw, hits, read = random.Random(seed), 0, 0
     while hits < kills:
         process = start(words("killed"))
-        time.sleep(draw.uniform(0, 1.2))
+        time.sleep(draw.uniform(0, 2.5))
         process.kill()
         hits += process.wait() != 0
         for path in (folder / "killed" / "model").glob("*.model"):
@@ -91,7 +91,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 3])
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
