@@ -17,7 +17,7 @@ from torch import nn
 
 from DatasetLoader import InputError
 
-TRIALS_AT_ONCE = 8192                                                           # gathered embeddings stay in the cache
+TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
 
 
@@ -135,11 +135,11 @@ class Trainer:
         enrol, test = torch.from_numpy(trials.enrol), torch.from_numpy(trials.test)
         if scoring == "similarity" and loss.linear and not model.pairwise:
             # an inner product: the mean over pairs of crops is the product of the means over crops
-            ref, qry = loss.project(ref).mean(1), loss.project(qry).mean(1)                  # [R, D], [Q, D]
-            if len(ref) * len(qry) <= 16 * len(enrol):
+            ref, qry = (torch.cat([loss.project(part).mean(1) for part in reps.split(FILES_AT_ONCE)]) for reps in (ref, qry))   # [R, D], [Q, D]
+            if len(ref) * len(qry) <= 64 * len(enrol):
                 return (ref @ qry.T).cpu()[enrol, test].numpy()
             def compare(r, q):
-                return torch.einsum("nd,nd->n", r, q)
+                return (r * q).sum(1)
         else:
             def one_trial(r, q):                                                             # [K, ...] each
                 return getattr(loss, scoring)(*model.pair(r, q)).mean()
