@@ -18,6 +18,7 @@ from torch import nn
 from DatasetLoader import InputError
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
+PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
 
 
@@ -162,17 +163,15 @@ class Trainer:
         return {
             "model": self.net.model.state_dict(), "loss": self.net.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
-            "step": self.step, "epoch": self.epoch, "position": self.position, "counted": self.counted, "totals": self.totals,
-            "skipped": self.skipped,
             "rng": torch.get_rng_state(), "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-        }
+        } | {name: getattr(self, name) for name in PROGRESS}
 
     def resume(self, state):
         """Goes on exactly where `state()` was taken; the weights are loaded by load_weights before."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
-        for name in ("step", "epoch", "position", "counted", "totals", "skipped"):
+        for name in PROGRESS:
             setattr(self, name, state[name])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and len(state["rng_cuda"]) == torch.cuda.device_count():

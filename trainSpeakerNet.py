@@ -39,7 +39,6 @@ from DatasetLoader import (
     batches,
     check_files,
     classes_of,
-    crop_length,
     eval_loader,
     read_file_list,
     read_train_list,
@@ -242,10 +241,9 @@ class Run:
         return trainer
 
     def try_out(self):
-        """A batch of silence through model and loss: what does not go together says so now, not after the data were read."""
-        B, M = min(2, self.options.batch_size), self.options.nPerSpeaker
-        batch = {"x": torch.zeros(B, M, crop_length(self.options.max_frames)), "label": torch.zeros(B, dtype=torch.int64),
-                 "spoof": torch.zeros(B, dtype=torch.bool)}
+        """A piece of the first batch through model and loss: what does not go together says so before the run folder is touched."""
+        epoch, groups = next(iter(self.sampler))
+        batch, = batches([self.dataset[epoch, groups[:2]]])
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
@@ -281,7 +279,7 @@ class Run:
         elif state:
             for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial):
                 log.info("--partial: %s", problem)
-        self.write_log(None, keep_before=self.trainer.epoch if self.trainer.step else 0)      # these lines will be written again
+        self.trim_log(self.trainer.epoch if self.trainer.step else 0)
 
     def train(self):
         options, trainer = self.options, self.trainer
@@ -351,16 +349,18 @@ class Run:
         write_checkpoint(state, *(self.folder / "model" / f"{name}.model" for name in names))
         self.saved = time.monotonic()
 
-    def write_log(self, line, keep_before=None):
-        """Appends a line to log.jsonl and tells it; or drops the lines from an epoch on."""
+    def write_log(self, line):
+        """Appends a line to log.jsonl and tells it."""
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
+
+    def trim_log(self, epoch):
+        """Drops the lines from this epoch on: they will be written again. The last one may be torn."""
         path = self.folder / "log.jsonl"
-        if line:
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
-        elif path.exists():
-            lines = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]      # the last one may be torn
-            write_atomically(path, "".join(text for text in lines if json.loads(text)["epoch"] < keep_before).encode())
+        if path.exists():
+            lines = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]
+            write_atomically(path, "".join(text for text in lines if json.loads(text)["epoch"] < epoch).encode())
 
 
 def main(argv):

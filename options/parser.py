@@ -151,8 +151,8 @@ def parse(argv, environ, description):
     state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
     stored = dict(state.get("options", {})) if state else {}
     chosen = {part: parser.options[part].default for part in PARTS}
-    carried = ("model", "trainfunc") if using else ("model",)
-    chosen |= {part: stored[part] for part in carried if part in stored} | {part: given[part] for part in PARTS if part in given}
+    parts = ("model", "trainfunc") if using else ("model",)                      # whose options the checkpoint brings along
+    chosen |= {part: stored[part] for part in parts if part in stored} | {part: given[part] for part in PARTS if part in given}
     for part, name in chosen.items():
         group = parser.add_argument_group(f"{part} {name}")
         for option in options_of(part, name):
@@ -169,7 +169,7 @@ def parse(argv, environ, description):
     for name in [name for name in given if name not in mine]:
         log.warning("warning: --%s has no effect with %s", name, " ".join(f"--{part} {chosen[part]}" for part in PARTS))
         del given[name]
-    names = {o.name for part in carried for o in options_of(part, chosen[part])} | {*carried} | ({*FROM_CHECKPOINT} if using else set())
+    names = {o.name for part in parts for o in options_of(part, chosen[part])} | {*parts} | ({*FROM_CHECKPOINT} if using else set())
     carried = {name: stored[name] for name in names if name in stored and stored.get("model") == chosen["model"]}
     options = argparse.Namespace(**{name: option.default for name, option in mine.items()} | chosen | carried | given)
     for name, switch in NEEDS.items():
