@@ -65,6 +65,14 @@ class Trainer:
         self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
 
     # ------------------------------------------------------------------ training
+    def compile(self):
+        """torch.compile of the model for training; InputError where that cannot work. Extraction, whose lengths vary, runs as written."""
+        try:
+            torch.compile(torch.neg)(torch.zeros(8, device=self.device))         # finds a missing compiler before the run begins
+        except RuntimeError as error:
+            raise InputError(f"--compile does not work here: {str(error).splitlines()[0]}; install a C++ compiler (g++) or leave it out") from None
+        self.net.model.compile(dynamic=False)
+
     def train_epoch(self, batches):
         """Goes through the rest of the epoch; yields the named terms (floats) of every update, when its effect is complete: a caller that
         stops between two of them may save and go on later from there."""
@@ -120,7 +128,7 @@ class Trainer:
         self.net.eval()
         for index, x in batches:
             with self.autocast:
-                rep = self.net.model(x.flatten(0, 1).to(self.device, non_blocking=True))
+                rep = self.net.model.forward(x.flatten(0, 1).to(self.device, non_blocking=True))   # not a call, which may be compiled
             yield index, rep.float().cpu().unflatten(0, x.shape[:2])
 
     @torch.inference_mode()
@@ -227,13 +235,13 @@ def read_checkpoint(path):
 def load_weights(net, state, path, partial=False):
     """Copies the weights of a checkpoint that was read from `path` into a SpeakerNet, all or nothing.
 
-    The model's `old_names` (prefix in published checkpoints -> prefix here) are the only mapping. Missing, unexpected and misshaped names are
+    The model's `old_names` (models/__init__.py) are the only mapping. Missing, unexpected and misshaped names are
     an InputError that lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError.
     """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
     for name, value in state["model"].items():
-        old = next((old for old in net.model.old_names if name.startswith(old)), "")
-        given["model." + net.model.old_names.get(old, "") + name[len(old):]] = value
+        name = net.model.new_name(name)
+        given[name if name.startswith("loss.") else f"model.{name}"] = value
     want = net.state_dict()
     fits = {name: value for name, value in given.items() if name in want and value.shape == want[name].shape}
     problems = [f"missing: {name}" for name in want if name not in given]

@@ -3,18 +3,15 @@
 
     python trainSpeakerNet.py --model ECAPA_TDNN --eca_c 1024 ...
 """
-from typing import Literal
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import FrontEnd
-from models._pooling import SAP, TAP, ContextASP, make_pooling
+from models._pooling import ECA, Encoder, make_pooling
 
 POOLED = 1536                                                                    # channels that are pooled, whatever eca_c
-POOLINGS = {"ASP": ContextASP, "SAP": SAP, "TAP": TAP}
 
 
 class SqueezeExcitation(nn.Module):
@@ -54,7 +51,7 @@ class Res2Block(nn.Module):
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time: ASP channel- and context-dependent attentive statistics, SAP self-attentive, TAP average
+    encoder_type: pooling over time, see models/_pooling.py; ASP means ECA here, as published
     n_mels: mel bands of the input
     log_input: logarithm of the mel powers
     eca_c: channels of the blocks
@@ -65,7 +62,7 @@ class MainModel(Backbone):
     old_names = {"torchfbank.0.": "torchfbank.", "torchfbank.1.": "torchfbank.", "attention.": "pooling.attention."}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, nOut: int = 192, encoder_type: Literal["ASP", "SAP", "TAP"] = "ASP", n_mels: int = 80, log_input: bool = True,
+    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, log_input: bool = True,
                  eca_c: int = 1024, eca_s: int = 8, spec_augment: bool = False):
         super().__init__()
         if eca_s < 2 or eca_c % eca_s:
@@ -78,7 +75,7 @@ class MainModel(Backbone):
         self.layer2 = Res2Block(eca_c, 3, eca_s)
         self.layer3 = Res2Block(eca_c, 4, eca_s)
         self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
-        self.pooling = make_pooling(POOLINGS, encoder_type, POOLED)
+        self.pooling = make_pooling(encoder_type, POOLED, {"ASP": ECA})
         self.bn5 = nn.BatchNorm1d(self.pooling.size)
         self.fc6 = nn.Linear(self.pooling.size, nOut)
         self.bn6 = nn.BatchNorm1d(nOut)

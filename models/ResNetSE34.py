@@ -4,12 +4,13 @@
 """
 from typing import Literal
 
+from models._pooling import Encoder
 from models._resnet import ResNet
 
 
 class MainModel(ResNet):
     """nOut: size of the embedding
-    encoder_type: pooling over time: SAP self-attentive, ASP attentive statistics, TAP average
+    encoder_type: pooling over time, see models/_pooling.py; CAP pools the frames of two utterances together
     n_mels: mel bands of the input
     log_input: logarithm of the mel powers
     window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross attentive pooling)
@@ -17,7 +18,7 @@ class MainModel(ResNet):
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
-    def __init__(self, *, nOut: int = 512, encoder_type: Literal["SAP", "ASP", "TAP"] = "SAP", n_mels: int = 64, log_input: bool = True,
+    def __init__(self, *, nOut: int = 512, encoder_type: Encoder = "SAP", n_mels: int = 64, log_input: bool = True,
                  window: Literal["hamming", "hann"] = "hann", norm: Literal["instance", "mean"] = "instance", spec_augment: bool = False):
         super().__init__(strides=(1, 2, 2, 2), stem_pool=True, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
                          window=window, norm=norm, spec_augment=spec_augment)

@@ -10,7 +10,8 @@ from torch import nn
 
 class SpeakerModel(nn.Module):
     """dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
-    old_names: prefix of a name in published checkpoints -> prefix here. training_options: options that may differ from the checkpoint's."""
+    old_names: name in published checkpoints -> name here, or with a dot at their ends the beginnings of names; those beginning with "loss." are
+    the loss's. training_options: options that may differ from the checkpoint's."""
 
     dim: int
     pairwise = False
@@ -28,6 +29,13 @@ class SpeakerModel(nn.Module):
     def merge(self, reps):
         """reps [n, ...] of n enrolment files -> one reference [...]."""
         return reps.mean(0)
+
+    @classmethod
+    def new_name(cls, name):
+        for old, new in cls.old_names.items():
+            if name == old or (old.endswith(".") and name.startswith(old)):
+                return new + name[len(old):]
+        return name
 
 
 class Backbone(SpeakerModel):

@@ -30,6 +30,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         # a buffer, because published checkpoints store it
         self.register_buffer("flipped_filter", torch.tensor([[[-PRE_EMPHASIS, 1.0]]]) if pre_emphasis else None)
 
+    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):

@@ -21,6 +21,7 @@ from tqdm import tqdm  # noqa: E402
 import tuneThreshold  # noqa: E402
 from DatasetLoader import Augment, TrainDataset, Trials, Utterance  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
+from models._resnet import Block  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
 from optimizer.adam import Optimizer  # noqa: E402
 from scheduler.steplr import Scheduler  # noqa: E402
@@ -77,11 +78,26 @@ def metrics(trials=581_480):
     return median(lambda: tuneThreshold.summarize(scores, label))
 
 
-def training(mixedprec, speakers=16, frames=200):
-    """Utterances a second of whole updates: ResNetSE34L, softmaxproto, 32 x 2 s."""
+def block_of_modules(self, x):
+    """A residual block as it is usually written, module after module."""
+    y = self.bn2(self.conv2(self.bn1(torch.relu(self.conv1(x)))))
+    if self.downsample is not None:
+        x = self.downsample[1](torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride))
+    return torch.relu(y * self.se.fc(y.mean((2, 3)))[:, :, None, None] + x)
+
+
+def training(kind, speakers=16, frames=200):
+    """Utterances a second of whole updates: ResNetSE34L, softmaxproto, 32 x 2 s. kind "modules" is the yardstick of slow machines."""
     torch.manual_seed(0)
     model = MainModel()
-    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 1000)), mixedprec=mixedprec)
+    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 1000)), mixedprec="--mixedprec" in kind)
+    if kind == "modules":
+        trainer.net.to(memory_format=torch.contiguous_format)
+        for module in model.modules():
+            if isinstance(module, Block):
+                module.forward = block_of_modules.__get__(module)
+    if "--compile" in kind:
+        trainer.compile()
     trainer.optimizer = Optimizer(trainer.net.parameters())
     trainer.scheduler = Scheduler(trainer.optimizer, 1000, 10)
     batch = {"x": 0.1 * torch.randn(speakers, 2, frames * 160 + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
@@ -102,18 +118,18 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=8, disable=None) as bar:
+    with tqdm(total=10, disable=None) as bar:
         for kind in ("wav", "flac", "augmented"):
             with tempfile.TemporaryDirectory() as folder:
                 row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("EER + minDCF of 581,480 trials", "s", 1, metrics)
-        row("training step ResNetSE34L, 32 x 2 s, float32", "utt/s", 2, training, False)
-        row("training step ResNetSE34L, 32 x 2 s, --mixedprec", "utt/s", 2, training, True)
+        for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
+            row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
     print(f"medians of {REPEATS} (training: 25) repetitions")
     for name, value, unit, cores in rows:
-        print(f"{name:55s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
+        print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
     if args.json:
         Path(args.json).write_text(json.dumps([dict(zip(("name", "value", "unit", "cores"), r, strict=True)) for r in rows], indent=1))
 
