@@ -11,13 +11,12 @@ import pickle
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from DatasetLoader import InputError
 
-TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
+FILES_AT_ONCE = 64                                                              # what is projected at a time stays in the cache
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
 
@@ -123,47 +122,53 @@ class Trainer:
 
     # ------------------------------------------------------------------ use
     @torch.inference_mode()
-    def extract(self, batches):
-        """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] float32 on the CPU), batch by batch."""
+    def extract(self, batches, dtype=torch.float32):
+        """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] of that type on the CPU), batch by batch."""
         self.net.eval()
         for index, x in batches:
             with self.autocast:
                 rep = self.net.model.forward(x.flatten(0, 1).to(self.device, non_blocking=True))   # not a call, which may be compiled
-            yield index, rep.float().cpu().unflatten(0, x.shape[:2])
+            yield index, rep.to(dtype).cpu().unflatten(0, x.shape[:2])
 
     @torch.inference_mode()
-    def score(self, trials, reps, scoring="similarity"):
+    def score(self, trials, reps, scoring="similarity", at_once=1024):
         """One score per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
 
-        trials: Trials. reps: {file: representation [K, ...]} -> float32 array [number of trials].
+        trials: Trials. reps: {file: representation [K, ...]}. at_once: trials in memory at a time -> float32 array [number of trials].
         """
         self.net.eval()
         model, loss = self.net.model, self.net.loss
-        qry = torch.stack([reps[name] for name in trials.files]).to(self.device)             # [Q, K, ...]
-        ref = self._references(trials.models, reps).to(self.device)                          # [R, K, ...]
-        enrol, test = torch.from_numpy(trials.enrol), torch.from_numpy(trials.test)
+        bank, enrol, test = self._bank(trials, reps)                                         # [F, K, ...], rows of it
         if scoring == "similarity" and loss.linear and not model.pairwise:
             # an inner product: the mean over pairs of crops is the product of the means over crops
-            ref, qry = (torch.cat([loss.project(part).mean(1) for part in reps.split(FILES_AT_ONCE)]) for reps in (ref, qry))   # [R, D], [Q, D]
-            if len(ref) * len(qry) <= 64 * len(enrol):
-                return (ref @ qry.T).cpu()[enrol, test].numpy()
+            bank = torch.cat([loss.project(part.float()).mean(1) for part in bank.split(FILES_AT_ONCE)])   # [F, D]
+            (left, enrol), (right, test) = (torch.unique(rows, return_inverse=True) for rows in (enrol, test))
+            if len(left) * len(right) <= 64 * len(enrol):
+                return (bank[left] @ bank[right].T)[enrol, test].cpu().numpy()
+            enrol, test = left[enrol], right[test]
             def compare(r, q):
                 return (r * q).sum(1)
         else:
             def one_trial(r, q):                                                             # [K, ...] each
-                return getattr(loss, scoring)(*model.pair(r, q)).mean()
+                return getattr(loss, scoring)(*model.pair(r.float(), q.float())).mean()
             compare = torch.vmap(one_trial)
-        scores = [compare(ref[e], qry[t]).cpu() for e, t in zip(enrol.split(TRIALS_AT_ONCE), test.split(TRIALS_AT_ONCE), strict=True)]
+        scores = [compare(bank[e], bank[t]).cpu() for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True)]
         return torch.cat(scores).numpy()
 
-    def _references(self, models, reps):
-        """Enrolment files of every reference, any number each -> [R, K, ...]; references of equally many files are merged together."""
-        count = np.array([len(files) for files in models])
-        merged = {}
-        for n in np.unique(count):
-            rows = np.flatnonzero(count == n)
-            merged |= zip(rows, self.net.model.merge(torch.stack([torch.stack([reps[models[r][i]] for r in rows]) for i in range(n)])), strict=True)
-        return torch.stack([merged[r] for r in range(len(models))])
+    def _bank(self, trials, reps):
+        """-> all representations of the trials, padded with zeros to the longest [F, K, ...], and the rows of each trial's two sides [n]."""
+        row = {name: i for i, name in enumerate(reps)}
+        longest = max(rep.shape[-1] for rep in reps.values())
+        bank = [nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in reps.values()]
+        merged = [self.net.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
+        if merged and merged[0].shape[-1] > longest:                                         # a pair-wise pooling puts one after the other
+            longest = max(rep.shape[-1] for rep in merged)
+            bank, merged = ([nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in part] for part in (bank, merged))
+        place = itertools.count(len(bank))
+        enrol = torch.tensor([row[names[0]] if len(names) == 1 else next(place) for names in trials.models])
+        test = torch.tensor([row[name] for name in trials.files])
+        enrol, test = enrol[torch.from_numpy(trials.enrol)], test[torch.from_numpy(trials.test)]
+        return torch.stack(bank + merged).to(self.device), enrol.to(self.device), test.to(self.device)
 
     # ------------------------------------------------------------------ checkpoints
     def state(self):

@@ -113,8 +113,9 @@ def load_net(options, state):
 def extract(trainer, paths, options, stop=None):
     """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
     dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval)
+    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
-        for index, reps in trainer.extract(batches(eval_loader(dataset, workers=options.nDataLoaderThread))):
+        for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
             if stop and stop.requested:
                 raise Stopped
             bar.update(len(index))
@@ -124,7 +125,7 @@ def extract(trainer, paths, options, stop=None):
 def evaluate(trainer, trials, options, scores_path, stop=None):
     """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
     reps = dict(extract(trainer, trials.paths(), options, stop))
-    scores = trainer.score(trials, reps, options.scoring)
+    scores = trainer.score(trials, reps, options.scoring, options.trials_at_once)
     scores_path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(scores_path, "".join(f"{line} {score:.7g}\n" for line, score in zip(trials.lines, scores.tolist(), strict=True)).encode())
     return None if trials.label is None else summarize(scores, trials.label, options)

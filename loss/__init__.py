@@ -56,5 +56,8 @@ def prototypes(rep, batch):
     """
     if rep.shape[1] < 2:
         raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
+    if rep.dim() > 3 and rep.shape[1] > 2:
+        raise ValueError(f"--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not give, got {rep.shape[1]} of each speaker: "
+                         "take --nPerSpeaker 2, or --trainfunc proto --proto_metric dot")
     own = (~batch["spoof"]).nonzero().squeeze(1)
     return rep[:, 1:].mean(1), rep[own, 0], own

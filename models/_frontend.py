@@ -19,14 +19,14 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
     """Power mel spectrogram, 25 ms windows every 10 ms, normalised over time.
 
     window: "hamming" or "hann". log: natural logarithm of the powers. norm: "instance" (mean 0, deviation 1 over time in each band)
-    or "mean" (mean 0). augment: SpecAugment while training.
+    or "mean" (mean 0). scale: factor of the samples. augment: SpecAugment while training.
     """
 
     def __init__(self, n_mels=40, *, f_min=0.0, f_max=SAMPLE_RATE / 2, window="hamming", pre_emphasis=False, log=True, norm="instance",
-                 augment=False):
+                 scale=1.0, augment=False):
         super().__init__(SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, f_min=f_min, f_max=f_max, n_mels=n_mels,
                          window_fn=WINDOWS[window], power=None)
-        self.log, self.norm, self.augment = log, norm, augment
+        self.log, self.norm, self.scale, self.augment = log, norm, scale, augment
         # a buffer, because published checkpoints store it
         self.register_buffer("flipped_filter", torch.tensor([[[-PRE_EMPHASIS, 1.0]]]) if pre_emphasis else None)
 
@@ -34,7 +34,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.float() * self.scale
             if self.flipped_filter is not None:
                 x = F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), self.flipped_filter).squeeze(1)
             x = self.spectrogram(x)                                              # [N, 257, T'] complex

@@ -84,10 +84,10 @@ class ResNet(Backbone):
                  "att_bn.": "pooling.att_bn.", "fc": "fc.weight", "global_w": "loss.global_w"}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, spec_augment):
+    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment):
         super().__init__()
         self.dim = nOut
-        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm=norm, augment=spec_augment)
+        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm=norm, scale=wave_scale, augment=spec_augment)
         self.conv1 = nn.Conv2d(1, CHANNELS[0], 7, (2, 1), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS[0])
         self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
