@@ -16,7 +16,7 @@ from torch import nn
 
 from DatasetLoader import InputError
 
-FILES_AT_ONCE = 64                                                              # what is projected at a time stays in the cache
+TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
 
@@ -131,10 +131,11 @@ class Trainer:
             yield index, rep.to(dtype).cpu().unflatten(0, x.shape[:2])
 
     @torch.inference_mode()
-    def score(self, trials, reps, scoring="similarity", at_once=1024):
+    def score(self, trials, reps, scoring="similarity", pairs_at_once=32):
         """One score per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
 
-        trials: Trials. reps: {file: representation [K, ...]}. at_once: trials in memory at a time -> float32 array [number of trials].
+        trials: Trials. reps: {file: representation [K, ...]}. pairs_at_once: trials in memory at a time with a
+        pair-wise pooling -> float32 array [number of trials].
         """
         self.net.eval()
         model, loss = self.net.model, self.net.loss
@@ -152,6 +153,7 @@ class Trainer:
             def one_trial(r, q):                                                             # [K, ...] each
                 return getattr(loss, scoring)(*model.pair(r.float(), q.float())).mean()
             compare = torch.vmap(one_trial)
+        at_once = pairs_at_once if model.pairwise else TRIALS_AT_ONCE
         scores = [compare(bank[e], bank[t]).cpu() for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True)]
         return torch.cat(scores).numpy()
 

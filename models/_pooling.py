@@ -95,7 +95,8 @@ def statistics(x, weights, floor):
 
 
 class CAP(Pooling):
-    """Every pair of utterances attends to what the two have in common. A representation is the frames with a channel of ones, [N, C + 1, T]."""
+    """Every pair of utterances attends to what the two have in common. A representation is, over time, the frames, the unit vectors that are
+    compared, and ones, [N, 2C + 1, T]."""
 
     pairwise = True
 
@@ -105,35 +106,30 @@ class CAP(Pooling):
         self.att_bn = nn.BatchNorm1d(channels)
 
     def forward(self, frames):
-        return F.pad(frames.float(), (0, 0, 0, 1), value=1.0)
+        with torch.autocast(frames.device.type, enabled=False):                  # a temperature of 0.05 wants the digits
+            frames = frames.float()
+            return F.pad(torch.cat([frames, F.normalize(self.meta_learner(frames), dim=1)], 1), (0, 0, 0, 1), value=1.0)
 
     def pair(self, ref, qry):
-        with torch.autocast(ref.device.type, enabled=False):                     # a temperature of 0.05 wants the digits
-            sides = [self._side(rep.float()) for rep in (ref, qry)]
-            ref, qry = self._pool(*sides).transpose(0, 1), self._pool(*reversed(sides))       # [Q, R, C] each
-            both = torch.stack([ref, qry])
+        with torch.autocast(ref.device.type, enabled=False):
+            both = torch.stack([self._pool(ref, qry).transpose(0, 1), self._pool(qry, ref)])   # [2, Q, R, C]
             return F.relu(self.att_bn(both.flatten(0, 2))).unflatten(0, both.shape[:3]).unbind()
 
     def merge(self, reps):
         return torch.cat(list(reps), -1)
 
-    def _side(self, rep):
-        frames, mask = rep[:, :-1], rep[:, -1:]                                  # [N, C, T], [N, 1, T]
-        g = F.normalize(self.meta_learner(frames), dim=1) * mask
-        return frames, mask, g, g.sum(-1) / mask.sum(-1), g @ g.transpose(1, 2)  # the last two: [N, C], [N, C, C]
+    def _pool(self, mine, other):
+        """Representations of N and M utterances -> pooled frames of each of the N when it meets each of the M, [N, M, C].
 
-    @staticmethod
-    def _pool(mine, other):
-        """-> pooled frames of mine [N] when they meet other [M], [N, M, C].
-
-        The paper attends by the map of cosines g_i . h_j: frame i gets the logit sum_j (g_i . h_j) (mean_k g_k . h_j). That is g_i . H mean_k g_k
-        with H = sum_j h_j h_j', so the map, T x T for every pair, is never made.
+        The paper attends by the map of cosines g_i . h_j: frame i gets the logit sum_j (g_i . h_j) (mean_k g_k . h_j). That is g_i . v with
+        v = sum_j h_j (h_j . mean_k g_k), so the map, T x T for every pair, is never made.
         """
-        frames, mask, g, mean, _ = mine
-        seen = torch.einsum("mcd,nd->nmc", other[4], mean)                       # [N, M, C]
-        logit = (seen @ g / TEMPERATURE).masked_fill(mask == 0, -torch.inf)      # [N, M, T]
-        weights = logit.softmax(-1) + mask
-        return weights @ frames.transpose(1, 2) / mask.sum(-1, keepdim=True)
+        frames, g, mask = mine.split([self.size, self.size, 1], 1)               # [N, C, T], [N, C, T], [N, 1, T]
+        h, length = other[:, self.size:-1], mask.sum(-1, keepdim=True)           # [M, C, T'], [N, 1, 1]
+        mean = (g.sum(-1) / length.squeeze(-1)).expand(len(h), -1, -1)           # [M, N, C]
+        v = (mean @ h @ h.transpose(1, 2)).transpose(0, 1)                       # [N, M, C]
+        logit = (v @ g / TEMPERATURE).masked_fill(mask == 0, -torch.inf)         # [N, M, T]
+        return (logit.softmax(-1) + mask) @ frames.transpose(1, 2) / length
 
 
 POOLINGS = {kind.__name__: kind for kind in (TAP, MAX, SAP, ASP, ECA, CAP)}

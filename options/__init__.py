@@ -81,7 +81,7 @@ OPTIONS = {
     "evaluation": [
         Option("scoring", Literal["similarity", "euclidean"], "similarity", "the loss's own similarity, or minus the mean Euclidean distance"),
         Option("cache_precision", Literal["float32", "float16"], "float32", "of the representations kept for scoring; float16 halves the memory"),
-        Option("trials_at_once", int, 1024, "trials scored at a time: memory of pair-wise poolings", 1),
+        Option("trials_at_once", int, 32, "trials that a pair-wise pooling scores at a time", 1),
         Option("dcf_p_target", float, 0.05, "prior of a target trial in minDCF", 0),
         Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0),
         Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0),
