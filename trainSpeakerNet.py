@@ -133,7 +133,8 @@ def evaluate(trainer, trials, options, scores_path, stop=None):
 
 def summarize(scores, label, options):
     try:
-        return tuneThreshold.summarize(scores, label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far)
+        return tuneThreshold.summarize(scores, label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
+                                       definition=options.eer)
     except ValueError as error:
         raise InputError(f"evaluation: {error}") from error
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 log = logging.getLogger("tuneThreshold")
+EERS = ("interpolated", "corner", "grid")                                                     # definitions of eer()
 TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])               # per cent
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")       # told apart by colour-blind readers (Okabe & Ito)
 MARKERS = "osD^vP*"
@@ -110,16 +111,26 @@ def corners(p_miss, p_fa):
     return np.flatnonzero(np.concatenate([[True], turns, [True]]))
 
 
-def eer(threshold, p_miss, p_fa, *, interpolate=True):
+def eer(threshold, p_miss, p_fa, definition="interpolated"):
     """Equal error rate -> (per cent, threshold), from error_rates(...).
 
-    Default: where the two rates meet when the curve is drawn with straight lines between its points. The threshold lies halfway between
+    interpolated: where the two rates meet when the curve is drawn with straight lines between its points. The threshold lies halfway between
     two scores, on the side of the crossing where the rates differ less.
-    interpolate=False: tuneThresholdfromScore of voxceleb_trainer. Of the curve's corners the one with the smallest |p_miss - p_fa| (the highest
-    threshold of several), and the larger of its rates; never below the default, and far above it for few or heavily tied trials.
+    corner: tuneThresholdfromScore of voxceleb_trainer. Of the curve's corners the one with the smallest |p_miss - p_fa| (the highest
+    threshold of several), and the larger of its rates; never below the first, and far above it for few or heavily tied trials.
+    grid: the double-attention trainer's, for cosines. The mean of the rates at the last of the thresholds -1, -0.99, ..., 0.99 before they
+    cross; 50 where they do not.
     """
     gap = p_miss - p_fa                                                       # rises from -1 to 1, strictly
-    if interpolate:
+    if definition == "grid":
+        grid = np.arange(-100, 100) / 100
+        i = np.searchsorted(threshold, grid)                                  # rates of "accepted at or above"
+        miss, accepted = np.round(100 * p_miss[i], 4), np.round(100 * p_fa[i], 4)
+        crossing = np.flatnonzero(np.diff(np.sign(accepted - miss)))
+        if not len(crossing):
+            return 50.0, math.inf
+        return float(np.round((accepted + miss)[crossing[0]] / 2, 4)), float(grid[crossing[0]])
+    if definition == "interpolated":
         i = int(np.searchsorted(gap, 0))
         weight = -gap[i - 1] / (gap[i] - gap[i - 1])
         value = p_miss[i - 1] + weight * (p_miss[i] - p_miss[i - 1])
@@ -127,6 +138,15 @@ def eer(threshold, p_miss, p_fa, *, interpolate=True):
     kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]     # the end "reject all" is added to the corners, as there
     i = kept[np.argmin(np.abs(gap[kept]))]
     return float(100 * max(p_miss[i], p_fa[i])), between(threshold, i)
+
+
+def sasv_eers(scores, kinds):
+    """scores [n], kinds [n] of "target", "nontarget", "spoof" -> EERs in per cent of targets against all others (SASV), against other speakers
+    (SV) and against spoofed speech (SPF), interpolated; SASV challenge 2022 (Jung et al., arXiv:2203.14732)."""
+    scores, kinds = np.asarray(scores), np.asarray(kinds)
+    others = {"SASV-EER": ("nontarget", "spoof"), "SV-EER": ("nontarget",), "SPF-EER": ("spoof",)}
+    used = {name: np.isin(kinds, ("target", *kind)) for name, kind in others.items()}
+    return {name: eer(*error_rates(scores[rows], kinds[rows] == "target"))[0] for name, rows in used.items()}
 
 
 def min_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
@@ -151,13 +171,14 @@ def thresholds_at(threshold, p_miss, p_fa, rates=(0.1, 0.01, 0.001)):
     return tuple(Point(between(threshold, i), float(p_fa[i]), float(p_miss[i])) for i in index)
 
 
-def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_miss=1.0, c_fa=1.0, p_fa=(0.1, 0.01, 0.001)) -> Summary:
+def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_miss=1.0, c_fa=1.0, p_fa=(0.1, 0.01, 0.001),
+              definition="interpolated") -> Summary:
     """EER, minDCF for each p_target and thresholds for each p_fa of scores [n] with labels [n], sorted once. Errors as in the parts."""
     rates = error_rates(scores, labels)
     priors = (p_target,) if isinstance(p_target, (int, float)) else p_target
     targets = int(np.count_nonzero(labels))
     costs = tuple(Cost(p, *min_dcf(*rates, p, c_miss, c_fa)) for p in priors)
-    return Summary(targets, len(labels) - targets, *eer(*rates), costs, thresholds_at(*rates, p_fa), rates)
+    return Summary(targets, len(labels) - targets, *eer(*rates, definition), costs, thresholds_at(*rates, p_fa), rates)
 
 
 # ---------------------------------------------------------------------- scores file, plot, command
@@ -231,6 +252,8 @@ def main(argv=None):
     parser.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
     parser.add_argument("--c_fa", type=float, default=1.0, help="cost of a false accept (%(default)s)")
     parser.add_argument("--far", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="F", help="false-accept rates (0.1 0.01 0.001)")
+    parser.add_argument("--eer", choices=EERS, default=EERS[0],
+                        help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
     parser.add_argument("--det", metavar="FILE", help="image of the DET curves (default: <first scores file>_det.png)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
@@ -239,7 +262,8 @@ def main(argv=None):
         for path in args.scores:
             scores, labels = read_scores(path)
             try:
-                curves[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far)
+                curves[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far,
+                                         definition=args.eer)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             log.info("%s\n%s\n", path, curves[path])

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from tuneThreshold import EERS
+
 ROOT = Path(__file__).parent.parent
 PARTS = {"model": ("models", "MainModel"), "trainfunc": ("loss", "LossFunction"),        # option -> its folder, the name in each file
          "optimizer": ("optimizer", "Optimizer"), "scheduler": ("scheduler", "Scheduler")}
@@ -82,6 +84,7 @@ OPTIONS = {
         Option("scoring", Literal["similarity", "euclidean"], "similarity", "the loss's own similarity, or minus the mean Euclidean distance"),
         Option("cache_precision", Literal["float32", "float16"], "float32", "of the representations kept for scoring; float16 halves the memory"),
         Option("trials_at_once", int, 32, "trials that a pair-wise pooling scores at a time", 1),
+        Option("eer", Literal[EERS], EERS[0], "definition of the EER: interpolated, or as voxceleb_trainer (corner), the double-attention trainer (grid)"),
         Option("dcf_p_target", float, 0.05, "prior of a target trial in minDCF", 0),
         Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0),
         Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0),
@@ -97,6 +100,6 @@ ALIASES = {
 MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
 NEEDS = {"musan_path": "augment", "rir_path": "augment", "speed_factors": "speed_perturb", "partial": "initial_model",
          "num_eval": "eval_frames"}                                                        # without the second the first has no effect
-FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
+FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "eer", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
 
 
