@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import re
+import types
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from DatasetLoader import InputError
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
-PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.)+")
+PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"), re.compile(r"^(module\.)?(__L__|loss_fun)\.")   # in published names
 
 
 class SpeakerNet(nn.Module):
@@ -89,7 +90,10 @@ class Trainer:
         """Mean of every named term over the batches of this epoch so far."""
         return {name: value / self.counted for name, value in self.totals.items()}
 
-    def next_epoch(self):
+    def next_epoch(self, results):
+        """results: the line of the log of the epoch that is over, for a scheduler that follows results."""
+        if hasattr(self.scheduler, "watch"):
+            self.scheduler.watch(results)
         self.epoch, self.position, self.counted, self.totals = self.epoch + 1, 0, 0, {}
 
     def _update(self, group):
@@ -214,42 +218,83 @@ def write_checkpoint(state, *paths):
         write_atomically(path, buffer.getbuffer())
 
 
+class Inert:
+    """Stands for whatever a published checkpoint holds beside tensors; made, called and filled without effect."""
+
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __setstate__(self, _):
+        pass
+
+    def __setitem__(self, _, __):
+        pass
+
+    append = extend = update = __call__
+
+
+class Weights(pickle.Unpickler):
+    """Makes tensors and dicts; any other class or function that a file names becomes Inert, so that no code of the file runs."""
+
+    TRUSTED = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
+
+    def find_class(self, module, name):
+        return super().find_class(module, name) if (module, name) in self.TRUSTED else Inert
+
+
+inert_pickle = types.ModuleType("inert_pickle")                                  # what torch.load uses of the module pickle
+inert_pickle.Unpickler, inert_pickle.load = Weights, lambda file, **settings: Weights(file, **settings).load()
+
+
 def read_checkpoint(path):
     """A checkpoint of ours, or published weights -> dict with `model` and `loss` (name -> tensor) at least. Runs no code from the file.
 
-    Published layouts: a bare state dict, or one under `model_state_dict`, `state_dict` or `model`; its names may have the prefixes `__S__.`
-    (model), `__L__.` (loss), `module.` or `model.`.
+    Published layouts: a bare state dict, or one under `model_state_dict`, `state_dict` or `model`, whatever lies beside it; its names may have the
+    prefixes `__S__.` (model), `__L__.` (loss), `module.` or `model.`, or those of MFA-Conformer's Lightning module, `encoder.` and `loss_fun.`.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if "options" in state:
-            return state
-        for key in ("model_state_dict", "state_dict", "model"):
-            state = state.get(key, state)
-        weights = {"model": {}, "loss": {}}
-        for name, value in state.items():
-            part = "loss" if name.startswith("__L__.") else "model"
-            weights[part][PREFIXES.sub("", name)] = value.detach()
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
+        else:
+            if "options" in state:
+                return state
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint") from None
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: want a checkpoint of plain tensors, got a file that is none, or that asks to run code (it was not run)") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:                                                   # what a torn or strange file leads to is anybody's guess
         raise InputError(f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it again or take another one") from error
+    for key in ("model_state_dict", "state_dict", "model"):
+        state = state.get(key, state) if isinstance(state, dict) else {}
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was not run)")
+    weights = {"model": {}, "loss": {}}
+    for name, value in state.items():
+        part = "loss" if LOSS.match(name) else "model"
+        weights[part][PREFIXES.sub("", name)] = value.detach()
     return weights
 
 
-def load_weights(net, state, path, partial=False):
+def load_weights(net, state, path, partial=False, head=True):
     """Copies the weights of a checkpoint that was read from `path` into a SpeakerNet, all or nothing.
 
-    The model's `old_names` (models/__init__.py) are the only mapping. Missing, unexpected and misshaped names are
+    The model's `old_names` and `unused` (models/__init__.py) are the only mapping. head: the loss's weights too. Missing, unexpected and misshaped names are
     an InputError that lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError.
     """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
     for name, value in state["model"].items():
         name = net.model.new_name(name)
-        given[name if name.startswith("loss.") else f"model.{name}"] = value
+        if name:
+            given[name if name.startswith("loss.") else f"model.{name}"] = value
     want = net.state_dict()
+    if not head:
+        given, want = ({name: value for name, value in side.items() if not name.startswith("loss.")} for side in (given, want))
     fits = {name: value for name, value in given.items() if name in want and value.shape == want[name].shape}
     problems = [f"missing: {name}" for name in want if name not in given]
     problems += [f"unexpected: {name}" for name in given if name not in want]
@@ -259,5 +304,5 @@ def load_weights(net, state, path, partial=False):
         shown = "".join(f"\n  {line}" for line in problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
         remedy = "nothing in it fits" if partial else "give the options that it was trained with, or --partial to take what fits"
         raise InputError(f"{path}: does not fit this network; {remedy}{shown}")
-    net.load_state_dict(fits, strict=not partial)
+    net.load_state_dict(fits, strict=head and not partial)
     return problems

@@ -105,8 +105,7 @@ def load_net(options, state):
     if not state:
         raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify")
     net = build_net(options, len(state.get("classes", ())) or 1)
-    # published embedding extractors come without a classification head; none is needed to score
-    load_weights(net, state | {"loss": state["loss"] or net.loss.state_dict()}, options.initial_model)
+    load_weights(net, state, options.initial_model, head="options" in state)    # a published head, of speakers unknown, is not needed to score
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
@@ -333,7 +332,7 @@ class Run:
             line |= self.test()
         self.write_log(line)
         if trainer.position >= len(self.sampler):
-            trainer.next_epoch()
+            trainer.next_epoch(line)
         if due:
             eer = self.result.get("EER", math.inf)
             best = ["best"] if eer < self.best else []

@@ -11,11 +11,12 @@ from torch import nn
 class SpeakerModel(nn.Module):
     """dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
     old_names: name in published checkpoints -> name here, or with a dot at their ends the beginnings of names; those beginning with "loss." are
-    the loss's. training_options: options that may differ from the checkpoint's."""
+    the loss's. unused: beginnings of published names that stand for nothing. training_options: options that may differ from the checkpoint's."""
 
     dim: int
     pairwise = False
     old_names: dict[str, str] = {}
+    unused: tuple[str, ...] = ()
     training_options: tuple[str, ...] = ()
 
     def forward(self, x):
@@ -32,6 +33,9 @@ class SpeakerModel(nn.Module):
 
     @classmethod
     def new_name(cls, name):
+        """Published name of a weight -> its name here, "" where it stands for nothing."""
+        if name.startswith(cls.unused):
+            return ""
         for old, new in cls.old_names.items():
             if name == old or (old.endswith(".") and name.startswith(old)):
                 return new + name[len(old):]

@@ -4,12 +4,14 @@ and peaks that fall from cycle to cycle, as in SASV2.
     python trainSpeakerNet.py --scheduler cosine_annealing_warmup_restarts --lr_wstep 5 --lr_per_step ...      # one cycle
 """
 import math
+from typing import Literal
 
 from torch.optim.lr_scheduler import LambdaLR
 
 
 def Scheduler(optimizer, steps_per_epoch, max_epoch, *, lr_t0: int = 0, lr_tmul: float = 1.0, lr_max: float = 0.0, lr_min: float = 0.0,
-              lr_wstep: float = 0.0, lr_gamma: float = 1.0, lr_per_step: bool = False):
+              lr_wstep: float = 0.0, lr_gamma: float = 1.0, lr_per_step: bool = False,
+              lr_tmul_of: Literal["cycle", "descent"] = "cycle"):
     """lr_t0: epochs of the first cycle; 0 for max_epoch, a single cycle
     lr_tmul: length of a cycle over that of the cycle before
     lr_max: highest learning rate of the first cycle; 0 for lr
@@ -17,6 +19,7 @@ def Scheduler(optimizer, steps_per_epoch, max_epoch, *, lr_t0: int = 0, lr_tmul:
     lr_wstep: epochs of linear warm-up in every cycle
     lr_gamma: highest learning rate of a cycle over that of the cycle before
     lr_per_step: the rate changes at every update; otherwise it is constant over an epoch
+    lr_tmul_of: what lr_tmul lengthens: cycle, the whole (SASV2); descent, its part after the warm-up (ska-tdnn)
     """
     lr = optimizer.param_groups[0]["lr"]
     t0, peak = lr_t0 or max_epoch, lr_max or lr
@@ -31,6 +34,10 @@ def Scheduler(optimizer, steps_per_epoch, max_epoch, *, lr_t0: int = 0, lr_tmul:
         epoch = step / steps_per_epoch if lr_per_step else step // steps_per_epoch
         if lr_tmul == 1:
             cycle, start, length = epoch // t0, epoch // t0 * t0, t0
+        elif lr_tmul_of == "descent":
+            cycle, start, length = 0, 0, t0
+            while epoch >= start + length:
+                cycle, start, length = cycle + 1, start + length, math.floor((length - lr_wstep) * lr_tmul) + lr_wstep
         else:
             # the logarithm may miss a whole number from below by rounding
             cycle = math.floor(math.log(epoch / t0 * (lr_tmul - 1) + 1, lr_tmul) + 1e-9)

@@ -159,7 +159,8 @@ CASES = {
     "checkpoint missing": (lambda w: w.evaluate(model=w.folder / "no.model"), r"no\.model: there is no such checkpoint"),
     "checkpoint truncated": (lambda w: w.evaluate(model=w.write("cut.model", w.checkpoint.read_bytes()[:100000])), r"cut\.model.*truncated"),
     "checkpoint is text": (lambda w: w.evaluate(model=w.write("text.model", "hello world, this is no checkpoint")), r"text\.model"),
-    "checkpoint with code in it": (lambda w: w.evaluate(model=w.write("code.model", pickle.dumps({"model": Code()}))), r"code\.model.*not run"),
+    "checkpoint with code in it": (lambda w: w.evaluate(model=with_code(w)), r"code\.model: want a checkpoint.*code in it was not run"),
+    "pickle with code in it": (lambda w: w.evaluate(model=w.write("code.model", pickle.dumps({"model": Code()}))), r"code\.model: cannot be read"),
     "checkpoint of another model": (lambda w: w.evaluate("--model", "ECAPA_TDNN"), r"--model ECAPA_TDNN contradicts .*--model ResNetSE34L"),
     "checkpoint of another size": (lambda w: w.evaluate("--nOut", 64), r"--nOut 64 contradicts .*--nOut 32"),
     "checkpoint of other weights": (lambda w: w.train("--initial_model", published(w), "--model", "ECAPA_TDNN"), r"missing: .*\n.*and \d+ more"),
@@ -182,6 +183,12 @@ CASES = {
 def published(w):
     path = w.folder / "published.model"
     torch.save({f"__S__.{name}": value for name, value in torch.load(w.checkpoint, weights_only=True)["model"].items()}, path)
+    return path
+
+
+def with_code(w):
+    path = w.folder / "code.model"
+    torch.save({"model": Code()}, path)
     return path
 
 

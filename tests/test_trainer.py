@@ -95,7 +95,7 @@ def test_learns(trainfunc, tones):
         sampler.set_epoch(epoch)
         list(made.train_epoch(batches(train_loader(data, sampler, workers=0))))
         losses.append(made.means()["loss"])
-        made.next_epoch()
+        made.next_epoch({})
     assert losses[-1] < 0.5 * losses[0]
     assert eer() < 5 < 10 < before
 
@@ -207,6 +207,13 @@ def test_mixed_precision_accumulation_and_clipping(corpus, tmp_path, program):
     assert np.isfinite(json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["loss"])
 
 
+def test_a_schedule_that_follows_results(corpus, tmp_path, program):
+    code, _, err = program(*small_run(corpus, tmp_path, "--scheduler", "plateau", "--lr_patience", 0, "--lr_threshold", 0.9, "--max_epoch", 3))
+    assert code == 0, err
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in lines] == pytest.approx([1e-3, 1e-3, 1e-4])
+
+
 # ---------------------------------------------------------------- the trainer by itself
 class Line(SpeakerModel):
     dim = 4
@@ -315,6 +322,12 @@ def test_scores_equal_a_loop(loss, scoring, dense):
 
 
 # ---------------------------------------------------------------- checkpoints
+class Code:
+    """What runs when somebody unpickles it."""
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code of a checkpoint was run')",)
+
+
 def test_round_trip_and_published_names(tmp_path):
     made = trainer()
     list(made.train_epoch([batch(1)]))
@@ -330,11 +343,14 @@ def test_round_trip_and_published_names(tmp_path):
         "module": {"model_state_dict": {f"__S__.module.{k}": v for k, v in weights.items()}},
         "nested": {"model": weights},
         "lightning": {"state_dict": {f"model.{k}": v for k, v in weights.items()}},
+        "mfa": {"state_dict": {f"encoder.{k}": v for k, v in weights.items()} | {"loss_fun.weight": torch.zeros(1)}, "callbacks": {Path("x"): 1}},
+        "settings": {"model": {f"module.{k}": v for k, v in weights.items()}, "settings": argparse.Namespace(lr=1), "any": [Code()]},
     }
     for name, content in published.items():
         torch.save(content, tmp_path / name)
-        fresh = SpeakerNet(Line(), Squares())
-        load_weights(fresh, read_checkpoint(tmp_path / name), name)
+        fresh, state = SpeakerNet(Line(), Squares()), read_checkpoint(tmp_path / name)
+        assert list(state["loss"]) == (["weight"] if name == "mfa" else [])
+        load_weights(fresh, state, name, head=False)
         assert equal(dict(fresh.model.state_dict()), dict(weights)), name
 
 

@@ -1,0 +1,9 @@
+"""RMSprop (Tieleman and Hinton, 2012)."""
+import torch
+
+
+def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0):
+    """lr: learning rate at the start
+    weight_decay: L2 penalty, added to the gradient
+    """
+    return torch.optim.RMSprop(params, lr=lr, weight_decay=weight_decay)

@@ -1,0 +1,48 @@
+"""AdamP (Heo et al., arXiv:2006.08217): Adam that takes out of an update what only lengthens weights whose length has no effect."""
+import math
+
+import torch
+from torch.nn import functional as F
+
+CLOSE = 0.1                                                                      # |cosine| of weight and gradient, times sqrt(n), of such weights
+KEPT_DECAY = 0.1                                                                 # share of the weight decay that they get
+
+
+class AdamP(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay, betas=(0.9, 0.999), eps=1e-8):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, group, self.state[p])
+
+    @staticmethod
+    def _update(p, group, state):
+        if not state:
+            state |= {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        mean = state["exp_avg"].lerp_(p.grad, 1 - beta1)
+        square = state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+        scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+        update, decay = mean / scale, group["weight_decay"]
+        if p.dim() > 1:
+            for rows in (p.shape[0], 1):                                         # scale-free by output channel, or as a whole
+                weight, gradient = p.reshape(rows, -1), p.grad.reshape(rows, -1)
+                if F.cosine_similarity(gradient, weight, eps=group["eps"]).abs().max() < CLOSE / math.sqrt(weight.shape[1]):
+                    unit = weight / (weight.norm(dim=1, keepdim=True) + group["eps"])
+                    along = (unit * update.reshape(rows, -1)).sum(1, keepdim=True)
+                    update, decay = update - (unit * along).view(p.shape), decay * KEPT_DECAY
+                    break
+        p.mul_(1 - group["lr"] * decay)
+        p.sub_(update, alpha=group["lr"] / (1 - beta1 ** state["step"]))
+
+
+def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0):
+    """lr: learning rate at the start
+    weight_decay: share of the weights taken off at every update, times lr; a tenth of it where the length of weights has no effect
+    """
+    return AdamP(params, lr, weight_decay)
