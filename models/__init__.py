@@ -31,12 +31,11 @@ class SpeakerModel(nn.Module):
         """reps [n, ...] of n enrolment files -> one reference [...]."""
         return reps.mean(0)
 
-    @classmethod
-    def new_name(cls, name):
+    def new_name(self, name):
         """Published name of a weight -> its name here, "" where it stands for nothing."""
-        if name.startswith(cls.unused):
+        if name.startswith(self.unused):
             return ""
-        for old, new in cls.old_names.items():
+        for old, new in self.old_names.items():
             if name == old or (old.endswith(".") and name.startswith(old)):
                 return new + name[len(old):]
         return name

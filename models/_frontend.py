@@ -1,15 +1,17 @@
-"""Mel front end of all the models, and SpecAugment (Park et al., arXiv:1904.08779).
+"""Mel front ends of all the models, and SpecAugment (Park et al., arXiv:1904.08779).
 
     self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
     features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
 """
 import torch
 import torchaudio
+from torch import nn
 from torch.nn import functional as F
 
 SAMPLE_RATE = 16000
 HOP = 160
 WINDOW = 400
+N_FFT = 512
 PRE_EMPHASIS = 0.97
 LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7                                       # frames and bands, of SASV2
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
@@ -24,7 +26,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
 
     def __init__(self, n_mels=40, *, f_min=0.0, f_max=SAMPLE_RATE / 2, window="hamming", pre_emphasis=False, log=True, norm="instance",
                  scale=1.0, augment=False):
-        super().__init__(SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, f_min=f_min, f_max=f_max, n_mels=n_mels,
+        super().__init__(SAMPLE_RATE, n_fft=N_FFT, win_length=WINDOW, hop_length=HOP, f_min=f_min, f_max=f_max, n_mels=n_mels,
                          window_fn=WINDOWS[window], power=None)
         self.log, self.norm, self.scale, self.augment = log, norm, scale, augment
         # a buffer, because published checkpoints store it
@@ -43,6 +45,35 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
                 x = x.log()
             x = F.instance_norm(x) if self.norm == "instance" else x - x.mean(-1, keepdim=True)
             return spec_augment(x) if self.augment and self.training else x
+
+
+class MFSC(nn.Module):
+    """Spectral coefficients of double multi-head attention: waves [N, T] -> [N, 1 + (T - N_FFT) // HOP, n_mels], float32, without gradient.
+
+    normalization: over time in each band, "cmn" (mean 0) or "cmvn" (deviation 1 too).
+    """
+
+    def __init__(self, n_mels, *, normalization):
+        super().__init__()
+        self.normalization = normalization
+        # not in the state: published checkpoints store neither
+        self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
+        filters = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney")
+        self.register_buffer("filters", filters, persistent=False)               # [257, n_mels]
+
+    @torch.compiler.disable                                                      # complex numbers are beyond it
+    @torch.no_grad()
+    def forward(self, x):
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.pad(x.float() * 32768.0, (1, 0), "replicate")                  # magnitudes below 1 are cut off: the scale of 16 bits matters
+            x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
+            x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, center=False, return_complex=True).transpose(1, 2)   # [N, T', 257]
+            x = ((x.real.square() + x.imag.square()).sqrt() @ self.filters).clamp(min=1.0).log()                    # [N, T', n_mels]
+            x = x - x.mean(1, keepdim=True)
+            if self.normalization == "cmvn":
+                deviation = x.std(1, correction=0, keepdim=True)
+                x = x / deviation.masked_fill(deviation <= 0.01, 1.0)            # a silent band stays 0
+            return x
 
 
 def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):

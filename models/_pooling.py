@@ -2,9 +2,11 @@
 
 TAP temporal average; MAX; SAP self-attentive (Cai et al., arXiv:1804.05160); ASP attentive statistics (Okabe et al., arXiv:1803.10963);
 ECA the same with a weight for each channel and the utterance's statistics as context (ECAPA-TDNN, arXiv:2005.07143);
-CAP cross attentive, for pairs of utterances (Kye et al., arXiv:2008.05983).
+CAP cross attentive, for pairs of utterances (Kye et al., arXiv:2008.05983); Attention, MHA with a weight for each group (head) of channels,
+DoubleMHA with a second attention over the heads (India et al., arXiv:2007.13199).
 """
 import inspect
+import math
 from typing import Literal
 
 import torch
@@ -132,7 +134,71 @@ class CAP(Pooling):
         return (logit.softmax(-1) + mask) @ frames.transpose(1, 2) / length
 
 
-POOLINGS = {kind.__name__: kind for kind in (TAP, MAX, SAP, ASP, ECA, CAP)}
+class Attention(Pooling):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.att = nn.Parameter(torch.empty(channels, 1))
+        nn.init.xavier_normal_(self.att)
+
+    def logits(self, frames):
+        return (frames * self.att).sum(1, keepdim=True)                          # [N, 1, T] float32 even if frames are not
+
+    def weights(self, frames):
+        return self.logits(frames).softmax(-1)
+
+    def forward(self, frames):
+        return (frames * self.weights(frames)).sum(-1)
+
+
+class MHA(Pooling):
+    def __init__(self, channels, heads_number):
+        if heads_number < 1 or channels % heads_number:
+            raise ValueError(f"--heads_number: want heads that divide the {channels} channels of the pooling, got {heads_number}")
+        super().__init__(channels)
+        self.query = nn.Parameter(torch.empty(channels // heads_number, heads_number))
+        nn.init.xavier_normal_(self.query)
+
+    def heads(self, frames):
+        return frames.unflatten(1, self.query.t().shape)                         # [N, heads, C / heads, T]
+
+    def weights(self, frames):
+        logits = (self.heads(frames) * self.query.t().unsqueeze(-1)).sum(2)      # float32
+        return (logits / math.sqrt(self.query.shape[1])).softmax(-1)             # [N, heads, T]; reference scales by the heads, not their size; kept
+
+    def forward(self, frames):
+        return (self.heads(frames) * self.weights(frames).unsqueeze(2)).sum(-1).flatten(1)
+
+
+class HeadsAttention(Attention):
+    """Attention over heads [N, size, heads], some of which are left out of every training step, each with probability `left_out`."""
+
+    def __init__(self, size, mask_prob):
+        if not 0.0 <= mask_prob <= 0.5:
+            raise ValueError(f"--mask_prob: want 0 (no head is left out) to 0.5, got {mask_prob}")
+        super().__init__(size)
+        self.left_out = 1 / int(1 / mask_prob) if mask_prob else 0.0             # rounded as in the reference: 0.3 means one third
+
+    def logits(self, heads):
+        logits = super().logits(heads)                                           # [N, 1, heads]
+        if not self.training:
+            return logits
+        draw = torch.rand(logits.shape).to(logits.device)                        # the CPU generator's whatever the device, as in spec_augment()
+        # the reference may leave out all heads, whose softmax is NaN: here the one with the largest draw stays
+        return logits.masked_fill((draw < self.left_out) & (draw < draw.amax(-1, keepdim=True)), -torch.inf)
+
+
+class DoubleMHA(Pooling):
+    def __init__(self, channels, heads_number, mask_prob):
+        utterance = MHA(channels, heads_number)
+        super().__init__(channels // heads_number)
+        self.utteranceAttention, self.headsAttention = utterance, HeadsAttention(self.size, mask_prob)
+
+    def forward(self, frames):
+        pooled = self.utteranceAttention(frames)                                 # [N, C]
+        return self.headsAttention(pooled.unflatten(1, (-1, self.size)).transpose(1, 2))
+
+
+POOLINGS = {kind.__name__: kind for kind in (TAP, MAX, SAP, ASP, ECA, CAP, Attention, MHA, DoubleMHA)}
 Encoder = Literal[tuple(POOLINGS)]                                               # the type of every model's option encoder_type
 
 

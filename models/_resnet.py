@@ -84,7 +84,8 @@ class ResNet(Backbone):
                  "att_bn.": "pooling.att_bn.", "fc": "fc.weight", "global_w": "loss.global_w"}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment):
+    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment,
+                 heads_number, mask_prob):
         super().__init__()
         self.dim = nOut
         self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm=norm, scale=wave_scale, augment=spec_augment)
@@ -96,7 +97,7 @@ class ResNet(Backbone):
             layer = [Block(inputs, channels, stride), *(Block(channels, channels) for _ in range(blocks - 1))]
             setattr(self, f"layer{i}", nn.Sequential(*layer))
             inputs = channels
-        self.pooling = make_pooling(encoder_type, inputs)
+        self.pooling = make_pooling(encoder_type, inputs, heads_number=heads_number, mask_prob=mask_prob)
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

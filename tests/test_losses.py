@@ -67,6 +67,22 @@ def test_parity(case):
         assert close(p.grad.numpy(), case.arrays[f"grad:{name}"]), name
 
 
+@pytest.mark.parametrize("case", golden.load_cases(REFERENCE / "loss_dmha_amsoftmax.npz"), ids=lambda case: case.name)
+def test_annealing_parity(case):
+    names = {"in_feats": "dim", "n_classes": "num_classes", "m": "margin", "s": "scale", "annealing": "annealing"}
+    loss = loss_function("amsoftmax", **{names[k]: v for k, v in case.hparams["init"].items()})
+    golden.apply(loss)
+    golden.check_state(loss, case.state)
+    x = torch.from_numpy(case.inputs["x"]).requires_grad_()
+    step = case.hparams["step"]
+    out = loss(x.unsqueeze(1), batch(case.inputs["label"], step=step), pair)
+    out["loss"].backward()
+    assert close(loss.cosine(x).detach().numpy(), case.arrays["costh"])
+    assert close(out["loss"].item(), case.arrays["loss"])
+    assert close(loss.margin_share(step), case.arrays["annealed_factor"])
+    assert close(x.grad.numpy(), case.arrays["grad_x"]) and close(loss.W.grad.numpy(), case.arrays["grad_W"])
+
+
 # ---------------------------------------------------------------------- the contract
 @pytest.mark.parametrize("name", LOSSES)
 def test_returns_a_scalar_whose_gradient_reaches_everything(name):
