@@ -1,5 +1,5 @@
 """SKA-TDNN (Mun et al., arXiv:2204.01005) as in the SASV 2022 baseline (arXiv:2305.19051): ECAPA-TDNN behind convolutions
-that choose their kernel for each mel band, then for each channel.
+that choose their kernel for each mel band, then for each channel; 30.8 million parameters.
 
     python trainSpeakerNet.py --model SKA_TDNN --eca_c 1024 ...
 """

@@ -1,4 +1,4 @@
-"""Mel front end of all the models, and SpecAugment (Park et al., arXiv:1904.08779).
+"""Mel front ends of the models, and SpecAugment (Park et al., arXiv:1904.08779).
 
     self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
     features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
