@@ -3,89 +3,23 @@
 
     python trainSpeakerNet.py --model ECAPA_TDNN --eca_c 1024 ...
 """
-import torch
-from torch import nn
-from torch.nn import functional as F
-
-from models import Backbone
-from models._frontend import FrontEnd
-from models._pooling import ECA, Encoder, make_pooling
-
-POOLED = 1536                                                                    # channels that are pooled, whatever eca_c
+from models._ecapa import ECAPA
+from models._pooling import Encoder
 
 
-class SqueezeExcitation(nn.Module):
-    def __init__(self, channels, width=128):
-        super().__init__()
-        self.se = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Conv1d(channels, width, 1), nn.ReLU(inplace=True),
-                                nn.Conv1d(width, channels, 1), nn.Sigmoid())
-
-    def forward(self, x):
-        return x * self.se(x)
-
-
-class Res2Block(nn.Module):
-    """Res2Net (Gao et al., arXiv:1904.01169): the channels in `scale` groups, each convolved after the sum with the group before."""
-
-    def __init__(self, channels, dilation, scale):
-        super().__init__()
-        width = channels // scale
-        self.conv1 = nn.Conv1d(channels, width * scale, 1)
-        self.bn1 = nn.BatchNorm1d(width * scale)
-        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(scale - 1))
-        self.bns = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(scale - 1))
-        self.conv3 = nn.Conv1d(width * scale, channels, 1)
-        self.bn3 = nn.BatchNorm1d(channels)
-        self.se = SqueezeExcitation(channels)
-
-    def forward(self, x):
-        y = self.bn1(F.relu(self.conv1(x), inplace=True))
-        *groups, last = y.chunk(len(self.convs) + 1, 1)
-        done, y = [], 0.0
-        for group, conv, bn in zip(groups, self.convs, self.bns, strict=True):
-            y = bn(F.relu(conv(group + y), inplace=True))
-            done.append(y)
-        y = self.bn3(F.relu(self.conv3(torch.cat([*done, last], 1)), inplace=True))
-        return self.se(y) + x
-
-
-class MainModel(Backbone):
+class MainModel(ECAPA):
     """nOut: size of the embedding
     encoder_type: pooling over time, see models/_pooling.py; ASP means ECA here, as published
     n_mels: mel bands of the input
     log_input: logarithm of the mel powers
+    heads_number: heads of MHA and DoubleMHA pooling
+    mask_prob: share of the heads that DoubleMHA leaves out of a training step
     eca_c: channels of the blocks
     eca_s: groups of channels in a Res2Net block
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
-    old_names = {"torchfbank.0.": "torchfbank.", "torchfbank.1.": "torchfbank.", "attention.": "pooling.attention."}
-    training_options = ("spec_augment",)
-
-    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, log_input: bool = True,
-                 eca_c: int = 1024, eca_s: int = 8, spec_augment: bool = False):
-        super().__init__()
-        if eca_s < 2 or eca_c % eca_s:
-            raise ValueError(f"--eca_s: want at least 2 groups that divide the {eca_c} channels of --eca_c, got {eca_s}")
-        self.dim = nOut
-        self.torchfbank = FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log_input, norm="mean", augment=spec_augment)
-        self.conv1 = nn.Conv1d(n_mels, eca_c, 5, padding=2)
-        self.bn1 = nn.BatchNorm1d(eca_c)
-        self.layer1 = Res2Block(eca_c, 2, eca_s)
-        self.layer2 = Res2Block(eca_c, 3, eca_s)
-        self.layer3 = Res2Block(eca_c, 4, eca_s)
-        self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
-        self.pooling = make_pooling(encoder_type, POOLED, {"ASP": ECA})
-        self.bn5 = nn.BatchNorm1d(self.pooling.size)
-        self.fc6 = nn.Linear(self.pooling.size, nOut)
-        self.bn6 = nn.BatchNorm1d(nOut)
-
-    def frames(self, x):
-        x = self.bn1(F.relu(self.conv1(self.torchfbank(x)), inplace=True))       # [N, eca_c, T]
-        x1 = self.layer1(x)
-        x2 = self.layer2(x + x1)
-        x3 = self.layer3(x + x1 + x2)
-        return F.relu(self.layer4(torch.cat([x1, x2, x3], 1)), inplace=True)     # [N, 1536, T]
-
-    def head(self, pooled):
-        return self.bn6(self.fc6(self.bn5(pooled)))
+    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, log_input: bool = True, heads_number: int = 32,
+                 mask_prob: float = 0.3, eca_c: int = 1024, eca_s: int = 8, spec_augment: bool = False):
+        super().__init__(inputs=n_mels, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input, heads_number=heads_number,
+                         mask_prob=mask_prob, eca_c=eca_c, eca_s=eca_s, spec_augment=spec_augment)

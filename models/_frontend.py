@@ -30,7 +30,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
                          window_fn=WINDOWS[window], power=None)
         self.log, self.norm, self.scale, self.augment = log, norm, scale, augment
         # a buffer, because published checkpoints store it
-        self.register_buffer("flipped_filter", torch.tensor([[[-PRE_EMPHASIS, 1.0]]]) if pre_emphasis else None)
+        self.register_buffer("flipped_filter", flipped_filter() if pre_emphasis else None)
 
     @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
@@ -38,12 +38,38 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() * self.scale
             if self.flipped_filter is not None:
-                x = F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), self.flipped_filter).squeeze(1)
+                x = pre_emphasise(x, self.flipped_filter)
             x = self.spectrogram(x)                                              # [N, 257, T'] complex
             x = self.mel_scale(x.real.square() + x.imag.square()) + 1e-6         # [N, n_mels, T']; abs() is five times slower
             if self.log:
                 x = x.log()
             x = F.instance_norm(x) if self.norm == "instance" else x - x.mean(-1, keepdim=True)
+            return spec_augment(x) if self.augment and self.training else x
+
+
+def sasv2_front_end(n_mels, *, log=True, augment=False):
+    """As in all the models of the SASV 2022 baseline."""
+    return FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm="mean", augment=augment)
+
+
+class LogBeforeMel(nn.Module):
+    """The authors' front end of MFA-Conformer: the mel bands (Slaney's) are weighted means of log magnitudes, not logarithms of means."""
+
+    def __init__(self, n_mels=80, *, augment=False):
+        super().__init__()
+        self.augment = augment
+        mel = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+        self.register_buffer("flipped_filter", flipped_filter())                 # buffers, because published checkpoints store them
+        self.register_buffer("window", torch.hamming_window(WINDOW))
+        self.register_buffer("mel_basis", mel.t().contiguous())                  # [n_mels, 257]
+
+    @torch.compiler.disable                                                      # complex numbers are beyond it
+    @torch.no_grad()
+    def forward(self, x):
+        with torch.autocast(x.device.type, enabled=False):
+            x = pre_emphasise(x.float(), self.flipped_filter)
+            x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, return_complex=True).abs()   # [N, 257, T']
+            x = F.instance_norm(self.mel_basis @ (x + 1e-9).log())               # [N, n_mels, T']
             return spec_augment(x) if self.augment and self.training else x
 
 
@@ -74,6 +100,15 @@ class MFSC(nn.Module):
                 deviation = x.std(1, correction=0, keepdim=True)
                 x = x / deviation.masked_fill(deviation <= 0.01, 1.0)            # a silent band stays 0
             return x
+
+
+def flipped_filter():
+    return torch.tensor([[[-PRE_EMPHASIS, 1.0]]])
+
+
+def pre_emphasise(x, flipped_filter):
+    """x [N, T] -> x[t] - 0.97 x[t - 1], the sample before the first being the second."""
+    return F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), flipped_filter).squeeze(1)
 
 
 def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):

@@ -79,13 +79,34 @@ class ECA(Pooling):
     def forward(self, frames):
         variance, mean = torch.var_mean(frames.float(), -1)                      # unbiased, [N, C] each
         context = torch.cat([mean, variance.clamp(min=1e-4).sqrt()], -1)         # [N, 2C]
+        return statistics(frames, self.weights(frames, context), 1e-4)
+
+    def weights(self, frames, context):
         # the context is the same at every frame: its share of the first layer is computed once, not T times
         first, *others = self.attention
         of_frames, of_context = first.weight.split([frames.shape[1], context.shape[1]], 1)
         x = F.conv1d(frames, of_frames) + F.linear(context, of_context.squeeze(-1), first.bias).unsqueeze(-1)   # [N, width, T]
         for layer in others:
             x = layer(x)
-        return statistics(frames, x.float().softmax(-1), 1e-4)                   # weights [N, C, T]
+        return x.float().softmax(-1)                                             # [N, C, T]
+
+
+class CentredECA(ECA):
+    """ECA as in speechbrain: deviations are of centred frames, and biased."""
+
+    def __init__(self, channels):
+        super().__init__(channels, 128)
+
+    def forward(self, frames):
+        frames = frames.float()
+        context = torch.cat(self.moments(frames, 1 / frames.shape[-1]), -1)      # [N, 2C]
+        return torch.cat(self.moments(frames, self.weights(frames, context)), -1)
+
+    @staticmethod
+    def moments(frames, weights):
+        mean = (frames * weights).sum(-1)
+        variance = ((frames - mean.unsqueeze(-1)).square() * weights).sum(-1)
+        return mean, variance.clamp(min=1e-12).sqrt()                            # [N, C] each
 
 
 def statistics(x, weights, floor):
