@@ -11,11 +11,13 @@ from torch import nn
 class SpeakerModel(nn.Module):
     """dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
     old_names: name in published checkpoints -> name here, or with a dot at their ends the beginnings of names; those beginning with "loss." are
-    the loss's. training_options: options that may differ from the checkpoint's."""
+    the loss's. unused: beginnings of names in published checkpoints that are dropped on loading, because nothing was ever computed with them.
+    training_options: options that may differ from the checkpoint's."""
 
     dim: int
     pairwise = False
     old_names: dict[str, str] = {}
+    unused: tuple[str, ...] = ()
     training_options: tuple[str, ...] = ()
 
     def forward(self, x):

@@ -27,8 +27,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         super().__init__(SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, f_min=f_min, f_max=f_max, n_mels=n_mels,
                          window_fn=WINDOWS[window], power=None)
         self.log, self.norm, self.augment = log, norm, augment
-        # a buffer, because published checkpoints store it
-        self.register_buffer("flipped_filter", torch.tensor([[[-PRE_EMPHASIS, 1.0]]]) if pre_emphasis else None)
+        self.register_buffer("flipped_filter", pre_emphasis_filter() if pre_emphasis else None)
 
     @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
@@ -36,13 +35,23 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             if self.flipped_filter is not None:
-                x = F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), self.flipped_filter).squeeze(1)
+                x = pre_emphasise(x, self.flipped_filter).squeeze(1)
             x = self.spectrogram(x)                                              # [N, 257, T'] complex
             x = self.mel_scale(x.real.square() + x.imag.square()) + 1e-6         # [N, n_mels, T']; abs() is five times slower
             if self.log:
                 x = x.log()
             x = F.instance_norm(x) if self.norm == "instance" else x - x.mean(-1, keepdim=True)
             return spec_augment(x) if self.augment and self.training else x
+
+
+def pre_emphasis_filter():
+    """[1, 1, 2], to be a buffer, because published checkpoints store it."""
+    return torch.tensor([[[-PRE_EMPHASIS, 1.0]]])
+
+
+def pre_emphasise(x, flipped_filter):
+    """y[t] = x[t] - 0.97 x[t - 1] with x[-1] = x[1]: waves [N, T] -> [N, 1, T]."""
+    return F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), flipped_filter)
 
 
 def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):
