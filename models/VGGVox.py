@@ -1,4 +1,4 @@
-"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612) as in voxceleb_trainer: 4.0 million parameters.
+"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612) as in voxceleb_trainer: 4.3 million parameters.
 
     python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
 """

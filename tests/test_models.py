@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import typing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,8 @@ def test_front_end_normalises_over_time_without_gradient_in_float32():
     assert (instance.std(-1, correction=0) - 1).abs().max() < 1e-3 and (mean.std(-1) - 1).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("kind, size", [(TAP, 8), (MAX, 8), (SAP, 8), (ASP, 16), (ECA, 16)])
+@pytest.mark.parametrize("kind, size", [(TAP, 8), (MAX, 8), (SAP, 8), (ASP, 16), (ECA, 16), (partial(ECA, context=False, deviation=False), 8),
+                                        (partial(ECA, shared=True, tanh=False), 16)])
 def test_poolings_know_their_size_and_keep_float32_under_autocast(kind, size):
     torch.manual_seed(0)
     pooling = kind(8).eval()
@@ -175,6 +177,14 @@ def test_weighted_statistics_are_means_and_deviations():
     frames = noise(2, 4, 50)
     want = torch.cat([frames.mean(-1), frames.std(-1, correction=0)], -1)
     assert torch.allclose(asp(frames), want, atol=1e-5)
+
+
+def test_pooled_deviations_have_limits():
+    frames = torch.stack([torch.ones(50), 1000 * torch.tensor([1.0, -1.0]).repeat(25)])[None]                   # variances of 0 and a million
+    for context in (False, True):
+        eca = ECA(2, context=context, floor=0.01, ceiling=1e4).eval()
+        assert torch.allclose(eca(frames)[0, 2:], torch.tensor([0.1, 100.0]))
+    assert ECA(2, context=False).eval()(frames)[0, 3] > 500
 
 
 class Meeting(Pooling):
