@@ -5,10 +5,10 @@
 from typing import Literal
 
 from models._pooling import Encoder
-from models._resnet import ResNet
+from models._resnet import ThinResNet
 
 
-class MainModel(ResNet):
+class MainModel(ThinResNet):
     """nOut: size of the embedding
     encoder_type: pooling over time, see models/_pooling.py; CAP pools the frames of two utterances together
     n_mels: mel bands of the input

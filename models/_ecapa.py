@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from models import Backbone
 from models._frontend import sasv2_front_end
 from models._pooling import ECA, make_pooling
+from models._res2net import Res2Net
 
 POOLED = 1536                                                                    # channels that are pooled, whatever eca_c
 
@@ -20,29 +21,13 @@ class SqueezeExcitation(nn.Module):
         return x * self.se(x)
 
 
-class Res2Block(nn.Module):
-    """Res2Net (Gao et al., arXiv:1904.01169): the channels in `scale` groups, each convolved after the sum with the group before."""
-
+class Block(Res2Net):
     def __init__(self, channels, dilation, scale):
-        super().__init__()
-        width = channels // scale
-        self.conv1 = nn.Conv1d(channels, width * scale, 1)
-        self.bn1 = nn.BatchNorm1d(width * scale)
-        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(scale - 1))
-        self.bns = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(scale - 1))
-        self.conv3 = nn.Conv1d(width * scale, channels, 1)
-        self.bn3 = nn.BatchNorm1d(channels)
+        super().__init__(channels, channels, dilation, scale)
         self.se = SqueezeExcitation(channels)
 
     def forward(self, x):
-        y = self.bn1(F.relu(self.conv1(x), inplace=True))
-        *groups, last = y.chunk(len(self.convs) + 1, 1)
-        done, y = [], 0.0
-        for group, conv, bn in zip(groups, self.convs, self.bns, strict=True):
-            y = bn(F.relu(conv(group + y), inplace=True))
-            done.append(y)
-        y = self.bn3(F.relu(self.conv3(torch.cat([*done, last], 1)), inplace=True))
-        return self.se(y) + x
+        return self.se(self.branch(x)) + x
 
 
 class ECAPA(Backbone):
@@ -59,9 +44,9 @@ class ECAPA(Backbone):
         self.torchfbank = sasv2_front_end(n_mels, log=log_input, augment=spec_augment)
         self.conv1 = nn.Conv1d(inputs, eca_c, 5, padding=2)
         self.bn1 = nn.BatchNorm1d(eca_c)
-        self.layer1 = Res2Block(eca_c, 2, eca_s)
-        self.layer2 = Res2Block(eca_c, 3, eca_s)
-        self.layer3 = Res2Block(eca_c, 4, eca_s)
+        self.layer1 = Block(eca_c, 2, eca_s)
+        self.layer2 = Block(eca_c, 3, eca_s)
+        self.layer3 = Block(eca_c, 4, eca_s)
         self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
         self.pooling = make_pooling(encoder_type, POOLED, {"ASP": ECA}, heads_number=heads_number, mask_prob=mask_prob)
         self.bn5 = nn.BatchNorm1d(self.pooling.size)

@@ -71,24 +71,35 @@ class ASP(SAP):
 
 
 class ECA(Pooling):
-    def __init__(self, channels, width=256):
-        super().__init__(2 * channels)
-        self.attention = nn.Sequential(nn.Conv1d(3 * channels, width, 1), nn.ReLU(), nn.BatchNorm1d(width), nn.Tanh(),
-                                       nn.Conv1d(width, channels, 1))
+    """A network of two layers weighs the frames. The defaults are ECAPA-TDNN's; models that publish a relative of it give another
+    width of the hidden layer, context: whether the utterance's mean and deviation are seen beside each frame, tanh: after the hidden layer,
+    shared: one weight for all channels, deviation: whether the weighted deviation is pooled too, floor, ceiling: of all variances."""
+
+    def __init__(self, channels, width=256, context=True, tanh=True, shared=False, deviation=True, floor=1e-4, ceiling=None):
+        super().__init__(2 * channels if deviation else channels)
+        self.context, self.deviation, self.floor, self.ceiling = context, deviation, floor, ceiling
+        self.attention = nn.Sequential(nn.Conv1d(3 * channels if context else channels, width, 1), nn.ReLU(), nn.BatchNorm1d(width),
+                                       *([nn.Tanh()] if tanh else []), nn.Conv1d(width, 1 if shared else channels, 1))
 
     def forward(self, frames):
-        variance, mean = torch.var_mean(frames.float(), -1)                      # unbiased, [N, C] each
-        context = torch.cat([mean, variance.clamp(min=1e-4).sqrt()], -1)         # [N, 2C]
-        return statistics(frames, self.weights(frames, context), 1e-4)
+        context = None
+        if self.context:                                                         # unbiased, [N, C] each; the deviation of one frame is 0
+            variance, mean = torch.var_mean(frames.float(), -1, correction=min(1, frames.shape[-1] - 1))
+            context = torch.cat([mean, variance.clamp(self.floor, self.ceiling).sqrt()], -1)
+        weights = self.weights(frames, context)
+        return statistics(frames, weights, self.floor, self.ceiling) if self.deviation else (frames * weights).sum(-1)
 
-    def weights(self, frames, context):
-        # the context is the same at every frame: its share of the first layer is computed once, not T times
+    def weights(self, frames, context=None):
+        """context [N, 2C], the same at every frame: its share of the first layer is computed once, not T times."""
         first, *others = self.attention
-        of_frames, of_context = first.weight.split([frames.shape[1], context.shape[1]], 1)
-        x = F.conv1d(frames, of_frames) + F.linear(context, of_context.squeeze(-1), first.bias).unsqueeze(-1)   # [N, width, T]
+        if context is None:
+            x = first(frames)                                                    # [N, width, T]
+        else:
+            of_frames, of_context = first.weight.split([frames.shape[1], context.shape[1]], 1)
+            x = F.conv1d(frames, of_frames) + F.linear(context, of_context.squeeze(-1), first.bias).unsqueeze(-1)
         for layer in others:
             x = layer(x)
-        return x.float().softmax(-1)                                             # [N, C, T]
+        return x.float().softmax(-1)                                             # [N, C or 1, T]
 
 
 class CentredECA(ECA):
@@ -109,12 +120,13 @@ class CentredECA(ECA):
         return mean, variance.clamp(min=1e-12).sqrt()                            # [N, C] each
 
 
-def statistics(x, weights, floor):
-    """x [N, C, T], weights [N, 1 or C, T] float32 that sum to 1 over T -> weighted mean and standard deviation [N, 2C]; floor: least variance."""
+def statistics(x, weights, floor, ceiling=None):
+    """x [N, C, T], weights [N, 1 or C, T] float32 that sum to 1 over T -> weighted mean and standard deviation [N, 2C]; floor: least variance,
+    ceiling: largest."""
     weighted = x * weights                                                       # float32 even if x is not
     mean = weighted.sum(-1)
     variance = (weighted * x).sum(-1) - mean * mean
-    return torch.cat([mean, variance.clamp(min=floor).sqrt()], -1)
+    return torch.cat([mean, variance.clamp(floor, ceiling).sqrt()], -1)
 
 
 class CAP(Pooling):
@@ -224,7 +236,7 @@ Encoder = Literal[tuple(POOLINGS)]                                              
 
 
 def make_pooling(encoder_type, channels, published=None, **options):
-    """The pooling of that name. published: {name: class} where a model's own paper means something else by a name. options: of all the poolings;
+    """The pooling of that name. published: {name: class or partial} where a model's own paper means something else by a name. options: of all the poolings;
     each takes its own."""
     kind = (POOLINGS | (published or {}))[encoder_type]
     return kind(channels, **{name: options[name] for name in inspect.signature(kind).parameters if name in options})

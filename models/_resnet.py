@@ -1,4 +1,4 @@
-"""34-layer ResNet with squeeze-and-excitation blocks on mel features, thin (16 to 128 channels); published with voxceleb_trainer
+"""34-layer ResNets with squeeze-and-excitation blocks on mel features. Thin ones (16 to 128 channels) were published with voxceleb_trainer
 ("Fast ResNet-34", Chung et al., arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
 """
 import torch
@@ -9,8 +9,8 @@ from models import Backbone
 from models._frontend import FrontEnd
 from models._pooling import make_pooling
 
-CHANNELS = (16, 32, 64, 128)
 BLOCKS = (3, 4, 6, 3)
+THIN = (16, 32, 64, 128)
 
 
 def as_rows(x, y):
@@ -78,36 +78,58 @@ class Block(nn.Module):
 
 
 class ResNet(Backbone):
-    """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
+    """front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands: of the last maps that are channels for the
+    pooling. published: see make_pooling(). A subclass gives stem() and rows()."""
 
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention", "meta_learner.": "pooling.meta_learner.",
                  "att_bn.": "pooling.att_bn.", "fc": "fc.weight", "global_w": "loss.global_w"}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment,
-                 heads_number, mask_prob):
+    def __init__(self, *, front, conv1, channels, strides, bands, nOut, encoder_type, heads_number, mask_prob, published=None):
         super().__init__()
         self.dim = nOut
-        self.torchfb = FrontEnd(n_mels, window=window, log=log_input, norm=norm, scale=wave_scale, augment=spec_augment)
-        self.conv1 = nn.Conv2d(1, CHANNELS[0], 7, (2, 1), 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(CHANNELS[0])
-        self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
-        inputs = CHANNELS[0]
-        for i, (channels, blocks, stride) in enumerate(zip(CHANNELS, BLOCKS, strides, strict=True), 1):
-            layer = [Block(inputs, channels, stride), *(Block(channels, channels) for _ in range(blocks - 1))]
+        self.torchfb = front
+        self.conv1 = conv1
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        inputs = channels[0]
+        for i, (outputs, blocks, stride) in enumerate(zip(channels, BLOCKS, strides, strict=True), 1):
+            layer = [Block(inputs, outputs, stride), *(Block(outputs, outputs) for _ in range(blocks - 1))]
             setattr(self, f"layer{i}", nn.Sequential(*layer))
-            inputs = channels
-        self.pooling = make_pooling(encoder_type, inputs, heads_number=heads_number, mask_prob=mask_prob)
+            inputs = outputs
+        self.pooling = make_pooling(encoder_type, inputs * bands, published, heads_number=heads_number, mask_prob=mask_prob)
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def stem(self, x):
+        """x [N, 1, n_mels, T] -> [N, channels[0], F, T]."""
+        raise NotImplementedError
+
+    def rows(self, maps):
+        """maps [N, C, F, T'] -> frames [N, C * bands, T']."""
+        raise NotImplementedError
+
     def frames(self, x):
-        x = self.torchfb(x).unsqueeze(1)                                         # [N, 1, n_mels, T]
-        x = self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))        # [N, 16, n_mels / 2 or 4, T]
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))                # [N, 128, F, T']
-        return x.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)   # [N, 128, T']
+        x = self.stem(self.torchfb(x).unsqueeze(1))
+        return self.rows(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
 
     def head(self, pooled):
         return self.fc(pooled)
+
+
+class ThinResNet(ResNet):
+    """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
+
+    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment, heads_number,
+                 mask_prob):
+        super().__init__(front=FrontEnd(n_mels, window=window, log=log_input, norm=norm, scale=wave_scale, augment=spec_augment),
+                         conv1=nn.Conv2d(1, THIN[0], 7, (2, 1), 3, bias=False), channels=THIN, strides=strides, bands=1, nOut=nOut,
+                         encoder_type=encoder_type, heads_number=heads_number, mask_prob=mask_prob)
+        self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
+
+    def stem(self, x):
+        return self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))     # [N, 16, n_mels / 2 or 4, T]
+
+    def rows(self, maps):
+        return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)   # [N, 128, T']

@@ -1,0 +1,28 @@
+"""What the blocks of ECAPA-TDNN and RawNet3 share: Res2Net (Gao et al., arXiv:1904.01169) over time."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Res2Net(nn.Module):
+    """Channels in `scale` groups, each convolved after the sum with the group before; a block adds its own shortcut to branch()."""
+
+    def __init__(self, inputs, channels, dilation, scale):
+        super().__init__()
+        width = channels // scale
+        self.conv1 = nn.Conv1d(inputs, channels, 1)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(scale - 1))
+        self.bns = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(scale - 1))
+        self.conv3 = nn.Conv1d(channels, channels, 1)
+        self.bn3 = nn.BatchNorm1d(channels)
+
+    def branch(self, x):
+        """x [N, inputs, T] -> [N, channels, T]"""
+        y = self.bn1(F.relu(self.conv1(x), inplace=True))
+        *groups, last = y.chunk(len(self.convs) + 1, 1)
+        done, y = [], 0.0
+        for group, conv, bn in zip(groups, self.convs, self.bns, strict=True):
+            y = bn(F.relu(conv(group + y), inplace=True))
+            done.append(y)
+        return self.bn3(F.relu(self.conv3(torch.cat([*done, last], 1)), inplace=True))
