@@ -205,6 +205,14 @@ def test_optimizer_continues_from_its_state(name):
     assert torch.equal(x, y)
 
 
+def test_adam_w_may_spare_vectors():
+    matrix, vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    it = optimizer("adamW", iter([matrix, vector]), lr=0.1, weight_decay=0.5, decay_vectors=False)
+    (0.0 * matrix.sum() + 0.0 * vector.sum()).backward()
+    it.step()
+    assert torch.allclose(matrix, torch.tensor(0.95)) and torch.equal(vector, torch.ones(2))
+
+
 def test_sgd_has_nesterov_momentum():
     x = nn.Parameter(torch.tensor([1.0]))
     it = optimizer("sgd", [x], lr=0.1, momentum=0.5, nesterov=True)
