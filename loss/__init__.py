@@ -11,16 +11,19 @@ from torch.nn import functional as F
 
 class Loss(nn.Module):
     """linear: similarity() is the inner product of project()ed embeddings, so that its mean over pairs of crops is the product of the
-    means of the projections."""
+    means of the projections. reads: what forward() wants in the batch that not every data set adds."""
 
     linear = True
+    reads: tuple[str, ...] = ()
 
     def __init__(self):                                                          # the signature of a loss without options, not nn.Module's
         super().__init__()
 
     def forward(self, rep, batch, pair):
-        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, step int; pair: the model's pair()
-        -> {"loss": scalar, "acc": per cent, named terms ...}."""
+        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, step int, and where the data have them target [B, D], the
+        clean embedding of the speaker, other [B, D], that of another one, session [B, M] int64, equal for utterances of one recording session;
+        pair: the model's pair()
+        -> {"loss": scalar, "acc": per cent, named terms ...}. A loss that has no use for spoofed speech refuses it."""
         raise NotImplementedError
 
     def project(self, x):
@@ -49,15 +52,25 @@ def rows(rep, batch):
     return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
 
 
+def queries(rep, batch):
+    """rep [B, M, ...] -> the groups [Q] whose utterances are queries: spoofed ones are there to be told apart. ValueError if M is 1."""
+    if rep.shape[1] < 2:
+        raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
+    return (~batch["spoof"]).nonzero().squeeze(1)
+
+
 def prototypes(rep, batch):
     """rep [B, M, ...] -> prototypes [B, ...], queries [Q, ...] and the queries' own prototypes [Q].
 
-    Utterance 0 is the query, the mean of the others the prototype. Spoofed groups are prototypes to be told apart, never queries.
+    Utterance 0 is the query, the mean of the others the prototype.
     """
-    if rep.shape[1] < 2:
-        raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
+    own = queries(rep, batch)
     if rep.dim() > 3 and rep.shape[1] > 2:
         raise ValueError(f"--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not give, got {rep.shape[1]} of each speaker: "
                          "take --nPerSpeaker 2, or --trainfunc proto --proto_metric dot")
-    own = (~batch["spoof"]).nonzero().squeeze(1)
     return rep[:, 1:].mean(1), rep[own, 0], own
+
+
+def scaled(similarity, w, b):
+    """Similarities -> logits with a learnt scale and offset."""
+    return w.clamp(min=1e-6) * similarity + b                                    # references compute the clamp and drop it

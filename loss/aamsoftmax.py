@@ -8,18 +8,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss._margin import MarginSoftmax
+from loss._margin import Growth, MarginSoftmax, Schedule, turn
 
 
 class LossFunction(MarginSoftmax):
     """margin: added to the angle to the true speaker, radians
     scale: factor of the cosines
     easy_margin: no margin at all for angles above 90 degrees
-    margin_warmup: updates over which the margin grows linearly from 0; 0 for the full margin at once
+    margin_start: margin at first, see margin_until
+    margin_from: update at which the margin begins to grow
+    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
+    margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, easy_margin: bool = False, margin_warmup: int = 0):
-        super().__init__(margin, scale, margin_warmup)
+    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, easy_margin: bool = False,
+                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
+        super().__init__(Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale)
         self.easy_margin = easy_margin
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.xavier_normal_(self.weight)
@@ -28,8 +32,7 @@ class LossFunction(MarginSoftmax):
         return F.linear(F.normalize(x), F.normalize(self.weight))
 
     def penalise(self, cos, margin):
-        sin = (1.0 - cos * cos).clamp(1e-12, 1.0).sqrt()                         # reference clamps at 0, where the gradient is not finite
-        phi = cos * math.cos(margin) - sin * math.sin(margin)                    # cos(angle + margin)
+        phi = turn(cos, margin)
         if self.easy_margin:
             return torch.where(cos > 0, phi, cos)
         # beyond pi - margin the cosine would rise again: go on with a line

@@ -7,20 +7,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss._margin import MarginSoftmax
+from loss._margin import Growth, MarginSoftmax, Schedule
 
 
 class LossFunction(MarginSoftmax):
     """margin: taken off the cosine of the true speaker
     scale: factor of the cosines
-    margin_warmup: updates over which the margin grows linearly from 0; 0 for the full margin at once
     annealing: the margin grows by a curve without end: 1/1001 of it at first, half of it after 306 000 updates
     pre_layer: a linear layer between the embeddings and the cosines
+    margin_start: margin at first, see margin_until
+    margin_from: update at which the margin begins to grow
+    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
+    margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, margin_warmup: int = 0, annealing: bool = False,
-                 pre_layer: bool = False):
-        super().__init__(margin, scale, margin_warmup)
+    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, annealing: bool = False, pre_layer: bool = False,
+                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
+        super().__init__(Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale)
         self.annealing = annealing
         self.preLayer = nn.Linear(dim, dim) if pre_layer else nn.Identity()
         self.W = nn.Parameter(torch.empty(dim, num_classes))
@@ -32,8 +35,8 @@ class LossFunction(MarginSoftmax):
     def penalise(self, cos, margin):
         return cos - margin
 
-    def margin_share(self, step):
-        share = super().margin_share(step)
+    def margin_at(self, step):
+        margin = super().margin_at(step)
         # published as the mean of the logits with the margin (weight 1) and without (weight alpha), which is a smaller margin
         alpha = 1000.0 / (1.0 + 0.0001 * step) ** 2
-        return share / (1.0 + alpha) if self.annealing else share
+        return margin / (1.0 + alpha) if self.annealing else margin

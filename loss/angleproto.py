@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss import Loss, accuracy, prototypes
+from loss import Loss, accuracy, prototypes, scaled
 
 
 class LossFunction(Loss):
@@ -21,6 +21,5 @@ class LossFunction(Loss):
 
     def forward(self, rep, batch, pair):
         ref, qry, own = prototypes(rep, batch)
-        w = self.w.clamp(min=1e-6)                                               # reference computes the clamp and drops it
-        logit = w * self.similarity(*pair(ref, qry)) + self.b                    # [Q, R]
+        logit = scaled(self.similarity(*pair(ref, qry)), self.w, self.b)         # [Q, R]
         return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}

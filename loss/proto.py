@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss import Loss, accuracy, prototypes
+from loss import Loss, accuracy, prototypes, queries
 
 
 class LossFunction(Loss):
@@ -58,5 +58,5 @@ class LossFunction(Loss):
 def episode(rep, batch):
     """rep [B, M, ...] -> supports [B, ...], the first utterances; queries [Q, ...], all the others, set after set; their supports [Q].
     Spoofed groups are supports to be told apart, never queries."""
-    _, _, own = prototypes(rep[:, :2], batch)
+    own = queries(rep, batch)
     return rep[:, 0], rep[own, 1:].transpose(0, 1).flatten(0, 1), own.repeat(rep.shape[1] - 1)

@@ -9,10 +9,12 @@ from torch import nn
 
 
 class SpeakerModel(nn.Module):
-    """dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
+    """takes: what goes in, "waves" [N, T] at 16 kHz or "embeddings" [N, D]. dim: size of the embeddings that pair() returns. pairwise: whether
+    pair() does more than add axes.
     old_names: name in published checkpoints -> name here, or with a dot at their ends the beginnings of names; those beginning with "loss." are
     the loss's. unused: beginnings of published names that stand for nothing. training_options: options that may differ from the checkpoint's."""
 
+    takes = "waves"
     dim: int
     pairwise = False
     old_names: dict[str, str] = {}
@@ -20,7 +22,7 @@ class SpeakerModel(nn.Module):
     training_options: tuple[str, ...] = ()
 
     def forward(self, x):
-        """x [N, T] waves at 16 kHz -> representations [N, ...]; in eval mode no row depends on another."""
+        """x [N, ...], what the model takes -> representations [N, ...]; in eval mode no row depends on another."""
         raise NotImplementedError
 
     def pair(self, ref, qry):

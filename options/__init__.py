@@ -97,9 +97,10 @@ ALIASES = {
     "num_thread": "nDataLoaderThread", "num_workers": "nDataLoaderThread", "eval_list": "test_list", "eval_path": "test_path",
     "learning_rate": "lr", "max_epochs": "max_epoch", "out_dir": "save_path",
 }
+VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
-NEEDS = {"musan_path": "augment", "rir_path": "augment", "speed_factors": "speed_perturb", "partial": "initial_model",
-         "num_eval": "eval_frames"}                                                        # without the second the first has no effect
+NEEDS = {"musan_path": "augment", "rir_path": "augment", "speed_factors": "speed_perturb", "partial": "initial_model",   # without the second
+         "num_eval": "eval_frames", "margin_start": "margin_until", "margin_growth": "margin_until"}       # the first has no effect
 FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "eer", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
 
 

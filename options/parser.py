@@ -14,7 +14,7 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from DatasetLoader import InputError
-from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, Option, components
+from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, VALUES, Option, components
 from SpeakerNet import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -55,7 +55,8 @@ class Parser(argparse.ArgumentParser):
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
-            settings |= {"choices": get_args(kind), "type": type(get_args(kind)[0])}
+            spellings = VALUES.get(option.name)
+            settings |= {"choices": get_args(kind), "type": (lambda word: spellings.get(word, word)) if spellings else type(get_args(kind)[0])}
         else:
             settings |= {"type": kind, "nargs": option.nargs, "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N")}
         group.add_argument(*flags, **settings)

@@ -58,6 +58,11 @@ def noise(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32)) * 0.1
 
 
+def some(net, rows, samples=16000):
+    """Input of a model: what it takes."""
+    return noise(rows, samples) if net.takes == "waves" else noise(rows, net.dim)
+
+
 def difference(a, b):
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
@@ -88,6 +93,8 @@ def test_options_have_one_owner():
 # ---------------------------------------------------------------------- parity
 def reference_cases(file, models):
     cases = golden.load_cases(REFERENCE / file)
+    for case in cases:
+        case.hparams.setdefault("model", case.hparams["init"].pop("model", None))    # those of embedding enhancement have it among the options
     return [pytest.param(case, id=f"{file[6:-4]}-{case.name}") for case in cases if RENAMED.get(case.hparams["model"], case.hparams["model"]) in models]
 
 
@@ -123,7 +130,7 @@ def reference_model(case):
 @pytest.mark.parametrize("case", [*reference_cases("model_clova_resnetse34l.npz", MODELS), *reference_cases("model_cap_tap_sap.npz", MODELS),
                                   *reference_cases("model_clova_resnetse34v2.npz", MODELS), *reference_cases("model_clova_vggvox.npz", MODELS),
                                   *reference_cases("model_clova_rawnet3.npz", MODELS), *reference_cases("model_sasv2.npz", MODELS),
-                                  *reference_cases("model_mfa_conformer_zyzisyz.npz", MODELS)])
+                                  *reference_cases("model_mfa_conformer_zyzisyz.npz", MODELS), *reference_cases("model_dorika.npz", MODELS)])
 @torch.no_grad()
 def test_parity(case):
     net = reference_model(case)
@@ -150,6 +157,8 @@ def test_parity(case):
         elif key == "features":
             front = next(seen[name] for name, module in net.named_modules() if isinstance(module, (FrontEnd, LogBeforeMel)))
             assert difference(front.numpy(), want.reshape(front.shape)) < of_features
+        if key == "embedding_x20":                                               # the networks without a front end, far from 0
+            assert difference(net(torch.from_numpy(20 * case.inputs["x"])).numpy(), want) < 2e-5
 
 
 def dmha_cases():
@@ -183,7 +192,7 @@ def test_dmha_parity(case):
                           for name, entry in names.items() if name.startswith("loss.")})
     got["prediction"] = loss.cosine(embedding)
     index = torch.from_numpy(case.inputs["label"]).unsqueeze(1)
-    got["am_logits"] = loss.scale * got["prediction"].scatter(1, index, loss.penalise(got["prediction"].gather(1, index), loss.margin))
+    got["am_logits"] = loss.scale * loss.with_margin(got["prediction"], index, case.hparams["loss"]["margin"])
     assert set(got) == set(case.arrays)
     for key, want in case.arrays.items():
         assert difference(got[key].numpy(), want) < 2e-5, key
@@ -337,14 +346,14 @@ def test_shapes_of_short_and_long_input(net):
     net.eval()
     with torch.no_grad():
         for samples in (8000, 320000):
-            rep = net(noise(1, samples))
+            rep = net(some(net, 1, samples))
             r, q = net.pair(rep, rep)
             assert torch.broadcast_shapes(r.shape, q.shape, (1, 1, net.dim)) == (1, 1, net.dim) and r.isfinite().all() and q.isfinite().all()
 
 
 def test_rows_are_independent_in_eval(net):
     net.eval()
-    x = noise(3, 16000)
+    x = some(net, 3)
     with torch.no_grad():
         together, alone = net(x), net(x[1:2])
     assert difference(together[1:2].numpy(), alone.numpy()) < 1e-5
@@ -353,14 +362,14 @@ def test_rows_are_independent_in_eval(net):
 def test_merge_of_equal_references_scores_the_same(net):
     net.eval()
     with torch.no_grad():
-        rep = net(noise(2, 16000))
+        rep = net(some(net, 2))
         one, two = net.merge(rep[None]), net.merge(torch.stack([rep, rep]))
         assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(net.pair(one, rep), net.pair(two, rep), strict=True))
 
 
 def test_gradients_reach_every_parameter(net):
     net.train().zero_grad()
-    rep = net(noise(4, 16000))
+    rep = net(some(net, 4))
     r, q = net.pair(rep[:2], rep[2:])
     target = noise(net.dim, seed=1)
     ((r * target).sum() + (q * target).square().sum()).backward()
@@ -370,7 +379,7 @@ def test_gradients_reach_every_parameter(net):
 
 def test_half_precision_and_channels_last(net):
     net.eval()
-    x = noise(2, 16000)
+    x = some(net, 2)
     with torch.no_grad():
         want = net(x)
         with torch.autocast("cpu", torch.bfloat16):
@@ -434,6 +443,19 @@ def test_every_pooling_suits_every_backbone(name, encoder_type):
     net = small(name, encoder_type=encoder_type).eval()
     ref, qry = net.pair(*net(noise(3, 8000)).split([1, 2]))
     assert torch.broadcast_shapes(ref.shape, qry.shape) == (2, 1, net.dim) and ref.isfinite().all() and qry.isfinite().all()
+
+
+def test_dropout_of_enhancement_drops_numbers_and_not_utterances():
+    net, seen = model("MyLinearNet", nOut=64, activation="ELU").train(), []      # ELU gives no zeros of its own
+    net.l3.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net(noise(200, 64))
+    share = (seen[0] == 0).float().mean(1)                                       # [N], dropped in each utterance
+    assert abs(share.mean() - 0.2) < 0.01 and share.min() > 0.1 and share.max() < 0.3
+
+
+def test_embeddings_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="--nOut: this model maps embeddings of 64 numbers"):
+        model("MyLinearNet", nOut=64)(noise(2, 16000))
 
 
 def test_excite_add_is_its_formula():

@@ -40,6 +40,18 @@ def test_other_spellings(other, canonical, config):
     assert getattr(given("--config", config(f"{other}: {word}\n")), canonical) == word
 
 
+def test_other_spellings_of_values(config):
+    assert given("--trainfunc", "Softmax").trainfunc == given("--config", config("trainfunc: Softmax\n")).trainfunc == "softmax"
+    with pytest.raises(InputError, match="invalid choice: 'SOFTMAX'"):
+        given("--trainfunc", "SOFTMAX")
+
+
+def test_no_two_files_differ_in_case_alone():
+    for part in options.PARTS:
+        names = options.components(part)
+        assert len({name.lower() for name in names}) == len(names)
+
+
 def test_booleans_are_flags(config):
     assert given("--augment", "--no-augment").augment is False
     assert given("--config", config("mixedprec: true\n")).mixedprec is True
@@ -62,7 +74,10 @@ def test_no_effect_is_said_once(caplog):
 
 def test_switch_that_is_off_is_said(caplog):
     given("--musan_path", "somewhere")
-    assert "--musan_path has no effect without --augment" in caplog.text
+    given("--trainfunc", "aamsoftmax", "--margin_start", 0.1)
+    given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
+    assert "--musan_path has no effect without --augment" in caplog.text and "--margin_start has no effect without --margin_until" in caplog.text
+    assert "margin_growth" not in caplog.text
 
 
 def test_environment_variables(config):

@@ -1,0 +1,14 @@
+"""MyLinearNet for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): five layers with dropout, up to 4 times as wide as the embedding.
+
+    python trainSpeakerNet.py --model MyLinearNet --trainfunc MSE_CS --activation ELU --nOut 512 ...
+"""
+from models._linear import Activation, LinearNet
+
+
+class MainModel(LinearNet):
+    """nOut: size of the embedding, before and after
+    activation: after every layer, the last too
+    """
+
+    def __init__(self, *, nOut: int = 512, activation: Activation = "ReLU"):
+        super().__init__((2, 4, 4, 2), dropped=(2, 3, 4), nOut=nOut, activation=activation)

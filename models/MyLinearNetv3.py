@@ -1,0 +1,14 @@
+"""MyLinearNetv3 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): three layers with dropout, up to 2 times as wide as the embedding.
+
+    python trainSpeakerNet.py --model MyLinearNetv3 --trainfunc MSE_CS --activation ELU --nOut 512 ...
+"""
+from models._linear import Activation, LinearNet
+
+
+class MainModel(LinearNet):
+    """nOut: size of the embedding, before and after
+    activation: after every layer, the last too
+    """
+
+    def __init__(self, *, nOut: int = 512, activation: Activation = "ReLU"):
+        super().__init__((2, 2), dropped=(2,), nOut=nOut, activation=activation)
