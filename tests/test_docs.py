@@ -40,7 +40,7 @@ def noisy(corpus):
 def losses(config, corpus, folder):
     """Losses of the first steps of a config, one epoch each, in float32 and without what a test is too short for."""
     words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec", "--save_path", str(folder), "--test_interval", "10"]
-    words += ["--eca_c", "64"]                                                  # a warning where there are no such channels
+    words += ["--eca_c", "64", "--kernel_size", "64"]                           # a warning where there are no such channels
     assert trainSpeakerNet.main(words) in (0, None)
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines() if "loss" in json.loads(line)]
 
@@ -80,7 +80,7 @@ def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, ca
     if script == "trainSpeakerNet.py":
         using = {"--eval", "--extract", "--verify"} & {*words}
         if not using and "--help" not in words:
-            words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64"]
+            words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
         main = trainSpeakerNet.main
     elif script == "dataprep.py":
         words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
