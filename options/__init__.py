@@ -99,8 +99,9 @@ ALIASES = {
 }
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
-NEEDS = {"musan_path": "augment", "rir_path": "augment", "speed_factors": "speed_perturb", "partial": "initial_model",   # without the second
-         "num_eval": "eval_frames", "margin_start": "margin_until", "margin_growth": "margin_until"}       # the first has no effect
+NEEDS = {"musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",    # without the second
+         "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until",                        # the first has no
+         "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA"}                                 # effect
 FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "eer", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
 
 

@@ -173,9 +173,12 @@ def parse(argv, environ, description):
     names = {o.name for part in parts for o in options_of(part, chosen[part])} | {*parts} | ({*FROM_CHECKPOINT} if using else set())
     carried = {name: stored[name] for name in names if name in stored and stored.get("model") == chosen["model"]}
     options = argparse.Namespace(**{name: option.default for name, option in mine.items()} | chosen | carried | given)
-    for name, switch in NEEDS.items():
-        if name in given and given[name] != mine[name].default and not getattr(options, switch):
-            log.warning("warning: --%s has no effect without --%s", name, switch)
+    for name, need in NEEDS.items():
+        switch, _, values = need.removeprefix("--").partition(" ")
+        if name in given and given[name] != mine[name].default:
+            value = getattr(options, switch, None)
+            if value not in values.split("|") if values else not value:
+                log.warning("warning: --%s has no effect without %s", name, need)
     if stored:
         contradictions(given, stored, options, given["initial_model"])
     return options, state

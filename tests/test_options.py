@@ -78,6 +78,10 @@ def test_switch_that_is_off_is_said(caplog):
     given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
     assert "--musan_path has no effect without --augment" in caplog.text and "--margin_start has no effect without --margin_until" in caplog.text
     assert "margin_growth" not in caplog.text
+    given("--heads_number", 4, "--encoder_type", "DoubleMHA")
+    assert "heads_number" not in caplog.text
+    given("--heads_number", 4, "--encoder_type", "SAP")
+    assert "--heads_number has no effect without --encoder_type MHA|DoubleMHA" in caplog.text
 
 
 def test_environment_variables(config):

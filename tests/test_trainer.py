@@ -387,6 +387,28 @@ def test_round_trip_and_published_names(tmp_path):
         assert equal(dict(fresh.model.state_dict()), dict(weights)), name
 
 
+def test_published_checkpoints_score_by_the_published_options(corpus, checkpoint, tmp_path, program):
+    """Heads of thousands of speakers, CAP's classifier and its layer without a name of its own: the model's weights alone matter."""
+    def score(path, *words):
+        code, out, err = program("--eval", "--initial_model", path, "--model", "ResNetSE34L", "--nOut", 32, "--test_list", corpus / "trials.txt",
+                                 "--test_path", corpus / "wav", "--eval_frames", 40, "--num_eval", 2, "--output", tmp_path / "scores.txt", *words)
+        assert code == 0, err
+        return np.array([float(line.split()[-1]) for line in (tmp_path / "scores.txt").read_text().splitlines()])
+
+    ours = torch.load(checkpoint, weights_only=True)["model"]
+    names = {f"__S__.{name.removeprefix('pooling.')}": value for name, value in ours.items()}
+    torch.save({"model_state_dict": names | {"__L__.softmax.fc.weight": torch.zeros(5994, 32)}, "epoch": 3}, tmp_path / "clova.model")
+    assert np.allclose(score(tmp_path / "clova.model", "--trainfunc", "softmaxproto"), score(checkpoint), atol=1e-6)
+
+    torch.manual_seed(0)
+    model = build("model", argparse.Namespace(**{o.name: o.default for o in options_of("model", "ResNetSE34L")} | {"encoder_type": "CAP", "nOut": 32},
+                                              model="ResNetSE34L"))
+    names = {f"__S__.{name.removeprefix('pooling.')}": value for name, value in model.state_dict().items()}
+    names["__S__.fc"] = names.pop("__S__.fc.weight")
+    torch.save(names | {"__S__.global_w": torch.zeros(5994, 32)}, tmp_path / "cap.model")
+    assert score(tmp_path / "cap.model", "--trainfunc", "proto", "--global_clf", "--encoder_type", "CAP").std() > 0
+
+
 def test_nothing_is_loaded_by_halves():
     made = trainer()
     before = {k: v.clone() for k, v in made.net.state_dict().items()}
