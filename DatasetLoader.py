@@ -240,10 +240,10 @@ class Audio:
             raise InputError(f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again")
         return x
 
-    def crop(self, length, rng):
-        """A stretch drawn at random -> [length] float32. A short file is repeated from its beginning."""
+    def crop(self, length, rng, fill="repeat"):
+        """A stretch drawn at random -> [length] float32; fill: of FILLS, for a short file."""
         start = int(rng.random() * (max(self.frames - length, 0) + 1))
-        return repeat(self.read(start, min(length, self.frames)), length)
+        return FILLS[fill](self.read(start, min(length, self.frames)), length + 1)[:length]
 
 
 def repeat(x, length):
@@ -251,9 +251,13 @@ def repeat(x, length):
     return x if len(x) == length else np.resize(x, length)
 
 
-def crop_length(frames):
-    """Frames of 10 ms -> samples: the last window of 25 ms is complete."""
-    return frames * HOP + WINDOW - HOP
+def surround(x, length):
+    """[n] -> [length], or one less, by equally many zeros on both sides."""
+    return np.pad(x, max(0, length - len(x)) // 2)
+
+
+FILLS = {"repeat": repeat, "zeros": surround}                            # how a file that is shorter than a crop is made one
+CROP_MARGIN = WINDOW - HOP                                               # samples beyond frames * HOP that complete the last window
 
 
 # ---------------------------------------------------------------------- augmentation
@@ -314,10 +318,10 @@ class TrainDataset(Dataset):
     """Item (epoch, groups), groups B lists of M rows of the list -> a whole batch:
     x [B, M, T] float32, label [B] int64, spoof [B] bool, index [B, M] int64 (the rows)."""
 
-    def __init__(self, utterances, root, *, max_frames, seed, augment=None):
+    def __init__(self, utterances, root, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat"):
         classes = classes_of(utterances)
-        self.utterances, self.root, self.seed, self.augment = utterances, root, seed, augment
-        self.length = crop_length(max_frames)
+        self.utterances, self.root, self.seed, self.augment, self.fill = utterances, root, seed, augment, short_files
+        self.length = max_frames * HOP + crop_margin
         self.label = np.array([classes[u.speaker] for u in utterances])
 
     def __len__(self):
@@ -339,7 +343,7 @@ class TrainDataset(Dataset):
         """One crop, at its speed, perhaps with noise -> [T] float32."""
         ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
         with Audio(os.path.join(self.root, utterance.path)) as audio:
-            x = audio.crop(math.ceil(self.length * ratio), rng)
+            x = audio.crop(math.ceil(self.length * ratio), rng, self.fill)
         if ratio != 1:
             x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
         return self.augment(x, rng) if self.augment else x
@@ -420,10 +424,10 @@ class EvalDataset(Dataset):
     eval_frames > 0: num_eval crops of so many frames, evenly spaced, as voxceleb_trainer makes them; 0: the whole file, K = 1.
     """
 
-    def __init__(self, paths, root, *, eval_frames, num_eval):
-        self.paths, self.root = paths, root
+    def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat"):
+        self.paths, self.root, self.fill = paths, root, short_files
         self.crops = num_eval if eval_frames else 1
-        self.length = crop_length(eval_frames) if eval_frames else None
+        self.length = eval_frames * HOP + crop_margin if eval_frames else None
         lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
         self.items = []
         for length in np.unique(lengths):
@@ -454,7 +458,7 @@ class EvalDataset(Dataset):
         if self.length is None:
             return repeat(x, max(len(x), WINDOW))[None]
         if len(x) <= self.length:
-            x = repeat(x, self.length + 1)                               # reference has one more than the crop; kept
+            x = FILLS[self.fill](x, self.length + 1)                     # references have one more than the crop; kept
         return np.stack([x[s:s + self.length] for s in np.linspace(0, len(x) - self.length, self.crops).astype(int)])
 
 

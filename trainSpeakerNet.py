@@ -111,7 +111,8 @@ def load_net(options, state):
 
 def extract(trainer, paths, options, stop=None):
     """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
-    dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval)
+    dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval,
+                          crop_margin=options.crop_margin, short_files=options.short_files)
     loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
@@ -221,7 +222,8 @@ class Run:
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} speakers; leave the option out to count them")
         self.dataset = TrainDataset(utterances, options.train_path, max_frames=options.max_frames, seed=options.seed,
-                                    augment=Augment(options.musan_path, options.rir_path) if options.augment else None)
+                                    augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
+                                    crop_margin=options.crop_margin, short_files=options.short_files)
         self.sampler = GroupSampler(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker,
                                     max_seg_per_spk=options.max_seg_per_spk, seed=options.seed)
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from DatasetLoader import CROP_MARGIN, FILLS
 from tuneThreshold import EERS
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,8 @@ OPTIONS = {
         Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone"),
         Option("test_path", str, "", "folder that the files of test_list (or of the --extract list) are relative to"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
+        Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),
+        Option("short_files", Literal[tuple(FILLS)], "repeat", "how a file that is shorter than a crop is made one; zeros in cross attentive pooling"),
         Option("eval_frames", int, 300, "length of an evaluation crop in frames; 0 = the whole file", 0),
         Option("num_eval", int, 10, "evaluation crops a file, evenly spaced", 1),
         Option("batch_size", int, 200, "speakers a batch, no speaker twice", 1),
@@ -102,6 +105,5 @@ MODES = ("config", "eval", "extract", "verify", "output", "threshold")          
 NEEDS = {"musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",    # without the second
          "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until",                        # the first has no
          "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA"}                                 # effect
-FROM_CHECKPOINT = ("eval_frames", "num_eval", "scoring", "eer", "dcf_p_target", "dcf_c_miss", "dcf_c_fa")   # besides the model's and the loss's
-
-
+FROM_CHECKPOINT = ("eval_frames", "num_eval", "crop_margin", "short_files", "scoring", "eer",                                    # besides the model's
+                   "dcf_p_target", "dcf_c_miss", "dcf_c_fa")                                                                     # and the loss's

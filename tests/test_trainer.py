@@ -17,6 +17,7 @@ import soundfile as sf
 import torch
 from conftest import small_run
 from kill_resume import end_of, equal
+from reference import golden
 from torch import nn
 
 import options
@@ -268,6 +269,9 @@ class Squares(Loss):
 class Distance(Squares):
     linear = False
 
+    def project(self, x):
+        return x
+
     def similarity(self, ref, qry):
         return -((ref - qry) ** 2).sum(-1)
 
@@ -352,6 +356,26 @@ def test_scores_equal_a_loop(loss, scoring, dense):
         ref, qry = torch.stack([reps[f] for f in models[trials.enrol[n]]]).mean(0), reps[trials.files[trials.test[n]]]
         want = np.mean([getattr(made.net.loss, scoring)(*made.net.model.pair(r[None], q[None])).item() for r in ref for q in qry])
         assert abs(scores[n] - want) < 1e-5
+
+
+@pytest.mark.parametrize("file, case", [("score_clova", 0), ("score_clova", 1), ("score_ska", 0), ("score_ska", 1), ("score_sasv2", 0), ("score_sasv2", 1)])
+def test_scores_equal_the_references(file, case):
+    """Mean distances of voxceleb_trainer, of embeddings as they are and of unit length; cosines of ska-tdnn, of whole files and over all crops;
+    speakers enrolled with several files in SASV 2022."""
+    case = golden.load_cases(ROOT / "tests" / "reference" / f"{file}.npz")[case]
+    if file == "score_sasv2":
+        reps = {f"{s}-{i}": torch.from_numpy(x) for s, files in enumerate(case.inputs["enrol"]) for i, x in enumerate(files)}
+        reps |= {f"t{i}": torch.from_numpy(x) for i, x in enumerate(case.inputs["test"])}
+        models, files = [tuple(f"{s}-{i}" for i in range(4)) for s in range(2)], [f"t{i}" for i in range(4)]
+        enrol, test = case.arrays["trials"].astype(int).T
+        trials = Trials(lines=[], models=models, files=files, enrol=enrol, test=test, label=None)
+    else:
+        x = case.inputs["emb"] if file == "score_clova" else case.inputs["emb_crops" if case.hparams["tta"] else "emb_whole"]
+        reps = {str(i): torch.from_numpy(rep) for i, rep in enumerate(x)}
+        trials = Trials.of_pairs([(str(a), str(b)) for _, a, b in case.arrays["trials"].astype(int)])
+    loss = Distance() if case.hparams.get("test_normalize") is False and file == "score_clova" else Squares()
+    got = trainer(loss).score(trials, reps, "euclidean" if file == "score_clova" else "similarity")
+    assert np.allclose(got, case.arrays["scores"].flatten(), rtol=1e-5, atol=1e-6)
 
 
 # ---------------------------------------------------------------- checkpoints
