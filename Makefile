@@ -22,7 +22,7 @@ demo: .venv/.installed
 	@echo "  configs/speechocean_mini.yaml trains on real speech; README tells how to use your own lists."
 
 test: .venv/.installed
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 lint: .venv/.installed
 	$(PY) -m ruff check .
