@@ -1,6 +1,5 @@
 """Training, resuming, scoring and checkpoints, from the command line's side and from the inside."""
 import argparse
-import functools
 import itertools
 import json
 import os
@@ -298,23 +297,6 @@ def test_accumulation_is_the_mean_gradient():
     for a, b in zip(made.net.parameters(), parts.net.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     assert made.step == 1 and made.position == 2
-
-
-def test_compiled_steps_are_the_same_steps(monkeypatch):
-    """All but the code generator, which takes half a minute and which make bench runs."""
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    plain, compiled = trainer(), trainer()
-    compiled.compile()
-    losses = [[terms["loss"] for terms in made.train_epoch([batch(i) for i in range(4)])] for made in (plain, compiled)]
-    assert torch._dynamo.utils.counters["aot_autograd"]["total"] == 2                # the trial and one shape of the model
-    torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
-    assert losses[0][3] != losses[0][0]
-
-    def no_compiler(function):
-        raise RuntimeError("no g++")
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    with pytest.raises(InputError, match=r"--compile .* no g\+\+; install"):
-        trainer().compile()
 
 
 def test_clipping():
