@@ -156,17 +156,13 @@ class Trainer:
     def _bank(self, trials, reps):
         """-> all representations of the trials, padded with zeros to the longest [F, K, ...], and the rows of each trial's two sides [n]."""
         row = {name: i for i, name in enumerate(reps)}
-        longest = max(rep.shape[-1] for rep in reps.values())
-        bank = [nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in reps.values()]
+        bank = padded(list(reps.values()))
         merged = [self.net.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
-        if merged and merged[0].shape[-1] > longest:                                         # a pair-wise pooling puts one after the other
-            longest = max(rep.shape[-1] for rep in merged)
-            bank, merged = ([nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in part] for part in (bank, merged))
         place = itertools.count(len(bank))
         enrol = torch.tensor([row[names[0]] if len(names) == 1 else next(place) for names in trials.models])
         test = torch.tensor([row[name] for name in trials.files])
         enrol, test = enrol[torch.from_numpy(trials.enrol)], test[torch.from_numpy(trials.test)]
-        return torch.stack(bank + merged).to(self.device), enrol.to(self.device), test.to(self.device)
+        return torch.stack(padded(bank + merged)).to(self.device), enrol.to(self.device), test.to(self.device)
 
     # ------------------------------------------------------------------ checkpoints
     def state(self):
@@ -187,6 +183,12 @@ class Trainer:
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and len(state["rng_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["rng_cuda"])
+
+
+def padded(reps):
+    """Representations [K, ...] -> the same with zeros at the end of the last axis, up to the longest; those as long as it are not copied."""
+    longest = max(rep.shape[-1] for rep in reps)
+    return [rep if rep.shape[-1] == longest else nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in reps]
 
 
 def write_atomically(path, data):
@@ -212,9 +214,6 @@ def write_checkpoint(state, *paths):
 
 class Inert:
     """Stands for whatever a published checkpoint holds beside tensors; made, called and filled without effect."""
-
-    def __new__(cls, *_, **__):
-        return super().__new__(cls)
 
     def __init__(self, *_, **__):
         pass

@@ -74,3 +74,8 @@ def prototypes(rep, batch):
 def scaled(similarity, w, b):
     """Similarities -> logits with a learnt scale and offset."""
     return w.clamp(min=1e-6) * similarity + b                                    # references compute the clamp and drop it
+
+
+def together(softmax, proto):
+    """What a classifier of the speakers and a comparison of utterances returned -> the sum of both losses, and each; accuracy is the classifier's."""
+    return {"loss": softmax["loss"] + proto["loss"], "acc": softmax["acc"], "loss_softmax": softmax["loss"].detach(), "loss_proto": proto["loss"].detach()}

@@ -2,7 +2,7 @@
 
     python trainSpeakerNet.py --trainfunc aamsoftmaxproto --margin 0.2 --scale 30 --nPerSpeaker 2 ...
 """
-from loss import Loss, aamsoftmax, angleproto
+from loss import Loss, aamsoftmax, angleproto, together
 from loss._margin import Growth
 
 
@@ -27,5 +27,4 @@ class LossFunction(Loss):
         self.angleproto = angleproto.LossFunction(init_w=init_w, init_b=init_b)
 
     def forward(self, rep, batch, pair):
-        s, p = self.aamsoftmax(rep, batch, pair), self.angleproto(rep, batch, pair)
-        return {"loss": s["loss"] + p["loss"], "acc": s["acc"], "loss_softmax": s["loss"].detach(), "loss_proto": p["loss"].detach()}
+        return together(self.aamsoftmax(rep, batch, pair), self.angleproto(rep, batch, pair))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss import Loss, aamsoftmax, accuracy, prototypes, scaled
+from loss import Loss, aamsoftmax, accuracy, prototypes, scaled, together
 from loss._margin import Growth
 
 
@@ -46,5 +46,4 @@ class LossFunction(Loss):
         self.angleproto_sasv = AngularPrototypes(init_w, init_b)
 
     def forward(self, rep, batch, pair):
-        s, p = self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair)
-        return {"loss": s["loss"] + p["loss"], "acc": s["acc"], "loss_softmax": s["loss"].detach(), "loss_proto": p["loss"].detach()}
+        return together(self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair))

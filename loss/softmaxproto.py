@@ -2,7 +2,7 @@
 
     python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
 """
-from loss import Loss, angleproto, softmax
+from loss import Loss, angleproto, softmax, together
 
 
 class LossFunction(Loss):
@@ -16,5 +16,4 @@ class LossFunction(Loss):
         self.angleproto = angleproto.LossFunction(init_w=init_w, init_b=init_b)
 
     def forward(self, rep, batch, pair):
-        s, p = self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair)
-        return {"loss": s["loss"] + p["loss"], "acc": s["acc"], "loss_softmax": s["loss"].detach(), "loss_proto": p["loss"].detach()}
+        return together(self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair))
