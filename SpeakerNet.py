@@ -6,16 +6,14 @@ the loss's `similarity`, and everything that varies per item or per step travels
 import io
 import itertools
 import math
-import os
 import pickle
 import re
 import types
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from DatasetLoader import InputError
+from corpus import InputError, write_atomically
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
@@ -189,20 +187,6 @@ def padded(reps):
     """Representations [K, ...] -> the same with zeros at the end of the last axis, up to the longest; those as long as it are not copied."""
     longest = max(rep.shape[-1] for rep in reps)
     return [rep if rep.shape[-1] == longest else nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in reps]
-
-
-def write_atomically(path, data):
-    """bytes -> file: written beside it, flushed to the disk and renamed, so that `path` is the old file or the new one and never half of one."""
-    part = Path(f"{path}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched") from error
 
 
 def write_checkpoint(state, *paths):

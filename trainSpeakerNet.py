@@ -29,25 +29,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import tuneThreshold
-from DatasetLoader import (
-    Augment,
-    EvalDataset,
-    GroupSampler,
-    InputError,
-    TrainDataset,
-    Trials,
-    batches,
-    check_files,
-    classes_of,
-    eval_loader,
-    read_file_list,
-    read_train_list,
-    read_trials,
-    speed_copies,
-    train_loader,
-)
+from corpus import InputError, write_atomically
+from corpus.augment import Augment
+from corpus.lists import Trials, check_files, classes_of, read_file_list, read_train_list, read_trials, speed_copies
+from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
 from options.parser import build, configuration, contradictions, parse
-from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_atomically, write_checkpoint
+from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
@@ -126,7 +113,6 @@ def evaluate(trainer, trials, options, scores_path, stop=None):
     """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
     reps = dict(extract(trainer, trials.paths(), options, stop))
     scores = trainer.score(trials, reps, options.scoring, options.trials_at_once)
-    scores_path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(scores_path, "".join(f"{line} {score:.7g}\n" for line, score in zip(trials.lines, scores.tolist(), strict=True)).encode())
     return None if trials.label is None else summarize(scores, trials.label, options)
 
@@ -168,7 +154,6 @@ def run_extract(options, state):
     todo = [path for path in paths if not target[path].exists()]
     trainer = load_net(options, state)
     for path, rep in extract(trainer, todo, options):
-        target[path].parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.save(buffer, rep.numpy())
         write_atomically(target[path], buffer.getbuffer())

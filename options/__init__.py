@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from DatasetLoader import CROP_MARGIN, FILLS
+from corpus.audio import CROP_MARGIN, FILLS
 from tuneThreshold import EERS
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from typing import Literal, get_args, get_origin
 
 import yaml
 
-from DatasetLoader import InputError
+from corpus import InputError
 from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, VALUES, Option, components
 from SpeakerNet import read_checkpoint
 

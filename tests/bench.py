@@ -19,7 +19,9 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
-from DatasetLoader import Augment, TrainDataset, Trials, Utterance  # noqa: E402
+from corpus.augment import Augment  # noqa: E402
+from corpus.lists import Trials, Utterance  # noqa: E402
+from DatasetLoader import TrainDataset  # noqa: E402
 from loss import proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models._resnet import Block  # noqa: E402

@@ -12,7 +12,7 @@ from test_losses import pair as plain_pair
 from test_models import REFERENCE, difference, model, reference_model
 from torch.nn import functional as F
 
-from DatasetLoader import Trials
+from corpus.lists import Trials
 from models._pooling import CAP, TEMPERATURE
 from SpeakerNet import SpeakerNet, Trainer
 

@@ -15,25 +15,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import corpus
 import DatasetLoader
-from DatasetLoader import (
-    Audio,
-    Augment,
-    EvalDataset,
-    GroupSampler,
-    InputError,
-    TrainDataset,
-    Utterance,
-    batches,
-    check_files,
-    classes_of,
-    eval_loader,
-    read_file_list,
-    read_train_list,
-    read_trials,
-    speed_copies,
-    train_loader,
-)
+from corpus import InputError
+from corpus.audio import Audio
+from corpus.augment import Augment
+from corpus.lists import Utterance, check_files, classes_of, read_file_list, read_train_list, read_trials, speed_copies
+from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
 REFERENCE = Path(__file__).parent / "reference"
@@ -124,7 +112,7 @@ def test_headers_are_checked(tmp_path, monkeypatch):
         write(tmp_path / f"{i}.wav", NOISE, rate=8000 if i % 4 == 0 else 16000)
     with pytest.raises(InputError, match=r"0\.wav: .*8000 Hz.*the first of 3 such files of list"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
-    monkeypatch.setattr(DatasetLoader, "HEADERS_CHECKED", 2)
+    monkeypatch.setattr(corpus.lists, "HEADERS_CHECKED", 2)
     with pytest.raises(InputError, match="the first of 2 such files"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
 
@@ -525,10 +513,10 @@ def test_kinds_are_drawn_equally(noises):
 
 
 def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
-    real = DatasetLoader.glob.glob
-    monkeypatch.setattr(DatasetLoader.glob, "glob", lambda pattern: sorted(real(pattern))[::-1])
+    real = corpus.augment.glob.glob
+    monkeypatch.setattr(corpus.augment.glob, "glob", lambda pattern: sorted(real(pattern))[::-1])
     backwards = Augment(*noises).files
-    monkeypatch.setattr(DatasetLoader.glob, "glob", lambda pattern: sorted(real(pattern)))
+    monkeypatch.setattr(corpus.augment.glob, "glob", lambda pattern: sorted(real(pattern)))
     assert Augment(*noises).files == backwards
 
 

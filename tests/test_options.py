@@ -6,7 +6,7 @@ import yaml
 from conftest import small_run
 
 import options
-from DatasetLoader import InputError
+from corpus import InputError
 from options.parser import configuration, options_of, parse
 
 

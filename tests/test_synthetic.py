@@ -9,7 +9,8 @@ import scipy.signal
 import soundfile
 
 import dataprep
-from DatasetLoader import check_files, read_train_list, read_trials
+from corpus import synthesis, synthetic, vocoders
+from corpus.lists import check_files, read_train_list, read_trials
 
 SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", "20"]
 
@@ -62,15 +63,15 @@ def test_lists_and_files(small):
 
 
 def test_fewer_trials_than_asked_for(tmp_path):
-    lists = dataprep.corpus_lists(dataprep.Options(1, 4, 3, 1000, 0, False))
+    lists = synthetic.corpus_lists(synthetic.Options(1, 4, 3, 1000, 0, False))
     labels = [line[0] for line in lists["trials.txt"]]
     assert labels.count("1") == 3 * 4 and labels.count("0") == 16              # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
     assert len(set(lists["trials.txt"])) == len(labels)
 
 
 def test_recordings_of_about_four_files():
-    assert [len({r for r, _ in dataprep.takes(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
-    assert all(len(set(dataprep.takes(n))) == n for n in range(2, 40))
+    assert [len({r for r, _ in synthetic.takes(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
+    assert all(len(set(synthetic.takes(n))) == n for n in range(2, 40))
 
 
 def test_levels(small):
@@ -129,14 +130,14 @@ def test_second_call_does_nothing(small, capsys):
 
 
 def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
-    folder, calls, write = tmp_path / "a", [], dataprep.write_wav
+    folder, calls, write = tmp_path / "a", [], synthetic.write_wav
 
     def interrupted(path, x):
         calls.append(path)
         if len(calls) == 9:
             raise KeyboardInterrupt
         write(path, x)
-    monkeypatch.setattr(dataprep, "write_wav", interrupted)
+    monkeypatch.setattr(synthetic, "write_wav", interrupted)
     assert make(folder, "--spoof", "--processes", 1) == 130
     calls[-1].parent.mkdir(parents=True)
     (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")      # as SIGKILL leaves it
@@ -185,16 +186,16 @@ def test_options_are_recorded(small):
 @pytest.mark.parametrize("female", [False, True])
 def test_pitch(female):
     rng = np.random.default_rng(3)
-    speaker = dataprep.draw_speaker(rng, female)
-    session = dataprep.draw_session(rng)._replace(pitch=1.0)
-    x = dataprep.synthesize(rng, speaker, session, 4)
+    speaker = synthesis.draw_speaker(rng, female)
+    session = synthesis.draw_session(rng)._replace(pitch=1.0)
+    x = synthesis.synthesize(rng, speaker, session, 4)
     assert pitch_of(x) == pytest.approx(speaker.pitch, rel=0.12)
-    assert pitch_of(dataprep.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)      # noise and room leave it
+    assert pitch_of(synthesis.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)      # noise and room leave it
 
 
 def test_women_and_men():
     """Speakers differ, and around the means of their sex; neither pitch nor vocal-tract length alone tells them apart."""
-    women, men = ([dataprep.draw_speaker(np.random.default_rng(i), female) for i in range(200)] for female in (True, False))
+    women, men = ([synthesis.draw_speaker(np.random.default_rng(i), female) for i in range(200)] for female in (True, False))
     assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05) and np.median([s.pitch for s in men]) == pytest.approx(118, rel=0.05)
     assert np.mean([s.tract for s in women]) / np.mean([s.tract for s in men]) == pytest.approx(1.15, abs=0.02)
     assert 0.1 < np.std(np.log([s.pitch for s in women])) < 0.3
@@ -203,30 +204,30 @@ def test_women_and_men():
 def test_formants():
     """The peaks of the response are where the formants are, the gain at 0 Hz is one."""
     formants = np.array([[500.0, 1500, 2500]])
-    gain = np.abs(dataprep.tract_response(formants, np.full((1, 3), 60.0)))[0]
-    peaks = dataprep.HERTZ[scipy.signal.argrelmax(gain)[0]]
+    gain = np.abs(synthesis.tract_response(formants, np.full((1, 3), 60.0)))[0]
+    peaks = synthesis.HERTZ[scipy.signal.argrelmax(gain)[0]]
     np.testing.assert_allclose(peaks, formants[0], atol=16)
     assert gain[0] == pytest.approx(1)
 
 
 def test_frames_add_up():
-    x = np.random.default_rng(0).standard_normal(dataprep.SHIFT * 20).astype(np.float32)
-    np.testing.assert_allclose(dataprep.overlap_add(dataprep.frames_of(x)), x, atol=1e-5)
+    x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
+    np.testing.assert_allclose(synthesis.overlap_add(synthesis.frames_of(x)), x, atol=1e-5)
 
 
 def test_filter_rings_over_frames():
     """Overlap-add with a fixed filter equals convolution."""
-    x = np.random.default_rng(0).standard_normal(dataprep.SHIFT * 20).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
     h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-    y = dataprep.overlap_add(dataprep.frames_of(x) * np.fft.rfft(h, dataprep.FFT))
+    y = synthesis.overlap_add(synthesis.frames_of(x) * np.fft.rfft(h, synthesis.FFT))
     np.testing.assert_allclose(y, np.convolve(x, h)[:len(x)], atol=1e-3)
 
 
 def test_noise_is_as_loud_as_said():
     rng = np.random.default_rng(0)
-    session = dataprep.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
+    session = synthesis.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
     silence_then_tone = np.concatenate([np.zeros(16000), np.sin(np.arange(16000) * 0.3)]).astype(np.float32)
-    x = dataprep.record(rng, session, silence_then_tone)
+    x = synthesis.record(rng, session, silence_then_tone)
     assert 20 * np.log10(np.sqrt(np.mean(x**2))) == pytest.approx(-26, abs=0.1)
     assert 10 * np.log10((np.var(x[16000:]) - np.var(x[:16000])) / 2 / np.var(x[:16000])) == pytest.approx(10, abs=0.5)
 
@@ -234,13 +235,13 @@ def test_noise_is_as_loud_as_said():
 def test_attacks():
     """Both keep the envelope of the spectrum; the vocoder has one pitch, Griffin-Lim the wrong phase."""
     rng = np.random.default_rng(0)
-    speaker, session = dataprep.draw_speaker(rng, False), dataprep.draw_session(rng)
-    x = dataprep.record(rng, session, dataprep.synthesize(rng, speaker, session, 3))
-    a01, a02 = dataprep.vocode(x, 130.0), dataprep.griffin_lim(rng, x)
+    speaker, session = synthesis.draw_speaker(rng, False), synthesis.draw_session(rng)
+    x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
+    a01, a02 = vocoders.vocode(x, 130.0), vocoders.griffin_lim(rng, x)
     assert pitch_of(a01) == pytest.approx(130, rel=0.02)
 
     def envelope(y):
-        return scipy.ndimage.gaussian_filter(np.log(np.abs(dataprep.frames_of(y[:len(x) // 128 * 128])) + 1e-4), (2, 6)).ravel()
+        return scipy.ndimage.gaussian_filter(np.log(np.abs(synthesis.frames_of(y[:len(x) // 128 * 128])) + 1e-4), (2, 6)).ravel()
     for y in (a01, a02):
         assert len(y) == pytest.approx(len(x), abs=128)
         assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.85

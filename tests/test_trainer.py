@@ -21,18 +21,9 @@ from torch import nn
 
 import options
 import tuneThreshold
-from DatasetLoader import (
-    EvalDataset,
-    GroupSampler,
-    InputError,
-    TrainDataset,
-    Trials,
-    batches,
-    eval_loader,
-    read_train_list,
-    read_trials,
-    train_loader,
-)
+from corpus import InputError
+from corpus.lists import Trials, read_train_list, read_trials
+from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
 from loss import Loss
 from models import SpeakerModel
 from options.parser import build, find, options_of

@@ -1,0 +1,27 @@
+"""From files to arrays and back: what a list, an audio file or a corpus looks like is known here and nowhere else.
+
+lists: lists of utterances and trials. audio: reading. augment: noise and rooms. synthetic, synthesis, vocoders: the synthetic corpus.
+"""
+import os
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: the message says where, what is wanted, what was got and what to do."""
+
+
+def write_atomically(path, data, flush=True):
+    """bytes -> file: written beside it and renamed, so that `path` is the old file or the new one and never half of one; its folder is made.
+    flush: to the disk first, which a power cut survives; too slow for thousands of files that can be made again."""
+    part = Path(f"{path}.part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched") from error
