@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from corpus import InputError
 from corpus.audio import CROP_MARGIN, FILLS, Audio, repeat
-from corpus.lists import classes_of
+from corpus.lists import class_of, classes_of, counted
 from models._frontend import HOP, WINDOW
 
 log = logging.getLogger(__name__)
@@ -29,11 +29,12 @@ class TrainDataset(Dataset):
     """Item (epoch, groups), groups B lists of M rows of the list -> a whole batch:
     x [B, M, T] float32, label [B] int64, spoof [B] bool, index [B, M] int64 (the rows)."""
 
-    def __init__(self, utterances, root, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat"):
-        classes = classes_of(utterances)
+    def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat"):
+        classes = classes or classes_of(utterances)
         self.utterances, self.root, self.seed, self.augment, self.fill = utterances, root, seed, augment, short_files
         self.length = max_frames * HOP + crop_margin
-        self.label = np.array([classes[u.speaker] for u in utterances])
+        self.label = np.array([classes[class_of(u)] for u in utterances])
+        self.spoof = np.array([u.spoofed for u in utterances])
 
     def __len__(self):
         return len(self.utterances)
@@ -48,7 +49,7 @@ class TrainDataset(Dataset):
         except InputError as error:                                      # for batches() to raise: a worker would wrap it in a traceback
             return error
         return {"x": torch.from_numpy(x), "label": torch.from_numpy(self.label[index[:, 0]]),
-                "spoof": torch.zeros(len(index), dtype=torch.bool), "index": torch.from_numpy(index)}
+                "spoof": torch.from_numpy(self.spoof[index[:, 0]]), "index": torch.from_numpy(index)}
 
     def example(self, utterance, rng):
         """One crop, at its speed, perhaps with noise -> [T] float32."""
@@ -60,17 +61,36 @@ class TrainDataset(Dataset):
         return self.augment(x, rng) if self.augment else x
 
 
+def numbered(names):
+    """Names -> the number of each in their sorted order, int64 [n]."""
+    order = {name: i for i, name in enumerate(sorted(set(names)))}
+    return np.array([order[name] for name in names])
+
+
+def place_in_run(x):
+    """x [n], equal values side by side -> 0, 1, ... within each run of them."""
+    begins = np.append(True, x[1:] != x[:-1])
+    return np.arange(len(x)) - np.maximum.accumulate(np.where(begins, np.arange(len(x)), 0))
+
+
+def members(files, count, owner, m):
+    """files: rows by owner, count of them for each [owners]; owner of each group [G], equal ones side by side -> rows [G, m], none twice."""
+    begin = np.cumsum(count) - count                                                                 # first of each owner in `files`
+    return files[(begin[owner] + m * place_in_run(owner))[:, None] + np.arange(m)]
+
+
 class GroupSampler(Sampler):
     """Batches of batch_size groups, each of nPerSpeaker utterances of one speaker, no speaker twice in a batch; item: (epoch, rows [B][M]).
 
-    An epoch has no utterance twice, at most max_seg_per_spk of a speaker, and as many full batches as these rules allow: the same number
-    every epoch. InputError if that is none.
+    Spoofed copies of a speaker's voice count as a speaker of their own. An epoch has no utterance twice, at most max_seg_per_spk of a speaker,
+    and as many full batches as these rules allow: the same number every epoch. InputError if that is none.
     """
+    size_option = "batch_size"
 
     def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed):
-        classes = classes_of(utterances)
-        self.speaker = np.array([classes[u.speaker] for u in utterances])
+        self.speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
         self.count = np.bincount(self.speaker)                                                       # [speakers]
+        self.stream = len(self.speaker)                                                              # other than any row's, see TrainDataset
         self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker                         # [speakers]
         self.batch_size, self.nPerSpeaker, self.seed = batch_size, nPerSpeaker, seed
         usable = np.count_nonzero(self.groups)
@@ -79,11 +99,11 @@ class GroupSampler(Sampler):
             raise InputError(f"--nPerSpeaker {nPerSpeaker}: want speakers with so many utterances, got at most {most} "
                              f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker")
         if usable < batch_size:
-            raise InputError(f"--batch_size {batch_size}: want so many speakers with {nPerSpeaker} utterances (--nPerSpeaker) or more, got "
-                             f"{usable} of {len(classes)} speakers; lower --batch_size to {usable} or less")
-        if usable < len(classes):
-            log.warning("warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)", len(classes) - usable,
-                        len(classes), nPerSpeaker)
+            raise InputError(f"--{self.size_option} {batch_size}: want so many speakers with {nPerSpeaker} utterances (--nPerSpeaker) or more, got "
+                             f"{usable} of {len(self.count)} speakers; lower --{self.size_option} to {usable} or less")
+        if usable < len(self.count):
+            log.warning("warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)", len(self.count) - usable,
+                        len(self.count), nPerSpeaker)
         # K batches can be filled if and only if the speakers, with at most K groups each, have K * batch_size groups
         low, high = 1, self.groups.sum() // batch_size
         while low < high:
@@ -99,8 +119,13 @@ class GroupSampler(Sampler):
     def __len__(self):
         return self.batches
 
+    @property
+    def utterances(self):
+        """Utterances in a batch."""
+        return self.batch_size * self.nPerSpeaker
+
     def __iter__(self):
-        rng = np.random.default_rng((self.seed, self.epoch, len(self.speaker)))     # other than any row's, see TrainDataset
+        rng = np.random.default_rng((self.seed, self.epoch, self.stream))
         for batch in self.table(rng)[self.skip:]:
             yield self.epoch, batch.tolist()
 
@@ -108,13 +133,11 @@ class GroupSampler(Sampler):
         """All rows of the epoch, [K, B, M]."""
         k, b, m = self.batches, self.batch_size, self.nPerSpeaker
         files = np.lexsort((rng.random(len(self.speaker)), self.speaker))                            # by speaker, each one's shuffled
-        begin = np.cumsum(self.count) - self.count                                                   # first of each speaker in `files`
         offered = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))                  # speaker of each group
         taken = np.bincount(rng.choice(offered, k * b, replace=False), minlength=len(self.count))    # groups of each speaker
         order = rng.permutation(len(self.count))
         speaker = np.repeat(order, taken[order])                                                     # [K * B], each one's side by side
-        nth = np.arange(k * b) - np.repeat(np.cumsum(taken[order]) - taken[order], taken[order])     # 0, 1, ... within the speaker
-        rows = files[(begin[speaker] + m * nth)[:, None] + np.arange(m)]                             # [K * B, M]
+        rows, nth = members(files, self.count, speaker, m), place_in_run(speaker)                    # [K * B, M], [K * B]
         # Column by column, K groups in a row go to the K batches. A speaker has at most K of them, which lie in one column or in two
         # neighbours: those in the second go to batches that the speaker is not yet in.
         batch = np.empty(k * b, np.int64)                                                            # of each group
@@ -126,6 +149,55 @@ class GroupSampler(Sampler):
         table = np.empty((k, b), np.int64)
         table[batch, np.arange(k * b) // k] = np.arange(k * b)
         return rows[rng.permuted(table, axis=1)]                                                     # [K, B, M]
+
+
+class QuotaSampler(GroupSampler):
+    """Batches of batch_size utterances: num_spk groups of real speech, chosen as by GroupSampler, before groups of spoofed speech, each of one speaker.
+
+    The batches of the SASV 2022 baseline (Mun et al., arXiv:2305.19051). Spoofed groups are drawn at random; with balance_attacks each is of
+    one attack, and the attacks take turns. InputError if not a single batch can be filled.
+    """
+    size_option = "num_spk"
+
+    def __init__(self, utterances, *, num_spk, batch_size, nPerSpeaker, max_seg_per_spk, seed, balance_attacks=False):
+        spoofed = np.array([u.spoofed for u in utterances])
+        self.real, self.spoofed = np.flatnonzero(~spoofed), np.flatnonzero(spoofed)
+        counts = f"the list has {len(self.real):,} utterances of real speech, {len(self.spoofed):,} spoofed ones"
+        if not len(self.real) or not len(self.spoofed):
+            raise InputError(f"--num_spk {num_spk}: want real and spoofed speech on the train list, but {counts}; without --num_spk the speakers "
+                             "of a batch are chosen by --batch_size alone")
+        self.quota = batch_size // nPerSpeaker - num_spk
+        if batch_size % nPerSpeaker or self.quota < 1:
+            raise InputError(f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of --nPerSpeaker {nPerSpeaker}, above "
+                             f"--num_spk {num_spk} times that: the rest is for spoofed speech")
+        super().__init__([utterances[i] for i in self.real], batch_size=num_spk, nPerSpeaker=nPerSpeaker, max_seg_per_spk=max_seg_per_spk, seed=seed)
+        self.stream, self.balance_attacks = len(utterances), balance_attacks
+        attacks = [utterances[i].attack for i in self.spoofed]
+        self.owner = numbered([(utterances[i].speaker, attack if balance_attacks else "") for i, attack in zip(self.spoofed, attacks, strict=True)])
+        self.spoofed_count = np.bincount(self.owner)
+        first = np.unique(self.owner, return_index=True)[1]
+        groups = np.minimum(self.spoofed_count, max_seg_per_spk) // nPerSpeaker
+        self.group_owner = np.repeat(np.arange(len(groups)), groups)                                 # [G]
+        self.group_attack = numbered(attacks)[first][self.group_owner]                               # of its owner, where attacks are kept apart
+        if len(self.group_owner) < self.quota:
+            raise InputError(f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed utterances of one speaker a batch, got "
+                             f"{len(self.group_owner)}: {counts}, {counted(attacks)}; lower --batch_size or --nPerSpeaker")
+        self.batches = min(self.batches, len(self.group_owner) // self.quota)
+
+    @property
+    def utterances(self):
+        return (self.batch_size + self.quota) * self.nPerSpeaker
+
+    def table(self, rng):
+        real = self.real[super().table(rng)]                                                         # [K, num_spk, M]
+        files = np.lexsort((rng.random(len(self.owner)), self.owner))
+        rows = self.spoofed[members(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)]  # [G, M]
+        order = rng.permutation(len(rows))
+        if self.balance_attacks:                                                                     # all attacks' first groups, all their second ones, ...
+            by_attack = order[np.argsort(self.group_attack[order], kind="stable")]
+            order = by_attack[np.argsort(place_in_run(self.group_attack[by_attack]), kind="stable")]
+        chosen = rows[order[:len(real) * self.quota]].reshape(len(real), self.quota, -1)
+        return np.concatenate([real, rng.permutation(chosen)], 1)                                    # [K, B, M]
 
 
 # ---------------------------------------------------------------------- evaluation batches

@@ -256,11 +256,12 @@ def read_checkpoint(path):
     return weights
 
 
-def load_weights(net, state, path, partial=False, head=True):
+def load_weights(net, state, path, partial=False, head="wanted"):
     """Copies the weights of a checkpoint that was read from `path` into a SpeakerNet, all or nothing.
 
-    The model's `old_names` and `unused` (models/__init__.py) are the only mapping. head: the loss's weights too. Missing, unexpected and misshaped names are
-    an InputError that lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError.
+    The model's `old_names` and `unused` (models/__init__.py) are the only mapping. Missing, unexpected and misshaped names are an InputError that
+    lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError. head: the loss's
+    weights are wanted like all others; "optional": they are taken as far as they fit, as with partial; "unused".
     """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
     for name, value in state["model"].items():
@@ -268,16 +269,18 @@ def load_weights(net, state, path, partial=False, head=True):
         if name:
             given[name if name.startswith("loss.") else f"model.{name}"] = value
     want = net.state_dict()
-    if not head:
+    if head == "unused":
         given, want = ({name: value for name, value in side.items() if not name.startswith("loss.")} for side in (given, want))
     fits = {name: value for name, value in given.items() if name in want and value.shape == want[name].shape}
-    problems = [f"missing: {name}" for name in want if name not in given]
-    problems += [f"unexpected: {name}" for name in given if name not in want]
-    problems += [f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here" for name, value in given.items()
+    problems = [(name, f"missing: {name}") for name in want if name not in given]
+    problems += [(name, f"unexpected: {name}") for name in given if name not in want]
+    problems += [(name, f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here") for name, value in given.items()
                  if name in want and name not in fits]
-    if problems and not (partial and fits):
-        shown = "".join(f"\n  {line}" for line in problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
+    tolerated = "" if partial else "loss." if head == "optional" else None       # beginning of the names that need not fit
+    lines = [line for name, line in problems if tolerated is None or not name.startswith(tolerated)] if fits else [line for _, line in problems]
+    if lines:
+        shown = "".join(f"\n  {line}" for line in lines[:10]) + (f"\n  and {len(lines) - 10} more" if len(lines) > 10 else "")
         remedy = "nothing in it fits" if partial else "give the options that it was trained with, or --partial to take what fits"
         raise InputError(f"{path}: does not fit this network; {remedy}{shown}")
-    net.load_state_dict(fits, strict=head and not partial)
-    return problems
+    net.load_state_dict(fits, strict=False)
+    return [line for _, line in problems]

@@ -31,8 +31,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import tuneThreshold
 from corpus import InputError, write_atomically
 from corpus.augment import Augment
-from corpus.lists import Trials, check_files, classes_of, read_file_list, read_train_list, read_trials, speed_copies
-from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
+from corpus.enrolment import check_against_meta
+from corpus.files import check_files
+from corpus.lists import Trials, classes_of, described, described_trials, read_file_list, read_train_list, read_trials, speed_copies
+from DatasetLoader import EvalDataset, GroupSampler, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
 from options.parser import build, configuration, contradictions, parse
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
@@ -91,8 +93,8 @@ def load_net(options, state):
     """The net of a checkpoint, for use: its classes are those it was trained with."""
     if not state:
         raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify")
-    net = build_net(options, len(state.get("classes", ())) or 1)
-    load_weights(net, state, options.initial_model, head="options" in state)    # a published head, of speakers unknown, is not needed to score
+    net = build_net(options, max(state.get("classes", {"": 0}).values(), default=0) + 1)
+    load_weights(net, state, options.initial_model, head="wanted" if "options" in state else "unused")    # published heads are of speakers unknown
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
@@ -130,9 +132,9 @@ def read_test(options):
     if not options.test_list:
         return None
     summarize(np.arange(2.0), np.array([False, True]), options)                 # complains of impossible priors, costs and rates now
-    trials = read_trials(options.test_list)
-    check_files(options.test_path, trials.paths(), options.test_list)
-    return trials
+    trials = read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
+    log.info("%s: %s", options.test_list, described_trials(trials))
+    return trials.renamed(check_files(options.test_path, trials.paths(), options.test_list))
 
 
 def run_eval(options, state):
@@ -149,7 +151,7 @@ def run_extract(options, state):
     if not options.output:
         raise InputError("--extract: want --output FOLDER for the .npy files")
     paths = read_file_list(options.extract)
-    check_files(options.test_path, paths, options.extract)
+    paths = list(check_files(options.test_path, paths, options.extract).values())
     target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
     todo = [path for path in paths if not target[path].exists()]
     trainer = load_net(options, state)
@@ -198,19 +200,17 @@ class Run:
         self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
         if not options.train_list:
             raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
-        utterances = read_train_list(options.train_list)
-        check_files(options.train_path, [u.path for u in utterances], options.train_list)
+        utterances = self.read_train()
         self.trials = read_test(options)
-        if options.speed_perturb:
-            utterances = speed_copies(utterances, options.speed_factors)
-        self.classes = classes_of(utterances)
+        self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
-            raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} speakers; leave the option out to count them")
-        self.dataset = TrainDataset(utterances, options.train_path, max_frames=options.max_frames, seed=options.seed,
+            raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
+        self.dataset = TrainDataset(utterances, options.train_path, self.classes, max_frames=options.max_frames, seed=options.seed,
                                     augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
                                     crop_margin=options.crop_margin, short_files=options.short_files)
-        self.sampler = GroupSampler(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker,
-                                    max_seg_per_spk=options.max_seg_per_spk, seed=options.seed)
+        size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
+        self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
+                        else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
         self.try_out()
@@ -218,10 +218,21 @@ class Run:
         self.open_folder(argv)
         self.begin(state)
 
+    def read_train(self):
+        """Utterances of --train_list, their files checked, with their copies at other speeds."""
+        options = self.options
+        utterances = read_train_list(options.train_list)
+        log.info("%s: %s", options.train_list, described(utterances))
+        if options.spk_meta_train:
+            check_against_meta(utterances, options.spk_meta_train, options.train_list)
+        found = check_files(options.train_path, [u.path for u in utterances], options.train_list)
+        utterances = [u._replace(path=found[u.path]) for u in utterances]
+        return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
+
     def make_trainer(self):
         options = self.options
         torch.manual_seed(options.seed)
-        trainer = Trainer(build_net(options, len(self.classes)), device=the_device(options.device), mixedprec=options.mixedprec,
+        trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
                           accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite)
         trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
         trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
@@ -231,7 +242,7 @@ class Run:
     def try_out(self):
         """A piece of the first batch through model and loss: what does not go together says so before the run folder is touched."""
         epoch, groups = next(iter(self.sampler))
-        batch, = batches([self.dataset[epoch, groups[:2]]])
+        batch, = batches([self.dataset[epoch, [*groups[:2], groups[-1]]]])       # spoofed groups come last
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
@@ -265,13 +276,14 @@ class Run:
                     log.info("changed since: --%s %s -> %s", name, state["options"].get(name), value)
             log.info("going on with %s: epoch %d, step %d", last, self.trainer.epoch, self.trainer.step)
         elif state:
-            for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial):
-                log.info("--partial: %s", problem)
+            head = "wanted" if "options" in state else "optional"               # published weights are there to be trained on, with other speakers
+            for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
+                log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log(self.trainer.epoch if self.trainer.step else 0)
 
     def train(self):
         options, trainer = self.options, self.trainer
-        log.info("%s, %s: %s parameters; %d speakers, %d utterances, %d steps an epoch; %s", options.model, options.trainfunc,
+        log.info("%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch; %s", options.model, options.trainfunc,
                  f"{sum(p.numel() for p in trainer.net.parameters()):,}", len(self.classes), len(self.dataset.utterances), self.steps_per_epoch,
                  trainer.device)
         loader = train_loader(self.dataset, self.sampler, workers=options.nDataLoaderThread, pin_memory=trainer.device.type == "cuda")
@@ -311,7 +323,7 @@ class Run:
                 if time.monotonic() - self.saved > 60 * options.save_minutes:
                     self.save("last")
         line = {"epoch": trainer.epoch, "step": trainer.step} | trainer.means()
-        line |= clock.report((trainer.position - begun) * options.batch_size * options.nPerSpeaker)
+        line |= clock.report((trainer.position - begun) * self.sampler.utterances)
         due = trainer.epoch % options.test_interval == 0 or trainer.step >= total
         if due and self.trials:
             line |= self.test()

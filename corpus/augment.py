@@ -7,7 +7,7 @@ import scipy.fft
 
 from corpus import InputError
 from corpus.audio import Audio
-from corpus.lists import check_files
+from corpus.files import check_files
 
 TINY = np.float32(1e-8)
 

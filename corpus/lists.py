@@ -1,27 +1,40 @@
-"""Lists of utterances and of trials: one reader for each, the kind of a list is told from its first line and every line is checked."""
+"""Lists of utterances and of trials: one reader for each, the kind of a list is told from its first line and every line is checked.
+
+Plain lists are those of voxceleb_trainer; spoofing-aware ones those of ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
+"""
 import itertools
-import os
+import re
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
 from corpus import InputError
-from corpus.audio import Audio
+from corpus.enrolment import read_enrolment
+from corpus.rows import Kind, read_rows
 
-HEADERS_CHECKED = 20_000
+SPOOF = "spoof"                                                          # the class of all spoofed speech; and a kind of trials
+BONAFIDE = ("-", "bonafide", "a00")                                      # what the attack column says of real speech
 
 
 class Utterance(NamedTuple):
-    """speed: the factor by which tempo and pitch are raised, see speed_copies."""
+    """attack: "-" for real speech, else the name of the attack. speed: the factor by which tempo and pitch are raised, see speed_copies."""
     speaker: str
     path: str
+    attack: str = "-"
     speed: float = 1.0
+
+    @property
+    def spoofed(self):
+        return self.attack != "-"
 
 
 class Trials(NamedTuple):
     """Trial i compares reference models[enrol[i]], a tuple of enrolment files, with the file files[test[i]].
 
-    lines: the trials as they stand in the list; enrol, test: int64 [n]; label: bool [n], True = target, or None if there are none.
+    lines: the trials as they stand in the list, those of spoofing-aware lists as '<speaker> <file> bonafide|<attack> target|nontarget|spoof';
+    enrol, test: int64 [n]; label: bool [n], True = target, or None if there are none; attacks, kinds: last two words of a spoofing-aware line
+    [n], or None.
     """
     lines: list
     models: list
@@ -29,83 +42,144 @@ class Trials(NamedTuple):
     enrol: np.ndarray
     test: np.ndarray
     label: np.ndarray | None = None
+    attacks: np.ndarray | None = None
+    kinds: np.ndarray | None = None
 
     def paths(self):
         """Every file of the trials, once."""
         return list(dict.fromkeys(itertools.chain(*self.models, self.files)))
 
+    def renamed(self, found):
+        """The same trials of the files {name: path} as they were found."""
+        return self._replace(models=[tuple(found[name] for name in model) for model in self.models], files=[found[name] for name in self.files])
+
     @classmethod
-    def of_pairs(cls, pairs, lines=None, label=None):
-        """(enrolment file, test file) of every trial -> Trials."""
-        models, files = {}, {}
-        enrol = np.array([models.setdefault(a, len(models)) for a, _ in pairs])
+    def of_pairs(cls, pairs, lines=None, label=None, models=None, attacks=None, kinds=None):
+        """(enrolment file, or a name in `models`; test file) of every trial -> Trials. models: {name: enrolment files}."""
+        rows, files = {}, {}
+        enrol = np.array([rows.setdefault(a, len(rows)) for a, _ in pairs])
         test = np.array([files.setdefault(b, len(files)) for _, b in pairs])
-        return cls(lines or [f"{a} {b}" for a, b in pairs], [(a,) for a in models], list(files), enrol, test, label)
+        return cls(lines or [f"{a} {b}" for a, b in pairs], [models[a] if models else (a,) for a in rows], list(files), enrol, test, label,
+                   attacks, kinds)
 
 
-def read_rows(list_file, kinds):
-    """A list -> (kind, lines, words of each line). kinds: what a line looks like, for users -> do these words look like it?
-
-    The first line chooses the kind, every other line must be of it. Blank lines may only end the file.
-    """
-    with open(list_file, "rb") as file:
-        data = file.read()
-    try:
-        lines = [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{list_file}:{number}: want text in UTF-8, got the byte {data[error.start]:#04x}; save it as UTF-8") from None
-    if lines == [""]:
-        raise InputError(f"{list_file}: is empty; want lines {' or '.join(map(repr, kinds))}")
-    rows = [line.split() for line in lines]
-    kinds = {kind: fits for kind, fits in kinds.items() if fits(rows[0])} or kinds
-    fits = next(iter(kinds.values()))
-    for number, words in enumerate(rows, 1):
-        if not fits(words):
-            raise InputError(f"{list_file}:{number}: want {' or '.join(map(repr, kinds))}, got {lines[number - 1]!r}")
-    return next(iter(kinds)), lines, rows
+# ---------------------------------------------------------------------- what lines look like
+def agree(attack, key):
+    """The attack column and the column of bonafide|spoof say the same."""
+    return key in ("bonafide", SPOOF) and (attack in BONAFIDE) == (key == "bonafide")
 
 
-TRAIN_KINDS = {"<speaker> <file>": lambda words: len(words) == 2}
-TRIAL_KINDS = {"1|0 <file> <file>": lambda words: len(words) == 3 and words[0] in ("0", "1"),
-               "<file> <file>": lambda words: len(words) == 2}
-FILE_KINDS = {"<file>": lambda words: len(words) == 1} | TRAIN_KINDS
+def is_kind(word):
+    return word in ("target", "nontarget", SPOOF)
 
 
+TRAIN_KINDS = {
+    "<speaker> <file>": Kind(lambda w: len(w) == 2),
+    # ASVspoof 2019, ASVspoof 5 and the form in which that was released, SpoofCeleb
+    "<speaker> <file> - <attack>|- bonafide|spoof": Kind(lambda w: len(w) == 5 and agree(w[3], w[4]), attack=3, key=4),
+    "<speaker> <file> <gender> <codec> <attack>|- bonafide|spoof": Kind(lambda w: len(w) == 6 and agree(w[4], w[5]), attack=4, key=5),
+    "<speaker> <file> <gender> <codec> <quality> <seed> <tag> <attack>|bonafide bonafide|spoof -":
+        Kind(lambda w: len(w) == 10 and agree(w[7], w[8]), attack=7, key=8),
+    "<file>,<speaker>,<attack>": Kind(lambda w: len(w) == 3 and re.fullmatch(r"a\d+", w[2]), (1, 0), attack=2),
+}
+TRIAL_KINDS = {
+    "1|0 <file> <file>": Kind(lambda w: len(w) == 3 and w[0] in ("0", "1"), (1, 2)),
+    "<file> <file>": Kind(lambda w: len(w) == 2),
+    # ASVspoof 2019, ASVspoof 5 and SpoofCeleb, ASVspoof 5 as it was released
+    "<speaker> <file> bonafide|<attack> target|nontarget|spoof":
+        Kind(lambda w: len(w) == 4 and is_kind(w[3]) and (w[2] in BONAFIDE) == (w[3] != SPOOF), attack=2, key=3),
+    "<speaker> <file> target|nontarget|spoof": Kind(lambda w: len(w) == 3 and is_kind(w[2]), key=2),
+    "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -":
+        Kind(lambda w: len(w) > 4 and is_kind(w[-2]) and (w[-3] in BONAFIDE) == (w[-2] != SPOOF), attack=-3, key=-2),
+}
+FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0, 0))} | TRAIN_KINDS
+
+
+# ---------------------------------------------------------------------- readers
 def read_train_list(list_file):
-    """Lines '<speaker> <file>' -> list of Utterance; a file that is on the list twice is an InputError."""
-    _, _, rows = read_rows(list_file, TRAIN_KINDS)
-    names, first = {}, {}
-    utterances = [Utterance(names.setdefault(speaker, speaker), path) for speaker, path in rows]     # one string per speaker
-    for number, (speaker, path, _) in enumerate(utterances, 1):
-        before = first.setdefault(path, number)
+    """A list of TRAIN_KINDS -> list of Utterance; a file that is on the list twice is an InputError."""
+    kind, _, rows = read_rows(list_file, TRAIN_KINDS)
+    speaker, path = kind.columns
+    names, first = {}, {}                                                # one string per name
+    utterances = []
+    for words in rows:
+        attack = "-" if kind.attack is None or words[kind.attack] in BONAFIDE else words[kind.attack]
+        utterances.append(Utterance(names.setdefault(words[speaker], words[speaker]), words[path], names.setdefault(attack, attack)))
+    for number, u in enumerate(utterances, kind.first):
+        before = first.setdefault(u.path, number)
         if before != number:
-            raise InputError(f"{list_file}:{number}: {path} of speaker {speaker} is in line {before} already, of speaker "
-                             f"{utterances[before - 1].speaker}; remove one of them")
+            raise InputError(f"{list_file}:{number}: {u.path} of speaker {u.speaker} is in line {before} already, of speaker "
+                             f"{utterances[before - kind.first].speaker}; remove one of them")
     return utterances
 
 
-def read_trials(list_file):
-    """Lines '1|0 <file> <file>', 1 = same speaker, or '<file> <file>' without labels -> Trials."""
+def read_trials(list_file, enroll_list=None, spk_meta=None):
+    """A list of TRIAL_KINDS -> Trials. enroll_list, spk_meta: see read_enrolment; for lists whose trials name a speaker."""
     kind, lines, rows = read_rows(list_file, TRIAL_KINDS)
-    if kind == "<file> <file>":
-        return Trials.of_pairs(rows, lines)
-    label = np.array([words[0] == "1" for words in rows])
-    if label.all() or not label.any():
-        raise InputError(f"{list_file}: want target (1) and non-target (0) trials, got {len(label)} with {rows[0][0]} alone; add the "
-                         "others, or leave out the labels to get scores without metrics")
-    return Trials.of_pairs([words[1:] for words in rows], lines, label)
+    a, b = kind.columns
+    pairs = [(words[a], words[b]) for words in rows]
+    if kind.key is not None:
+        kinds = [words[kind.key] for words in rows]
+        attacks = [SPOOF if key == SPOOF else "bonafide" for key in kinds] if kind.attack is None else [words[kind.attack] for words in rows]
+        lines = [f"{claimed} {file} {attack} {key}" for (claimed, file), attack, key in zip(pairs, attacks, kinds, strict=True)]
+        models = read_enrolment(list_file, pairs, enroll_list, spk_meta)
+        kinds = np.array(kinds)
+        return checked(list_file, Trials.of_pairs(pairs, lines, kinds == "target", models, np.array(attacks), kinds))
+    if len(rows[0]) == 2:
+        return Trials.of_pairs(pairs, lines)
+    return checked(list_file, Trials.of_pairs(pairs, lines, np.array([words[0] == "1" for words in rows])))
+
+
+def checked(list_file, trials):
+    if trials.label.all() or not trials.label.any():
+        only = "target" if trials.label.all() else "non-target"
+        raise InputError(f"{list_file}: want target and other trials, got {len(trials.label)} {only} trials alone; add the others, or leave "
+                         "out the labels to get scores without metrics")
+    return trials
 
 
 def read_file_list(list_file):
     """Lines '<file>', or a train list -> its files, each once."""
-    _, _, rows = read_rows(list_file, FILE_KINDS)
-    return list(dict.fromkeys(words[-1] for words in rows))
+    kind, _, rows = read_rows(list_file, FILE_KINDS)
+    return list(dict.fromkeys(words[kind.columns[1]] for words in rows))
 
 
-def classes_of(utterances):
-    """Utterances -> {speaker: class}, classes counted from 0 in the sorted order of the names."""
-    return {name: i for i, name in enumerate(sorted({u.speaker for u in utterances}))}
+def counted(names):
+    """Names -> 'A01 3,800, A02 3,800': how often each occurs, in the order of the names."""
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items()))
+
+
+def described(utterances):
+    """-> a line about a train list: its speakers and utterances; of spoofed speech the attacks."""
+    real = [u for u in utterances if not u.spoofed]
+    text = f"{len({u.speaker for u in real}):,} speakers, {len(real):,} utterances"
+    spoofed = [u.attack for u in utterances if u.spoofed]
+    return f"{text}; {len(spoofed):,} spoofed: {counted(spoofed)}" if spoofed else text
+
+
+def described_trials(trials):
+    if trials.kinds is None:
+        kinds = "no labels" if trials.label is None else f"target {np.count_nonzero(trials.label):,}, nontarget {np.count_nonzero(~trials.label):,}"
+        return f"{len(trials.lines):,} trials of {len(trials.paths()):,} files: {kinds}"
+    attacks = counted(trials.attacks[trials.kinds == SPOOF].tolist())
+    return (f"{len(trials.lines):,} trials of {len(trials.files):,} files against {len(trials.models):,} enrolled speakers: "
+            f"{counted(trials.kinds.tolist())}{f' ({attacks})' if attacks else ''}")
+
+
+def classes_of(utterances, size=None):
+    """Utterances -> {speaker: class}, classes counted from 0 in the sorted order of the names; all spoofed speech is the last of `size`."""
+    names = sorted({u.speaker for u in utterances if not u.spoofed})
+    classes = {name: i for i, name in enumerate(names)}
+    if any(u.spoofed for u in utterances):
+        if SPOOF in classes:
+            raise InputError(f"a speaker is called {SPOOF!r}, which is the name of the class of spoofed speech; call the speaker otherwise")
+        classes[SPOOF] = max((size or 0) - 1, len(names))
+    return classes
+
+
+def class_of(utterance):
+    """The name of its class."""
+    return SPOOF if utterance.spoofed else utterance.speaker
 
 
 def speed_copies(utterances, factors):
@@ -113,21 +187,3 @@ def speed_copies(utterances, factors):
     if len({1.0, *factors}) <= len(factors):
         raise InputError(f"--speed_factors: want different speeds other than 1, got {' '.join(f'{f:g}' for f in factors)}")
     return [*utterances, *(u._replace(speaker=f"{u.speaker}@{f:g}", speed=f) for f in factors for u in utterances)]
-
-
-def check_files(root, paths, list_file):
-    """InputError unless all files are there and the headers of all, or of 20,000 spread over the list, tell of audio that can be used."""
-    paths = list(dict.fromkeys(paths))
-    missing = [path for path in paths if not os.path.isfile(os.path.join(root, path))]
-    if missing:
-        raise InputError(f"{list_file}: {len(missing)} of {len(paths)} files are missing in {root or 'the current folder'}; correct the "
-                         f"folder or the list: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
-    bad = []
-    for i in np.linspace(0, len(paths) - 1, min(len(paths), HEADERS_CHECKED)).astype(int):
-        try:
-            with Audio(os.path.join(root, paths[i])) as audio:
-                audio.read(audio.frames - 1, 1)                          # only this tells that the end of a FLAC file is missing
-        except InputError as error:
-            bad.append(error)
-    if bad:
-        raise InputError(f"{bad[0]}{f' (the first of {len(bad)} such files of {list_file})' if len(bad) > 1 else ''}")

@@ -48,9 +48,12 @@ OPTIONS = {
         Option("scheduler", Literal[tuple(components("scheduler"))], "steplr", "learning-rate schedule, a file of scheduler/"),
     ],
     "data": [
-        Option("train_list", str, None, "lines '<speaker> <file>'"),
+        Option("train_list", str, None, "lines '<speaker> <file>', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech is the last class"),
         Option("train_path", str, "", "folder that the files of train_list are relative to"),
-        Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone"),
+        Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone; or a spoofing-aware list"),
+        Option("enroll_list", str, None, "lines '<speaker> <file>,<file>,...' for spoofing-aware trials (default: those beside test_list)", nargs="+"),
+        Option("spk_meta_eval", str, None, "pickled {speaker: {bonafide: [...], spoof: [...]}}: enrols speakers that no enroll_list has"),
+        Option("spk_meta_train", str, None, "the same of the training speakers: train_list must agree with it"),
         Option("test_path", str, "", "folder that the files of test_list (or of the --extract list) are relative to"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
         Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),
@@ -58,6 +61,8 @@ OPTIONS = {
         Option("eval_frames", int, 300, "length of an evaluation crop in frames; 0 = the whole file", 0),
         Option("num_eval", int, 10, "evaluation crops a file, evenly spaced", 1),
         Option("batch_size", int, 200, "speakers a batch, no speaker twice", 1),
+        Option("num_spk", int, None, "speakers of real speech a batch; batch_size then counts utterances, and spoofed groups fill the rest", 1),
+        Option("balance_attacks", bool, False, "as many groups of spoofed speech of every attack"),
         Option("nPerSpeaker", int, 1, "utterances of each speaker in a batch", 1),
         Option("max_seg_per_spk", int, 500, "most utterances of a speaker in an epoch", 1),
         Option("nDataLoaderThread", int, min(5, os.cpu_count() or 1), "loader processes; 0 = load in the main process", 0),
@@ -101,8 +106,10 @@ ALIASES = {
 }
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
-NEEDS = {"musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",    # without the second
-         "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until",                        # the first has no
-         "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA"}                                 # effect
+NEEDS = {                                                                                  # without the second the first has no effect
+    "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
+    "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until", "balance_attacks": "--num_spk",
+    "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA",
+}
 FROM_CHECKPOINT = ("eval_frames", "num_eval", "crop_margin", "short_files", "scoring", "eer",                                    # besides the model's
                    "dcf_p_target", "dcf_c_miss", "dcf_c_fa")                                                                     # and the loss's

@@ -20,7 +20,8 @@ import DatasetLoader
 from corpus import InputError
 from corpus.audio import Audio
 from corpus.augment import Augment
-from corpus.lists import Utterance, check_files, classes_of, read_file_list, read_train_list, read_trials, speed_copies
+from corpus.files import check_files
+from corpus.lists import Utterance, classes_of, read_file_list, read_train_list, read_trials, speed_copies
 from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
@@ -43,7 +44,7 @@ def text_file(folder, text):
 # ---------------------------------------------------------------------- lists
 def test_train_list(tmp_path):
     utterances = read_train_list(text_file(tmp_path, "b x/1.wav\r\na\t/abs/2.wav\n  b ../3.flac \n\n\n"))
-    assert utterances == [("b", "x/1.wav", 1.0), ("a", "/abs/2.wav", 1.0), ("b", "../3.flac", 1.0)]
+    assert utterances == [("b", "x/1.wav", "-", 1.0), ("a", "/abs/2.wav", "-", 1.0), ("b", "../3.flac", "-", 1.0)]
     assert classes_of(utterances) == {"a": 0, "b": 1}
 
 
@@ -80,12 +81,12 @@ def test_trials_without_labels(tmp_path):
 @pytest.mark.parametrize("text, place, message", [
     ("", "", "is empty; want lines '1|0 <file> <file>' or '<file> <file>'"),
     ("a.wav\n", ":1", "want '1|0 <file> <file>' or '<file> <file>', got 'a.wav'"),
-    ("yes a.wav b.wav\n", ":1", "want '1|0 <file> <file>' or '<file> <file>', got 'yes a.wav b.wav'"),
+    ("yes a.wav b.wav\n", ":1", "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got 'yes a.wav b.wav'"),
     ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
     ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
     ("a b\n1 a b\n", ":2", "want '<file> <file>', got '1 a b'"),
-    ("1 a b\n1 a c\n", "", "want target (1) and non-target (0) trials, got 2 with 1 alone"),
-    ("0 a b\n", "", "got 1 with 0 alone"),
+    ("1 a b\n1 a c\n", "", "want target and other trials, got 2 target trials alone"),
+    ("0 a b\n", "", "got 1 non-target trials alone"),
 ])
 def test_bad_trials(tmp_path, text, place, message):
     path = text_file(tmp_path, text)
@@ -112,7 +113,7 @@ def test_headers_are_checked(tmp_path, monkeypatch):
         write(tmp_path / f"{i}.wav", NOISE, rate=8000 if i % 4 == 0 else 16000)
     with pytest.raises(InputError, match=r"0\.wav: .*8000 Hz.*the first of 3 such files of list"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
-    monkeypatch.setattr(corpus.lists, "HEADERS_CHECKED", 2)
+    monkeypatch.setattr(corpus.files, "HEADERS_CHECKED", 2)
     with pytest.raises(InputError, match="the first of 2 such files"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
 
@@ -554,7 +555,7 @@ def test_speed_moves_pitch_and_tempo(tmp_path, speed):
     """A sweep: its frequencies and the rate at which they rise both follow the speed."""
     t = np.arange(48000) / 16000
     path = write(tmp_path / "a.wav", 0.5 * scipy.signal.chirp(t, 500, 3, 2000))
-    dataset = TrainDataset([Utterance("s", path, speed)], "", max_frames=250, seed=0)
+    dataset = TrainDataset([Utterance("s", path, speed=speed)], "", max_frames=250, seed=0)
     x = dataset[1, [[0]]]["x"][0, 0].numpy()
     assert x.dtype == np.float32 and len(x) == 250 * 160 + 240
     phase = np.unwrap(np.angle(scipy.signal.hilbert(x)))[4000:-4000]

@@ -123,7 +123,7 @@ def reference_model(case):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "published.model"
         torch.save(layout, path)
-        load_weights(SpeakerNet(net, nn.Module()), read_checkpoint(path), path, head=False)
+        load_weights(SpeakerNet(net, nn.Module()), read_checkpoint(path), path, head="unused")
     return net.eval()
 
 

@@ -10,7 +10,8 @@ import soundfile
 
 import dataprep
 from corpus import synthesis, synthetic, vocoders
-from corpus.lists import check_files, read_train_list, read_trials
+from corpus.files import check_files
+from corpus.lists import read_train_list, read_trials
 
 SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", "20"]
 
