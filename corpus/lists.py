@@ -133,7 +133,7 @@ def read_trials(list_file, enroll_list=None, spk_meta=None):
 def checked(list_file, trials):
     if trials.label.all() or not trials.label.any():
         only = "target" if trials.label.all() else "non-target"
-        raise InputError(f"{list_file}: want target and other trials, got {len(trials.label)} {only} trials alone; add the others, or leave "
+        raise InputError(f"{list_file}: want target and non-target (or spoof) trials, got {len(trials.label)} {only} trials alone; add the others, or leave "
                          "out the labels to get scores without metrics")
     return trials
 

@@ -107,7 +107,7 @@ CASES = {
     "one speaker only": (lambda w: w.train(text="\n".join(w.lines[:6])), r"batch_size"),
     "nPerSpeaker too large": (lambda w: w.train("--nPerSpeaker", 7), r"nPerSpeaker"),
     "batch_size too large": (lambda w: w.train("--batch_size", 9), r"batch_size"),
-    "nClasses too small": (lambda w: w.train("--nClasses", 7), r"--nClasses 7.*8 speakers"),
+    "nClasses too small": (lambda w: w.train("--nClasses", 7), r"--nClasses 7.*8 classes"),
     "pairwise loss, one utterance": (lambda w: w.train("--nPerSpeaker", 1), r"nPerSpeaker 2"),
     # audio
     "audio of zero bytes": (lambda w: w.with_audio(lambda path: path.write_bytes(b"")), r"odd\.wav"),

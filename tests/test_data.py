@@ -85,7 +85,7 @@ def test_trials_without_labels(tmp_path):
     ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
     ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
     ("a b\n1 a b\n", ":2", "want '<file> <file>', got '1 a b'"),
-    ("1 a b\n1 a c\n", "", "want target and other trials, got 2 target trials alone"),
+    ("1 a b\n1 a c\n", "", "want target and non-target (or spoof) trials, got 2 target trials alone"),
     ("0 a b\n", "", "got 1 non-target trials alone"),
 ])
 def test_bad_trials(tmp_path, text, place, message):
