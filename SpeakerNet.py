@@ -126,7 +126,7 @@ class Trainer:
 
     @torch.inference_mode()
     def score(self, trials, reps, scoring="similarity", pairs_at_once=32):
-        """One score per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
+        """One similarity per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
 
         trials: Trials. reps: {file: representation [K, ...]}. pairs_at_once: trials in memory at a time with a
         pair-wise pooling -> float32 array [number of trials].
@@ -150,6 +150,14 @@ class Trainer:
         at_once = pairs_at_once if model.pairwise else TRIALS_AT_ONCE
         scores = [compare(bank[e], bank[t]).cpu() for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True)]
         return torch.cat(scores).numpy()
+
+    @torch.inference_mode()
+    def bonafide(self, trials, reps):
+        """What the loss says of the tested file of each trial, the mean over its crops, higher = rather real than spoofed speech
+        -> float32 array [number of trials]; None where it has nothing to say."""
+        self.net.eval()
+        files = [self.net.loss.bonafide(reps[name].float().to(self.device)) for name in trials.files]
+        return None if files[0] is None else torch.stack([file.mean() for file in files])[torch.from_numpy(trials.test)].cpu().numpy()
 
     def _bank(self, trials, reps):
         """-> all representations of the trials, padded with zeros to the longest [F, K, ...], and the rows of each trial's two sides [n]."""

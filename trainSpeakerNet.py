@@ -111,11 +111,22 @@ def extract(trainer, paths, options, stop=None):
             yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
 
 
+def score(trainer, trials, reps, options, path=None):
+    """Scores of the trials -> [n], written to `path`; of a loss that knows spoofed speech also its two parts, *_speaker.txt and *_bonafide.txt."""
+    scores = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
+    bonafide = trainer.bonafide(trials, reps)
+    if bonafide is not None:
+        scores = {"": scores[""] + trainer.net.loss.fusion * bonafide, "_speaker": scores[""], "_bonafide": bonafide}
+    for part, values in scores.items() if path else ():
+        text = "".join(f"{line} {value:.7g}\n" for line, value in zip(trials.lines, values.tolist(), strict=True))
+        write_atomically(path.with_name(f"{path.stem}{part}{path.suffix}"), text.encode())
+    return scores[""]
+
+
 def evaluate(trainer, trials, options, scores_path, stop=None):
     """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
     reps = dict(extract(trainer, trials.paths(), options, stop))
-    scores = trainer.score(trials, reps, options.scoring, options.trials_at_once)
-    write_atomically(scores_path, "".join(f"{line} {score:.7g}\n" for line, score in zip(trials.lines, scores.tolist(), strict=True)).encode())
+    scores = score(trainer, trials, reps, options, scores_path)
     return None if trials.label is None else summarize(scores, trials.label, options)
 
 
@@ -166,12 +177,12 @@ def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
     check_files(options.test_path, trials.paths(), "--verify")
     trainer = load_net(options, state)
-    score = trainer.score(trials, dict(extract(trainer, trials.paths(), options)), options.scoring).item()
+    value = score(trainer, trials, dict(extract(trainer, trials.paths(), options)), options).item()
     threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
     if threshold is None:
-        log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", score)
+        log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", value)
     else:
-        log.info("score %.4f  threshold %.4f  %s", score, threshold, "same speaker" if score >= threshold else "different speakers")
+        log.info("score %.4f  threshold %.4f  %s", value, threshold, "same speaker" if value >= threshold else "different speakers")
 
 
 # ---------------------------------------------------------------------- training

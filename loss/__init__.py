@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 class Loss(nn.Module):
     """linear: similarity() is the inner product of project()ed embeddings, so that its mean over pairs of crops is the product of the
-    means of the projections. reads: what forward() wants in the batch that not every data set adds."""
+    means of the projections. reads: what forward() wants in the batch that not every data set adds. fusion: weight of bonafide() in a trial's score."""
 
     linear = True
+    fusion = 0.0
     reads: tuple[str, ...] = ()
 
     def __init__(self):                                                          # the signature of a loss without options, not nn.Module's
@@ -33,6 +34,10 @@ class Loss(nn.Module):
     def similarity(self, ref, qry):
         """ref, qry as pair() returns them, broadcastable to [Q, R, D] -> [Q, R], higher = same speaker. Cosine by default."""
         return torch.einsum("qrd,qrd->qr", self.project(qry), self.project(ref))   # a matrix product where axes are broadcast
+
+    def bonafide(self, x):
+        """x [..., D] embeddings -> [...], higher = rather real than spoofed speech; None where the loss learns nothing of the kind."""
+        return None
 
     def euclidean(self, ref, qry):
         """The same with minus the Euclidean distance of the projections, voxceleb_trainer's score."""

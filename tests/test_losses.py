@@ -21,7 +21,7 @@ from options import VALUES
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")
 LOSSES = [path.stem for path in sorted((ROOT / "loss").glob("[!_]*.py"))]
-WITH_MARGIN = ["amsoftmax", "aamsoftmax", "aamsoftmaxproto", "aamsoftmax_subcenter", "sasv_e2e_v1", "sphereface2"]
+WITH_MARGIN = ["amsoftmax", "aamsoftmax", "aamsoftmaxproto", "aamsoftmax_subcenter", "sasv_e2e_v1", "sasv_multitask", "sphereface2"]
 WITH_PROTOTYPES = ["proto", "angleproto", "softmaxproto", "aamsoftmaxproto", "ge2e", "triplet", "sasv_e2e_v1", "DA", "DA_MSE"]
 RENAMED = {"nOut": "dim", "num_out": "dim", "nClasses": "num_classes", "num_class": "num_classes"}
 pair = SpeakerModel().pair
@@ -361,6 +361,25 @@ def test_composed_losses_add_up():
         out = loss(x, batch(labels), pair)
         assert out["loss"].item() == pytest.approx(out["loss_softmax"].item() + out["loss_proto"].item(), rel=1e-6)
         assert out["loss_proto"].item() == pytest.approx(loss_function("angleproto")(x, batch(labels), pair)["loss"].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("head", ["ocsoftmax", "sigmoid"])
+def test_two_tasks_by_a_loop(head):
+    """Speakers of real speech alone, and every utterance real or spoofed."""
+    loss, x = loss_function("sasv_multitask", spoof_head=head, spoof_weight=0.7, fusion=0.3), embeddings(4, 2, 6)
+    out, real = loss(x, batch([3, 4, 0, 4], [False, True, False, True]), pair), x[[0, 2]]
+    speakers = loss.speakers(real, batch([3, 0]), pair)["loss"] + loss_function("angleproto")(real, batch([3, 0]), pair)["loss"]
+    terms = []
+    for group, spoofed in zip(x, (False, True, False, True), strict=True):
+        for embedding in group:
+            cos = F.cosine_similarity(embedding, loss.direction[0], 0).item()
+            z = 20 * (cos if head == "sigmoid" else cos - (0.2 if spoofed else 0.9))
+            terms.append(math.log1p(math.exp(z if spoofed else -z)))
+    assert out["loss_spoof"].item() == pytest.approx(np.mean(terms), rel=1e-4)
+    assert out["loss"].item() == pytest.approx(speakers.item() + 0.7 * np.mean(terms), rel=1e-4)
+    assert loss.bonafide(x)[1, 0].item() == pytest.approx(F.cosine_similarity(x[1, 0], loss.direction[0], 0).item(), abs=1e-6)
+    with pytest.raises(ValueError, match="wants some in every batch: set --num_spk"):
+        loss(x, batch([4] * 4, [True] * 4), pair)
 
 
 # ---------------------------------------------------------------------- mining of negatives
