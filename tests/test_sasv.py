@@ -1,0 +1,167 @@
+"""Spoofing-aware verification end to end: training with a quota of spoofed speech, enrolment by several files, scores in parts, the published commands."""
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from torch import nn
+
+import dataprep
+from corpus.lists import classes_of, read_train_list, read_trials
+from DatasetLoader import EvalDataset, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
+from models import SpeakerModel
+from options.parser import build, options_of
+from SpeakerNet import SpeakerNet, Trainer, read_checkpoint
+from tuneThreshold import sasv_eers
+
+
+class Tiny(SpeakerModel):
+    dim = 16
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
+                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
+        self.fc = nn.Linear(24, 16)
+
+    def forward(self, x):
+        return self.fc(self.conv(x.unsqueeze(1)).mean(-1))
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    """8 voices, each a pitch with harmonics and noise; spoofed copies of them hiss. Lists as those of ASVspoof 2019."""
+    folder = tmp_path_factory.mktemp("voices")
+    time_axis = np.arange(8000) / 16000
+    train, trials, enrolment = [], [], []
+    for voice in range(8):
+        for take in range(14):
+            draw = np.random.default_rng((voice, take))
+            x = sum(np.sin(2 * np.pi * (90 + 37 * voice) * k * time_axis + draw.uniform(0, 6)) / k for k in range(1, 6))
+            for attack, extra in (("-", 0), ("A01", np.sign(np.sin(2 * np.pi * 5000 * time_axis))), ("A02", np.sin(2 * np.pi * 3700 * time_axis))):
+                name = f"{voice}-{take}{'' if attack == '-' else attack}"
+                sf.write(folder / f"{name}.wav", 0.1 * x + 0.03 * draw.standard_normal(8000) + 0.03 * extra, 16000)
+                if take < 10:
+                    train.append(f"s{voice} {name} - {attack} {'bonafide' if attack == '-' else 'spoof'}")
+                elif take >= 12:
+                    for claim in range(8) if attack == "-" else [voice]:
+                        kind = "spoof" if attack != "-" else "target" if claim == voice else "nontarget"
+                        trials.append(f"s{claim} {name} {'bonafide' if attack == '-' else attack} {kind}")
+        enrolment.append(f"s{voice} {voice}-10,{voice}-11")
+    for name, lines in (("cm.train.trn.txt", train), ("asv.eval.trl.txt", trials), ("asv.eval.trn.txt", enrolment)):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize("trainfunc, options", [("sasv_e2e_v1", {}), ("sasv_multitask", {}), ("sasv_multitask", {"spoof_head": "sigmoid"})])
+def test_learns(trainfunc, options, voices):
+    """List to SASV-EER: near 0 after, far from it before; the cosine of speakers alone lets spoofed copies pass in the case of two tasks."""
+    torch.manual_seed(0)
+    utterances, trials = read_train_list(voices / "cm.train.trn.txt"), read_trials(voices / "asv.eval.trl.txt")
+    utterances = [u._replace(path=f"{u.path}.wav") for u in utterances]
+    trials = trials.renamed({name: f"{name}.wav" for name in trials.paths()})
+    classes = classes_of(utterances)
+    data = TrainDataset(utterances, voices, classes, max_frames=24, seed=0)
+    sampler = QuotaSampler(utterances, num_spk=6, batch_size=24, nPerSpeaker=2, max_seg_per_spk=500, seed=0)
+    parts = argparse.Namespace(**{o.name: o.default for o in options_of("trainfunc", trainfunc)} | options, trainfunc=trainfunc)
+    made = Trainer(SpeakerNet(Tiny(), build("trainfunc", parts, dim=16, num_classes=len(classes))))
+    made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.01)
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
+
+    def eers():
+        loader = eval_loader(EvalDataset(trials.paths(), voices, eval_frames=0, num_eval=1), workers=0)
+        reps = {trials.paths()[i]: rep for index, x in made.extract(batches(loader)) for i, rep in zip(index, x, strict=True)}
+        scores, bonafide = made.score(trials, reps), made.bonafide(trials, reps)
+        return sasv_eers(scores if bonafide is None else scores + made.net.loss.fusion * bonafide, trials.kinds)
+
+    before, losses = eers(), []
+    for epoch in range(1, 31):
+        sampler.set_epoch(epoch)
+        list(made.train_epoch(batches(train_loader(data, sampler, workers=0))))
+        losses.append(made.means()["loss"])
+        made.next_epoch({})
+    after = eers()
+    assert losses[-1] < 0.5 * losses[0]
+    assert max(after.values()) < 8 < 15 < before["SASV-EER"]
+
+
+# ---------------------------------------------------------------------- whole runs
+@pytest.fixture(scope="module")
+def spoofed(tmp_path_factory):
+    """A synthetic corpus with spoofed copies, in the layout of ASVspoof 2019 LA, and its lists."""
+    made, la = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("LA")
+    assert dataprep.main(["--synthetic", str(made), "--speakers", "6", "--files", "4", "--test_speakers", "4", "--trials", "20", "--spoof"]) in (0, None)
+    names = {path: "LA_" + str(path.relative_to(made / "wav")).replace("/", "_")[:-4] for path in (made / "wav").rglob("*.wav")}
+    for part in ("train", "eval"):
+        (la / f"ASVspoof2019_LA_{part}" / "flac").mkdir(parents=True)
+    for path, name in names.items():
+        part = "eval" if int(path.relative_to(made / "wav").parts[0][2:]) > 10006 else "train"
+        sf.write(la / f"ASVspoof2019_LA_{part}" / "flac" / f"{name}.flac", *sf.read(path))
+    short = {str(path.relative_to(made / "wav")): name for path, name in names.items()}
+    (la / "protocols").mkdir()
+    for old, new in (("cm.train.trn.txt", "ASVspoof2019.LA.cm.train_dev.trn.txt"), ("asv.eval.trl.txt", "ASVspoof2019.LA.asv.eval.gi.trl.txt"),
+                     ("asv.eval.trn.txt", "ASVspoof2019.LA.asv.eval.female.trn.txt")):
+        lines = [line.split() for line in (made / old).read_text().splitlines()]
+        lines = [[speaker, ",".join(short[file] for file in files.split(",")), *rest] for speaker, files, *rest in lines]
+        if old.startswith("cm"):                                                 # as published: another folder than on the disk
+            lines = [[speaker, f"ASVspoof2019_LA_train/wav/{file}", *rest] for speaker, file, *rest in lines]
+        (la / "protocols" / new).write_text("".join(" ".join(line) + "\n" for line in lines))
+    return la
+
+
+PUBLISHED = """--max_frames 500 --num_spk 40 --num_utt 2 --batch_size 160 --trainfunc sasv_e2e_v1 --optimizer adamW
+    --scheduler cosine_annealing_warmup_restarts --lr_t0 8 --lr_tmul 1.0 --lr_max 1e-4 --lr_min 0 --lr_wstep 0 --lr_gamma 0.8 --margin 0.2 --scale 30
+    --num_class 41 --save_path ./save --train_list ./protocols/ASVspoof2019.LA.cm.train_dev.trn.txt
+    --eval_list ./protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt --train_path . --eval_path ./ASVspoof2019_LA_eval/flac"""
+SMALL = "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 --nDataLoaderThread 0 --device cpu --max_steps 2"
+
+
+def narrow(model):
+    """Options of the narrowest sensible width."""
+    known = {o.name for o in options_of("model", model)}
+    wanted = {"frt_c": 8, "eca_c": 64, "num_blocks": 2, "output_size": 32, "attention_heads": 2, "linear_units": 64}
+    return [word for name, value in wanted.items() if name in known for word in (f"--{name}", value)]
+
+
+@pytest.mark.parametrize("model", ["SKA_TDNN", "MFA_Conformer"])
+def test_published_commands(model, spoofed, tmp_path, program, monkeypatch):
+    """Training example 1 and the evaluation example, then training example 2 from weights with a head of other speakers; smaller in size alone."""
+    monkeypatch.chdir(spoofed)
+    words = [*shlex.split(PUBLISHED), "--model", model, *shlex.split(SMALL), *narrow(model), "--save_path", tmp_path / "a"]
+    code, out, err = program(*words)
+    assert code == 0, err
+    assert "6 speakers, 24 utterances; 24 spoofed: A01 12, A02 12" in out and "4 enrolled speakers" in out and "SV-EER" in out
+    state = read_checkpoint(tmp_path / "a" / "model" / "last.model")
+    assert state["classes"]["spoof"] == 40 and state["loss"]["aamsoftmax.weight"].shape[0] == 41
+    last = tmp_path / "a" / "model" / "last.model"
+    code, out, err = program("--eval", "--eval_frames", 0, "--num_eval", 1, "--eval_list", "./protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt", "--eval_path",
+                             "./ASVspoof2019_LA_eval/flac", "--model", model, "--initial_model", last, "--output", tmp_path / "scores.txt", "--device", "cpu")
+    assert code == 0, err
+    lines = (tmp_path / "scores.txt").read_text().splitlines()
+    protocol = (spoofed / "protocols" / "ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
+    assert [line.rsplit(" ", 1)[0] for line in lines] == protocol
+    weights = {f"__S__.{k}": v for k, v in state["model"].items()} | {f"__L__.{k}": v for k, v in state["loss"].items()}
+    torch.save(weights, tmp_path / "published.model")
+    code, out, err = program(*words, "--num_class", 7, "--initial_model", tmp_path / "published.model", "--save_path", tmp_path / "b")
+    assert code == 0 and "left out: misshaped: loss.aamsoftmax.weight, [41, " in out, err
+
+
+def test_scores_in_parts(spoofed, tmp_path, program, monkeypatch):
+    monkeypatch.chdir(spoofed)
+    words = [*shlex.split(PUBLISHED), "--model", "ECAPA_TDNN", *shlex.split(SMALL), *narrow("ECAPA_TDNN"), "--trainfunc", "sasv_multitask", "--fusion", 0.5,
+             "--save_path", tmp_path, "--num_class", 7]
+    assert program(*words)[0] == 0
+    fused, speaker, bonafide = (np.array([line.split()[-1] for line in (tmp_path / "result" / f"scores{part}.txt").read_text().splitlines()], float)
+                                for part in ("", "_speaker", "_bonafide"))
+    assert np.allclose(fused, speaker + 0.5 * bonafide, atol=1e-5) and bonafide.std() > 0
+
+
+def test_quota_without_spoofed_speech(corpus, tmp_path, program):
+    from conftest import small_run
+    code, _, err = program(*small_run(corpus, tmp_path, "--num_spk", 4))
+    assert code == 2 and "want real and spoofed speech on the train list" in err
+    assert not Path(tmp_path / "model").exists() and os.listdir(tmp_path) == []
