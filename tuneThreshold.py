@@ -8,19 +8,17 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
+from report.det import plot_det
+
 log = logging.getLogger("tuneThreshold")
 EERS = ("interpolated", "corner", "grid")                                                     # definitions of eer()
-TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])               # per cent
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")       # told apart by colour-blind readers (Okabe & Ito)
-MARKERS = "osD^vP*"
 
 
 class Cost(NamedTuple):
@@ -51,6 +49,11 @@ class Summary:
     @property
     def min_dcf(self):
         return self.costs[0].value
+
+    @property
+    def curves(self):
+        """What report.det.plot_det draws of it."""
+        return {"EER": (self.eer, *turning_points(self.rates))}
 
     def __str__(self):
         names = ["EER", *(f"minDCF({cost.p_target:g})" for cost in self.costs)]
@@ -109,6 +112,13 @@ def corners(p_miss, p_fa):
     """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
     turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
     return np.flatnonzero(np.concatenate([[True], turns, [True]]))
+
+
+def turning_points(rates):
+    """Rates of error_rates -> (p_miss, p_fa) of its corners alone: the same line in fewer points."""
+    _, p_miss, p_fa = rates
+    kept = corners(p_miss, p_fa)
+    return p_miss[kept], p_fa[kept]
 
 
 def eer(threshold, p_miss, p_fa, definition="interpolated"):
@@ -181,7 +191,7 @@ def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_mis
     return Summary(targets, len(labels) - targets, *eer(*rates, definition), costs, thresholds_at(*rates, p_fa), rates)
 
 
-# ---------------------------------------------------------------------- scores file, plot, command
+# ---------------------------------------------------------------------- scores file, command
 def read_scores(path):
     """Scores file, lines `1|0 file file score` -> scores [n] float64, labels [n] bool. Raises ValueError naming the line."""
     scores, labels = [], []
@@ -208,43 +218,6 @@ def read_scores(path):
     return np.array(scores), np.array(labels)
 
 
-def probit(p):
-    """Quantile of the standard normal distribution, the scale of a DET plot: Gaussian scores make a straight line (Martin et al., 1997)."""
-    return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
-
-
-def plot_det(path, curves: Mapping[str, Summary], title="Detection error trade-off"):
-    """Draws the DET curves of {name: summary} into the image file `path`, with EER points and their values in the legend."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
-    from matplotlib.figure import Figure
-
-    values = np.array([summary.eer for summary in curves.values()])
-    low = TICKS[min(2, np.searchsorted(TICKS, values.min() / 2, "right") - 1)] if values.min() > 0 else 0.1
-    high = 50 if values.max() < 30 else 95
-    ticks = TICKS[(low <= TICKS) & (high >= TICKS)]
-    limits = probit(np.array([0.9 * low, high]) / 100)
-    figure = Figure(figsize=(6.4, 6.4), dpi=150)
-    axes = figure.add_subplot(aspect="equal")
-    axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)
-    for i, (name, summary) in enumerate(curves.items()):
-        _, p_miss, p_fa = summary.rates
-        kept = corners(p_miss, p_fa)
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        axes.plot(probit(p_fa[kept]), probit(p_miss[kept]), color=colour, linewidth=1.6, zorder=2)
-        at = np.clip(probit(summary.eer / 100), *limits)
-        axes.plot(at, at, marker, color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
-        axes.plot([], [], color=colour, marker=marker, markeredgecolor="white", markersize=8, label=f"{name}: EER {summary.eer:.2f} %")
-    axes.set(xlim=limits, ylim=limits, xlabel="False accepts (%)", ylabel="Misses (%)", title=title)
-    axes.set_xticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
-    axes.set_yticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
-    axes.tick_params(labelsize=8)
-    axes.grid(color="0.92", linewidth=0.8, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper right")
-    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", help="scores files, lines '1|0 file file score'")
@@ -258,17 +231,17 @@ def main(argv=None):
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
-        curves = {}
+        summaries = {}
         for path in args.scores:
             scores, labels = read_scores(path)
             try:
-                curves[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far,
-                                         definition=args.eer)
+                summaries[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far,
+                                            definition=args.eer)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-            log.info("%s\n%s\n", path, curves[path])
+            log.info("%s\n%s\n", path, summaries[path])
         image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
-        plot_det(image, curves)
+        plot_det(image, {path: summary.curves for path, summary in summaries.items()})
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
