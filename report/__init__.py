@@ -1,1 +1,1 @@
-"""What is made of results for readers: plots. Needs nothing of the rest of the program."""
+"""Results for readers: scores files as they are read back, summaries, DET plots. Needs nothing of the rest of the program."""

@@ -14,15 +14,22 @@ def probit(p):
     return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
 
 
+def corners(p_miss, p_fa):
+    """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
+    turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
+    return np.flatnonzero(np.concatenate([[True], turns, [True]]))
+
+
 def plot_det(path, systems, title="Detection error trade-off"):
     """Draws DET curves into the image file `path`, with EER points and their values in the legend.
 
-    systems: {name: {EER's name: (EER in per cent, p_miss [k], p_fa [k] as fractions)}}; up to three curves a system, one colour and marker for all.
+    systems: {name: {EER's name: (EER in per cent, (threshold, p_miss, p_fa) of tuneThreshold.error_rates)}}; up to three curves a system, which has
+    a colour and a marker.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
     from matplotlib.figure import Figure
 
-    values = np.array([eer for curves in systems.values() for eer, _, _ in curves.values()])
+    values = np.array([eer for curves in systems.values() for eer, _ in curves.values()])
     low = TICKS[min(2, np.searchsorted(TICKS, values.min() / 2, "right") - 1)] if values.min() > 0 else 0.1
     high = 50 if values.max() < 30 else 95
     ticks = TICKS[(low <= TICKS) & (high >= TICKS)]
@@ -32,8 +39,9 @@ def plot_det(path, systems, title="Detection error trade-off"):
     axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)
     for i, (system, curves) in enumerate(systems.items()):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        for (name, (eer, p_miss, p_fa)), dashes in zip(curves.items(), DASHES, strict=False):
-            axes.plot(probit(p_fa), probit(p_miss), dashes, color=colour, linewidth=1.6, zorder=2)
+        for (name, (eer, (_, p_miss, p_fa))), dashes in zip(curves.items(), DASHES, strict=False):
+            kept = corners(p_miss, p_fa)
+            axes.plot(probit(p_fa[kept]), probit(p_miss[kept]), dashes, color=colour, linewidth=1.6, zorder=2)
             at = np.clip(probit(eer / 100), *limits)
             axes.plot(at, at, marker, color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
             axes.plot([], [], dashes, color=colour, marker=marker, markeredgecolor="white", markersize=8, label=f"{system}: {name} {eer:.2f} %")
@@ -44,5 +52,5 @@ def plot_det(path, systems, title="Detection error trade-off"):
     axes.grid(color="0.92", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper right", handlelength=3.5)             # long enough to show the dashes
     FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
