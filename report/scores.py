@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 KINDS = ("target", "nontarget", "spoof")                                                      # of spoofing-aware trials
-REAL = ("bonafide", "-")                                                                      # the attack of speech that is not spoofed
+REAL = ("bonafide", "-", "a00")                                                               # the attack of real speech; a00: SpoofCeleb
 # What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.
 FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
             "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": (5, 3, KINDS),
@@ -16,7 +16,7 @@ FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
 
 class Scores(NamedTuple):
     """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets;
-    kinds [n] of KINDS and attacks [n], "bonafide" or "-" for real speech, or None both where the file is of lines `1|0 file file score`."""
+    kinds [n] of KINDS and attacks [n], one of REAL for real speech, or None both where the file is of lines `1|0 file file score`."""
     lines: list[str]
     scores: np.ndarray
     labels: np.ndarray
@@ -63,7 +63,7 @@ def read_scores(path) -> Scores:
             remedy = ": without a label nothing to evaluate" if len(words) == 3 else ""
             raise ValueError(f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}")
         if length == 5 and (words[2] in REAL) == (words[3] == "spoof"):
-            raise ValueError(f"{path}:{number}: want 'bonafide' or '-' before target and nontarget and an attack before spoof, got '{words[2]} {words[3]}'")
+            raise ValueError(f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, got '{words[2]} {words[3]}'")
         scores.append(score_of(path, number, words.pop()))
         trials.append(" ".join(words))
         keys.append(words[place])

@@ -334,11 +334,11 @@ def scores_file(path, trials=300, attack=True):
 
 def test_reader(tmp_path):
     path = tmp_path / "s.txt"
-    path.write_text("id1 a bonafide target 0.5\nid1\tb A07  spoof 1e-1\n7 c - nontarget -2\n")
+    path.write_text("id1 a bonafide target 0.5\nid1\tb A07  spoof 1e-1\n7 c - nontarget -2\n7 d a00 nontarget 3\n")
     read = read_scores(path)
-    assert read.lines == ["id1 a bonafide target", "id1 b A07 spoof", "7 c - nontarget"] and read.scores.tolist() == [0.5, 0.1, -2]
-    assert read.labels.tolist() == [True, False, False] and read.kinds.tolist() == ["target", "spoof", "nontarget"]
-    assert read.attacks.tolist() == ["bonafide", "A07", "-"]
+    assert read.lines == ["id1 a bonafide target", "id1 b A07 spoof", "7 c - nontarget", "7 d a00 nontarget"]
+    assert read.labels.tolist() == [True, False, False, False] and read.kinds.tolist() == ["target", "spoof", "nontarget", "nontarget"]
+    assert read.attacks.tolist() == ["bonafide", "A07", "-", "a00"] and read.scores.tolist() == [0.5, 0.1, -2, 3]
     path.write_text("1 a target 0.5\n2 b spoof 0.1\n3 c nontarget 0\n")       # speakers called 1, 2, 3
     read = read_scores(path)
     assert read.lines == ["1 a target", "2 b spoof", "3 c nontarget"] and read.attacks.tolist() == ["bonafide", "spoof", "bonafide"]
@@ -348,8 +348,8 @@ def test_reader(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("s a bonafide target 0.5\n1 a b 0.5\n", "s.txt:2: want '<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>', got '1 a b 0.5'"),
     ("s a bonafide target 0.5\ns b A07 Spoof 0.5\n", "s.txt:2: want '<speaker> <file> bonafide|<attack>"),
-    ("s a bonafide target 0.5\ns b A07 target 0.5\n", "and an attack before spoof, got 'A07 target'"),
-    ("s a bonafide target 0.5\ns b - spoof 0.5\n", "s.txt:2: want 'bonafide' or '-'"),
+    ("s a bonafide target 0.5\ns b A07 target 0.5\n", "an attack before spoof, got 'A07 target'"),
+    ("s a bonafide target 0.5\ns b - spoof 0.5\n", "s.txt:2: want 'bonafide', '-' or 'a00'"),
     ("s a bonafide target 0.5\ns b A07 spoof nan\n", "s.txt:2: want a finite score, got 'nan'"),
     ("s a target 0.5\ns b spoof high\n", "s.txt:2: want a number as the score, got 'high'"),
     ("s a target 0.5\ns b A07 spoof 0.5\n", "s.txt:2: want '<speaker> <file> target|nontarget|spoof <score>', got"),
