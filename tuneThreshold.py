@@ -1,76 +1,66 @@
-"""Error rates, EER, minDCF and DET plots of speaker-verification scores. numpy only, and runs alone on scores files.
+"""Error rates, EER, minDCF, SASV-EERs, a-DCF, t-DCF and t-EER of speaker-verification scores. numpy only, and runs alone on scores files.
 
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
 python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
-A line of a scores file is `1|0 file file score`. A trial is accepted where its score is at or above the threshold.
+A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
+the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
 import argparse
+import inspect
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
+from report.det import corners, plot_det
+from report.scores import KINDS, read_cm_scores, read_scores
+from report.summary import Cost, Point, SasvSummary, Summary
+
 log = logging.getLogger("tuneThreshold")
 EERS = ("interpolated", "corner", "grid")                                                     # definitions of eer()
-TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])               # per cent
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")       # told apart by colour-blind readers (Okabe & Ito)
-MARKERS = "osD^vP*"
+ROUNDING = 1e-12                                                                              # rates that differ by less are equal
 
 
-class Cost(NamedTuple):
-    """minDCF at one prior, and the threshold that has it."""
-    p_target: float
+class NotDefined(ValueError):
+    """A metric that has no value on these trials."""
+
+
+class TandemEer(NamedTuple):
+    """Tandem EER in per cent, and the thresholds of the verification and of the countermeasure scores that have it."""
     value: float
-    threshold: float
-
-
-class Point(NamedTuple):
-    """One operating point; rates are fractions."""
-    threshold: float
-    p_fa: float
-    p_miss: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What is told about a scored trial list. EER in per cent, `costs` one minDCF for each prior, `points` the chosen false-accept rates."""
-    targets: int
-    nontargets: int
-    eer: float
-    eer_threshold: float
-    costs: tuple[Cost, ...]
-    points: tuple[Point, ...]
-    rates: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False, compare=False)       # of error_rates
-
-    @property
-    def min_dcf(self):
-        return self.costs[0].value
-
-    def __str__(self):
-        names = ["EER", *(f"minDCF({cost.p_target:g})" for cost in self.costs)]
-        values = [f"{self.eer:.2f} %", *(f"{cost.value:.4f}" for cost in self.costs)]
-        at = [self.eer_threshold, *(cost.threshold for cost in self.costs)]
-        lines = [f"{self.targets + self.nontargets:,} trials: {self.targets:,} target, {self.nontargets:,} non-target"]
-        lines += [f"{name:14s}{value:>10s}   at threshold {t:.5g}" for name, value, t in zip(names, values, at, strict=True)]
-        if self.points:
-            lines += ["false accepts    misses   threshold"]
-            lines += [f"{100 * p.p_fa:11.3f} % {100 * p.p_miss:7.2f} % {p.threshold:11.5g}" for p in self.points]
-        return "\n".join(lines)
+    asv_threshold: float
+    cm_threshold: float
 
 
 # ---------------------------------------------------------------------- rates
+def accepted(scores, groups):
+    """Trials of each group at or above every threshold that makes a difference.
+
+    scores [n] finite; groups {name: bool [n]}. Returns threshold [k + 1] ascending, for k distinct scores: from the least score (accepts all)
+    over every distinct score (equal scores are one threshold) to infinity (rejects all); and {name: int64 [k + 1]}.
+    Raises ValueError at a score that is not finite.
+    """
+    scores = np.asarray(scores)
+    if not np.isfinite(scores).all():
+        bad = int(np.argmin(np.isfinite(scores)))
+        raise ValueError(f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)")
+    order = np.argsort(scores)
+    scores = scores[order]
+    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))        # of each run of equal scores
+    rejected = np.append(first, len(scores))                                  # trials below each threshold
+    threshold = np.append(scores[first].astype(float), np.inf)
+    return threshold, {name: np.count_nonzero(group) - np.append(0, np.cumsum(group[order]))[rejected] for name, group in groups.items()}
+
+
 def error_rates(scores, labels):
     """Miss and false-accept rates at every threshold that makes a difference.
 
-    scores [n] finite; labels [n] true (1) for target trials. Returns threshold, p_miss, p_fa, each [k + 1] for k distinct scores, threshold
-    ascending: from the least score (accepts all) over every distinct score (equal scores are one threshold) to infinity (rejects all).
-    Raises ValueError where there is nothing to measure: a score that is not finite, trials of one kind only.
+    scores [n] finite; labels [n] true (1) for target trials. Returns threshold, p_miss, p_fa, each [k + 1] for k distinct scores, thresholds
+    as of accepted(). Raises ValueError where there is nothing to measure: a score that is not finite, trials of one kind only.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
@@ -79,22 +69,17 @@ def error_rates(scores, labels):
         if not np.isin(labels, (0, 1)).all():
             raise ValueError(f"labels: want 1 (target) and 0 (non-target) only, got {np.unique(labels)[:5].tolist()}")
         labels = labels.astype(bool)
-    if not np.isfinite(scores).all():
-        bad = int(np.argmin(np.isfinite(scores)))
-        raise ValueError(f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)")
     targets = np.count_nonzero(labels)
-    nontargets = len(labels) - targets
-    if not targets or not nontargets:
+    if targets in (0, len(labels)):
         missing, only = ("non-target (0)", "target") if targets else ("target (1)", "non-target")
         raise ValueError(f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds")
-    order = np.argsort(scores)
-    scores, labels = scores[order], labels[order]
-    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))        # of each run of equal scores
-    rejected = np.append(first, len(scores))                                  # trials below each threshold
-    missed = np.append(0, np.cumsum(labels))[rejected]
-    threshold = np.append(scores[first].astype(float), np.inf)
-    hits, accepts = targets - missed, nontargets - (rejected - missed)
-    return threshold, 1 - hits / targets, accepts / nontargets                # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
+    threshold, of = accepted(scores, {"target": labels, "other": ~labels})
+    return threshold, *shares(of["target"], of["other"])
+
+
+def shares(hits, accepts):
+    """Accepted targets and others at every threshold, the first of which accepts all -> p_miss, p_fa."""
+    return 1 - hits / hits[0], accepts / accepts[0]                           # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
 
 
 def between(threshold, i):
@@ -103,12 +88,6 @@ def between(threshold, i):
         return float(threshold[0])
     middle = float(threshold[i - 1] / 2 + threshold[i] / 2)
     return middle if middle > threshold[i - 1] else float(threshold[i])       # neighbouring floats have no middle
-
-
-def corners(p_miss, p_fa):
-    """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
-    turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
-    return np.flatnonzero(np.concatenate([[True], turns, [True]]))
 
 
 def eer(threshold, p_miss, p_fa, definition="interpolated"):
@@ -125,11 +104,11 @@ def eer(threshold, p_miss, p_fa, definition="interpolated"):
     if definition == "grid":
         grid = np.arange(-100, 100) / 100
         i = np.searchsorted(threshold, grid)                                  # rates of "accepted at or above"
-        miss, accepted = np.round(100 * p_miss[i], 4), np.round(100 * p_fa[i], 4)
-        crossing = np.flatnonzero(np.diff(np.sign(accepted - miss)))
+        miss, accept = np.round(100 * p_miss[i], 4), np.round(100 * p_fa[i], 4)
+        crossing = np.flatnonzero(np.diff(np.sign(accept - miss)))
         if not len(crossing):
             return 50.0, math.inf
-        return float(np.round((accepted + miss)[crossing[0]] / 2, 4)), float(grid[crossing[0]])
+        return float(np.round((accept + miss)[crossing[0]] / 2, 4)), float(grid[crossing[0]])
     if definition == "interpolated":
         i = int(np.searchsorted(gap, 0))
         weight = -gap[i - 1] / (gap[i] - gap[i - 1])
@@ -138,15 +117,6 @@ def eer(threshold, p_miss, p_fa, definition="interpolated"):
     kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]     # the end "reject all" is added to the corners, as there
     i = kept[np.argmin(np.abs(gap[kept]))]
     return float(100 * max(p_miss[i], p_fa[i])), between(threshold, i)
-
-
-def sasv_eers(scores, kinds):
-    """scores [n], kinds [n] of "target", "nontarget", "spoof" -> EERs in per cent of targets against all others (SASV), against other speakers
-    (SV) and against spoofed speech (SPF), interpolated; SASV challenge 2022 (Jung et al., arXiv:2203.14732)."""
-    scores, kinds = np.asarray(scores), np.asarray(kinds)
-    others = {"SASV-EER": ("nontarget", "spoof"), "SV-EER": ("nontarget",), "SPF-EER": ("spoof",)}
-    used = {name: np.isin(kinds, ("target", *kind)) for name, kind in others.items()}
-    return {name: eer(*error_rates(scores[rows], kinds[rows] == "target"))[0] for name, rows in used.items()}
 
 
 def min_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
@@ -181,98 +151,248 @@ def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_mis
     return Summary(targets, len(labels) - targets, *eer(*rates, definition), costs, thresholds_at(*rates, p_fa), rates)
 
 
-# ---------------------------------------------------------------------- scores file, plot, command
-def read_scores(path):
-    """Scores file, lines `1|0 file file score` -> scores [n] float64, labels [n] bool. Raises ValueError naming the line."""
-    scores, labels = [], []
+# ---------------------------------------------------------------------- spoofing-aware metrics
+def groups_of(kinds, *scores, needed=()):
+    """kinds [n] of KINDS -> {kind: bool [n]}. ValueError where `scores` are not [n] or a kind is another word, NotDefined where a needed one is missing."""
+    kinds = np.asarray(kinds)
+    if kinds.ndim != 1 or any(np.shape(s) != kinds.shape for s in scores):
+        raise ValueError(f"want one score and one kind a trial, got shapes {', '.join(str(np.shape(s)) for s in (*scores, kinds))}")
+    groups = {kind: kinds == kind for kind in KINDS}
+    unknown = ~np.logical_or.reduce([*groups.values()])
+    if unknown.any():
+        raise ValueError(f"trial {int(np.argmax(unknown)) + 1}: want a kind of {', '.join(KINDS)}, got '{kinds[np.argmax(unknown)]}'")
+    missing = [kind for kind in needed if not groups[kind].any()]
+    if missing:
+        raise NotDefined(f"no {' and no '.join(missing)} trials among {len(kinds):,}: want {', '.join(needed)}")
+    return groups
+
+
+def steps(hits, accepts):
+    """Which of the thresholds of accepted() are scores of these two groups, or infinity: the others change nothing for them -> bool [k + 1]."""
+    return np.append((np.diff(hits) != 0) | (np.diff(accepts) != 0), True)
+
+
+def sasv_rates(scores, kinds):
+    """scores [n], kinds [n] of KINDS -> {"SASV-EER": rates of targets against all others, "SV-EER": against other speakers, "SPF-EER": against
+    spoofed speech}, each as of error_rates. Without other speakers or without spoofs those rates are left out."""
+    groups = groups_of(kinds, scores, needed=("target",))
+    if groups["target"].all():
+        raise ValueError(f"no nontarget or spoof trials, all {len(kinds):,} are target: error rates need both")
+    threshold, of = accepted(scores, groups)
+    hits, rates = of["target"], {}
+    for name, accepts in {"SASV-EER": of["nontarget"] + of["spoof"], "SV-EER": of["nontarget"], "SPF-EER": of["spoof"]}.items():
+        if accepts[0]:
+            used = steps(hits, accepts)
+            rates[name] = (threshold[used], *shares(hits[used], accepts[used]))
+    return rates
+
+
+def sasv_eers(scores, kinds, definition="interpolated"):
+    """EERs in per cent under the names of sasv_rates; SASV challenge 2022 (Jung et al., arXiv:2203.14732)."""
+    return {name: eer(*rates, definition)[0] for name, rates in sasv_rates(scores, kinds).items()}
+
+
+def spf_eers(scores, kinds, attacks, definition="interpolated"):
+    """scores [n], kinds [n], attacks [n] -> {attack: EER in per cent of targets against its spoofed trials}, attacks in alphabetical order."""
+    scores, attacks = np.asarray(scores), np.asarray(attacks)
+    groups = groups_of(kinds, scores, attacks, needed=("target",))
+    eers = {}
+    for attack in sorted(set(attacks[groups["spoof"]].tolist())):
+        used = groups["target"] | groups["spoof"] & (attacks == attack)
+        eers[attack] = eer(*error_rates(scores[used], groups["target"][used]), definition)[0]
+    return eers
+
+
+def p_target_of(name, p_spoof, p_nontarget, **costs):
+    """The prior that the two others leave to targets. Raises ValueError at impossible priors and costs."""
+    p_target = 1 - p_spoof - p_nontarget
+    if not (p_spoof >= 0 and p_nontarget >= 0 and 0 < p_target < 1 and all(0 < cost < math.inf for cost in costs.values())):
+        got = ", ".join(f"{key} {value:g}" for key, value in {"p_spoof": p_spoof, "p_nontarget": p_nontarget, **costs}.items())
+        raise ValueError(f"{name}: want priors of 0 or more that leave some to targets, not all, and costs above 0; got {got}")
+    return p_target
+
+
+def a_dcf(scores, kinds, *, p_spoof=0.05, p_nontarget=0.05, c_miss=1.0, c_fa_nontarget=10.0, c_fa_spoof=20.0):
+    """Minimum of the architecture-agnostic detection cost -> (value, threshold); Shim et al., Odyssey 2024, arXiv:2403.01355.
+
+    c_miss p_target p_miss + c_fa_nontarget p_nontarget p_fa,nontarget + c_fa_spoof p_spoof p_fa,spoof, divided by the cost of the better trivial
+    system (accept all or reject all, both among the thresholds). Of equal minima the lowest threshold. NotDefined unless all three kinds are there.
+    """
+    p_target = p_target_of("a-DCF", p_spoof, p_nontarget, c_miss=c_miss, c_fa_nontarget=c_fa_nontarget, c_fa_spoof=c_fa_spoof)
+    threshold, of = accepted(scores, groups_of(kinds, scores, needed=KINDS))
+    rate = {kind: count / count[0] for kind, count in of.items()}
+    reject_all, accept_all = c_miss * p_target, c_fa_nontarget * p_nontarget + c_fa_spoof * p_spoof
+    cost = reject_all * (1 - rate["target"]) + c_fa_nontarget * p_nontarget * rate["nontarget"] + c_fa_spoof * p_spoof * rate["spoof"]
+    i = int(np.argmin(cost))
+    return float(cost[i] / min(reject_all, accept_all)), between(threshold, i)
+
+
+def min_t_dcf(asv_scores, cm_scores, kinds, *, p_spoof=0.05, p_nontarget=0.0095, c_miss_asv=1.0, c_fa_asv=10.0, c_miss_cm=1.0, c_fa_cm=10.0):
+    """Minimum of the tandem detection cost of ASVspoof 2019 over the countermeasure's threshold -> (value, that threshold).
+
+    asv_scores, cm_scores, kinds [n]: one of each a trial. Verification works at its EER point; non-targets are bona fide to the countermeasure.
+    Kinnunen et al. 2018, arXiv:1804.09618, and the challenge's evaluation plan, whose priors are p_spoof 0.05 and p_nontarget 0.01 of the rest.
+    NotDefined unless all three kinds are there, and where verification at that point leaves the countermeasure nothing to gain or to lose.
+    """
+    p_target = p_target_of("t-DCF", p_spoof, p_nontarget, c_miss_asv=c_miss_asv, c_fa_asv=c_fa_asv, c_miss_cm=c_miss_cm, c_fa_cm=c_fa_cm)
+    groups = groups_of(kinds, asv_scores, cm_scores, needed=KINDS)
+    _, of = accepted(asv_scores, groups)
+    used = steps(of["target"], of["nontarget"])
+    hits, accepts, spoofs = (of[kind][used] for kind in KINDS)
+    balance = (hits[0] - hits) * accepts[0] - accepts * hits[0]               # p_miss - p_fa in whole numbers: no rounding to decide ties
+    i = max(int(np.argmin(np.abs(balance))) - 1, 0)                           # reference takes the highest score that is rejected there; kept
+    p_miss, p_fa, p_fa_spoof = 1 - hits[i] / hits[0], accepts[i] / accepts[0], spoofs[i] / np.count_nonzero(groups["spoof"])
+    c1 = p_target * (c_miss_cm - c_miss_asv * p_miss) - p_nontarget * c_fa_asv * p_fa
+    c2 = c_fa_cm * p_spoof * p_fa_spoof
+    if c1 <= 0 or c2 <= 0:
+        raise NotDefined("no spoof passes verification at its EER point, a countermeasure has nothing to do" if c2 <= 0 else
+                         f"verification errs too often at its EER point, {100 * p_miss:.2f} % misses and {100 * p_fa:.2f} % false accepts")
+    threshold, p_miss, p_fa = error_rates(cm_scores, ~groups["spoof"])
+    cost = c1 * p_miss + c2 * p_fa
+    i = int(np.argmin(cost))
+    return float(cost[i] / min(c1, c2)), between(threshold, i)
+
+
+def t_eer(asv_scores, cm_scores, kinds, prevalence=None) -> TandemEer:
+    """Tandem EER of verification and countermeasure, both of which must accept; Kinnunen et al., TPAMI 2023, arXiv:2309.12237.
+
+    asv_scores, cm_scores, kinds [n]: one of each a trial. prevalence: share of spoofs among the trials to reject. At each verification threshold
+    the countermeasure threshold is taken that brings misses and false accepts of the tandem closest (of equally close ones the lower); the
+    t-EER is the mean of the two, at its least. Without a prevalence the concurrent t-EER, which needs none: where the false-accept rates of
+    non-targets and of spoofs are closest to each other too. Verification thresholds that miss more than they accept falsely by themselves do not
+    count. NotDefined unless all three kinds are there.
+    """
+    if prevalence is not None and not 0 <= prevalence <= 1:
+        raise ValueError(f"t-EER: want a prevalence between 0 and 1, got {prevalence:g}")
+    groups = groups_of(kinds, asv_scores, cm_scores, needed=KINDS)
+    asv_threshold, of = accepted(asv_scores, groups)
+    asv = {kind: count / count[0] for kind, count in of.items()}                                  # accepted shares
+    cm_threshold, of = accepted(cm_scores, {"real": ~groups["spoof"], "spoof": groups["spoof"]})
+    real, spoof = of["real"] / of["real"][0], of["spoof"] / of["spoof"][0]
+    weight = 0.5 if prevalence is None else prevalence
+    path = np.count_nonzero((1 - weight) * asv["nontarget"] + weight * asv["spoof"] >= 1 - asv["target"] - ROUNDING)      # up to that threshold
+    asv_target, asv_nontarget, asv_spoof = (asv[kind][:path] for kind in KINDS)
+
+    def rates(cm):                                                            # [path] indices of countermeasure thresholds
+        return 1 - asv_target * real[cm], asv_nontarget * real[cm], asv_spoof * spoof[cm]
+
+    def excess(cm):                                                           # false accepts over misses: falls with cm, from 0 or more to -1
+        p_miss, p_fa_nontarget, p_fa_spoof = rates(cm)
+        return (1 - weight) * p_fa_nontarget + weight * p_fa_spoof - p_miss
+
+    low, high = np.zeros(path, int), np.full(path, len(cm_threshold) - 1)                         # a binary search for every point of the path
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        above = excess(middle) >= 0
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    cm = np.where(np.abs(excess(low)) <= np.abs(excess(high)) + ROUNDING, low, high)
+    p_miss, p_fa_nontarget, p_fa_spoof = rates(cm)
+    value = (p_miss + (1 - weight) * p_fa_nontarget + weight * p_fa_spoof) / 2
+    least = np.abs(p_fa_nontarget - p_fa_spoof) if prevalence is None else value
+    i = int(np.argmax(least <= least.min() + ROUNDING))                       # of equally good ones the lowest verification threshold
+    return TandemEer(float(100 * value[i]), between(asv_threshold, i), between(cm_threshold, cm[i]))
+
+
+def summarize_sasv(scores, kinds, attacks, *, p_fa=(0.1, 0.01, 0.001), definition="interpolated", p_spoof=0.05, p_nontarget=0.05, c_miss=1.0,
+                   c_fa_nontarget=10.0, c_fa_spoof=20.0) -> SasvSummary:
+    """SASV-EERs, EER of each attack, a-DCF and thresholds for each p_fa of scores [n] with kinds [n] and attacks [n]. Errors as in the parts, but what
+    only lacks trials of a kind is left out."""
+    rates = sasv_rates(scores, kinds)
+    counts = (int(np.count_nonzero(np.asarray(kinds) == kind)) for kind in KINDS)
+    eers = {name: eer(*r, definition) for name, r in rates.items()}
+    p_target = p_target_of("a-DCF", p_spoof, p_nontarget, c_miss=c_miss, c_fa_nontarget=c_fa_nontarget, c_fa_spoof=c_fa_spoof)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) == 3:
-            raise ValueError(f"{path}:{number}: want '1|0 <file> <file> <score>', got '{line}': without a label nothing to evaluate")
-        if len(words) != 4 or words[0] not in ("0", "1"):
-            raise ValueError(f"{path}:{number}: want '1|0 <file> <file> <score>', got '{line}'")
-        try:
-            score = float(words[3])
-        except ValueError:
-            raise ValueError(f"{path}:{number}: want a number as the score, got '{words[3]}'") from None
-        if not math.isfinite(score):
-            raise ValueError(f"{path}:{number}: want a finite score, got '{words[3]}'")
-        scores.append(score)
-        labels.append(words[0] == "1")
-    if not scores:
-        raise ValueError(f"{path}: empty: want lines '1|0 <file> <file> <score>'")
-    return np.array(scores), np.array(labels)
+        cost = Cost(p_target, *a_dcf(scores, kinds, p_spoof=p_spoof, p_nontarget=p_nontarget, c_miss=c_miss, c_fa_nontarget=c_fa_nontarget,
+                                     c_fa_spoof=c_fa_spoof))
+    except NotDefined:
+        cost = None
+    return SasvSummary(*counts, {name: value for name, (value, _) in eers.items()}, eers["SASV-EER"][1], spf_eers(scores, kinds, attacks, definition),
+                       cost, thresholds_at(*rates["SASV-EER"], p_fa), rates)
 
 
-def probit(p):
-    """Quantile of the standard normal distribution, the scale of a DET plot: Gaussian scores make a straight line (Martin et al., 1997)."""
-    return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
+# ---------------------------------------------------------------------- command
+# Options --adcf_... and --tdcf_...: parameters of the two functions, which have the defaults.
+ADCF = {"p_spoof": "prior of a spoofed trial", "p_nontarget": "prior of a non-target trial, targets have the rest", "c_miss": "cost of a miss",
+        "c_fa_nontarget": "cost of an accepted non-target", "c_fa_spoof": "cost of an accepted spoof"}
+TDCF = {"p_spoof": "prior of a spoofed trial", "p_nontarget": "prior of a non-target trial, targets have the rest",
+        "c_miss_asv": "cost of a target missed by the verification", "c_fa_asv": "cost of a non-target accepted by it",
+        "c_miss_cm": "cost of real speech missed by the countermeasure", "c_fa_cm": "cost of a spoof accepted by it"}
 
 
-def plot_det(path, curves: Mapping[str, Summary], title="Detection error trade-off"):
-    """Draws the DET curves of {name: summary} into the image file `path`, with EER points and their values in the legend."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
-    from matplotlib.figure import Figure
+def options_of(args, prefix, names):
+    return {name: getattr(args, f"{prefix}_{name}") for name in names}
 
-    values = np.array([summary.eer for summary in curves.values()])
-    low = TICKS[min(2, np.searchsorted(TICKS, values.min() / 2, "right") - 1)] if values.min() > 0 else 0.1
-    high = 50 if values.max() < 30 else 95
-    ticks = TICKS[(low <= TICKS) & (high >= TICKS)]
-    limits = probit(np.array([0.9 * low, high]) / 100)
-    figure = Figure(figsize=(6.4, 6.4), dpi=150)
-    axes = figure.add_subplot(aspect="equal")
-    axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)
-    for i, (name, summary) in enumerate(curves.items()):
-        _, p_miss, p_fa = summary.rates
-        kept = corners(p_miss, p_fa)
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        axes.plot(probit(p_fa[kept]), probit(p_miss[kept]), color=colour, linewidth=1.6, zorder=2)
-        at = np.clip(probit(summary.eer / 100), *limits)
-        axes.plot(at, at, marker, color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
-        axes.plot([], [], color=colour, marker=marker, markeredgecolor="white", markersize=8, label=f"{name}: EER {summary.eer:.2f} %")
-    axes.set(xlim=limits, ylim=limits, xlabel="False accepts (%)", ylabel="Misses (%)", title=title)
-    axes.set_xticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
-    axes.set_yticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
-    axes.tick_params(labelsize=8)
-    axes.grid(color="0.92", linewidth=0.8, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper right")
-    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
+
+def summary_of(read, args):
+    """Scores of a file -> Summary or SasvSummary."""
+    if read.kinds is None:
+        return summarize(read.scores, read.labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far, definition=args.eer)
+    return summarize_sasv(read.scores, read.kinds, read.attacks, p_fa=args.far, definition=args.eer, **options_of(args, "adcf", ADCF))
+
+
+def tandem_text(read, args):
+    """min t-DCF, concurrent t-EER and t-EER at each prevalence of the scores with the countermeasure's, one line each."""
+    if read.kinds is None:
+        raise ValueError("--cm: want spoofing-aware scores, lines 'speaker file bonafide|attack target|nontarget|spoof score'")
+    cm_scores = read_cm_scores(args.cm, read)
+    lines = []
+    for prevalence in (None, *args.prevalence):
+        found = t_eer(read.scores, cm_scores, read.kinds, prevalence)
+        name = "t-EER" if prevalence is None else f"t-EER({prevalence:g})"
+        lines += [f"{name:14s}{found.value:8.2f} %   at threshold {found.asv_threshold:.5g}, countermeasure {found.cm_threshold:.5g}"]
+    try:
+        value, threshold = min_t_dcf(read.scores, cm_scores, read.kinds, **options_of(args, "tdcf", TDCF))
+        lines += [f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {threshold:.5g}"]
+    except NotDefined as error:
+        lines += [f"{'min t-DCF':14s}{'-':>10s}   not defined: {error}"]
+    return "\n".join(lines)
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="+", help="scores files, lines '1|0 file file score'")
-    parser.add_argument("--p_target", type=float, nargs="+", default=[0.05, 0.01], metavar="P", help="priors of a target trial in minDCF (0.05 0.01)")
-    parser.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
-    parser.add_argument("--c_fa", type=float, default=1.0, help="cost of a false accept (%(default)s)")
+    parser.add_argument("scores", nargs="+", help="scores files, of one kind of line each")
     parser.add_argument("--far", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="F", help="false-accept rates (0.1 0.01 0.001)")
     parser.add_argument("--eer", choices=EERS, default=EERS[0],
                         help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
     parser.add_argument("--det", metavar="FILE", help="image of the DET curves (default: <first scores file>_det.png)")
+    plain = parser.add_argument_group("scores of lines '1|0 file file score'")
+    plain.add_argument("--p_target", type=float, nargs="+", default=[0.05, 0.01], metavar="P", help="priors of a target trial in minDCF (0.05 0.01)")
+    plain.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
+    plain.add_argument("--c_fa", type=float, default=1.0, help="cost of a false accept (%(default)s)")
+    aware = parser.add_argument_group("spoofing-aware scores")
+    aware.add_argument("--cm", metavar="FILE", help="countermeasure scores of the same trials, for min t-DCF and t-EER: a scores file with the same trials "
+                       "line by line, or lines 'file ... score' for the tested files")
+    aware.add_argument("--prevalence", type=float, nargs="+", default=[], metavar="R",
+                       help="t-EER also where this share of the trials to reject is spoofed (without: the concurrent t-EER, which is of no prevalence)")
+    for metric, prefix, function, options in (("a-DCF", "adcf", a_dcf, ADCF), ("t-DCF", "tdcf", min_t_dcf, TDCF)):
+        for name, text in options.items():
+            aware.add_argument(f"--{prefix}_{name}", type=float, default=inspect.signature(function).parameters[name].default, metavar="X",
+                               help=f"{metric}: {text} (%(default)s)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
-        curves = {}
+        summaries, families = {}, set()
         for path in args.scores:
-            scores, labels = read_scores(path)
+            read = read_scores(path)
+            families.add("1|0" if read.kinds is None else "spoofing-aware")
             try:
-                curves[path] = summarize(scores, labels, p_target=args.p_target, c_miss=args.c_miss, c_fa=args.c_fa, p_fa=args.far,
-                                         definition=args.eer)
+                summaries[path] = summary_of(read, args)
+                tandem = f"\n{tandem_text(read, args)}" if args.cm else ""
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-            log.info("%s\n%s\n", path, curves[path])
+            log.info("%s\n%s%s\n", path, summaries[path], tandem)
         image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
-        plot_det(image, curves)
+        plot_det(image, {path: summary.curves for path, summary in summaries.items()})
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     log.info("DET plot: %s", image)
+    used = {"p_target": "1|0", "c_miss": "1|0", "c_fa": "1|0", **{f"adcf_{name}": "spoofing-aware" for name in ADCF}}
+    idle = [name for name, family in used.items() if family not in families]
+    idle += [] if args.cm else ["prevalence", *(f"tdcf_{name}" for name in TDCF)]
+    idle = [f"--{name}" for name in idle if getattr(args, name) != parser.get_default(name)]
+    if idle:
+        sys.stderr.write(f"warning: {', '.join(idle)} has no effect on scores of these lines{'' if args.cm else ' without --cm'}\n")
     return 0
 
 

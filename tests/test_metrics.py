@@ -179,7 +179,8 @@ def test_command(tmp_path, capsys):
     good, poor = scores_file(tmp_path / "good.txt", 3), scores_file(tmp_path / "poor.txt", 0.5)
     assert tuneThreshold.main([str(good), str(poor), "--far", "0.2", "--p_target", "0.05", "0.3"]) == 0
     out = capsys.readouterr().out
-    known = summarize(*tuneThreshold.read_scores(good), p_target=0.3, p_fa=(0.2,))
+    read = tuneThreshold.read_scores(good)
+    known = summarize(read.scores, read.labels, p_target=0.3, p_fa=(0.2,))
     assert f"EER {known.eer:16.2f} %" .split() == out.splitlines()[2].split()[:3]
     assert f"{known.min_dcf:.4f}" in out and f"{known.points[0].threshold:.5g}" in out and "400 trials: 100 target, 300 non-target" in out
     picture = imread(tmp_path / "good_det.png")
@@ -195,14 +196,15 @@ def test_plot_of_extremes(separation, tmp_path):
 
 def test_scores_file_is_read_exactly(tmp_path):
     (tmp_path / "s.txt").write_text("1 a b 0.25\n0 a c -1e-3\n")
-    scores, labels = tuneThreshold.read_scores(tmp_path / "s.txt")
-    assert scores.tolist() == [0.25, -0.001] and labels.tolist() == [True, False]
+    read = tuneThreshold.read_scores(tmp_path / "s.txt")
+    assert read.scores.tolist() == [0.25, -0.001] and read.labels.tolist() == [True, False] and read.lines == ["1 a b", "0 a c"]
+    assert read.kinds is None and read.attacks is None
 
 
 @pytest.mark.parametrize("text, message", [
     (b"", "s.txt: empty"),
     (b"1 a b 1\n0 a b\n", "s.txt:2: want '1|0 <file> <file> <score>', got '0 a b'"),
-    (b"a b 0.5\n", "s.txt:1: want '1|0 <file> <file> <score>', got 'a b 0.5': without a label nothing to evaluate"),
+    (b"a b 0.5\n", "target|nontarget|spoof <score>', got 'a b 0.5': without a label nothing to evaluate"),
     (b"2 a b 0.5\n", "s.txt:1: want '1|0"),
     (b"1 a b 0.5 7\n", "s.txt:1: want '1|0"),
     (b"1 a b 0.5\n\n0 a b 0.4\n", "s.txt:2: want '1|0"),

@@ -1,0 +1,102 @@
+"""Scores files: a trial and its score a line, `1|0 file file score`, or where some speech is spoofed (trials of the ASVspoof challenges)
+`speaker file bonafide|attack target|nontarget|spoof score`, the attack of which may be left out. Countermeasure scores of the same trials."""
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+KINDS = ("target", "nontarget", "spoof")                                                      # of spoofing-aware trials
+REAL = ("bonafide", "-", "a00")                                                               # the attack of real speech; a00: SpoofCeleb
+# What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.
+FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
+            "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": (5, 3, KINDS),
+            "<speaker> <file> target|nontarget|spoof <score>": (4, 2, KINDS)}
+
+
+class Scores(NamedTuple):
+    """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets;
+    kinds [n] of KINDS and attacks [n], one of REAL for real speech, or None both where the file is of lines `1|0 file file score`."""
+    lines: list[str]
+    scores: np.ndarray
+    labels: np.ndarray
+    kinds: np.ndarray | None
+    attacks: np.ndarray | None
+
+
+def read_lines(path, want):
+    """Text file -> its lines; `want`, what a line looks like, is for the message about an empty one."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
+    if not lines:
+        raise ValueError(f"{path}: empty: want lines {want}")
+    return lines
+
+
+def score_of(path, number, word):
+    """The score that stands in line `number`."""
+    try:
+        score = float(word)
+    except ValueError:
+        raise ValueError(f"{path}:{number}: want a number as the score, got '{word}'") from None
+    if not math.isfinite(score):
+        raise ValueError(f"{path}:{number}: want a finite score, got '{word}'")
+    return score
+
+
+def fits(words, length, place, values):
+    return len(words) == length and words[place] in values
+
+
+def read_scores(path) -> Scores:
+    """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line."""
+    lines = read_lines(path, " or ".join(map(repr, FAMILIES)))
+    fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
+    wanted = fitting[-1:] or list(FAMILIES)                                   # '1 a target 0.5' is of a speaker called 1
+    family = length, place, values = FAMILIES[wanted[-1]]
+    trials, scores, keys, attacks = [], [], [], []
+    for number, line in enumerate(lines, 1):
+        words = line.split()                                                  # not kept: a million lists of words cost more than reading them
+        if not fits(words, *family):
+            remedy = ": without a label nothing to evaluate" if len(words) == 3 else ""
+            raise ValueError(f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}")
+        if length == 5 and (words[2] in REAL) == (words[3] == "spoof"):
+            raise ValueError(f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, got '{words[2]} {words[3]}'")
+        scores.append(score_of(path, number, words.pop()))
+        trials.append(" ".join(words))
+        keys.append(words[place])
+        attacks.append(words[2])
+    scores, keys = np.array(scores), np.array(keys)
+    if values is not KINDS:
+        return Scores(trials, scores, keys == "1", None, None)
+    return Scores(trials, scores, keys == "target", keys, np.array(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"))
+
+
+def read_cm_scores(path, trials: Scores):
+    """Countermeasure scores [n] of the spoofing-aware trials: a scores file of the same trials in their order, or lines `<file> ... <score>` for every
+    tested file. Raises ValueError naming line or file."""
+    want = "'<file> ... <score>'"
+    lines, scores, by_file, twice = [], [], {}, None
+    for number, line in enumerate(read_lines(path, want), 1):
+        words = line.split()
+        if len(words) < 2:
+            raise ValueError(f"{path}:{number}: want {want}, got '{line}'")
+        scores.append(score_of(path, number, words.pop()))
+        lines.append(" ".join(words))
+        if by_file.setdefault(words[0], scores[-1]) != scores[-1]:
+            twice = twice or (number, words[0])
+    if lines == trials.lines:
+        return np.array(scores)
+    if lines[0] == trials.lines[0]:
+        wrong = next((i for i, (a, b) in enumerate(zip(lines, trials.lines, strict=False)) if a != b), min(len(lines), len(trials.lines)))
+        theirs, ours = (f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (trials.lines, lines))
+        raise ValueError(f"{path}:{wrong + 1}: want the trials of the scores file in their order, here {theirs}, got {ours}")
+    if twice:
+        raise ValueError(f"{path}:{twice[0]}: want one score for {twice[1]}, got another above; give lines {want}, or the trials of the scores file in order")
+    tested = [line.split()[1] for line in trials.lines]
+    missing = list(dict.fromkeys(file for file in tested if file not in by_file))
+    if missing:
+        raise ValueError(f"{path}: want {want} for every tested file, {len(missing):,} are missing, the first {missing[0]}")
+    return np.array([by_file[file] for file in tested])
