@@ -127,12 +127,14 @@ def evaluate(trainer, trials, options, scores_path, stop=None):
     """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
     reps = dict(extract(trainer, trials.paths(), options, stop))
     scores = score(trainer, trials, reps, options, scores_path)
-    return None if trials.label is None else summarize(scores, trials.label, options)
+    return None if trials.label is None else summarize(scores, trials, options)
 
 
-def summarize(scores, label, options):
+def summarize(scores, trials, options):
     try:
-        return tuneThreshold.summarize(scores, label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
+        if trials.kinds is not None:
+            return tuneThreshold.summarize_sasv(scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer)
+        return tuneThreshold.summarize(scores, trials.label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
                                        definition=options.eer)
     except ValueError as error:
         raise InputError(f"evaluation: {error}") from error
@@ -142,7 +144,7 @@ def read_test(options):
     """Trials of --test_list, their files checked; None when there is no list."""
     if not options.test_list:
         return None
-    summarize(np.arange(2.0), np.array([False, True]), options)                 # complains of impossible priors, costs and rates now
+    summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)      # of impossible priors, costs and rates it complains
     trials = read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
     log.info("%s: %s", options.test_list, described_trials(trials))
     return trials.renamed(check_files(options.test_path, trials.paths(), options.test_list))
@@ -352,7 +354,7 @@ class Run:
     def test(self):
         """Evaluates on the trials; what came out is remembered in the checkpoints."""
         summary = evaluate(self.trainer, self.trials, self.options, self.folder / "result" / "scores.txt", self.stop)
-        self.result = {"EER": float(summary.eer), "minDCF": float(summary.min_dcf), "threshold": float(summary.eer_threshold)} if summary else {}
+        self.result = summary.results() if summary else {}
         return self.result
 
     def save(self, *names):
