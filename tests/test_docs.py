@@ -83,8 +83,12 @@ def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, ca
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
         main = trainSpeakerNet.main
     elif script == "dataprep.py":
-        words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
-        words[words.index("--synthetic") + 1] = str(tmp_path / "made")
+        if "--synthetic" in words:
+            words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
+            words[words.index("--synthetic") + 1] = str(tmp_path / "made")
+        else:
+            words += ["--path", str(noisy / "wav"), "--limit_per_speaker", "1", "--vocoders", "griffin_lim"]
+            words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
         main = dataprep.main
     else:
         words += ["--det", str(tmp_path / "det.png")]
