@@ -21,7 +21,12 @@ demo: .venv/.installed
 	@echo "  $(PY) trainSpeakerNet.py --help                                                                 all options"
 	@echo "  configs/speechocean_mini.yaml trains on real speech; README tells how to use your own lists."
 
-test: .venv/.installed
+# Only for dataprep.py --vocoders world, and it takes a compiler: tests that need it are skipped where it cannot be built.
+.venv/.optional: .venv/.installed requirements-optional.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-optional.txt || echo "without requirements-optional.txt"
+	touch $@
+
+test: .venv/.installed .venv/.optional
 	$(PY) -m pytest -n 2
 
 lint: .venv/.installed

@@ -1,16 +1,20 @@
-"""Makes corpora and their lists, one module of corpus/ each. So far: synthetic speech, for a first look and for tests.
+"""Makes corpora and their lists, one module of corpus/ each.
 
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
-python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols   (--help: all options)
-The same command again finishes what was interrupted, and never overwrites.
+python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
+python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
+The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
 import logging
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from corpus import InputError
-from corpus.synthetic import Options, make_synthetic
+from corpus import InputError, copy_synthesis, synthetic
+from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
 
@@ -24,24 +28,89 @@ def integer(least):
     return convert
 
 
+def run_synthetic(args):
+    options = synthetic.Options(args.speakers, args.files, args.test_speakers, args.trials, args.seed, args.spoof)
+    synthetic.make_synthetic(args.synthetic, options, args.processes)
+
+
+def run_copy_synthesis(args):
+    options = copy_synthesis.Options(args.copy_synthesis, args.path, args.output, tuple(dict.fromkeys(args.vocoders)), args.seed, args.limit_per_speaker)
+    copy_synthesis.make_copies(options, args.processes)
+
+
+class Mode(NamedTuple):
+    """run: what it does with its parsed options. options: flag -> arguments of add_argument; the flag that chooses the mode comes first."""
+    run: Callable
+    options: dict
+
+
+PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
+MODES = {
+    "--synthetic": Mode(run_synthetic, {
+        "--synthetic": {"metavar": "DIR", "type": Path, "help": "makes synthetic speech in DIR/wav, lists in DIR"},
+        "--speakers": {"type": integer(1), "default": 40, "metavar": "N", "help": "training speakers (%(default)s)"},
+        "--files": {"type": integer(2), "default": 20, "metavar": "N", "help": "files of each speaker, 2 to 4 s, about four a recording (%(default)s)"},
+        "--test_speakers": {"type": integer(3), "default": 10, "metavar": "N", "help": "speakers of the trials, other than the training ones (%(default)s)"},
+        "--trials": {"type": integer(2), "default": 2000, "metavar": "N",
+                     "help": "trials, half target, across recordings, half non-target, same sex; fewer where there are not as many (%(default)s)"},
+        "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other speech (%(default)s)"},
+        "--spoof": {"action": "store_true", "help": "adds a spoofed copy of each file (A01 monotone vocoder, A02 Griffin-Lim) and ASVspoof protocols"},
+        "--processes": PROCESSES,
+    }),
+    "--copy_synthesis": Mode(run_copy_synthesis, {
+        "--copy_synthesis": {"metavar": "LIST", "type": Path,
+                             "help": "makes vocoded copies of the bona fide speech of LIST, lines '<speaker> <file>' or a cm protocol"},
+        "--path": {"metavar": "DIR", "type": Path, "required": True, "help": "folder that the files of LIST are relative to; only read"},
+        "--output": {"metavar": "DIR", "type": Path, "required": True, "help": f"gets {copy_synthesis.PROTOCOL}, the copies (DIR/W01/..., the names below as "
+                     f"in --path) and a link DIR/{copy_synthesis.BONAFIDE} to --path: train with --train_list DIR/{copy_synthesis.PROTOCOL} --train_path DIR"},
+        "--vocoders": {"nargs": "+", "choices": list(COPIES), "default": list(COPIES), "metavar": "NAME", "help": "which copies each file gets (all): "
+                       + "; ".join(f"{name} = {v.attack}, {v.text}" for name, v in COPIES.items()) + ". More of them may be added later"},
+        "--limit_per_speaker": {"type": integer(1), "metavar": "N", "help": "copy only N files of each speaker, drawn by the seed; all files stay bona "
+                                "fide lines (all). May be raised later"},
+        "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other phases and another choice of files (%(default)s)"},
+        "--processes": PROCESSES,
+    }),
+}
+
+
+def parser_of(mode):
+    """The parser of one mode's options; of None: a parser that tells which modes there are."""
+    if not mode:
+        return argparse.ArgumentParser(prog="dataprep.py", usage="python dataprep.py MODE ... [--OPTION VALUE ...]", description=__doc__,
+                                       epilog=f"MODE is one of {', '.join(MODES)}; MODE --help shows its options",
+                                       formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = MODES[mode].options
+    usage = f"python dataprep.py {mode} {options[mode]['metavar']} [--OPTION VALUE ...]"
+    parser = argparse.ArgumentParser(prog="dataprep.py", usage=usage, allow_abbrev=False)
+    group = parser.add_argument_group(mode)
+    for flag, arguments in options.items():
+        group.add_argument(flag, **arguments)
+    return parser
+
+
+def parse(words):
+    """Command line -> (mode, its options). Complaints and help end the program, as argparse does."""
+    flags = [word.split("=")[0] for word in words]
+    mode = next((flag for flag in flags if flag in MODES), None)
+    parser = parser_of(mode)
+    if {"-h", "--help"} & {*words}:                                           # wherever it stands, so that MODE --help needs no value of MODE
+        parser.parse_args(["--help"])
+    if not mode:
+        parser.error(f"want one of {', '.join(MODES)}")
+    args, unknown = parser.parse_known_args(words)
+    for flag in (word.split("=")[0] for word in unknown):
+        if owners := [other for other in MODES if flag in MODES[other].options]:
+            parser.error(f"{flag}: an option of {' and '.join(owners)}, not of {mode}")
+    if unknown:
+        parser.error(f"unknown: {' '.join(unknown)}")
+    return MODES[mode], args
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    mode = parser.add_argument_group("what to make").add_mutually_exclusive_group(required=True)
-    mode.add_argument("--synthetic", metavar="DIR", type=Path, help="synthetic speech in DIR/wav, lists in DIR")
-    group = parser.add_argument_group("--synthetic")
-    group.add_argument("--speakers", type=integer(1), default=40, metavar="N", help="training speakers (%(default)s)")
-    group.add_argument("--files", type=integer(2), default=20, metavar="N", help="files of each speaker, 2 to 4 s, about four a recording (%(default)s)")
-    group.add_argument("--test_speakers", type=integer(3), default=10, metavar="N", help="speakers of the trials, other than the training ones (%(default)s)")
-    group.add_argument("--trials", type=integer(2), default=2000, metavar="N",
-                       help="trials, half target, across recordings, half non-target, same sex; fewer where there are not as many (%(default)s)")
-    group.add_argument("--seed", type=integer(0), default=0, metavar="N", help="another seed, other speech (%(default)s)")
-    group.add_argument("--spoof", action="store_true", help="adds a spoofed copy of each file (A01 monotone vocoder, A02 Griffin-Lim) and ASVspoof protocols")
-    parser.add_argument("--processes", type=integer(1), metavar="N", help="worker processes (all cores)")
-    args = parser.parse_args(argv)
+    mode, args = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    options = Options(args.speakers, args.files, args.test_speakers, args.trials, args.seed, args.spoof)
     try:
-        make_synthetic(args.synthetic, options, args.processes)
+        mode.run(args)
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -52,4 +121,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)                 # as Ctrl-C: workers do not outlive it
     sys.exit(main())

@@ -1,7 +1,9 @@
 """From files to arrays and back: what a list, an audio file or a corpus looks like is known here and nowhere else.
 
-lists: lists of utterances and trials. audio: reading. augment: noise and rooms. synthetic, synthesis, vocoders: the synthetic corpus.
+lists: lists of utterances and trials. audio: reading. augment: noise and rooms. output: writing corpora. synthetic, synthesis: the synthetic corpus.
+copy_synthesis, vocoders: spoofed copies of bona fide speech.
 """
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,5 +25,6 @@ def write_atomically(path, data, flush=True):
                 os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):                               # where it could not even be begun
+            part.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched") from error

@@ -28,14 +28,19 @@ def find_files(root, names):
     return found
 
 
-def check_files(root, names, list_file):
-    """-> {name: path below root}. InputError unless all files are there and the headers of all, or of 20,000 spread over the list, tell of
-    audio that can be used."""
+def check_present(root, names, list_file):
+    """-> {name: path below root}. InputError unless all files are there."""
     found = find_files(root, names)
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise InputError(f"{list_file}: {len(missing)} of {len(found)} files are missing in {root or 'the current folder'}; correct the "
                          f"folder or the list: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
+    return found
+
+
+def check_files(root, names, list_file):
+    """As check_present. InputError too unless the headers of all files, or of 20,000 spread over the list, tell of audio that can be used."""
+    found = check_present(root, names, list_file)
     paths, bad = list(found.values()), []
     for i in np.linspace(0, len(paths) - 1, min(len(paths), HEADERS_CHECKED)).astype(int):
         try:

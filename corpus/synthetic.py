@@ -1,10 +1,5 @@
 """The synthetic corpus: which speakers say what where, their files and lists."""
-import io
-import json
 import logging
-import multiprocessing
-import os
-import signal
 from itertools import combinations, product
 from typing import NamedTuple
 
@@ -12,10 +7,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from corpus import InputError, write_atomically
+from corpus import write_atomically
+from corpus.output import begin_record, check_record, in_parallel, write_audio
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize
 from corpus.vocoders import griffin_lim, vocode
-from models._frontend import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +57,6 @@ def takes(files):
     return [(r, t) for r, indices in enumerate(np.array_split(np.arange(files), recordings)) for t in range(len(indices))]
 
 
-def write_wav(path, x):
-    """x [T] float32 -> a 16-bit WAV file."""
-    data = io.BytesIO()
-    soundfile.write(data, np.rint(x * 32767).astype(np.int16), SAMPLE_RATE, subtype="PCM_16", format="WAV")
-    write_atomically(path, data.getbuffer(), flush=False)
-
-
 def make_recording(job):
     """Writes the files of one recording (and their spoofed copies) that are not there yet -> number of files."""
     wav, options, files = job
@@ -79,14 +67,14 @@ def make_recording(job):
         rng = np.random.default_rng([seed, 2, *file[:3]])
         path = wav / file.path
         if not path.exists():
-            write_wav(path, record(rng, session, synthesize(rng, speaker, session, rng.uniform(2, 4))))
+            write_audio(path, record(rng, session, synthesize(rng, speaker, session, rng.uniform(2, 4))))
         copy = file.spoofed()
         if options.spoof and not (wav / copy.path).exists():
             rng = np.random.default_rng([seed, 3, *file[:3]])
             x = soundfile.read(path, dtype="float32")[0]
             y = vocode(x, speaker.pitch) if copy.attack == "A01" else griffin_lim(rng, x)
             y *= x.std() / y.std()
-            write_wav(wav / copy.path, y * min(1, 0.95 / np.abs(y).max()))
+            write_audio(wav / copy.path, y * min(1, 0.95 / np.abs(y).max()))
     return len(files)
 
 
@@ -128,18 +116,9 @@ def claim(folder, options):
     done, begun = folder / "synthetic.json", folder / "synthetic.json.part"
     for path in (done, begun):
         if path.exists():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                raise InputError(f"{path}: want the options of a synthetic corpus in JSON; choose another folder, or remove this one") from None
-            if found != options._asdict():
-                differ = ", ".join(f"{k} {found.get(k) if isinstance(found, dict) else found} (now {v})" for k, v in options._asdict().items()
-                                   if not isinstance(found, dict) or found.get(k) != v)
-                raise InputError(f"{folder}: holds a synthetic corpus with other options: {differ}; choose another folder, or remove this one")
+            check_record(path, options._asdict(), "synthetic corpus")
             return path == done
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: want a new or empty folder, got one with other files in it; choose another")
-    write_atomically(begun, json.dumps(options._asdict(), indent=1).encode())
+    begin_record(begun, options._asdict())
     return False
 
 
@@ -151,15 +130,11 @@ def make_synthetic(folder, options, processes=None):
     people, each = options.speakers + options.test_speakers, takes(options.files)
     jobs = [(folder / "wav", options, [File(s, *e) for e in each if e[0] == r]) for s in range(people) for r in range(each[-1][0] + 1)]
     total = people * options.files
-    processes = processes or (os.cpu_count() if total >= 200 else 1)
+    if total < 200:
+        processes = processes or 1                                            # done before the workers would have started
     with tqdm(total=total, unit="file", desc="synthesise", disable=None) as bar:
-        if processes == 1:
-            for job in jobs:
-                bar.update(make_recording(job))
-        else:
-            with multiprocessing.Pool(processes, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-                for count in pool.imap_unordered(make_recording, jobs, chunksize=4):
-                    bar.update(count)
+        for count in in_parallel(make_recording, jobs, processes):
+            bar.update(count)
     lists = corpus_lists(options)
     for name, lines in lists.items():
         if not (folder / name).exists():

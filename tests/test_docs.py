@@ -27,6 +27,15 @@ def small(corpus):
             "nDataLoaderThread": 0, "device": "cpu", "max_steps": 3, "max_epoch": 10}
 
 
+def spoofing_lists(corpus):
+    """Adds lists of the test corpus in which a third of the files pass for spoofed speech."""
+    files = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
+    (corpus / "cm.train.trn.txt").write_text("".join(f"{who} {file} - {'A01 spoof' if i % 3 == 2 else '- bonafide'}\n" for i, (who, file) in enumerate(files)))
+    (corpus / "asv.eval.trn.txt").write_text(f"{files[0][0]} {files[0][1]}\n")
+    (corpus / "asv.eval.trl.txt").write_text("".join(f"{files[0][0]} {file} {key}\n" for (_, file), key in zip(
+        (files[1], files[2], files[6], files[7]), ("bonafide target", "A01 spoof", "bonafide nontarget", "bonafide nontarget"), strict=True)))
+
+
 def words_of(options):
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
@@ -34,13 +43,21 @@ def words_of(options):
 @pytest.fixture(scope="module")
 def noisy(corpus):
     noise_corpus(corpus)
+    spoofing_lists(corpus)
     return corpus
 
 
 def losses(config, corpus, folder):
     """Losses of the first steps of a config, one epoch each, in float32 and without what a test is too short for."""
     words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec", "--save_path", str(folder), "--test_interval", "10"]
-    words += ["--eca_c", "64", "--kernel_size", "64"]                           # a warning where there are no such channels
+    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]          # a warning where there are no such channels
+    options = yaml.safe_load((ROOT / "configs" / config).read_text())
+    if "num_spk" in options:
+        words += words_of({"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"})
+    if "initial_model" in options:
+        run = Path(options["initial_model"]).parts[1]
+        losses(f"{run}.yaml", corpus, folder.parent / run)
+        words += ["--initial_model", str(folder.parent / run / "model" / "best.model")]
     assert trainSpeakerNet.main(words) in (0, None)
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines() if "loss" in json.loads(line)]
 
@@ -83,8 +100,12 @@ def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, ca
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
         main = trainSpeakerNet.main
     elif script == "dataprep.py":
-        words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
-        words[words.index("--synthetic") + 1] = str(tmp_path / "made")
+        if "--synthetic" in words:
+            words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
+            words[words.index("--synthetic") + 1] = str(tmp_path / "made")
+        else:
+            words += ["--path", str(noisy / "wav"), "--limit_per_speaker", "1", "--vocoders", "griffin_lim"]
+            words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
         main = dataprep.main
     else:
         words += ["--det", str(tmp_path / "det.png")]
@@ -103,5 +124,6 @@ if __name__ == "__main__":
         made = Path(folder)
         dataprep.main(["--synthetic", str(made / "corpus"), "--speakers", "8", "--files", "6", "--test_speakers", "4", "--trials", "60"])
         noise_corpus(made / "corpus")
+        spoofing_lists(made / "corpus")
         os.environ["SPEECH_DATA"] = folder
         GOLDEN.write_text(json.dumps({config: losses(config, made / "corpus", made / config) for config in CONFIGS}, indent=1) + "\n")

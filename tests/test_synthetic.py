@@ -131,14 +131,14 @@ def test_second_call_does_nothing(small, capsys):
 
 
 def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
-    folder, calls, write = tmp_path / "a", [], synthetic.write_wav
+    folder, calls, write = tmp_path / "a", [], synthetic.write_audio
 
     def interrupted(path, x):
         calls.append(path)
         if len(calls) == 9:
             raise KeyboardInterrupt
         write(path, x)
-    monkeypatch.setattr(synthetic, "write_wav", interrupted)
+    monkeypatch.setattr(synthetic, "write_audio", interrupted)
     assert make(folder, "--spoof", "--processes", 1) == 130
     calls[-1].parent.mkdir(parents=True)
     (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")      # as SIGKILL leaves it

@@ -1,0 +1,57 @@
+"""What the makers of corpora share: audio files, the record of the options that a folder was filled with, and work on all cores."""
+import io
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import soundfile
+
+from corpus import InputError, write_atomically
+from models._frontend import SAMPLE_RATE
+
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+def write_audio(path, x):
+    """x [T] between -1 and 1 -> a 16-bit file, WAV or FLAC by the extension of the Path."""
+    data = io.BytesIO()
+    soundfile.write(data, np.rint(x * 32767).astype(np.int16), SAMPLE_RATE, subtype="PCM_16", format=FORMATS[path.suffix.lower()])
+    write_atomically(path, data.getbuffer(), flush=False)
+
+
+def check_record(record, options, what):
+    """InputError unless the JSON file `record` holds these options; what: the kind of corpus, for users."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{record}: want the options of a {what} in JSON; choose another folder, or remove this one") from None
+    if found != options:
+        differ = ", ".join(f"{k} {found.get(k) if isinstance(found, dict) else found} (now {v})" for k, v in options.items()
+                           if not isinstance(found, dict) or found.get(k) != v)
+        raise InputError(f"{record.parent}: holds a {what} with other options: {differ}; choose another folder, or remove this one")
+
+
+def begin_record(record, options):
+    """Marks the folder of the JSON file `record` as being filled with these options. InputError if anything else is in it."""
+    folder = record.parent
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: want a new or empty folder, got one with other files in it; choose another")
+    write_atomically(record, json.dumps(options, indent=1).encode())
+
+
+def worker_signals():
+    """Ctrl-C is for the main process, which then ends its workers by SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def in_parallel(work, jobs, processes):
+    """Yields work(job) of all jobs in any order; processes: 1 to stay in this one, None for all cores."""
+    processes = processes or os.cpu_count()
+    if processes == 1:
+        yield from map(work, jobs)
+        return
+    with multiprocessing.Pool(processes, worker_signals) as pool:
+        yield from pool.imap_unordered(work, jobs, chunksize=4)
