@@ -63,6 +63,14 @@ class Trainer:
         self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
 
     # ------------------------------------------------------------------ training
+    def compile(self):
+        """torch.compile of the model for training; InputError where that cannot work. Extraction, whose lengths vary, runs as written."""
+        try:
+            torch.compile(torch.neg)(torch.zeros(8, device=self.device))         # finds a missing compiler before the run begins
+        except RuntimeError as error:
+            raise InputError(f"--compile does not work here: {str(error).splitlines()[0]}; it wants a C++ compiler (g++) and Python's headers") from None
+        self.net.model.compile(dynamic=False)
+
     def train_epoch(self, batches):
         """Goes through the rest of the epoch; yields the named terms (floats) of every update, when its effect is complete: a caller that
         stops between two of them may save and go on later from there."""
@@ -121,7 +129,7 @@ class Trainer:
         self.net.eval()
         for index, x in batches:
             with self.autocast:
-                rep = self.net.model(x.flatten(0, 1).to(self.device, non_blocking=True))
+                rep = self.net.model.forward(x.flatten(0, 1).to(self.device, non_blocking=True))   # not a call, which may be compiled
             yield index, rep.to(dtype).cpu().unflatten(0, x.shape[:2])
 
     @torch.inference_mode()

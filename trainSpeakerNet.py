@@ -227,6 +227,8 @@ class Run:
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
         self.try_out()
+        if options.compile:
+            self.trainer.compile()
         self.best, self.result, self.saved = math.inf, {}, time.monotonic()
         self.open_folder(argv)
         self.begin(state)

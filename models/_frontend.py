@@ -32,6 +32,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         # a buffer, because published checkpoints store it
         self.register_buffer("flipped_filter", flipped_filter() if pre_emphasis else None)
 
+    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
@@ -62,6 +63,7 @@ class LogBeforeMel(nn.Module):
         self.register_buffer("window", torch.hamming_window(WINDOW))
         self.register_buffer("mel_basis", mel.t().contiguous())                  # [n_mels, 257]
 
+    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
@@ -85,6 +87,7 @@ class MFSC(nn.Module):
         filters = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney")
         self.register_buffer("filters", filters, persistent=False)               # [257, n_mels]
 
+    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):

@@ -112,6 +112,8 @@ def training(kind, speakers=16, frames=200):
         for module in model.modules():
             if isinstance(module, Block):
                 module.forward = block_of_modules.__get__(module)
+    if "--compile" in kind:
+        trainer.compile()
     trainer.optimizer = Optimizer(trainer.net.parameters())
     trainer.scheduler = Scheduler(trainer.optimizer, 1000, 10)
     batch = {"x": 0.1 * torch.randn(speakers, 2, frames * 160 + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
@@ -132,7 +134,7 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=10, disable=None) as bar:
+    with tqdm(total=11, disable=None) as bar:
         for kind in ("wav", "flac", "augmented"):
             with tempfile.TemporaryDirectory() as folder:
                 row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
@@ -140,7 +142,7 @@ def main():
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
         row("EER + minDCF of 581,480 trials", "s", 1, metrics)
-        for kind in ("modules", "float32", "--mixedprec"):
+        for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
             row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
     print(f"medians of {REPEATS} (training: 25) repetitions")
     for name, value, unit, cores in rows:

@@ -1,0 +1,85 @@
+"""--compile: the gradients and checkpoints of a run without it, and a word in time where it cannot work."""
+import copy
+import functools
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_run
+from kill_resume import end_of, equal
+
+from loss.softmax import LossFunction
+from models import _resnet
+from models.ResNetSE34L import MainModel
+from SpeakerNet import SpeakerNet, Trainer
+
+COMPILER = shutil.which(os.environ.get("CXX", "g++")) and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """ResNetSE34L with one block of 8 channels a layer, and all of torch.compile but the code generator, which takes half a minute for that."""
+    torch.compiler.reset()
+    monkeypatch.setattr(_resnet, "BLOCKS", (1, 1, 1, 1))
+    monkeypatch.setattr(_resnet, "THIN", (8, 8, 8, 8))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+
+def relative_error(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("mixedprec", [False, True])
+def test_gradients_of_a_network(mixedprec, narrow):
+    x = torch.randn(4, 2, 4000, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = MainModel(nOut=16, n_mels=8, encoder_type="ASP")
+        made = Trainer(SpeakerNet(model, LossFunction(model.dim, 4)), mixedprec=mixedprec)
+        if compiled:
+            made.compile()
+        with made.autocast:
+            made.net({"x": x, "label": torch.arange(4)})["loss"].backward()
+        grads.append({name: p.grad for name, p in model.named_parameters()})
+    assert model._compiled_call_impl and torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
+    assert max(relative_error(grads[1][name], grad) for name, grad in grads[0].items()) < 1e-3
+
+
+@pytest.mark.skipif(not COMPILER, reason="no C++ compiler or no Python.h")
+def test_gradients_of_a_block():
+    """With the code generator, but without vector instructions: finding out which there are takes it twenty seconds."""
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    plain = _resnet.Block(8, 16, 2)
+    compiled = copy.deepcopy(plain)
+    compiled.compile(dynamic=False, options={"cpp.vec_isa_ok": False})
+    x, weight = torch.randn(4, 8, 9, 21), torch.randn(4, 16, 5, 11)
+    for block in (plain, compiled):
+        (block(x) * weight).sum().backward()
+    for p, q in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert relative_error(q.grad, p.grad) < 1e-4
+
+
+def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
+    """From a checkpoint of the other kind to the end of the undisturbed run, with an evaluation on the way."""
+    assert program(*small_run(corpus, tmp_path / "plain"))[0] == 0
+    plain, log = end_of(tmp_path / "plain")
+    for name, first, then in (("to", [], ["--compile"]), ("from", ["--compile"], [])):
+        assert program(*small_run(corpus, tmp_path / name, "--max_steps", plain["step"] // 2 + 1, *first))[0] == 0
+        code, out, err = program(*small_run(corpus, tmp_path / name, *then))
+        assert code == 0 and "going on with" in out, err
+        state, other = end_of(tmp_path / name)
+        assert all(equal(state[key], plain[key]) for key in ("model", "loss", "optimizer", "step", "rng"))
+        assert [line["loss"] for line in other] == [line["loss"] for line in log]
+
+
+def test_no_compiler(corpus, tmp_path, program, monkeypatch):
+    torch.compiler.reset()
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    code, _, err = program(*small_run(corpus, tmp_path / "run", "--compile"))
+    assert code == 2 and "--compile does not work here" in err and "No working C++ compiler" in err
+    assert not (tmp_path / "run").exists()
