@@ -1,6 +1,8 @@
 """Spoofing-aware verification end to end: training with a quota of spoofed speech, enrolment by several files, scores in parts, the published commands."""
 import argparse
 import os
+import pickle
+import re
 import shlex
 from pathlib import Path
 
@@ -103,6 +105,7 @@ def spoofed(tmp_path_factory):
         sf.write(la / f"ASVspoof2019_LA_{part}" / "flac" / f"{name}.flac", *sf.read(path))
     short = {str(path.relative_to(made / "wav")): name for path, name in names.items()}
     (la / "protocols").mkdir()
+    (la / "spk_meta").mkdir()
     for old, new in (("cm.train.trn.txt", "ASVspoof2019.LA.cm.train_dev.trn.txt"), ("asv.eval.trl.txt", "ASVspoof2019.LA.asv.eval.gi.trl.txt"),
                      ("asv.eval.trn.txt", "ASVspoof2019.LA.asv.eval.female.trn.txt")):
         lines = [line.split() for line in (made / old).read_text().splitlines()]
@@ -110,52 +113,65 @@ def spoofed(tmp_path_factory):
         if old.startswith("cm"):                                                 # as published: another folder than on the disk
             lines = [[speaker, f"ASVspoof2019_LA_train/wav/{file}", *rest] for speaker, file, *rest in lines]
         (la / "protocols" / new).write_text("".join(" ".join(line) + "\n" for line in lines))
+    train = [line.split() for line in (la / "protocols" / "ASVspoof2019.LA.cm.train_dev.trn.txt").read_text().splitlines()]
+    (la / "protocols" / "ASVspoof2019.LA.cm.train.trn.txt").write_text("".join(" ".join(line) + "\n" for line in train if line[0] != train[0][0]))
+    table = {speaker: {kind: [Path(line[1]).name for line in train if (line[0], line[-1]) == (speaker, kind)] for kind in ("bonafide", "spoof")}
+             for speaker in {line[0] for line in train}}
+    (la / "spk_meta" / "spk_meta_trn.pk").write_bytes(pickle.dumps(table))
+    (la / "spk_meta" / "spk_meta_eval.pk").write_bytes(pickle.dumps({}))
     return la
 
 
-PUBLISHED = """--max_frames 500 --num_spk 40 --num_utt 2 --batch_size 160 --trainfunc sasv_e2e_v1 --optimizer adamW
-    --scheduler cosine_annealing_warmup_restarts --lr_t0 8 --lr_tmul 1.0 --lr_max 1e-4 --lr_min 0 --lr_wstep 0 --lr_gamma 0.8 --margin 0.2 --scale 30
-    --num_class 41 --save_path ./save --train_list ./protocols/ASVspoof2019.LA.cm.train_dev.trn.txt
-    --eval_list ./protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt --train_path . --eval_path ./ASVspoof2019_LA_eval/flac"""
-SMALL = "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 --nDataLoaderThread 0 --device cpu --max_steps 2"
+SMALL = shlex.split("--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 --nDataLoaderThread 0 --device cpu --max_steps 2")
+LINES = (Path(__file__).parent.parent / "README.md").read_text().splitlines()
+COMMANDS = [shlex.split(line)[2:] for line in LINES if re.match(" {4}python .*ASVspoof2019", line)]
 
 
-def narrow(model):
-    """Options of the narrowest sensible width."""
-    known = {o.name for o in options_of("model", model)}
+def narrow(words):
+    """Options of the narrowest sensible network of a command line."""
+    known = {o.name for o in options_of("model", words[words.index("--model") + 1])}
     wanted = {"frt_c": 8, "eca_c": 64, "num_blocks": 2, "output_size": 32, "attention_heads": 2, "linear_units": 64}
     return [word for name, value in wanted.items() if name in known for word in (f"--{name}", value)]
 
 
-@pytest.mark.parametrize("model", ["SKA_TDNN", "MFA_Conformer"])
-def test_published_commands(model, spoofed, tmp_path, program, monkeypatch):
-    """Training example 1 and the evaluation example, then training example 2 from weights with a head of other speakers; smaller in size alone."""
-    monkeypatch.chdir(spoofed)
-    words = [*shlex.split(PUBLISHED), "--model", model, *shlex.split(SMALL), *narrow(model), "--save_path", tmp_path / "a"]
-    code, out, err = program(*words)
+@pytest.fixture
+def place(spoofed, tmp_path, monkeypatch):
+    """A folder in which the published commands find what they name."""
+    for link, folder in (("LA", spoofed), ("protocols", spoofed / "protocols"), ("spk_meta", spoofed / "spk_meta")):
+        (tmp_path / link).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_published_commands(place, program):
+    """Training from scratch, training from weights with a head of other speakers, evaluation, as README has them; smaller in size alone."""
+    scratch, tuning, evaluation = COMMANDS
+    code, out, err = program(*scratch, *SMALL, *narrow(scratch))
     assert code == 0, err
     assert "6 speakers, 24 utterances; 24 spoofed: A01 12, A02 12" in out and "4 enrolled speakers" in out and "SV-EER" in out
-    state = read_checkpoint(tmp_path / "a" / "model" / "last.model")
-    assert state["classes"]["spoof"] == 40 and state["loss"]["aamsoftmax.weight"].shape[0] == 41
-    last = tmp_path / "a" / "model" / "last.model"
-    code, out, err = program("--eval", "--eval_frames", 0, "--num_eval", 1, "--eval_list", "./protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt", "--eval_path",
-                             "./ASVspoof2019_LA_eval/flac", "--model", model, "--initial_model", last, "--output", tmp_path / "scores.txt", "--device", "cpu")
-    assert code == 0, err
-    lines = (tmp_path / "scores.txt").read_text().splitlines()
-    protocol = (spoofed / "protocols" / "ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
-    assert [line.rsplit(" ", 1)[0] for line in lines] == protocol
-    weights = {f"__S__.{k}": v for k, v in state["model"].items()} | {f"__L__.{k}": v for k, v in state["loss"].items()}
-    torch.save(weights, tmp_path / "published.model")
-    code, out, err = program(*words, "--num_class", 7, "--initial_model", tmp_path / "published.model", "--save_path", tmp_path / "b")
-    assert code == 0 and "left out: misshaped: loss.aamsoftmax.weight, [41, " in out, err
+    state = read_checkpoint("save/sasv_baseline_stage3/model/last.model")
+    assert state["classes"]["spoof"] == 40 and state["loss"]["aamsoftmax.weight"].shape[0] == 41 and state["model"].keys()
+    torch.save(published(state), "pretrained_weight.model")
+    code, out, err = program(*evaluation, "--output", "scores.txt", "--device", "cpu", *narrow(scratch), "--nDataLoaderThread", 0)
+    assert code == 0 and "SASV-EER" in out, err
+    lines = Path("scores.txt").read_text().splitlines()
+    assert [line.rsplit(" ", 1)[0] for line in lines] == Path("protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
+
+    assert program(*tuning[:-2], *SMALL, *narrow(tuning), "--save_path", "before", "--num_class", 7)[0] == 0
+    torch.save(published(read_checkpoint("before/model/last.model")), "pretrained_weight.model")
+    code, out, err = program(*tuning, *SMALL, *narrow(tuning))
+    assert code == 0 and "pretrained_weight.model: left out: misshaped: loss.aamsoftmax.weight, [7, " in out, err
 
 
-def test_scores_in_parts(spoofed, tmp_path, program, monkeypatch):
-    monkeypatch.chdir(spoofed)
-    words = [*shlex.split(PUBLISHED), "--model", "ECAPA_TDNN", *shlex.split(SMALL), *narrow("ECAPA_TDNN"), "--trainfunc", "sasv_multitask", "--fusion", 0.5,
-             "--save_path", tmp_path, "--num_class", 7]
+def published(state):
+    return {f"__S__.{k}": v for k, v in state["model"].items()} | {f"__L__.{k}": v for k, v in state["loss"].items()}
+
+
+def test_scores_in_parts(place, program):
+    words = [*COMMANDS[0], *SMALL, "--model", "ECAPA_TDNN", "--eca_c", 64, "--num_class", 7, "--save_path", "a"]
+    words += ["--trainfunc", "sasv_multitask", "--fusion", 0.5]
     assert program(*words)[0] == 0
-    fused, speaker, bonafide = (np.array([line.split()[-1] for line in (tmp_path / "result" / f"scores{part}.txt").read_text().splitlines()], float)
+    fused, speaker, bonafide = (np.array([line.split()[-1] for line in Path(f"a/result/scores{part}.txt").read_text().splitlines()], float)
                                 for part in ("", "_speaker", "_bonafide"))
     assert np.allclose(fused, speaker + 0.5 * bonafide, atol=1e-5) and bonafide.std() > 0
 
