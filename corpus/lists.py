@@ -12,9 +12,9 @@ import numpy as np
 from corpus import InputError
 from corpus.enrolment import read_enrolment
 from corpus.rows import Kind, read_rows
+from report.scores import KINDS, REAL
 
 SPOOF = "spoof"                                                          # the class of all spoofed speech; and a kind of trials
-BONAFIDE = ("-", "bonafide", "a00")                                      # what the attack column says of real speech
 
 
 class Utterance(NamedTuple):
@@ -66,11 +66,7 @@ class Trials(NamedTuple):
 # ---------------------------------------------------------------------- what lines look like
 def agree(attack, key):
     """The attack column and the column of bonafide|spoof say the same."""
-    return key in ("bonafide", SPOOF) and (attack in BONAFIDE) == (key == "bonafide")
-
-
-def is_kind(word):
-    return word in ("target", "nontarget", SPOOF)
+    return key in ("bonafide", SPOOF) and (attack in REAL) == (key == "bonafide")
 
 
 TRAIN_KINDS = {
@@ -87,10 +83,10 @@ TRIAL_KINDS = {
     "<file> <file>": Kind(lambda w: len(w) == 2),
     # ASVspoof 2019, ASVspoof 5 and SpoofCeleb, ASVspoof 5 as it was released
     "<speaker> <file> bonafide|<attack> target|nontarget|spoof":
-        Kind(lambda w: len(w) == 4 and is_kind(w[3]) and (w[2] in BONAFIDE) == (w[3] != SPOOF), attack=2, key=3),
-    "<speaker> <file> target|nontarget|spoof": Kind(lambda w: len(w) == 3 and is_kind(w[2]), key=2),
+        Kind(lambda w: len(w) == 4 and w[3] in KINDS and (w[2] in REAL) == (w[3] != SPOOF), attack=2, key=3),
+    "<speaker> <file> target|nontarget|spoof": Kind(lambda w: len(w) == 3 and w[2] in KINDS, key=2),
     "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -":
-        Kind(lambda w: len(w) > 4 and is_kind(w[-2]) and (w[-3] in BONAFIDE) == (w[-2] != SPOOF), attack=-3, key=-2),
+        Kind(lambda w: len(w) > 4 and w[-2] in KINDS and (w[-3] in REAL) == (w[-2] != SPOOF), attack=-3, key=-2),
 }
 FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0, 0))} | TRAIN_KINDS
 
@@ -103,7 +99,7 @@ def read_train_list(list_file):
     names, first = {}, {}                                                # one string per name
     utterances = []
     for words in rows:
-        attack = "-" if kind.attack is None or words[kind.attack] in BONAFIDE else words[kind.attack]
+        attack = "-" if kind.attack is None or words[kind.attack] in REAL else words[kind.attack]
         utterances.append(Utterance(names.setdefault(words[speaker], words[speaker]), words[path], names.setdefault(attack, attack)))
     for number, u in enumerate(utterances, kind.first):
         before = first.setdefault(u.path, number)

@@ -6,11 +6,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")                             
 
 import pytest
 import torch
+from torch import nn
 
 import dataprep
 import trainSpeakerNet
+from models import SpeakerModel
 
 torch.set_num_threads(1)
+
+
+class Tiny(SpeakerModel):
+    """Two convolutions on the wave and the mean over time."""
+    dim = 16
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
+                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
+        self.fc = nn.Linear(24, 16)
+
+    def forward(self, x):
+        return self.fc(self.conv(x.unsqueeze(1)).mean(-1))
 
 
 @pytest.fixture(scope="session")

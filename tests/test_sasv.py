@@ -10,28 +10,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from torch import nn
+from conftest import Tiny, small_run
 
 import dataprep
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
-from models import SpeakerModel
 from options.parser import build, options_of
 from SpeakerNet import SpeakerNet, Trainer, read_checkpoint
 from tuneThreshold import sasv_eers
-
-
-class Tiny(SpeakerModel):
-    dim = 16
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
-                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
-        self.fc = nn.Linear(24, 16)
-
-    def forward(self, x):
-        return self.fc(self.conv(x.unsqueeze(1)).mean(-1))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +163,6 @@ def test_scores_in_parts(place, program):
 
 
 def test_quota_without_spoofed_speech(corpus, tmp_path, program):
-    from conftest import small_run
     code, _, err = program(*small_run(corpus, tmp_path, "--num_spk", 4))
     assert code == 2 and "want real and spoofed speech on the train list" in err
     assert not Path(tmp_path / "model").exists() and os.listdir(tmp_path) == []

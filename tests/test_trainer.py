@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import small_run
+from conftest import Tiny, small_run
 from kill_resume import end_of, equal
 from reference import golden
 from torch import nn
@@ -33,20 +33,6 @@ ROOT = Path(__file__).parent.parent
 
 
 # ---------------------------------------------------------------- runs
-class Tiny(SpeakerModel):
-    """Two convolutions on the wave and the mean over time."""
-    dim = 16
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
-                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
-        self.fc = nn.Linear(24, 16)
-
-    def forward(self, x):
-        return self.fc(self.conv(x.unsqueeze(1)).mean(-1))
-
-
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
     """8 voices, each a pitch with harmonics and noise, 10 files each to train and 3 to test: a task that a working trainer solves in seconds."""
