@@ -7,6 +7,7 @@ from corpus import InputError
 from corpus.audio import Audio
 
 HEADERS_CHECKED = 20_000
+FEATURES = (".npy", ".pickle")                                           # what files of features are called, see corpus/features.py
 # Lists of spoofing corpora name utterances: without an extension, without the folder they lie in, or with that of another format
 LAYOUTS = ("{}", "{}.flac", "{}.wav", "flac/{}.flac", *(f"ASVspoof2019_LA_{part}/flac/{{}}.flac" for part in ("train", "dev", "eval")),
            *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")), *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")))
