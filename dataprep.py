@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, features, synthetic
+from corpus import InputError, copy_synthesis, extraction, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -40,7 +40,7 @@ def run_copy_synthesis(args):
 
 
 def run_features(args):
-    features.make_features(features.Options(args.input, args.path, args.output, args.feature_type, args.n_mels), args.processes)
+    extraction.make_features(extraction.Options(args.input, args.path, args.output, args.feature_type, args.n_mels), args.processes)
 
 
 class Mode(NamedTuple):
@@ -81,8 +81,8 @@ MODES = {
                "help": "a file a line, without its extension (.flac or .wav is found) or with it; or a train list"},
         "--path": {"metavar": "DIR", "type": Path, "default": Path(), "help": "folder that the files of LIST are relative to (the current one)"},
         "--output": {"metavar": "DIR", "type": Path, "help": "gets the features, in folders like those of --path (each beside its audio)"},
-        "--feature_type": {"choices": list(features.FEATURE_TYPES), "default": "mfsc",
-                           "help": "; ".join(f"{name} = {kind.text}" for name, kind in features.FEATURE_TYPES.items()) + " (%(default)s)"},
+        "--feature_type": {"choices": list(extraction.FEATURE_TYPES), "default": "mfsc",
+                           "help": "; ".join(f"{name} = {kind.text}" for name, kind in extraction.FEATURE_TYPES.items()) + " (%(default)s)"},
         "--n_mels": {"type": integer(1), "default": 80, "metavar": "N", "help": "mel bands (%(default)s)"},
         "--processes": PROCESSES,
     }),

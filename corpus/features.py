@@ -1,35 +1,28 @@
-"""Log-mel features in files: made once from audio, read in training and evaluation in its place, as double multi-head attention does it
-(India et al., arXiv:2007.13199).
+"""Files of log-mel features, read in place of audio: any stretch of one as float32, normalised over the whole file.
 
-A file holds a whole utterance as it comes from the front end, before its normalisation over time, float32 [T, bands] in NumPy's format; older ones are
-pickled arrays [bands, T].
+A file holds an utterance as it comes from a front end, before its normalisation over time: float32 [T, bands] in NumPy's format (.npy), or an older pickled
+array [bands, T] (.pickle). corpus/extraction.py makes them.
 """
-import io
-import logging
-import os
 import pickle
-from functools import cache, partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from corpus import InputError, write_atomically
-from corpus.audio import Audio, Recording
-from corpus.files import FEATURES, check_present
-from corpus.lists import read_file_list
-from corpus.output import in_parallel, report_failures
-from models._frontend import MFSC, N_FFT, SAMPLE_RATE, FrontEnd, LogBeforeMel, normalise, sasv2_front_end
+from corpus import InputError
+from corpus.audio import Recording
+from models._frontend import normalise
 
-log = logging.getLogger(__name__)
-FAILED = "features_failed.txt"
-NPY, PICKLE = FEATURES
+SUFFIXES = NPY, PICKLE = ".npy", ".pickle"
 WANT = "want an array of finite numbers, [frames, bands]"
 
 
-# ---------------------------------------------------------------------- reading
+class FeatureInput(NamedTuple):
+    """What a network wants of features: their bands, and how they are normalised over time, see normalise()."""
+    bands: int
+    normalization: str
+
+
 class ArrayPickle(pickle.Unpickler):
     """Makes NumPy arrays of numbers; a file that names any other class or function is refused, so that no code of it runs."""
 
@@ -59,14 +52,13 @@ def load_array(path):
 
 
 class Features(Recording):
-    """The features of a file, normalised over time, `frames` of them; see Recording. bands, normalization: what the network takes.
-    InputError if the file cannot be used."""
+    """The features of a file, normalised over time, `frames` of them; see Recording. wanted: a FeatureInput. InputError if the file cannot be used."""
 
-    def __init__(self, path, bands, normalization):
+    def __init__(self, path, wanted):
         x = load_array(path)
-        if x.shape[1] != bands:
-            raise InputError(f"{path}: want {bands} bands, got {x.shape[1]}; extract them as this model wants them, or train on audio")
-        self.x = normalise(torch.from_numpy(x.astype(np.float32)), normalization).numpy()
+        if x.shape[1] != wanted.bands:
+            raise InputError(f"{path}: want {wanted.bands} bands, got {x.shape[1]}; extract them anew, or list audio")
+        self.x = normalise(torch.from_numpy(x.astype(np.float32)), wanted.normalization).numpy()
         self.frames = len(x)
 
     def __enter__(self):
@@ -78,94 +70,3 @@ class Features(Recording):
     def read(self, start, count):
         """`count` frames from number `start` on -> [count, bands] float32."""
         return self.x[start:start + count]
-
-
-# ---------------------------------------------------------------------- making
-class FeatureType(NamedTuple):
-    """make: bands -> front end. turned: it gives [N, bands, T], not [N, T, bands]. text: for --help."""
-    make: object
-    turned: bool
-    text: str
-
-
-FEATURE_TYPES = {
-    "mfsc": FeatureType(partial(MFSC, normalization="none"), False, "logarithm of mel bands of magnitudes, of double multi-head attention"),
-    "logmel": FeatureType(partial(FrontEnd, norm="none"), True, "logarithm of mel bands of powers, of voxceleb_trainer"),
-    "sasv2": FeatureType(lambda bands: sasv2_front_end(bands, norm="none"), True, "the same with pre-emphasis, 20 to 7600 Hz, of SASV 2022"),
-    "log_before_mel": FeatureType(partial(LogBeforeMel, norm="none"), True, "mel bands of log magnitudes, of MFA-Conformer's authors"),
-}
-
-
-class Options(NamedTuple):
-    """list_file: a file a line, or a train list. path: the folder of these files. output: the folder of the features, None for that of each file."""
-    list_file: Path
-    path: Path
-    output: Path | None
-    feature_type: str
-    n_mels: int
-
-
-@cache
-def front_end(feature_type, n_mels):
-    return FEATURE_TYPES[feature_type].make(n_mels).eval()
-
-
-def extract(options, path):
-    """A file -> its features, float32 [T, n_mels]."""
-    with Audio(options.path / path) as audio:
-        if audio.frames < N_FFT:
-            raise InputError(f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; take it off the list")
-        x = torch.from_numpy(audio.read(0, audio.frames).copy())[None]
-    torch.set_num_threads(1)                                             # the other cores have files of their own
-    x = front_end(options.feature_type, options.n_mels)(x)[0]
-    return (x.T if FEATURE_TYPES[options.feature_type].turned else x).contiguous().numpy()
-
-
-def target(options, path):
-    """Where the features of a file belong."""
-    name = Path(path).with_suffix(NPY)
-    return options.path / name if options.output is None else options.output / str(name).lstrip("/")
-
-
-def make_file(options, path):
-    """-> (path, seconds of audio, what is wrong with the file or None)."""
-    try:
-        x = extract(options, path)
-    except InputError as error:
-        return path, 0.0, str(error)
-    data = io.BytesIO()
-    np.save(data, x)
-    write_atomically(target(options, path), data.getbuffer(), flush=False)
-    return path, len(x) / 100, None
-
-
-def check_made_before(options, paths):
-    """One of the features that are there already is made again: InputError if it is another."""
-    if not paths:
-        return
-    made = target(options, paths[0])
-    old, new = load_array(made), extract(options, paths[0])
-    if old.shape != new.shape or not np.allclose(old, new, rtol=1e-3, atol=1e-3):
-        raise InputError(f"{made}: holds other features than --feature_type {options.feature_type} --n_mels {options.n_mels} of "
-                         f"{options.path / paths[0]}; choose another --output, or remove what is there")
-
-
-def make_features(options, processes=None):
-    """Makes the features that are not there yet. Files that cannot be used are named in features_failed.txt; InputError at the end if there are any."""
-    paths = list(dict.fromkeys(check_present(options.path, read_file_list(options.list_file), options.list_file).values()))
-    for path in paths:
-        if options.output is not None and os.path.normpath(path).startswith(".."):
-            raise InputError(f"{options.list_file}: want files below --path {options.path}, got {path}; their features would not lie below --output "
-                             f"{options.output}: correct the list, or leave out --output")
-    there = {path for path in paths if target(options, path).exists()}
-    check_made_before(options, sorted(there))
-    jobs, seconds, failed = [path for path in paths if path not in there], 0.0, {}
-    with tqdm(total=len(paths), initial=len(there), unit="file", desc="features", disable=None) as bar:
-        for path, length, complaint in in_parallel(partial(make_file, options), jobs, processes):
-            seconds += length
-            if complaint:
-                failed[path] = complaint
-            bar.update()
-    log.info("%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s", options.output or options.path,
-             f"{len(paths) - len(failed):,}", f"{len(jobs) - len(failed):,}", seconds / 3600, SAMPLE_RATE, options.n_mels, options.feature_type)
-    report_failures((options.output or options.path) / FAILED, jobs, failed)

@@ -94,6 +94,7 @@ class MFSC(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = F.pad(x.float() * 32768.0, (1, 0), "replicate")                  # magnitudes below 1 are cut off: the scale of 16 bits matters
             x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
+            x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))                        # a frame at least
             x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, center=False, return_complex=True).transpose(1, 2)   # [N, T', 257]
             x = ((x.real.square() + x.imag.square()).sqrt() @ self.filters).clamp(min=1.0).log()                    # [N, T', n_mels]
             return normalise(x, self.normalization)
