@@ -26,9 +26,9 @@ class FeatureInput(NamedTuple):
 class ArrayPickle(pickle.Unpickler):
     """Makes NumPy arrays of numbers; a file that names any other class or function is refused, so that no code of it runs."""
 
-    ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-    for core in ("core", "_core"):                                       # of NumPy before 2.0 and since
-        ALLOWED |= {(f"numpy.{core}.multiarray", "_reconstruct"), (f"numpy.{core}.numeric", "_frombuffer")}
+    ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
+               ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),               # of NumPy before 2.0
+               ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.numeric", "_frombuffer")}
 
     def find_class(self, module, name):
         if (module, name) not in self.ALLOWED:

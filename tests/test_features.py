@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -23,6 +24,7 @@ from corpus.files import find_files
 from corpus.lists import Utterance, classes_of, read_clients_and_impostors, read_train_list
 from DatasetLoader import EvalDataset, TrainDataset
 from models._frontend import HOP, MFSC, N_FFT, normalise
+from options.parser import parse
 from SpeakerNet import Trainer
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -158,6 +160,11 @@ def test_normalisation_is_that_of_the_front_end():
     raw = MFSC(80, normalization="none")(wave)
     for normalization in ("cmn", "cmvn"):
         assert torch.equal(normalise(raw, normalization), MFSC(80, normalization=normalization)(wave))
+
+
+def test_a_short_wave_has_a_frame():
+    """As long as evaluation makes every file at least."""
+    assert MFSC(80, normalization="cmn")(torch.randn(2, 400)).shape == (2, 1, 80)
 
 
 # ---------------------------------------------------------------------- lists
@@ -334,6 +341,20 @@ def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
 
 
 # ---------------------------------------------------------------------- habits of its trainer
+def test_published_options_are_accepted(caplog):
+    """All of them, with their published defaults, after the config that has the same: nothing changes but the folders."""
+    config = ["--config", str(Path(__file__).parent.parent / "configs" / "DoubleMHA.yaml")]
+    published = shlex.split("""--train_data_dir d --train_labels_path l --valid_data_dir v --valid_clients c --valid_impostors i --out_dir o --front_end VGG4L
+                   --window_size 3.5 --normalization cmn --kernel_size 1024 --embedding_size 400 --heads_number 32 --pooling_method DoubleMHA
+                   --mask_prob 0.3 --scalingFactor 30.0 --marginFactor 0.4 --annealing --optimizer Adam --learning_rate 0.0001 --weight_decay 0.001
+                   --batch_size 64 --gradientAccumulation 2 --max_epochs 1000000 --early_stopping 25 --requeue --validate_every 10000""")
+    more = shlex.split("--print_every 1000 --randomSlicing --num_workers 2")
+    ours, theirs = (vars(parse([*config, *words], {}, "")[0]) for words in ([], [*published, *more]))
+    changed = {"train_path": "d", "train_list": "l", "test_path": "v", "valid_clients": "c", "valid_impostors": "i", "save_path": "o", "print_every": 1000,
+               "randomSlicing": True, "nDataLoaderThread": 2}
+    assert theirs == ours | changed and not caplog.records
+
+
 def log_of(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
