@@ -225,6 +225,9 @@ class Run:
         self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
         if not options.train_list:
             raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
+        self.last = self.folder / "model" / "last.model"
+        if self.last.exists() and not options.requeue:
+            raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
         utterances = self.read_train()
         self.trials = read_test(options)
         self.classes = classes_of(utterances, options.nClasses)
@@ -295,10 +298,8 @@ class Run:
 
     def begin(self, state):
         """From the folder's last checkpoint, else from --initial_model, else from nothing."""
-        last = self.folder / "model" / "last.model"
+        last = self.last
         if last.exists():
-            if not self.options.requeue:
-                raise InputError(f"{last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave the option out")
             state = read_checkpoint(last)
             contradictions(vars(self.options), state["options"], self.options, last)
             if state["classes"] != self.classes:

@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         self.options[option.name] = option
         for other, (name, factor, unit) in UNITS.items():
             if name == option.name:
-                group.add_argument(f"--{other}", dest=name, type=lambda word, factor=factor: kind(float(word) * factor), default=argparse.SUPPRESS,
+                group.add_argument(f"--{other}", dest=name, type=lambda word, factor=factor: kind(round(float(word) * factor)), default=argparse.SUPPRESS,
                                    metavar="X", help=f"the same in {unit}")
                 self.options[other] = option
 

@@ -371,8 +371,9 @@ def test_early_stopping(cut, tmp_path, program):
     assert code == 0 and "done, after 2 evaluations" in out and log_of(tmp_path) == lines
     code, _, err = program(*words(cut, tmp_path / "other", "features", "--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2))
     assert code == 2 and "--early_stopping: follows the EER; want labelled trials" in err
+    config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
-    assert code == 2 and "there is a run already, which --no-requeue does not go on with" in err
+    assert (tmp_path / "config.yaml").read_bytes() == config and code == 2 and "there is a run already, which --no-requeue does not go on with" in err
 
 
 def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monkeypatch):

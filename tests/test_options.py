@@ -44,6 +44,7 @@ def test_other_spellings(other, canonical, config):
 
 def test_other_units(config):
     assert given("--window_size", 3.5).max_frames == given("--config", config("window_size: 3.5\n")).max_frames == 350
+    assert given("--window_size", 2.3).max_frames == 230                                # 229.99999999999997 frames
     assert given("--window_size", 3.5, "--max_frames", 100).max_frames == 100 and given("--max_frames", 100, "--window_size", 2).max_frames == 200
     with pytest.raises(InputError, match="--max_frames: want at least 1, got 0"):
         given("--window_size", 0)
