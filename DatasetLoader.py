@@ -7,7 +7,10 @@ import logging
 import math
 import os
 import signal
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.signal
@@ -16,23 +19,55 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from corpus import InputError
 from corpus.audio import CROP_MARGIN, FILLS, Audio, repeat
+from corpus.features import SUFFIXES, Features
 from corpus.lists import class_of, classes_of, counted
 from models._frontend import HOP, WINDOW
 
 log = logging.getLogger(__name__)
 GRACE = 10                                                               # seconds that a worker lives on after SIGTERM
 EVAL_SAMPLES = 4_000_000                                                 # most samples in a batch of evaluation: 250 s
+SHORTEST_SLICE = 200                                                     # frames
+
+
+# ---------------------------------------------------------------------- files
+class Form(NamedTuple):
+    """How files are read. open: path -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop. least: units in
+    a file, at least. shape: of a unit."""
+    open: Callable
+    frame: int
+    margin: int
+    least: int
+    shape: tuple
+
+    def length(self, frames):
+        return frames * self.frame + self.margin
+
+
+def form_of(paths, crop_margin, features):
+    """The Form of the files of a list, which are features, normalised as the FeatureInput `features` says, or audio."""
+    if paths and paths[0].endswith(SUFFIXES):
+        return Form(partial(Features, wanted=features), 1, 0, 1, (features.bands,))
+    return Form(Audio, HOP, crop_margin, WINDOW, ())                     # the front end wants a window at least
 
 
 # ---------------------------------------------------------------------- training batches
 class TrainDataset(Dataset):
     """Item (epoch, groups), groups B lists of M rows of the list -> a whole batch:
-    x [B, M, T] float32, label [B] int64, spoof [B] bool, index [B, M] int64 (the rows)."""
+    x [B, M, T] float32, of features [B, M, T, F], label [B] int64, spoof [B] bool, index [B, M] int64 (the rows).
 
-    def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat"):
+    features: a FeatureInput, where the files may be features. random_slicing: every batch is cut to a length between SHORTEST_SLICE frames and max_frames.
+    """
+
+    def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat", features=None,
+                 random_slicing=False):
         classes = classes or classes_of(utterances)
         self.utterances, self.root, self.seed, self.augment, self.fill = utterances, root, seed, augment, short_files
-        self.length = max_frames * HOP + crop_margin
+        self.form = form_of([u.path for u in utterances[:1]], crop_margin, features)
+        if self.form.shape and (augment or any(u.speed != 1 for u in utterances)):
+            raise InputError("--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio")
+        if random_slicing and max_frames < SHORTEST_SLICE:
+            raise InputError(f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least so many by --max_frames, got {max_frames}")
+        self.max_frames, self.random_slicing, self.length = max_frames, random_slicing, self.form.length(max_frames)
         self.label = np.array([classes[class_of(u)] for u in utterances])
         self.spoof = np.array([u.spoofed for u in utterances])
 
@@ -42,20 +77,23 @@ class TrainDataset(Dataset):
     def __getitem__(self, item):
         epoch, groups = item
         index = np.array(groups)                                                                     # [B, M]
-        x = np.empty((*index.shape, self.length), np.float32)                                        # [B, M, T]
+        x = np.empty((*index.shape, self.length, *self.form.shape), np.float32)                      # [B, M, T, ...]
         try:
-            for row, i in zip(x.reshape(-1, self.length), index.flat, strict=True):
+            for row, i in zip(x.reshape(-1, *x.shape[2:]), index.flat, strict=True):
                 row[:] = self.example(self.utterances[i], np.random.default_rng((self.seed, epoch, i)))
         except InputError as error:                                      # for batches() to raise: a worker would wrap it in a traceback
             return error
+        if self.random_slicing:                                          # the first row is in one batch of an epoch alone
+            rng = np.random.default_rng((self.seed, epoch, len(self) + 1, index.flat[0]))
+            x = x[:, :, :self.form.length(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))]
         return {"x": torch.from_numpy(x), "label": torch.from_numpy(self.label[index[:, 0]]),
                 "spoof": torch.from_numpy(self.spoof[index[:, 0]]), "index": torch.from_numpy(index)}
 
     def example(self, utterance, rng):
-        """One crop, at its speed, perhaps with noise -> [T] float32."""
+        """One crop, at its speed, perhaps with noise -> [T, ...] float32."""
         ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
-        with Audio(os.path.join(self.root, utterance.path)) as audio:
-            x = audio.crop(math.ceil(self.length * ratio), rng, self.fill)
+        with self.form.open(os.path.join(self.root, utterance.path)) as recording:
+            x = recording.crop(math.ceil(self.length * ratio), rng, self.fill)
         if ratio != 1:
             x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
         return self.augment(x, rng) if self.augment else x
@@ -202,20 +240,22 @@ class QuotaSampler(GroupSampler):
 
 # ---------------------------------------------------------------------- evaluation batches
 class EvalDataset(Dataset):
-    """Item -> (numbers of n files, x [n, K, T] float32), the files of equally long input, EVAL_SAMPLES at most; each file is in one item.
+    """Item -> (numbers of n files, x [n, K, T] float32, of features [n, K, T, F]), the files of equally long input, EVAL_SAMPLES at most; each file is in
+    one item. features: a FeatureInput, where the files may be features.
 
     eval_frames > 0: num_eval crops of so many frames, evenly spaced, as voxceleb_trainer makes them; 0: the whole file, K = 1.
     """
 
-    def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat"):
+    def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat", features=None):
         self.paths, self.root, self.fill = paths, root, short_files
+        self.form = form_of(paths, crop_margin, features)
         self.crops = num_eval if eval_frames else 1
-        self.length = eval_frames * HOP + crop_margin if eval_frames else None
+        self.length = self.form.length(eval_frames) if eval_frames else None
         lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
         self.items = []
         for length in np.unique(lengths):
             files = np.flatnonzero(lengths == length)
-            size = max(EVAL_SAMPLES // (length * self.crops), 1)
+            size = max(EVAL_SAMPLES * self.form.frame // (HOP * length * self.crops), 1)
             self.items += [files[i:i + size].tolist() for i in range(0, len(files), size)]
 
     def __len__(self):
@@ -228,18 +268,18 @@ class EvalDataset(Dataset):
             return error
 
     def open(self, i):
-        return Audio(os.path.join(self.root, self.paths[i]))
+        return self.form.open(os.path.join(self.root, self.paths[i]))
 
     def whole_length(self, i):
-        with self.open(i) as audio:
-            return max(audio.frames, WINDOW)                             # the front end wants a window at least
+        with self.open(i) as recording:
+            return max(recording.frames, self.form.least)
 
     def read(self, i):
-        """File number i -> [K, T] float32."""
-        with self.open(i) as audio:
-            x = audio.read(0, audio.frames)
+        """File number i -> [K, T, ...] float32."""
+        with self.open(i) as recording:
+            x = recording.read(0, recording.frames)
         if self.length is None:
-            return repeat(x, max(len(x), WINDOW))[None]
+            return repeat(x, max(len(x), self.form.least))[None]
         if len(x) <= self.length:
             x = FILLS[self.fill](x, self.length + 1)                     # references have one more than the crop; kept
         return np.stack([x[s:s + self.length] for s in np.linspace(0, len(x) - self.length, self.crops).astype(int)])

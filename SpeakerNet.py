@@ -74,9 +74,9 @@ class Trainer:
     def train_epoch(self, batches):
         """Goes through the rest of the epoch; yields the named terms (floats) of every update, when its effect is complete: a caller that
         stops between two of them may save and go on later from there."""
-        self.net.train()
         batches = iter(batches)
         while group := list(itertools.islice(batches, self.accumulate)):
+            self.net.train()                                                     # the caller may have evaluated in between
             terms = self._update(group)
             for name, value in terms.items():
                 self.totals[name] = self.totals.get(name, 0.0) + value * len(group)
@@ -88,10 +88,14 @@ class Trainer:
         """Mean of every named term over the batches of this epoch so far."""
         return {name: value / self.counted for name, value in self.totals.items()}
 
-    def next_epoch(self, results):
-        """results: the line of the log of the epoch that is over, for a scheduler that follows results."""
+    def watch(self, results):
+        """results: named numbers, for a scheduler that follows them."""
         if hasattr(self.scheduler, "watch"):
             self.scheduler.watch(results)
+
+    def next_epoch(self, results):
+        """results: the line of the log of the epoch that is over."""
+        self.watch(results)
         self.epoch, self.position, self.counted, self.totals = self.epoch + 1, 0, 0, {}
 
     def _update(self, group):

@@ -3,6 +3,7 @@
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
+python dataprep.py --features -i files.lst --path data/voxceleb2   log-mel features of every file, beside it
 The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, synthetic
+from corpus import InputError, copy_synthesis, extraction, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -36,6 +37,10 @@ def run_synthetic(args):
 def run_copy_synthesis(args):
     options = copy_synthesis.Options(args.copy_synthesis, args.path, args.output, tuple(dict.fromkeys(args.vocoders)), args.seed, args.limit_per_speaker)
     copy_synthesis.make_copies(options, args.processes)
+
+
+def run_features(args):
+    extraction.make_features(extraction.Options(args.input, args.path, args.output, args.feature_type, args.n_mels), args.processes)
 
 
 class Mode(NamedTuple):
@@ -70,6 +75,17 @@ MODES = {
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other phases and another choice of files (%(default)s)"},
         "--processes": PROCESSES,
     }),
+    "--features": Mode(run_features, {
+        "--features": {"action": "store_true", "help": "extracts log-mel features, before their normalisation over time: float32 [frames, bands], .npy"},
+        "-i": {"metavar": "LIST", "dest": "input", "type": Path, "required": True,
+               "help": "a file a line, without its extension (.flac or .wav is found) or with it; or a train list"},
+        "--path": {"metavar": "DIR", "type": Path, "default": Path(), "help": "folder that the files of LIST are relative to (the current one)"},
+        "--output": {"metavar": "DIR", "type": Path, "help": "gets the features, in folders like those of --path (each beside its audio)"},
+        "--feature_type": {"choices": list(extraction.FEATURE_TYPES), "default": "mfsc",
+                           "help": "; ".join(f"{name} = {kind.text}" for name, kind in extraction.FEATURE_TYPES.items()) + " (%(default)s)"},
+        "--n_mels": {"type": integer(1), "default": 80, "metavar": "N", "help": "mel bands (%(default)s)"},
+        "--processes": PROCESSES,
+    }),
 }
 
 
@@ -80,7 +96,7 @@ def parser_of(mode):
                                        epilog=f"MODE is one of {', '.join(MODES)}; MODE --help shows its options",
                                        formatter_class=argparse.RawDescriptionHelpFormatter)
     options = MODES[mode].options
-    usage = f"python dataprep.py {mode} {options[mode]['metavar']} [--OPTION VALUE ...]"
+    usage = f"python dataprep.py {' '.join([mode, *filter(None, [options[mode].get('metavar')])])} [--OPTION VALUE ...]"
     parser = argparse.ArgumentParser(prog="dataprep.py", usage=usage, allow_abbrev=False)
     group = parser.add_argument_group(mode)
     for flag, arguments in options.items():

@@ -32,14 +32,16 @@ import tuneThreshold
 from corpus import InputError, write_atomically
 from corpus.augment import Augment
 from corpus.enrolment import check_against_meta
-from corpus.files import check_files
-from corpus.lists import Trials, classes_of, described, described_trials, read_file_list, read_train_list, read_trials, speed_copies
+from corpus.features import FeatureInput
+from corpus.files import check_files, is_recording
+from corpus.lists import Trials, classes_of, described, described_trials, read_clients_and_impostors, read_file_list, read_train_list, read_trials, speed_copies
 from DatasetLoader import EvalDataset, GroupSampler, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
-from options.parser import build, configuration, contradictions, parse
+from options.parser import build, configuration, contradictions, find, parse
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
+RUN_PROGRESS = ("best", "stale", "validated", "result")                         # of a Run, in its checkpoints
 
 
 def keep_freed_memory():
@@ -98,10 +100,16 @@ def load_net(options, state):
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
+def wanted_features(options):
+    """What --model wants of files of features; None where it takes audio alone."""
+    bands = find("model", options.model).bands
+    return FeatureInput(bands, options.normalization) if bands else None
+
+
 def extract(trainer, paths, options, stop=None):
     """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
     dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval,
-                          crop_margin=options.crop_margin, short_files=options.short_files)
+                          crop_margin=options.crop_margin, short_files=options.short_files, features=wanted_features(options))
     loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
@@ -141,19 +149,23 @@ def summarize(scores, trials, options):
 
 
 def read_test(options):
-    """Trials of --test_list, their files checked; None when there is no list."""
-    if not options.test_list:
+    """Trials of --test_list, or of --valid_clients and --valid_impostors, their files checked; None when there is no list."""
+    pairs = [options.valid_clients, options.valid_impostors]
+    if any(pairs) and (not all(pairs) or options.test_list):
+        raise InputError("want both --valid_clients and --valid_impostors, and then no --test_list")
+    if not options.test_list and not any(pairs):
         return None
     summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)      # of impossible priors, costs and rates it complains
-    trials = read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
-    log.info("%s: %s", options.test_list, described_trials(trials))
-    return trials.renamed(check_files(options.test_path, trials.paths(), options.test_list))
+    trials = read_clients_and_impostors(*pairs) if all(pairs) else read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
+    name = options.test_list or " and ".join(pairs)
+    log.info("%s: %s", name, described_trials(trials))
+    return trials.renamed(check_files(options.test_path, trials.paths(), name, wanted_features(options)))
 
 
 def run_eval(options, state):
     trials = read_test(options)
     if trials is None:
-        raise InputError("--eval: want --test_list FILE (and --test_path FOLDER)")
+        raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
     path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
     summary = evaluate(load_net(options, state), trials, options, path)
     log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
@@ -163,8 +175,8 @@ def run_eval(options, state):
 def run_extract(options, state):
     if not options.output:
         raise InputError("--extract: want --output FOLDER for the .npy files")
-    paths = read_file_list(options.extract)
-    paths = list(check_files(options.test_path, paths, options.extract).values())
+    paths = [options.extract] if is_recording(options.extract) else read_file_list(options.extract)
+    paths = list(check_files(options.test_path, paths, options.extract, wanted_features(options)).values())
     target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
     todo = [path for path in paths if not target[path].exists()]
     trainer = load_net(options, state)
@@ -177,7 +189,7 @@ def run_extract(options, state):
 
 def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
-    check_files(options.test_path, trials.paths(), "--verify")
+    trials = trials.renamed(check_files(options.test_path, trials.paths(), "--verify", wanted_features(options)))
     trainer = load_net(options, state)
     value = score(trainer, trials, dict(extract(trainer, trials.paths(), options)), options).item()
     threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
@@ -213,6 +225,9 @@ class Run:
         self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
         if not options.train_list:
             raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
+        self.last = self.folder / "model" / "last.model"
+        if self.last.exists() and not options.requeue:
+            raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
         utterances = self.read_train()
         self.trials = read_test(options)
         self.classes = classes_of(utterances, options.nClasses)
@@ -220,16 +235,22 @@ class Run:
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
         self.dataset = TrainDataset(utterances, options.train_path, self.classes, max_frames=options.max_frames, seed=options.seed,
                                     augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
-                                    crop_margin=options.crop_margin, short_files=options.short_files)
+                                    crop_margin=options.crop_margin, short_files=options.short_files, features=wanted_features(options),
+                                    random_slicing=options.randomSlicing)
         size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
         self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
         self.try_out()
+        if options.compile and options.randomSlicing:
+            raise InputError("--compile: makes a program for one length of crops, and --randomSlicing makes all lengths; leave one of them out")
         if options.compile:
             self.trainer.compile()
-        self.best, self.result, self.saved = math.inf, {}, time.monotonic()
+        if options.early_stopping and (not self.trials or self.trials.label is None):
+            raise InputError("--early_stopping: follows the EER; want labelled trials by --test_list, or --valid_clients and --valid_impostors")
+        # stale: evaluations since the best one; validated: step of the last evaluation within an epoch
+        self.best, self.stale, self.validated, self.result, self.saved = math.inf, 0, 0, {}, time.monotonic()
         self.open_folder(argv)
         self.begin(state)
 
@@ -240,7 +261,7 @@ class Run:
         log.info("%s: %s", options.train_list, described(utterances))
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, options.train_list)
-        found = check_files(options.train_path, [u.path for u in utterances], options.train_list)
+        found = check_files(options.train_path, [u.path for u in utterances], options.train_list, wanted_features(options))
         utterances = [u._replace(path=found[u.path]) for u in utterances]
         return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
 
@@ -277,7 +298,7 @@ class Run:
 
     def begin(self, state):
         """From the folder's last checkpoint, else from --initial_model, else from nothing."""
-        last = self.folder / "model" / "last.model"
+        last = self.last
         if last.exists():
             state = read_checkpoint(last)
             contradictions(vars(self.options), state["options"], self.options, last)
@@ -285,7 +306,8 @@ class Run:
                 raise InputError(f"{last}: this run had other speakers ({len(state['classes'])}, now {len(self.classes)}); choose another --save_path")
             load_weights(self.trainer.net, state, last)
             self.trainer.resume(state)
-            self.best, self.result = state["best"], state["result"]
+            for name in RUN_PROGRESS:
+                setattr(self, name, state.get(name, getattr(self, name)))
             for name, value in configuration(self.options).items():
                 if value != state["options"].get(name):
                     log.info("changed since: --%s %s -> %s", name, state["options"].get(name), value)
@@ -294,7 +316,7 @@ class Run:
             head = "wanted" if "options" in state else "optional"               # published weights are there to be trained on, with other speakers
             for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
-        self.trim_log(self.trainer.epoch if self.trainer.step else 0)
+        self.trim_log()
 
     def train(self):
         options, trainer = self.options, self.trainer
@@ -308,7 +330,7 @@ class Run:
                 if options.eval_first and not trainer.step and self.trials:
                     self.write_log({"epoch": 0, "step": 0} | self.test())
                 open_epoch = trainer.step < total or trainer.position           # a stop may have come before its evaluation
-                while open_epoch:
+                while open_epoch and not self.stalled():
                     self.epoch(loader, bar, total)
                     open_epoch = trainer.step < total
         except Stopped:
@@ -319,39 +341,71 @@ class Run:
             raise InputError(f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, set --clip or tolerate it with "
                              "--skip_nonfinite N; the last checkpoint is untouched") from None
         else:
-            log.info("done: %s", self.folder)
+            log.info("done%s: %s", f", after {self.stale} evaluations without a better EER" if self.stalled() else "", self.folder)
+
+    def stalled(self):
+        return 0 < self.options.early_stopping <= self.stale
+
+    def validation_due(self):
+        """Within an epoch; what is due at its end is done there."""
+        every, trainer = self.options.validate_every, self.trainer
+        return every and trainer.step % every == 0 and self.validated < trainer.step and 0 < trainer.position < len(self.sampler)
+
+    def validate(self, line):
+        """An evaluation within an epoch; line: of the log, what is known without it."""
+        results = self.test() if self.trials else {}
+        self.write_log(line | results)
+        self.trainer.watch(results)
+        self.validated = line["step"]
+        self.keep_checkpoints(line["step"])
 
     def epoch(self, loader, bar, total):
-        """What is left of the epoch in progress: updates, evaluation when it is due, a line of the log, checkpoints."""
+        """What is left of the epoch in progress: updates, evaluations when they are due, a line of the log, checkpoints."""
         options, trainer = self.options, self.trainer
         clock, begun = Clock(), trainer.position
         if trainer.step < total:
             self.sampler.set_epoch(trainer.epoch, skip=trainer.position)
             bar.set_description(f"epoch {trainer.epoch}/{options.max_epoch}")
+            if self.validation_due():                                           # a stop came before it
+                self.validate(self.so_far())
             for terms in trainer.train_epoch(clock.watch(batches(loader))):
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in terms.items()}, refresh=False)
                 if self.stop.requested:
                     raise Stopped
+                if options.print_every and trainer.step % options.print_every == 0:
+                    log.info("step %d  %s", trainer.step, "  ".join(f"{name} {value:.6g}" for name, value in terms.items()))
                 if trainer.step >= total:
                     break
+                if self.validation_due():
+                    self.validate(self.so_far())
+                if self.stalled():
+                    return
                 if time.monotonic() - self.saved > 60 * options.save_minutes:
                     self.save("last")
-        line = {"epoch": trainer.epoch, "step": trainer.step} | trainer.means()
-        line |= clock.report((trainer.position - begun) * self.sampler.utterances)
-        due = trainer.epoch % options.test_interval == 0 or trainer.step >= total
+        line = self.so_far() | clock.report((trainer.position - begun) * self.sampler.utterances)
+        every, done = (options.validate_every, trainer.step) if options.validate_every else (options.test_interval, trainer.epoch)
+        due = done % every == 0 or trainer.step >= total
         if due and self.trials:
             line |= self.test()
         self.write_log(line)
         if trainer.position >= len(self.sampler):
             trainer.next_epoch(line)
         if due:
-            eer = self.result.get("EER", math.inf)
-            best = ["best"] if eer < self.best else []
-            self.best = min(self.best, eer)
-            self.save("last", f"model{line['epoch']:09d}", *best)
-            for old in sorted((self.folder / "model").glob("model?????????.model"))[:-options.keep]:
-                old.unlink()
+            self.keep_checkpoints(done)
+
+    def so_far(self):
+        """The beginning of a line of the log: means over the epoch as far as it went."""
+        return {"epoch": self.trainer.epoch, "step": self.trainer.step} | self.trainer.means()
+
+    def keep_checkpoints(self, number):
+        """Saves after an evaluation: the last, the best, and the last --keep numbered ones."""
+        eer = self.result.get("EER", math.inf)
+        best = ["best"] if eer < self.best else []
+        self.best, self.stale = min(self.best, eer), 0 if best else self.stale + 1
+        self.save("last", f"model{number:09d}", *best)
+        for old in sorted((self.folder / "model").glob("model?????????.model"))[:-self.options.keep]:
+            old.unlink()
 
     def test(self):
         """Evaluates on the trials; what came out is remembered in the checkpoints."""
@@ -360,7 +414,8 @@ class Run:
         return self.result
 
     def save(self, *names):
-        state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes, "best": self.best, "result": self.result}
+        state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes}
+        state |= {name: getattr(self, name) for name in RUN_PROGRESS}
         write_checkpoint(state, *(self.folder / "model" / f"{name}.model" for name in names))
         self.saved = time.monotonic()
 
@@ -370,12 +425,14 @@ class Run:
             file.write(json.dumps(line) + "\n")
         log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
 
-    def trim_log(self, epoch):
-        """Drops the lines from this epoch on: they will be written again. The last one may be torn."""
+    def trim_log(self):
+        """Drops the lines that will be written again: those of this epoch but for evaluations within it that are done. The last one may be torn."""
+        epoch = self.trainer.epoch if self.trainer.step else 0
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]
-            write_atomically(path, "".join(text for text in lines if json.loads(text)["epoch"] < epoch).encode())
+            kept = [text for text in lines if (line := json.loads(text))["epoch"] < epoch or 0 < line["step"] <= self.validated]
+            write_atomically(path, "".join(kept).encode())
 
 
 def main(argv):

@@ -29,7 +29,16 @@ def find_pcm16(head, size):
     return None
 
 
-class Audio:
+class Recording:
+    """What a file holds along time; a subclass gives `frames`, their number, and read(start, count) -> [count, ...] float32."""
+
+    def crop(self, length, rng, fill="repeat"):
+        """A stretch drawn at random -> [length, ...] float32; fill: of FILLS, for a short file."""
+        start = int(rng.random() * (max(self.frames - length, 0) + 1))
+        return FILLS[fill](self.read(start, min(length, self.frames)), length + 1)[:length]
+
+
+class Audio(Recording):
     """An open file of 16 kHz mono audio, `frames` samples long; any stretch of it is read without the rest.
 
     Plain 16-bit WAV is read directly, several times faster than by libsndfile and to the same bits; everything else goes to libsndfile.
@@ -91,20 +100,15 @@ class Audio:
             raise InputError(f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again")
         return x
 
-    def crop(self, length, rng, fill="repeat"):
-        """A stretch drawn at random -> [length] float32; fill: of FILLS, for a short file."""
-        start = int(rng.random() * (max(self.frames - length, 0) + 1))
-        return FILLS[fill](self.read(start, min(length, self.frames)), length + 1)[:length]
-
 
 def repeat(x, length):
-    """[n] -> [length], repeated as often as needed."""
-    return x if len(x) == length else np.resize(x, length)
+    """[n, ...] -> [length, ...], repeated as often as needed."""
+    return x if len(x) == length else np.resize(x, (length, *x.shape[1:]))
 
 
 def surround(x, length):
-    """[n] -> [length], or one less, by equally many zeros on both sides."""
-    return np.pad(x, max(0, length - len(x)) // 2)
+    """[n, ...] -> [length, ...], or one less, by equally many zeros on both sides."""
+    return np.pad(x, [(max(0, length - len(x)) // 2,) * 2] + [(0, 0)] * (x.ndim - 1))
 
 
 FILLS = {"repeat": repeat, "zeros": surround}                            # how a file that is shorter than a crop is made one

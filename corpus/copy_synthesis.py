@@ -18,7 +18,7 @@ from corpus import InputError, write_atomically
 from corpus.audio import Audio
 from corpus.files import check_present
 from corpus.lists import read_train_list
-from corpus.output import FORMATS, begin_record, check_record, in_parallel, write_audio
+from corpus.output import FORMATS, begin_record, check_record, in_parallel, report_failures, write_audio
 from corpus.vocoders import COPIES
 from models._frontend import SAMPLE_RATE
 
@@ -152,13 +152,8 @@ def make_copies(options, processes=None):
             if complaint:
                 failed[path] = complaint
             bar.update()
-    (options.output / FAILED).unlink(missing_ok=True)
     write_atomically(options.output / PROTOCOL, "".join(protocol(options, utterances, copies, failed)).encode())
     log.info("%s: %s bona fide files, %s copies (%s made now); train with --train_list %s --train_path %s", options.output,
              f"{len(utterances) - len(failed):,}", f"{(len(copies) - len(failed)) * len(options.vocoders):,}", f"{made:,}",
              options.output / PROTOCOL, options.output)
-    if failed:
-        complaints = [failed[path] for path in jobs if path in failed]
-        write_atomically(options.output / FAILED, "".join(f"{line}\n" for line in complaints).encode())
-        raise InputError(f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {options.output / FAILED}; "
-                         f"the first: {'; '.join(complaints[:10])}")
+    report_failures(options.output / FAILED, jobs, failed)

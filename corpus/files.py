@@ -5,6 +5,7 @@ import numpy as np
 
 from corpus import InputError
 from corpus.audio import Audio
+from corpus.features import SUFFIXES, Features
 
 HEADERS_CHECKED = 20_000
 # Lists of spoofing corpora name utterances: without an extension, without the folder they lie in, or with that of another format
@@ -12,8 +13,17 @@ LAYOUTS = ("{}", "{}.flac", "{}.wav", "flac/{}.flac", *(f"ASVspoof2019_LA_{part}
            *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")), *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")))
 
 
-def find_files(root, names):
-    """Names of a list -> {name: path below root}; None for what is not there. Nearly always it is `name` itself, see LAYOUTS."""
+def is_recording(path):
+    """Does this look like the name of a file of speech, and not of a list?"""
+    return path.lower().endswith((".wav", ".flac", *SUFFIXES))
+
+
+def find_files(root, names, features=False):
+    """Names of a list -> {name: path below root}; None for what is not there. Nearly always it is `name` itself, see LAYOUTS; with `features`, features of
+    that name come before audio."""
+    if features:
+        found = {name: next((name + suffix for suffix in SUFFIXES if os.path.isfile(os.path.join(root, name + suffix))), None) for name in names}
+        return found | find_files(root, [name for name, path in found.items() if path is None])
     found, layouts = {}, list(LAYOUTS)
     for name in dict.fromkeys(names):
         paths = (layout.format(stem) for layout in layouts for stem in dict.fromkeys((name, name.replace("/wav/", "/flac/"))))
@@ -28,9 +38,9 @@ def find_files(root, names):
     return found
 
 
-def check_present(root, names, list_file):
-    """-> {name: path below root}. InputError unless all files are there."""
-    found = find_files(root, names)
+def check_present(root, names, list_file, features=False):
+    """-> {name: path below root}, see find_files. InputError unless all files are there."""
+    found = find_files(root, names, features)
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise InputError(f"{list_file}: {len(missing)} of {len(found)} files are missing in {root or 'the current folder'}; correct the "
@@ -38,14 +48,23 @@ def check_present(root, names, list_file):
     return found
 
 
-def check_files(root, names, list_file):
-    """As check_present. InputError too unless the headers of all files, or of 20,000 spread over the list, tell of audio that can be used."""
-    found = check_present(root, names, list_file)
+def check_files(root, names, list_file, wanted=None):
+    """As check_present; wanted: a FeatureInput where features may take the place of audio, in all files or in none. InputError too unless all files, or
+    20,000 spread over the list, can be used; of audio the headers are looked at."""
+    found = check_present(root, names, list_file, wanted is not None)
     paths, bad = list(found.values()), []
+    features = [path for path in paths if path.endswith(SUFFIXES)]
+    if features and not wanted:
+        raise InputError(f"{list_file}: {features[0]} holds features, which this model does not take; list audio, or choose another model")
+    if features and len(features) < len(paths):
+        audio = next(path for path in paths if not path.endswith(SUFFIXES))
+        raise InputError(f"{list_file}: want features for all of the {len(paths)} files or for none, got them for {len(features)}, but not for {audio}; "
+                         "extract the others (python dataprep.py --features), or remove these")
     for i in np.linspace(0, len(paths) - 1, min(len(paths), HEADERS_CHECKED)).astype(int):
         try:
-            with Audio(os.path.join(root, paths[i])) as audio:
-                audio.read(audio.frames - 1, 1)                          # only this tells that the end of a FLAC file is missing
+            path = os.path.join(root, paths[i])
+            with Features(path, wanted) if features else Audio(path) as recording:
+                recording.read(recording.frames - 1, 1)                  # only this tells that the end of a FLAC file is missing
         except InputError as error:
             bad.append(error)
     if bad:

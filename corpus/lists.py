@@ -76,11 +76,14 @@ TRAIN_KINDS = {
     "<speaker> <file> <gender> <codec> <attack>|- bonafide|spoof": Kind(lambda w: len(w) == 6 and agree(w[4], w[5]), attack=4, key=5),
     "<speaker> <file> <gender> <codec> <quality> <seed> <tag> <attack>|bonafide bonafide|spoof -":
         Kind(lambda w: len(w) == 10 and agree(w[7], w[8]), attack=7, key=8),
+    # double multi-head attention
+    "<file> <label> None|-1": Kind(lambda w: len(w) == 3 and re.fullmatch("[0-9]+", w[1]) and w[2] in ("None", "-1"), (1, 0), numbered=True),
     "<file>,<speaker>,<attack>": Kind(lambda w: len(w) == 3 and re.fullmatch(r"a\d+", w[2]), (1, 0), attack=2),
 }
+UNLABELLED = "<file> <file>"
 TRIAL_KINDS = {
     "1|0 <file> <file>": Kind(lambda w: len(w) == 3 and w[0] in ("0", "1"), (1, 2)),
-    "<file> <file>": Kind(lambda w: len(w) == 2),
+    UNLABELLED: Kind(lambda w: len(w) == 2),
     # ASVspoof 2019, ASVspoof 5 and SpoofCeleb, ASVspoof 5 as it was released
     "<speaker> <file> bonafide|<attack> target|nontarget|spoof":
         Kind(lambda w: len(w) == 4 and w[3] in KINDS and (w[2] in REAL) == (w[3] != SPOOF), attack=2, key=3),
@@ -96,6 +99,10 @@ def read_train_list(list_file):
     """A list of TRAIN_KINDS -> list of Utterance; a file that is on the list twice is an InputError."""
     kind, _, rows = read_rows(list_file, TRAIN_KINDS)
     speaker, path = kind.columns
+    if kind.numbered:                                                    # so that the order of the names is that of the numbers
+        width = max(len(words[speaker]) for words in rows)
+        for words in rows:
+            words[speaker] = words[speaker].zfill(width)
     names, first = {}, {}                                                # one string per name
     utterances = []
     for words in rows:
@@ -124,6 +131,16 @@ def read_trials(list_file, enroll_list=None, spk_meta=None):
     if len(rows[0]) == 2:
         return Trials.of_pairs(pairs, lines)
     return checked(list_file, Trials.of_pairs(pairs, lines, np.array([words[0] == "1" for words in rows])))
+
+
+def read_clients_and_impostors(clients, impostors):
+    """Two lists '<file> <file>', of target and of non-target trials -> Trials, lines '1|0 <file> <file>'."""
+    pairs, lines = [], []
+    for list_file, key in ((clients, 1), (impostors, 0)):
+        rows = read_rows(list_file, {UNLABELLED: TRIAL_KINDS[UNLABELLED]})[2]
+        pairs += map(tuple, rows)
+        lines += [f"{key} {a} {b}" for a, b in rows]
+    return Trials.of_pairs(pairs, lines, np.array([line.startswith("1") for line in lines]))
 
 
 def checked(list_file, trials):

@@ -41,6 +41,17 @@ def begin_record(record, options):
     write_atomically(record, json.dumps(options, indent=1).encode())
 
 
+def report_failures(path, jobs, failed):
+    """failed: {job: complaint} of those of the jobs that could not be done. Writes the complaints to `path`, or removes it if there are none;
+    InputError with the first of them."""
+    path.unlink(missing_ok=True)
+    if failed:
+        complaints = [failed[job] for job in jobs if job in failed]
+        write_atomically(path, "".join(f"{line}\n" for line in complaints).encode())
+        raise InputError(f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
+                         f"the first: {'; '.join(complaints[:10])}")
+
+
 def worker_signals():
     """Ctrl-C is for the main process, which then ends its workers by SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

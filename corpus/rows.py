@@ -7,16 +7,17 @@ from corpus import InputError
 
 class Kind(NamedTuple):
     """fits: do these words look like it? columns: of speaker and file; in trials of the two sides. attack, key: columns, where there are any.
-    first: number of the list's first line of this kind."""
+    first: number of the list's first line of this kind. numbered: speakers are called by numbers."""
     fits: Callable
     columns: tuple = (0, 1)
     attack: int | None = None
     key: int | None = None
     first: int = 1
+    numbered: bool = False
 
 
 def plain(kinds):
-    return {line: kind for line, kind in kinds.items() if kind.key is kind.attack is None}
+    return {line: kind for line, kind in kinds.items() if kind.key is kind.attack is None and not kind.numbered}
 
 
 def read_rows(list_file, kinds):

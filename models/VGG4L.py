@@ -14,7 +14,7 @@ class MainModel(VGG):
     kernel_size: channels of the last convolution; every block before has half as many
     heads_number: heads of MHA and DoubleMHA pooling
     mask_prob: share of the heads that DoubleMHA leaves out of a training step
-    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); features that were extracted before are taken as they are
+    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of audio, or of a whole file of features
     """
 
     def __init__(self, *, nOut: int = 400, encoder_type: Encoder = "DoubleMHA", kernel_size: int = 1024, heads_number: int = 32,

@@ -9,12 +9,14 @@ from torch import nn
 
 
 class SpeakerModel(nn.Module):
-    """takes: what goes in, "waves" [N, T] at 16 kHz or "embeddings" [N, D]. dim: size of the embeddings that pair() returns. pairwise: whether
-    pair() does more than add axes.
+    """takes: what goes in, "waves" [N, T] at 16 kHz or "embeddings" [N, D]. bands: of features [N, T, bands] that may go in instead of waves, 0 for none;
+    where there are any, the option `normalization` tells how files of them are to be normalised, see normalise() in _frontend.py.
+    dim: size of the embeddings that pair() returns. pairwise: whether pair() does more than add axes.
     old_names: name in published checkpoints -> name here, or with a dot at their ends the beginnings of names; those beginning with "loss." are
     the loss's. unused: beginnings of published names that stand for nothing. training_options: options that may differ from the checkpoint's."""
 
     takes = "waves"
+    bands = 0
     dim: int
     pairwise = False
     old_names: dict[str, str] = {}

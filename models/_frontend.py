@@ -15,13 +15,14 @@ N_FFT = 512
 PRE_EMPHASIS = 0.97
 LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7                                       # frames and bands, of SASV2
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
+NORMS = {"instance": F.instance_norm, "mean": lambda x: x - x.mean(-1, keepdim=True), "none": lambda x: x}     # mean 0 and deviation 1; mean 0; as it is
 
 
 class FrontEnd(torchaudio.transforms.MelSpectrogram):
     """Power mel spectrogram, 25 ms windows every 10 ms, normalised over time.
 
-    window: "hamming" or "hann". log: natural logarithm of the powers. norm: "instance" (mean 0, deviation 1 over time in each band)
-    or "mean" (mean 0). scale: factor of the samples. augment: SpecAugment while training.
+    window: "hamming" or "hann". log: natural logarithm of the powers. norm: over time in each band, of NORMS. scale: factor of the samples.
+    augment: SpecAugment while training.
     """
 
     def __init__(self, n_mels=40, *, f_min=0.0, f_max=SAMPLE_RATE / 2, window="hamming", pre_emphasis=False, log=True, norm="instance",
@@ -43,21 +44,21 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
             x = self.mel_scale(x.real.square() + x.imag.square()) + 1e-6         # [N, n_mels, T']; abs() is five times slower
             if self.log:
                 x = x.log()
-            x = F.instance_norm(x) if self.norm == "instance" else x - x.mean(-1, keepdim=True)
+            x = NORMS[self.norm](x)
             return spec_augment(x) if self.augment and self.training else x
 
 
-def sasv2_front_end(n_mels, *, log=True, augment=False):
+def sasv2_front_end(n_mels, *, log=True, norm="mean", augment=False):
     """As in all the models of the SASV 2022 baseline."""
-    return FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm="mean", augment=augment)
+    return FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm=norm, augment=augment)
 
 
 class LogBeforeMel(nn.Module):
     """The authors' front end of MFA-Conformer: the mel bands (Slaney's) are weighted means of log magnitudes, not logarithms of means."""
 
-    def __init__(self, n_mels=80, *, augment=False):
+    def __init__(self, n_mels=80, *, norm="instance", augment=False):
         super().__init__()
-        self.augment = augment
+        self.norm, self.augment = norm, augment
         mel = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
         self.register_buffer("flipped_filter", flipped_filter())                 # buffers, because published checkpoints store them
         self.register_buffer("window", torch.hamming_window(WINDOW))
@@ -69,14 +70,14 @@ class LogBeforeMel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = pre_emphasise(x.float(), self.flipped_filter)
             x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, return_complex=True).abs()   # [N, 257, T']
-            x = F.instance_norm(self.mel_basis @ (x + 1e-9).log())               # [N, n_mels, T']
+            x = NORMS[self.norm](self.mel_basis @ (x + 1e-9).log())              # [N, n_mels, T']
             return spec_augment(x) if self.augment and self.training else x
 
 
 class MFSC(nn.Module):
     """Spectral coefficients of double multi-head attention: waves [N, T] -> [N, 1 + (T - N_FFT) // HOP, n_mels], float32, without gradient.
 
-    normalization: over time in each band, "cmn" (mean 0) or "cmvn" (deviation 1 too).
+    normalization: over time in each band, see normalise().
     """
 
     def __init__(self, n_mels, *, normalization):
@@ -93,13 +94,21 @@ class MFSC(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = F.pad(x.float() * 32768.0, (1, 0), "replicate")                  # magnitudes below 1 are cut off: the scale of 16 bits matters
             x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
+            x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))                        # a frame at least
             x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, center=False, return_complex=True).transpose(1, 2)   # [N, T', 257]
             x = ((x.real.square() + x.imag.square()).sqrt() @ self.filters).clamp(min=1.0).log()                    # [N, T', n_mels]
-            x = x - x.mean(1, keepdim=True)
-            if self.normalization == "cmvn":
-                deviation = x.std(1, correction=0, keepdim=True)
-                x = x / deviation.masked_fill(deviation <= 0.01, 1.0)            # a silent band stays 0
-            return x
+            return normalise(x, self.normalization)
+
+
+def normalise(x, normalization):
+    """Spectral coefficients [..., T, n_mels], over time in each band: "cmn" (mean 0), "cmvn" (deviation 1 too) or "none"."""
+    if normalization == "none":
+        return x
+    x = x - x.mean(-2, keepdim=True)
+    if normalization == "cmvn":
+        deviation = x.std(-2, correction=0, keepdim=True)
+        x = x / deviation.masked_fill(deviation <= 0.01, 1.0)                    # a silent band stays 0
+    return x
 
 
 def flipped_filter():

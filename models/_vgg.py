@@ -29,6 +29,7 @@ def convolutions(kernel_size, blocks):
 class VGG(Backbone):
     """blocks: of two convolutions each. The other options: VGG4L.py."""
 
+    bands = BANDS
     # the published model ends with the classifier, which belongs to the loss here: amsoftmax with --pre_layer
     old_names = {"poolingLayer.": "pooling.", "preLayer.": "loss.preLayer.", "predictionLayer.": "loss."}
     unused = ("b1.", "b3.")

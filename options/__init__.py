@@ -33,7 +33,7 @@ OPTIONS = {
     "what to do (training is the default)": [
         Option("config", str, None, "YAML file of options; overrides what stands before it and is overridden by what follows; may be repeated"),
         Option("eval", bool, False, "score --test_list with --initial_model: EER, minDCF, thresholds, scores file"),
-        Option("extract", str, None, "list of files, or a train list: embeds them with --initial_model, one .npy [num_eval, D] each under --output"),
+        Option("extract", str, None, "list of files, a train list or one file: embeds them with --initial_model, one .npy [num_eval, D] each under --output"),
         Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
         Option("initial_model", str, None, "checkpoint to use, or to start a fresh training from; brings its model options along"),
         Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
@@ -48,14 +48,18 @@ OPTIONS = {
         Option("scheduler", Literal[tuple(components("scheduler"))], "steplr", "learning-rate schedule, a file of scheduler/"),
     ],
     "data": [
-        Option("train_list", str, None, "lines '<speaker> <file>', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech is the last class"),
+        Option("train_list", str, None, "lines '<speaker> <file>', '<file> <label> None', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech "
+               "is the last class"),
         Option("train_path", str, "", "folder that the files of train_list are relative to"),
         Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone; or a spoofing-aware list"),
+        Option("valid_clients", str, None, "target trials, lines '<file> <file>'; with valid_impostors in place of test_list"),
+        Option("valid_impostors", str, None, "non-target trials, lines '<file> <file>'"),
         Option("enroll_list", str, None, "lines '<speaker> <file>,<file>,...' for spoofing-aware trials (default: those beside test_list)", nargs="+"),
         Option("spk_meta_eval", str, None, "pickled {speaker: {bonafide: [...], spoof: [...]}}: enrols speakers that no enroll_list has"),
         Option("spk_meta_train", str, None, "the same of the training speakers: train_list must agree with it"),
         Option("test_path", str, "", "folder that the files of test_list (or of the --extract list) are relative to"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
+        Option("randomSlicing", bool, False, "cut every batch to a random length, from 2 s to that of a training crop"),
         Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),
         Option("short_files", Literal[tuple(FILLS)], "repeat", "how a file that is shorter than a crop is made one; zeros in cross attentive pooling"),
         Option("eval_frames", int, 300, "length of an evaluation crop in frames; 0 = the whole file", 0),
@@ -77,8 +81,12 @@ OPTIONS = {
         Option("max_epoch", int, 500, "epochs to train", 1),
         Option("max_steps", int, None, "stop after this many updates (smoke runs)", 1),
         Option("test_interval", int, 10, "evaluate and save every so many epochs", 1),
+        Option("validate_every", int, 0, "evaluate and save every so many updates instead; 0 = every test_interval epochs", 0),
+        Option("early_stopping", int, 0, "stop after so many evaluations in a row without a better EER; 0 = never", 0),
         Option("eval_first", bool, False, "evaluate before the first step too"),
         Option("save_minutes", float, 30.0, "save at least this often, in minutes", 0),
+        Option("requeue", bool, True, "go on with a run that is in save_path already; --no-requeue: stop instead"),
+        Option("print_every", int, 0, "tell the losses every so many updates; 0 = where there is no terminal, once an epoch", 0),
         Option("keep", int, 3, "checkpoints of epochs to keep, beside the last and the best", 1),
         Option("seed", int, 10, "all random draws follow from it", 0),
         Option("device", str, None, "cpu, cuda or cuda:N (default: the best there is)"),
@@ -104,7 +112,10 @@ ALIASES = {
     "embedding_size": "nOut", "num_mels": "n_mels", "pooling_type": "encoder_type", "pooling_method": "encoder_type",
     "num_thread": "nDataLoaderThread", "num_workers": "nDataLoaderThread", "eval_list": "test_list", "eval_path": "test_path",
     "learning_rate": "lr", "max_epochs": "max_epoch", "out_dir": "save_path",
+    "front_end": "model", "train_labels_path": "train_list", "train_data_dir": "train_path", "valid_data_dir": "test_path",
+    "scalingFactor": "scale", "marginFactor": "margin", "gradientAccumulation": "accumulate",
 }
+UNITS = {"window_size": ("max_frames", 100, "seconds")}                                    # the same options in other units: how many of ours one is, its name
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect

@@ -14,7 +14,7 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from corpus import InputError
-from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, VALUES, Option, components
+from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, UNITS, VALUES, Option, components
 from SpeakerNet import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -61,6 +61,11 @@ class Parser(argparse.ArgumentParser):
             settings |= {"type": kind, "nargs": option.nargs, "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N")}
         group.add_argument(*flags, **settings)
         self.options[option.name] = option
+        for other, (name, factor, unit) in UNITS.items():
+            if name == option.name:
+                group.add_argument(f"--{other}", dest=name, type=lambda word, factor=factor: kind(round(float(word) * factor)), default=argparse.SUPPRESS,
+                                   metavar="X", help=f"the same in {unit}")
+                self.options[other] = option
 
     def take(self, key, value):
         """A line of YAML as words of a command line."""
@@ -172,7 +177,7 @@ def parse(argv, environ, description):
         del given[name]
     names = {o.name for part in parts for o in options_of(part, chosen[part])} | {*parts} | ({*FROM_CHECKPOINT} if using else set())
     carried = {name: stored[name] for name in names if name in stored and stored.get("model") == chosen["model"]}
-    options = argparse.Namespace(**{name: option.default for name, option in mine.items()} | chosen | carried | given)
+    options = argparse.Namespace(**{option.name: option.default for option in mine.values()} | chosen | carried | given)
     for name, need in NEEDS.items():
         switch, _, values = need.removeprefix("--").partition(" ")
         if name in given and given[name] != mine[name].default:

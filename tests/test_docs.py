@@ -2,6 +2,7 @@
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from options import components
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"              # made by: python tests/test_docs.py, after a change that is meant to move them
-LINES = (ROOT / "README.md").read_text().splitlines()
-# those that name lists of ASVspoof 2019: test_sasv.py
-COMMANDS = [line.strip() for line in LINES if re.match(r" {4}(SPEECH_DATA=\S+ )?python \w+\.py (?!.*ASVspoof2019)", line)]
+README = (ROOT / "README.md").read_text()
+SCRIPT = re.findall(r"^ {4}(.+)", README.partition("## Double attention from speech to EER\n")[2].partition("\n## ")[0], re.M)      # one test
+# and those that name lists of ASVspoof 2019: test_sasv.py
+COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python \w+\.py (?!.*ASVspoof2019)", line)
+            and line.strip() not in SCRIPT]
 
 
 def small(corpus):
@@ -54,6 +57,11 @@ def losses(config, corpus, folder):
     words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec", "--save_path", str(folder), "--test_interval", "10"]
     words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]          # a warning where there are no such channels
     options = yaml.safe_load((ROOT / "configs" / config).read_text())
+    if "valid_clients" in options:
+        for name, key in (("clients", "1"), ("impostors", "0")):
+            lines = [line[2:] for line in (corpus / "trials.txt").read_text().splitlines() if line.startswith(key)]
+            (corpus / f"{name}.lst").write_text("\n".join(lines))
+            words += [f"--valid_{name}", str(corpus / f"{name}.lst"), "--test_list", ""]
     if "num_spk" in options:
         words += words_of({"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"})
     if "initial_model" in options:
@@ -117,6 +125,24 @@ def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, ca
     except SystemExit as exit:
         code = exit.code
     assert code in (0, None), capsys.readouterr().err
+
+
+def test_script_of_readme(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "synthetic").symlink_to(corpus)
+    for line in SCRIPT:
+        if not line.startswith("python "):
+            subprocess.run(line, shell=True, check=True)
+            continue
+        _, script, *words = shlex.split(line)
+        if "--config" in words:
+            words += words_of({"kernel_size": 64, "nOut": 16, "batch_size": 4, "max_frames": 30, "max_steps": 5, "validate_every": 2})
+        words = [re.sub(r"id10041/rec01", "id10001/rec01", word) for word in words]       # the test corpus has fewer speakers
+        words += ["--processes", "1"] if script == "dataprep.py" else words_of({"nDataLoaderThread": 0, "device": "cpu"})
+        assert {"dataprep.py": dataprep, "trainSpeakerNet.py": trainSpeakerNet}[script].main(words) in (0, None), line
+    assert len(list((tmp_path / "exps" / "embeddings").rglob("*.npy"))) == 1
 
 
 if __name__ == "__main__":

@@ -35,9 +35,21 @@ def test_config_acts_where_it_stands(config):
 
 @pytest.mark.parametrize("other, canonical", options.ALIASES.items())
 def test_other_spellings(other, canonical, config):
-    word = {"encoder_type": "ASP", "lr": 0.5, "test_list": "x", "test_path": "x", "save_path": "x"}.get(canonical, 3)
-    assert getattr(given(f"--{other}", word), canonical) == word
-    assert getattr(given("--config", config(f"{other}: {word}\n")), canonical) == word
+    names = dict.fromkeys(("train_list", "train_path", "test_list", "test_path", "save_path"), "x")
+    word = (names | {"encoder_type": "ASP", "lr": 0.5, "model": "VGG4L"}).get(canonical, 3)
+    with_margin = "--trainfunc", "amsoftmax"
+    assert getattr(given(*with_margin, f"--{other}", word), canonical) == word
+    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) == word
+
+
+def test_other_units(config):
+    assert given("--window_size", 3.5).max_frames == given("--config", config("window_size: 3.5\n")).max_frames == 350
+    assert given("--window_size", 2.3).max_frames == 230                                # 229.99999999999997 frames
+    assert given("--window_size", 3.5, "--max_frames", 100).max_frames == 100 and given("--max_frames", 100, "--window_size", 2).max_frames == 200
+    with pytest.raises(InputError, match="--max_frames: want at least 1, got 0"):
+        given("--window_size", 0)
+    with pytest.raises(InputError, match="--window_size: invalid .* value: 'long'"):
+        given("--window_size", "long")
 
 
 def test_other_spellings_of_values(config):

@@ -1,0 +1,115 @@
+"""Makes files of log-mel features, once, so that no epoch has to: the first step of double multi-head attention (India et al., arXiv:2007.13199).
+
+What such files hold: corpus/features.py.
+"""
+import io
+import logging
+import os
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from corpus import InputError, write_atomically
+from corpus.audio import Audio
+from corpus.features import NPY, load_array
+from corpus.files import check_present
+from corpus.lists import read_file_list
+from corpus.output import in_parallel, report_failures
+from models._frontend import HOP, MFSC, N_FFT, SAMPLE_RATE, FrontEnd, LogBeforeMel, sasv2_front_end
+
+log = logging.getLogger(__name__)
+FAILED = "features_failed.txt"
+
+
+class FeatureType(NamedTuple):
+    """make: bands -> front end. turned: it gives [N, bands, T], not [N, T, bands]. text: for --help."""
+    make: object
+    turned: bool
+    text: str
+
+
+FEATURE_TYPES = {
+    "mfsc": FeatureType(partial(MFSC, normalization="none"), False, "logarithm of mel bands of magnitudes, of double multi-head attention"),
+    "logmel": FeatureType(partial(FrontEnd, norm="none"), True, "logarithm of mel bands of powers, of voxceleb_trainer"),
+    "sasv2": FeatureType(lambda bands: sasv2_front_end(bands, norm="none"), True, "the same with pre-emphasis, 20 to 7600 Hz, of SASV 2022"),
+    "log_before_mel": FeatureType(partial(LogBeforeMel, norm="none"), True, "mel bands of log magnitudes, of MFA-Conformer's authors"),
+}
+
+
+class Options(NamedTuple):
+    """list_file: a file a line, or a train list. path: the folder of these files. output: the folder of the features, None for that of each file."""
+    list_file: Path
+    path: Path
+    output: Path | None
+    feature_type: str
+    n_mels: int
+
+
+@cache
+def front_end(feature_type, n_mels):
+    return FEATURE_TYPES[feature_type].make(n_mels).eval()
+
+
+def extract(options, path):
+    """A file -> its features, float32 [T, n_mels]."""
+    with Audio(options.path / path) as audio:
+        if audio.frames < N_FFT:
+            raise InputError(f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; take it off the list")
+        x = torch.from_numpy(audio.read(0, audio.frames).copy())[None]
+    torch.set_num_threads(1)                                             # the other cores have files of their own
+    x = front_end(options.feature_type, options.n_mels)(x)[0]
+    return (x.T if FEATURE_TYPES[options.feature_type].turned else x).contiguous().numpy()
+
+
+def target(options, path):
+    """Where the features of a file belong."""
+    name = Path(path).with_suffix(NPY)
+    return options.path / name if options.output is None else options.output / str(name).lstrip("/")
+
+
+def make_file(options, path):
+    """-> (path, seconds of audio, what is wrong with the file or None)."""
+    try:
+        x = extract(options, path)
+    except InputError as error:
+        return path, 0.0, str(error)
+    data = io.BytesIO()
+    np.save(data, x)
+    write_atomically(target(options, path), data.getbuffer(), flush=False)
+    return path, len(x) * HOP / SAMPLE_RATE, None
+
+
+def check_made_before(options, paths):
+    """One of the features that are there already is made again: InputError if it is another."""
+    if not paths:
+        return
+    made = target(options, paths[0])
+    old, new = load_array(made), extract(options, paths[0])
+    if old.shape != new.shape or not np.allclose(old, new, rtol=1e-3, atol=1e-3):
+        raise InputError(f"{made}: holds other features than --feature_type {options.feature_type} --n_mels {options.n_mels} of "
+                         f"{options.path / paths[0]}; choose another --output, or remove what is there")
+
+
+def make_features(options, processes=None):
+    """Makes the features that are not there yet. Files that cannot be used are named in features_failed.txt; InputError at the end if there are any."""
+    paths = list(dict.fromkeys(check_present(options.path, read_file_list(options.list_file), options.list_file).values()))
+    for path in paths:
+        if options.output is not None and os.path.normpath(path).startswith(".."):
+            raise InputError(f"{options.list_file}: want files below --path {options.path}, got {path}; their features would not lie below --output "
+                             f"{options.output}: correct the list, or leave out --output")
+    there = {path for path in paths if target(options, path).exists()}
+    check_made_before(options, sorted(there))
+    jobs, seconds, failed = [path for path in paths if path not in there], 0.0, {}
+    with tqdm(total=len(paths), initial=len(there), unit="file", desc="features", disable=None) as bar:
+        for path, length, complaint in in_parallel(partial(make_file, options), jobs, processes):
+            seconds += length
+            if complaint:
+                failed[path] = complaint
+            bar.update()
+    log.info("%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s", options.output or options.path,
+             f"{len(paths) - len(failed):,}", f"{len(jobs) - len(failed):,}", seconds / 3600, SAMPLE_RATE, options.n_mels, options.feature_type)
+    report_failures((options.output or options.path) / FAILED, jobs, failed)
