@@ -4,7 +4,9 @@ python trainSpeakerNet.py --config configs/demo.yaml                            
 python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
 python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
 """
+import argparse
 import ctypes
+import inspect
 import io
 import json
 import logging
@@ -30,12 +32,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import tuneThreshold
 from corpus import InputError, write_atomically
-from corpus.augment import Augment
-from corpus.enrolment import check_against_meta
-from corpus.files import check_files
-from corpus.lists import Trials, classes_of, described, described_trials, read_file_list, read_train_list, read_trials, speed_copies
-from DatasetLoader import EvalDataset, GroupSampler, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
-from options.parser import build, configuration, contradictions, parse
+from corpus.lists import Trials, classes_of, described_trials, read_file_list, read_trials
+from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loader, every_group, train_loader
+from loss import Loss
+from models._linear import Identity
+from options.parser import build, configuration, contradictions, find, parse
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -98,11 +99,14 @@ def load_net(options, state):
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
-def extract(trainer, paths, options, stop=None):
-    """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
-    dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval,
-                          crop_margin=options.crop_margin, short_files=options.short_files)
-    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread))
+def source_of(options):
+    """What reads lists and files for the chosen model."""
+    return SOURCES[find("model", options.model).takes]
+
+
+def extract(trainer, dataset, options, stop=None):
+    """Evaluation data set -> yields (file, representation [K, ...]), in batches of equal lengths."""
+    paths, loaded = dataset.paths, batches(eval_loader(dataset, workers=options.nDataLoaderThread))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
             if stop and stop.requested:
@@ -123,9 +127,9 @@ def score(trainer, trials, reps, options, path=None):
     return scores[""]
 
 
-def evaluate(trainer, trials, options, scores_path, stop=None):
-    """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
-    reps = dict(extract(trainer, trials.paths(), options, stop))
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
+    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
+    reps = dict(extract(trainer, dataset, options, stop))
     scores = score(trainer, trials, reps, options, scores_path)
     return None if trials.label is None else summarize(scores, trials, options)
 
@@ -140,46 +144,98 @@ def summarize(scores, trials, options):
         raise InputError(f"evaluation: {error}") from error
 
 
-def read_test(options):
-    """Trials of --test_list, their files checked; None when there is no list."""
-    if not options.test_list:
-        return None
-    summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)      # of impossible priors, costs and rates it complains
-    trials = read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
-    log.info("%s: %s", options.test_list, described_trials(trials))
-    return trials.renamed(check_files(options.test_path, trials.paths(), options.test_list))
+def read_tests(options, source):
+    """Trials of every --test_list and the data set of their files, which are checked -> [(trials, data set)]."""
+    lists, roots = options.test_list or [], options.test_path or [""]
+    if len(roots) not in (1, max(len(lists), 1)):
+        raise InputError(f"--test_path: want one folder, or one for each of {len(lists)} lists, got {len(roots)}: {' '.join(roots)}")
+    lists, roots = [*lists], (roots * len(lists))[:len(lists)]
+    if options.test_list_libri:
+        lists, roots = [*lists, options.test_list_libri], [*roots, options.test_path_libri]
+    if lists:                                                                   # of impossible priors, costs and rates it complains
+        summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)
+    tests = []
+    for list_file, root in zip(lists, roots, strict=True):
+        trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
+        log.info("%s: %s", list_file, described_trials(trials))
+        trials = trials.renamed(source.check_files(root, trials.paths(), list_file))
+        tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
+    return tests
+
+
+def numbered(path, number):
+    """The file of the first, second, ... list of trials: scores.txt, scores_2.txt, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
+def tell_scores(trainer, tests, options, path):
+    """Evaluates, prints the metrics and where the scores are."""
+    for number, (trials, dataset) in enumerate(tests, 1):
+        summary = evaluate(trainer, trials, dataset, options, numbered(path, number))
+        log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
+        log.info("scores: %s", numbered(path, number))
 
 
 def run_eval(options, state):
-    trials = read_test(options)
-    if trials is None:
+    tests = read_tests(options, source_of(options))
+    if not tests:
         raise InputError("--eval: want --test_list FILE (and --test_path FOLDER)")
-    path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
-    summary = evaluate(load_net(options, state), trials, options, path)
-    log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
-    log.info("scores: %s", path)
+    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")))
+
+
+def run_check(options, _):
+    tests = read_tests(options, SOURCES[Identity.takes])
+    if not tests:
+        raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
+    path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
+    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path)
 
 
 def run_extract(options, state):
+    """Embeds the files of a list or of a folder, and leaves alone what is there."""
+    source, folder = source_of(options), options.extract
     if not options.output:
         raise InputError("--extract: want --output FOLDER for the .npy files")
-    paths = read_file_list(options.extract)
-    paths = list(check_files(options.test_path, paths, options.extract).values())
+    if os.path.isdir(folder):
+        root, paths = folder, source.files_below(folder)
+    else:
+        root, paths = one_root(options), read_file_list(folder)
+    paths = list(dict.fromkeys(source.check_files(root, paths, folder).values()))
     target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
+    if len({*target.values()}) < len(paths):
+        raise InputError(f"{folder}: has files whose names differ in the extension alone, which would have the same .npy; take one of them off")
+    if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
+        raise InputError(f"--output {options.output}: holds the embeddings that go in, which are not overwritten; choose another folder")
     todo = [path for path in paths if not target[path].exists()]
     trainer = load_net(options, state)
-    for path, rep in extract(trainer, todo, options):
+    for path, rep in extract(trainer, source.eval_dataset(todo, root, options), options) if todo else ():
         buffer = io.BytesIO()
         np.save(buffer, rep.numpy())
         write_atomically(target[path], buffer.getbuffer())
     log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
 
 
+def run_generate(options, state):
+    if not options.gen_list or not options.gen_target_dir:
+        raise InputError("--generate: want --gen_list FILE and --gen_target_dir FOLDER (and --gen_path FOLDER)")
+    options.extract, options.test_path, options.output = options.gen_list, [options.gen_path], options.gen_target_dir
+    run_extract(options, state)
+
+
+def one_root(options):
+    """The folder that files of --extract and --verify are relative to."""
+    roots = options.test_path or [""]
+    if len(roots) > 1:
+        raise InputError(f"--test_path: want one folder, got {len(roots)}: {' '.join(roots)}")
+    return roots[0]
+
+
 def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
-    check_files(options.test_path, trials.paths(), "--verify")
+    source, root = source_of(options), one_root(options)
+    trials = trials.renamed(source.check_files(root, trials.paths(), "--verify"))
     trainer = load_net(options, state)
-    value = score(trainer, trials, dict(extract(trainer, trials.paths(), options)), options).item()
+    value = score(trainer, trials, dict(extract(trainer, source.eval_dataset(trials.paths(), root, options), options)), options).item()
     threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
     if threshold is None:
         log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", value)
@@ -213,36 +269,40 @@ class Run:
         self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
         if not options.train_list:
             raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
-        utterances = self.read_train()
-        self.trials = read_test(options)
+        source = source_of(options)
+        utterances = source.read_train(options.train_list, options.train_path, options)
+        self.tests = read_tests(options, source)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
-        self.dataset = TrainDataset(utterances, options.train_path, self.classes, max_frames=options.max_frames, seed=options.seed,
-                                    augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
-                                    crop_margin=options.crop_margin, short_files=options.short_files)
+        self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
+        self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
         size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
         self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
-        self.try_out()
+        epoch, groups = next(iter(self.sampler))
+        self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
+        if self.valid:
+            self.try_out(self.valid, (0, self.valid_items[0][1][:3]), f"{options.valid_list}: ")
         if options.compile:
             self.trainer.compile()
         self.best, self.result, self.saved = math.inf, {}, time.monotonic()
         self.open_folder(argv)
         self.begin(state)
 
-    def read_train(self):
-        """Utterances of --train_list, their files checked, with their copies at other speeds."""
-        options = self.options
-        utterances = read_train_list(options.train_list)
-        log.info("%s: %s", options.train_list, described(utterances))
-        if options.spk_meta_train:
-            check_against_meta(utterances, options.spk_meta_train, options.train_list)
-        found = check_files(options.train_path, [u.path for u in utterances], options.train_list)
-        utterances = [u._replace(path=found[u.path]) for u in utterances]
-        return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
+    def read_valid(self, source):
+        """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""
+        options = argparse.Namespace(**vars(self.options) | {"augment": False, "speed_perturb": False, "spk_meta_train": None})
+        utterances = source.read_train(options.valid_list, options.valid_path, options)
+        strangers = [name for name in classes_of(utterances) if name not in self.classes]
+        if strangers and "num_classes" in inspect.signature(find("trainfunc", options.trainfunc)).parameters:
+            raise InputError(f"{options.valid_list}: {len(strangers)} speakers are not in {options.train_list}, whose speakers --trainfunc {options.trainfunc} "
+                             f"classifies: {', '.join(strangers[:10])}; take utterances of the training speakers, or another loss")
+        classes = self.classes | {name: i for i, name in enumerate(strangers, max(self.classes.values()) + 1)}
+        return (source.train_dataset(utterances, options.valid_path, classes, options),
+                every_group(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker))
 
     def make_trainer(self):
         options = self.options
@@ -254,16 +314,15 @@ class Run:
                                   max_epoch=options.max_epoch, test_interval=options.test_interval)
         return trainer
 
-    def try_out(self):
-        """A piece of the first batch through model and loss: what does not go together says so before the run folder is touched."""
-        epoch, groups = next(iter(self.sampler))
-        batch, = batches([self.dataset[epoch, [*groups[:2], groups[-1]]]])       # spoofed groups come last
+    def try_out(self, dataset, item, place=""):
+        """A batch through model and loss: what does not go together says so before the run folder is touched."""
+        batch, = batches([dataset[item]])
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
                 self.trainer.net({name: value.to(self.trainer.device) for name, value in batch.items()} | {"step": 0})
         except ValueError as error:
-            raise InputError(str(error)) from error
+            raise InputError(f"{place}{error}") from error
 
     def open_folder(self, argv):
         """config.yaml and command.txt tell how the run came about."""
@@ -305,7 +364,7 @@ class Run:
         total = min(options.max_epoch * self.steps_per_epoch, options.max_steps or math.inf)
         try:
             with self.stop, logging_redirect_tqdm(), tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar:
-                if options.eval_first and not trainer.step and self.trials:
+                if options.eval_first and not trainer.step and (self.tests or self.valid):
                     self.write_log({"epoch": 0, "step": 0} | self.test())
                 open_epoch = trainer.step < total or trainer.position           # a stop may have come before its evaluation
                 while open_epoch:
@@ -340,24 +399,37 @@ class Run:
         line = {"epoch": trainer.epoch, "step": trainer.step} | trainer.means()
         line |= clock.report((trainer.position - begun) * self.sampler.utterances)
         due = trainer.epoch % options.test_interval == 0 or trainer.step >= total
-        if due and self.trials:
+        if due:
             line |= self.test()
         self.write_log(line)
         if trainer.position >= len(self.sampler):
             trainer.next_epoch(line)
         if due:
-            eer = self.result.get("EER", math.inf)
-            best = ["best"] if eer < self.best else []
-            self.best = min(self.best, eer)
+            error = self.result.get("EER", self.result.get("valid_loss", math.inf))
+            best = ["best"] if error < self.best else []
+            self.best = min(self.best, error)
             self.save("last", f"model{line['epoch']:09d}", *best)
             for old in sorted((self.folder / "model").glob("model?????????.model"))[:-options.keep]:
                 old.unlink()
 
     def test(self):
-        """Evaluates on the trials; what came out is remembered in the checkpoints."""
-        summary = evaluate(self.trainer, self.trials, self.options, self.folder / "result" / "scores.txt", self.stop)
-        self.result = summary.results() if summary else {}
-        return self.result
+        """Validation loss and metrics of every list of trials, from the second on with its number; what came out is remembered in the checkpoints."""
+        result = {}
+        if self.valid:
+            loader = train_loader(self.valid, self.valid_items, workers=self.options.nDataLoaderThread)
+            result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
+        for number, (trials, dataset) in enumerate(self.tests, 1):
+            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
+            found = summary.results() if summary else {}
+            result |= {name if number == 1 else f"{name}_{number}": value for name, value in found.items()}
+        self.result = result
+        return result
+
+    def until_stop(self, items):
+        for item in items:
+            if self.stop.requested:
+                raise Stopped
+            yield item
 
     def save(self, *names):
         state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes, "best": self.best, "result": self.result}
@@ -383,7 +455,7 @@ def main(argv):
     keep_freed_memory()
     try:
         options, state = parse(argv, os.environ, __doc__)
-        for mode, run in (("eval", run_eval), ("extract", run_extract), ("verify", run_verify)):
+        for mode, run in (("eval", run_eval), ("check", run_check), ("generate", run_generate), ("extract", run_extract), ("verify", run_verify)):
             if getattr(options, mode):
                 return run(options, state)
         return Run(options, state, argv).train()
