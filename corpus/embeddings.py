@@ -5,7 +5,6 @@ After github.com/Dorika0203/proj_2022NC. An utterance's file holds an embedding 
 """
 import functools
 import io
-import itertools
 import logging
 import os
 import re
@@ -217,11 +216,12 @@ def triplet_lines(rng, files, sizes):
 def distribution_lines(rng, files, sizes):
     """Only of speakers of whom there are pairs of one session and pairs of two: of the others the distances cannot be compared."""
     for speaker, paths in files.items():
-        kinds = {True: [], False: []}
-        for a, b in itertools.combinations(paths, 2):
-            kinds[session_of(a) == session_of(b)].append((a, b))
-        if all(kinds.values()):
-            yield from (f"{speaker} {a} {b} {int(same)}" for same, pairs in kinds.items() for a, b in some(rng, pairs, sizes.pairs))
+        session = np.array([session_of(path) for path in paths])
+        first, second = np.triu_indices(len(paths), 1)                                       # all pairs
+        same = session[first] == session[second]
+        if same.any() and not same.all():
+            for flag in (1, 0):
+                yield from (f"{speaker} {paths[first[i]]} {paths[second[i]]} {flag}" for i in some(rng, np.flatnonzero(same == flag), sizes.pairs))
 
 
 def make_lists(folder, name, sizes, seed):
