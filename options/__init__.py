@@ -34,8 +34,8 @@ OPTIONS = {
         Option("config", str, None, "YAML file of options; overrides what stands before it and is overridden by what follows; may be repeated"),
         Option("eval", bool, False, "score --test_list with --initial_model: EER, minDCF, thresholds, scores file"),
         Option("check", bool, False, "score the embeddings of --test_list as they are: the baseline of an enhancement, without a network"),
-        Option("extract", str, None, "list of files, a train list, or a folder: embeds all files with --initial_model, one .npy [num_eval, D] each under "
-               "--output, in the same folders; those that are there are left alone. With a network for embeddings: enhances them"),
+        Option("extract", str, None, "list of files, a train list, trials, or a folder: embeds all files with --initial_model, one .npy [num_eval, D] each "
+               "under --output, in the same folders; those that are there are left alone. With a network for embeddings: enhances them"),
         Option("generate", bool, False, "the same as --extract with --gen_list, --gen_path as --test_path and --gen_target_dir as --output"),
         Option("gen_list", str, None, "see --generate"),
         Option("gen_path", str, "", "see --generate"),

@@ -227,8 +227,9 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
     assert program("--extract", test, "--output", tmp_path / "folder", *use)[0] == 0
     assert program("--extract", test / "all_normal_list.txt", "--test_path", test, "--output", tmp_path / "list", *use)[0] == 0
     assert program("--generate", "--gen_list", test / "all_normal_list.txt", "--gen_path", test, "--gen_target_dir", tmp_path / "generated", *use)[0] == 0
+    assert program("--extract", test / "all_test_list.txt", "--test_path", test, "--output", tmp_path / "trials", *use)[0] == 0
     files = [path for paths in tree(test).values() for path in paths]
-    for name in ("folder", "list", "generated"):
+    for name in ("folder", "list", "generated", "trials"):
         assert sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*") if path.is_file()) == sorted(files)
     x = load_embeddings(test, files[:1])[0]
     for number in range(1, 6):
