@@ -400,6 +400,8 @@ class Embeddings:
                 raise InputError(f"--{name}: works on speech, but --model {options.model} takes embeddings; leave it out")
         examples = read_examples(list_file)
         log.info("%s: %s", list_file, described(examples))
+        if options.triplet and not examples[0].other:
+            raise InputError(f"{list_file}: want lines '<speaker> <file> <other speaker>' for --triplet, got others; give such a list, or --no-triplet")
         if examples[0].other and options.nPerSpeaker > 1:
             raise InputError(f"{list_file}: names another speaker for each file, so that groups are of one file; want --nPerSpeaker 1, "
                              f"got {options.nPerSpeaker}")

@@ -164,12 +164,18 @@ EXAMPLE_KINDS = {
 
 
 def read_examples(list_file):
-    """A list of EXAMPLE_KINDS -> list of Example."""
-    rows = read_rows(list_file, EXAMPLE_KINDS)[2]
-    names = {}                                                           # one string per name
+    """A list of EXAMPLE_KINDS -> list of Example; one that is on the list twice is an InputError."""
+    kind, _, rows = read_rows(list_file, EXAMPLE_KINDS)
+    names, first = {}, {}                                                # one string per name
     if len(rows[0]) == 4:
-        return [Example(names.setdefault(a, a), path, second=second, same_session=same == "1") for a, path, second, same in rows]
-    return [Example(*(names.setdefault(w, w) if i != 1 else w for i, w in enumerate(words))) for words in rows]
+        examples = [Example(names.setdefault(a, a), path, second=second, same_session=same == "1") for a, path, second, same in rows]
+    else:
+        examples = [Example(*(names.setdefault(w, w) if i != 1 else w for i, w in enumerate(words))) for words in rows]
+    for number, e in enumerate(examples, kind.first):
+        before = first.setdefault((e.path, e.second, e.other), number)
+        if before != number:
+            raise InputError(f"{list_file}:{number}: {' '.join(filter(None, [e.path, e.second, e.other]))} is in line {before} already; remove one of them")
+    return examples
 
 
 class Sizes(NamedTuple):

@@ -60,6 +60,7 @@ OPTIONS = {
         Option("valid_path", str, "", "folder that the files of valid_list are relative to"),
         Option("multiple_embedding_flag", Literal["B", "C"], "B", "targets of enhancement: SPEAKER.npy or "
                "SPEAKER_type2.npy, see dataprep.py --combine_embeddings"),
+        Option("triplet", bool, False, "of embeddings: train_list must have lines '<speaker> <file> <other speaker>', which are known without it too"),
         Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone; or a spoofing-aware list; of several lists "
                "the first one chooses the best checkpoint", nargs="+"),
         Option("test_list_libri", str, None, "one more list of trials"),

@@ -330,6 +330,8 @@ CASES = {
     "pair with a strange flag": (lambda w: w("DA", list="id00 id00/x/0.npy id00/x/1.npy 1\nid01 id01/x/0.npy id01/x/1.npy 2\n"),
                                  r"list\.txt:2: want '<speaker> <file> <file> 0\|1'"),
     "triplets in groups": (lambda w: w("MyTriplet_CS", "--nPerSpeaker", 2), r"names another speaker for each file.*--nPerSpeaker 1"),
+    "--triplet without others": (lambda w: w("MSE", "--triplet"), r"all_normal_list\.txt: want lines '<speaker> <file> <other speaker>' for --triplet"),
+    "file twice": (lambda w: w(list="id00 id00/x/0.npy\nid00 id00/x/1.npy\nid01 id00/x/0.npy\n"), r"list\.txt:3: id00/x/0\.npy is in line 1 already"),
     "DA without pairs": (lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"), r"wants session.*'<speaker> <file> <file> 0\|1'"),
     "triplet loss without others": (lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"), r"wants other.*<other speaker>"),
     "validation without pairs": (lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
