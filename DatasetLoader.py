@@ -19,9 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from corpus import InputError
 from corpus.audio import CROP_MARGIN, FILLS, Audio, repeat
-from corpus.features import SUFFIXES, Features
-from corpus.lists import class_of, classes_of, counted
+from corpus.augment import Augment
+from corpus.embeddings import check_embeddings, load_embeddings, load_targets, read_examples, tree
+from corpus.enrolment import check_against_meta
+from corpus.features import SUFFIXES, FeatureInput, Features
+from corpus.files import audio_below, check_files
+from corpus.lists import class_of, classes_of, counted, described, read_train_list, speed_copies
 from models._frontend import HOP, WINDOW
+from options.parser import find
 
 log = logging.getLogger(__name__)
 GRACE = 10                                                               # seconds that a worker lives on after SIGTERM
@@ -97,6 +102,40 @@ class TrainDataset(Dataset):
         if ratio != 1:
             x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
         return self.augment(x, rng) if self.augment else x
+
+
+class EmbeddingDataset(Dataset):
+    """Embeddings for their enhancement. Item (epoch, groups), groups B lists of rows of the list, as many in each -> a whole batch: x [B, M, D] float32,
+    M files, two for each row of a list of pairs; label [B], spoof [B], index [B, rows] as in TrainDataset; target [B, D], that of the speaker;
+    other [B, D], that of the other speaker of the group's first row, of lists that name one; session [B, M] int64, of pairs: equal for two of one session."""
+
+    def __init__(self, examples, root, classes=None, *, flag):
+        classes = classes or classes_of(examples)
+        self.utterances = examples
+        sides = [[e.path for e in examples], [e.second for e in examples]][:2 if examples[0].second else 1]
+        row = {name: i for i, name in enumerate(dict.fromkeys(name for side in sides for name in side))}
+        self.x = load_embeddings(root, list(row))                                                    # [files, D]
+        self.rows = np.array([[row[name] for name in side] for side in sides]).T                     # [list, 1 or 2]
+        self.label = np.array([classes[e.speaker] for e in examples])
+        number = {name: i for i, name in enumerate(dict.fromkeys(name for e in examples for name in (e.speaker, e.other) if name))}
+        self.targets = load_targets(root, list(number), flag, self.x.shape[1])                       # [speakers, D]
+        self.target = np.array([number[e.speaker] for e in examples])
+        self.other = np.array([number[e.other] for e in examples]) if examples[0].other else None
+        self.same = np.array([e.same_session for e in examples]) if examples[0].second else None
+
+    def __len__(self):
+        return len(self.utterances)
+
+    def __getitem__(self, item):
+        index = np.array(item[1])                                                                    # [B, rows]
+        first = index[:, 0]
+        batch = {"x": self.x[self.rows[index].reshape(len(index), -1)], "label": self.label[first], "spoof": np.zeros(len(index), bool), "index": index,
+                 "target": self.targets[self.target[first]]}
+        if self.other is not None:
+            batch["other"] = self.targets[self.other[first]]
+        if self.same is not None:                                                                    # numbers 2i, 2i or 2i, 2i + 1 for row i
+            batch["session"] = (2 * index[:, :, None] + np.stack([np.zeros_like(index), ~self.same[index]], 2)).reshape(len(index), -1)
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
 def numbered(names):
@@ -238,6 +277,21 @@ class QuotaSampler(GroupSampler):
         return np.concatenate([real, rng.permutation(chosen)], 1)                                    # [K, B, M]
 
 
+def every_group(utterances, *, batch_size, nPerSpeaker):
+    """Items that go once through all groups of nPerSpeaker utterances of a speaker, in the order of the list: first those of all speakers, then second
+    ones, and so on, at most batch_size in a batch and no speaker twice. For validation: the same every time. InputError if there are none."""
+    speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
+    rows = np.argsort(speaker, kind="stable")
+    place = place_in_run(speaker[rows])
+    whole = place < (np.bincount(speaker) // nPerSpeaker * nPerSpeaker)[speaker[rows]]
+    groups, turn = rows[whole].reshape(-1, nPerSpeaker), place[whole][::nPerSpeaker]
+    if not len(groups):
+        raise InputError(f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many utterances; lower it, or take another list")
+    groups, turn = (x[np.argsort(turn, kind="stable")] for x in (groups, turn))
+    turns = np.split(groups, np.flatnonzero(np.diff(turn)) + 1)
+    return [(0, part[i:i + batch_size].tolist()) for part in turns for i in range(0, len(part), batch_size)]
+
+
 # ---------------------------------------------------------------------- evaluation batches
 class EvalDataset(Dataset):
     """Item -> (numbers of n files, x [n, K, T] float32, of features [n, K, T, F]), the files of equally long input, EVAL_SAMPLES at most; each file is in
@@ -285,6 +339,21 @@ class EvalDataset(Dataset):
         return np.stack([x[s:s + self.length] for s in np.linspace(0, len(x) - self.length, self.crops).astype(int)])
 
 
+class EmbeddingEvalDataset(Dataset):
+    """Item -> (numbers of n files, x [n, 1, D] float32), each file's mean embedding over its crops, of length 1; all are in memory."""
+    FILES = 1000                                                         # in an item
+
+    def __init__(self, paths, root):
+        self.paths, self.x = paths, torch.from_numpy(load_embeddings(root, paths)).unsqueeze(1)
+
+    def __len__(self):
+        return math.ceil(len(self.paths) / self.FILES)
+
+    def __getitem__(self, item):
+        files = range(item * self.FILES, min((item + 1) * self.FILES, len(self.paths)))
+        return [*files], self.x[files.start:files.stop]
+
+
 # ---------------------------------------------------------------------- loaders
 def in_worker(_):
     """A signal is often sent to all processes: it is for the main one, which wants workers to the end of its step. They leave a while later
@@ -313,3 +382,90 @@ def batches(loader):
         if isinstance(batch, InputError):
             raise batch
         yield batch
+
+
+# ---------------------------------------------------------------------- what a model takes
+class Speech:
+    """Lists, files and data sets for models that take waves; `options` are those of options/__init__.py."""
+    files_below = staticmethod(audio_below)
+
+    @staticmethod
+    def features(options):
+        """What the model wants of files of features; None where it takes audio alone."""
+        bands = find("model", options.model).bands
+        return FeatureInput(bands, options.normalization) if bands else None
+
+    @staticmethod
+    def refuse_embeddings(names, list_file, options):
+        if not Speech.features(options) and (embedded := [name for name in names if name.endswith(".npy")]):
+            raise InputError(f"{list_file}: want speech, which the model takes, got embeddings or features ({', '.join(embedded[:3])}); choose a model for "
+                             "them (for embeddings --model MyLinearNet...), or a list of speech")
+
+    @staticmethod
+    def check_files(root, names, list_file, options):
+        """-> {name: path below root}. InputError unless all files are there and can be used."""
+        Speech.refuse_embeddings(names, list_file, options)
+        return check_files(root, names, list_file, Speech.features(options))
+
+    @staticmethod
+    def read_train(list_file, root, options):
+        """Train list -> utterances, their files checked, with their copies at other speeds."""
+        with open(list_file, "rb") as file:                                      # some lists of embeddings have columns that no list of speech has
+            Speech.refuse_embeddings(file.readline().decode(errors="replace").split(), list_file, options)
+        utterances = read_train_list(list_file)
+        log.info("%s: %s", list_file, described(utterances))
+        if options.spk_meta_train:
+            check_against_meta(utterances, options.spk_meta_train, list_file)
+        found = Speech.check_files(root, [u.path for u in utterances], list_file, options)
+        utterances = [u._replace(path=found[u.path]) for u in utterances]
+        return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
+
+    @staticmethod
+    def train_dataset(utterances, root, classes, options):
+        return TrainDataset(utterances, root, classes, max_frames=options.max_frames, seed=options.seed,
+                            augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
+                            crop_margin=options.crop_margin, short_files=options.short_files, features=Speech.features(options),
+                            random_slicing=options.randomSlicing)
+
+    @staticmethod
+    def eval_dataset(paths, root, options):
+        return EvalDataset(paths, root, eval_frames=options.eval_frames, num_eval=options.num_eval, crop_margin=options.crop_margin,
+                           short_files=options.short_files, features=Speech.features(options))
+
+
+class Embeddings:
+    """The same for models that take embeddings."""
+
+    @staticmethod
+    def check_files(root, names, list_file, _):
+        return check_embeddings(root, names, list_file)
+
+    @staticmethod
+    def files_below(folder):
+        return [path for paths in tree(folder).values() for path in paths]
+
+    @staticmethod
+    def read_train(list_file, root, options):
+        for name in ("augment", "speed_perturb"):
+            if getattr(options, name):
+                raise InputError(f"--{name}: works on speech, but --model {options.model} takes embeddings; leave it out")
+        examples = read_examples(list_file)
+        log.info("%s: %s", list_file, described(examples))
+        if options.triplet and not examples[0].other:
+            raise InputError(f"{list_file}: want lines '<speaker> <file> <other speaker>' for --triplet, got others; give such a list, or --no-triplet")
+        if examples[0].other and options.nPerSpeaker > 1:
+            raise InputError(f"{list_file}: names another speaker for each file, so that groups are of one file; want --nPerSpeaker 1, "
+                             f"got {options.nPerSpeaker}")
+        found = check_embeddings(root, [name for e in examples for name in (e.path, e.second) if name], list_file)
+        return [e._replace(path=found[e.path], second=found.get(e.second, "")) for e in examples]
+
+    @staticmethod
+    def train_dataset(examples, root, classes, options):
+        return EmbeddingDataset(examples, root, classes, flag=options.multiple_embedding_flag)
+
+    @staticmethod
+    def eval_dataset(paths, root, options):
+        return EmbeddingEvalDataset(paths, root)
+
+
+SOURCES = {"waves": Speech, "embeddings": Embeddings}                    # by the model's `takes`

@@ -88,6 +88,22 @@ class Trainer:
         """Mean of every named term over the batches of this epoch so far."""
         return {name: value / self.counted for name, value in self.totals.items()}
 
+    @torch.inference_mode()
+    def validate(self, batches):
+        """Mean of every named term over the groups of these batches, in eval mode; the random numbers of training stay as they are."""
+        self.net.eval()
+        totals, count = {}, 0
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for batch in batches:
+                groups = len(batch["label"])
+                batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
+                with self.autocast:
+                    out = self.net(batch)
+                for name, value in out.items():
+                    totals[name] = totals.get(name, 0.0) + value.item() * groups
+                count += groups
+        return {name: value / count for name, value in totals.items()}
+
     def watch(self, results):
         """results: named numbers, for a scheduler that follows them."""
         if hasattr(self.scheduler, "watch"):

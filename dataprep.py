@@ -4,6 +4,8 @@ python dataprep.py --synthetic data/synthetic                      1,000 files o
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
 python dataprep.py --features -i files.lst --path data/voxceleb2   log-mel features of every file, beside it
+python dataprep.py --combine_embeddings exps/embeddings            of a tree speaker/session/utterance.npy the targets of enhancement, and then
+python dataprep.py --embedding_lists exps/embeddings --name train  the lists to train on
 The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, extraction, synthetic
+from corpus import InputError, copy_synthesis, embeddings, extraction, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -43,6 +45,15 @@ def run_features(args):
     extraction.make_features(extraction.Options(args.input, args.path, args.output, args.feature_type, args.n_mels), args.processes)
 
 
+def run_combine_embeddings(args):
+    embeddings.combine_embeddings(args.combine_embeddings, args.processes)
+
+
+def run_embedding_lists(args):
+    sizes = embeddings.Sizes(args.same, args.different, args.others, args.pairs)
+    embeddings.make_lists(args.embedding_lists, args.name, sizes, args.seed)
+
+
 class Mode(NamedTuple):
     """run: what it does with its parsed options. options: flag -> arguments of add_argument; the flag that chooses the mode comes first."""
     run: Callable
@@ -50,6 +61,7 @@ class Mode(NamedTuple):
 
 
 PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
+SIZES = embeddings.Sizes()
 MODES = {
     "--synthetic": Mode(run_synthetic, {
         "--synthetic": {"metavar": "DIR", "type": Path, "help": "makes synthetic speech in DIR/wav, lists in DIR"},
@@ -85,6 +97,25 @@ MODES = {
                            "help": "; ".join(f"{name} = {kind.text}" for name, kind in extraction.FEATURE_TYPES.items()) + " (%(default)s)"},
         "--n_mels": {"type": integer(1), "default": 80, "metavar": "N", "help": "mel bands (%(default)s)"},
         "--processes": PROCESSES,
+    }),
+    "--combine_embeddings": Mode(run_combine_embeddings, {
+        "--combine_embeddings": {"metavar": "DIR", "type": Path, "help": "of the embeddings DIR/speaker/session/utterance.npy makes the targets of each "
+                                 "speaker anew: DIR/SPEAKER.npy, the mean over utterances of unit vectors (B), and DIR/SPEAKER_type2.npy, of the mean as it "
+                                 "is, made a unit vector (C)"},
+        "--processes": PROCESSES,
+    }),
+    "--embedding_lists": Mode(run_embedding_lists, {
+        "--embedding_lists": {"metavar": "DIR", "type": Path, "help": "makes lists of the embeddings DIR/speaker/session/utterance.npy: "
+                              "DIR/NAME_normal_list.txt, lines 'speaker file'; NAME_test_list.txt, trials; NAME_triplet_list.txt, 'speaker file "
+                              "other-speaker'; NAME_distribution_list.txt, 'speaker file file 1|0', 1 = of one session"},
+        "--name": {"metavar": "NAME", "required": True, "help": "beginning of the names of the lists"},
+        "--same": {"type": integer(0), "default": SIZES.same, "metavar": "N",
+                   "help": "target trials of each file, fewer where there are not as many (%(default)s)"},
+        "--different": {"type": integer(0), "default": SIZES.different, "metavar": "N", "help": "non-target trials of each file (%(default)s)"},
+        "--others": {"type": integer(0), "default": SIZES.others, "metavar": "N", "help": "triplets of each file (%(default)s)"},
+        "--pairs": {"type": integer(0), "default": SIZES.pairs, "metavar": "N", "help": "pairs of one session of each speaker, and as many of two; fewer where "
+                    "there are not as many (%(default)s)"},
+        "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other trials, triplets and pairs (%(default)s)"},
     }),
 }
 

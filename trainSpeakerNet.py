@@ -4,7 +4,9 @@ python trainSpeakerNet.py --config configs/demo.yaml                            
 python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
 python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
 """
+import argparse
 import ctypes
+import inspect
 import io
 import json
 import logging
@@ -30,12 +32,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import tuneThreshold
 from corpus import InputError, write_atomically
-from corpus.augment import Augment
-from corpus.enrolment import check_against_meta
-from corpus.features import FeatureInput
-from corpus.files import check_files, is_recording
-from corpus.lists import Trials, classes_of, described, described_trials, read_clients_and_impostors, read_file_list, read_train_list, read_trials, speed_copies
-from DatasetLoader import EvalDataset, GroupSampler, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
+from corpus.files import is_recording
+from corpus.lists import Trials, classes_of, described_trials, read_clients_and_impostors, read_file_list, read_trials
+from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loader, every_group, train_loader
+from loss import Loss
+from models._linear import Identity
 from options.parser import build, configuration, contradictions, find, parse
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
@@ -100,17 +101,14 @@ def load_net(options, state):
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
-def wanted_features(options):
-    """What --model wants of files of features; None where it takes audio alone."""
-    bands = find("model", options.model).bands
-    return FeatureInput(bands, options.normalization) if bands else None
+def source_of(options):
+    """What reads lists and files for the chosen model."""
+    return SOURCES[find("model", options.model).takes]
 
 
-def extract(trainer, paths, options, stop=None):
-    """Files -> yields (file, representation [K, ...]), in batches of equal lengths."""
-    dataset = EvalDataset(paths, options.test_path, eval_frames=options.eval_frames, num_eval=options.num_eval,
-                          crop_margin=options.crop_margin, short_files=options.short_files, features=wanted_features(options))
-    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread))
+def extract(trainer, dataset, options, stop=None):
+    """Evaluation data set -> yields (file, representation [K, ...]), in batches of equal lengths."""
+    paths, loaded = dataset.paths, batches(eval_loader(dataset, workers=options.nDataLoaderThread))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
             if stop and stop.requested:
@@ -131,9 +129,9 @@ def score(trainer, trials, reps, options, path=None):
     return scores[""]
 
 
-def evaluate(trainer, trials, options, scores_path, stop=None):
-    """Scores the trials, writes the scores file, returns the metrics: none where the trials have no labels."""
-    reps = dict(extract(trainer, trials.paths(), options, stop))
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
+    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
+    reps = dict(extract(trainer, dataset, options, stop))
     scores = score(trainer, trials, reps, options, scores_path)
     return None if trials.label is None else summarize(scores, trials, options)
 
@@ -148,50 +146,105 @@ def summarize(scores, trials, options):
         raise InputError(f"evaluation: {error}") from error
 
 
-def read_test(options):
-    """Trials of --test_list, or of --valid_clients and --valid_impostors, their files checked; None when there is no list."""
+def read_tests(options, source):
+    """Trials of every --test_list, or of --valid_clients and --valid_impostors, and the data set of their files, which are checked
+    -> [(trials, data set)]."""
+    lists, roots = [name for name in options.test_list or [] if name], options.test_path or [""]
     pairs = [options.valid_clients, options.valid_impostors]
-    if any(pairs) and (not all(pairs) or options.test_list):
+    if any(pairs) and (not all(pairs) or lists):
         raise InputError("want both --valid_clients and --valid_impostors, and then no --test_list")
-    if not options.test_list and not any(pairs):
-        return None
-    summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)      # of impossible priors, costs and rates it complains
-    trials = read_clients_and_impostors(*pairs) if all(pairs) else read_trials(options.test_list, options.enroll_list, options.spk_meta_eval)
-    name = options.test_list or " and ".join(pairs)
-    log.info("%s: %s", name, described_trials(trials))
-    return trials.renamed(check_files(options.test_path, trials.paths(), name, wanted_features(options)))
+    if any(pairs):
+        lists = [" and ".join(pairs)]
+    if len(roots) not in (1, max(len(lists), 1)):
+        raise InputError(f"--test_path: want one folder, or one for each of {len(lists)} lists, got {len(roots)}: {' '.join(roots)}")
+    roots = (roots * len(lists))[:len(lists)]
+    if options.test_list_libri:
+        lists, roots = [*lists, options.test_list_libri], [*roots, options.test_path_libri]
+    if lists:                                                                   # of impossible priors, costs and rates it complains
+        summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)
+    tests = []
+    for list_file, root in zip(lists, roots, strict=True):
+        trials = (read_clients_and_impostors(*pairs) if any(pairs) and not tests
+                  else read_trials(list_file, options.enroll_list, options.spk_meta_eval))
+        log.info("%s: %s", list_file, described_trials(trials))
+        trials = trials.renamed(source.check_files(root, trials.paths(), list_file, options))
+        tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
+    return tests
+
+
+def numbered(path, number):
+    """The file of the first, second, ... list of trials: scores.txt, scores_2.txt, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
+def tell_scores(trainer, tests, options, path):
+    """Evaluates, prints the metrics and where the scores are."""
+    for number, (trials, dataset) in enumerate(tests, 1):
+        summary = evaluate(trainer, trials, dataset, options, numbered(path, number))
+        log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
+        log.info("scores: %s", numbered(path, number))
 
 
 def run_eval(options, state):
-    trials = read_test(options)
-    if trials is None:
+    tests = read_tests(options, source_of(options))
+    if not tests:
         raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
-    path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
-    summary = evaluate(load_net(options, state), trials, options, path)
-    log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
-    log.info("scores: %s", path)
+    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")))
+
+
+def run_check(options, _):
+    tests = read_tests(options, SOURCES[Identity.takes])
+    if not tests:
+        raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
+    path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
+    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path)
 
 
 def run_extract(options, state):
+    """Embeds the files of a list or of a folder, and leaves alone what is there."""
+    source, folder = source_of(options), options.extract
     if not options.output:
         raise InputError("--extract: want --output FOLDER for the .npy files")
-    paths = [options.extract] if is_recording(options.extract) else read_file_list(options.extract)
-    paths = list(check_files(options.test_path, paths, options.extract, wanted_features(options)).values())
+    if os.path.isdir(folder):
+        root, paths = folder, source.files_below(folder)
+    else:
+        root, paths = one_root(options), [folder] if is_recording(folder) else read_file_list(folder)
+    paths = list(dict.fromkeys(source.check_files(root, paths, folder, options).values()))
     target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
+    if len({*target.values()}) < len(paths):
+        raise InputError(f"{folder}: has files whose names differ in the extension alone, which would have the same .npy; take one of them off")
+    if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
+        raise InputError(f"--output {options.output}: holds the embeddings that go in, which are not overwritten; choose another folder")
     todo = [path for path in paths if not target[path].exists()]
     trainer = load_net(options, state)
-    for path, rep in extract(trainer, todo, options):
+    for path, rep in extract(trainer, source.eval_dataset(todo, root, options), options) if todo else ():
         buffer = io.BytesIO()
         np.save(buffer, rep.numpy())
         write_atomically(target[path], buffer.getbuffer())
     log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
 
 
+def run_generate(options, state):
+    if not options.gen_list or not options.gen_target_dir:
+        raise InputError("--generate: want --gen_list FILE and --gen_target_dir FOLDER (and --gen_path FOLDER)")
+    options.extract, options.test_path, options.output = options.gen_list, [options.gen_path], options.gen_target_dir
+    run_extract(options, state)
+
+
+def one_root(options):
+    """The folder that files of --extract and --verify are relative to."""
+    roots = options.test_path or [""]
+    if len(roots) > 1:
+        raise InputError(f"--test_path: want one folder, got {len(roots)}: {' '.join(roots)}")
+    return roots[0]
+
+
 def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
-    trials = trials.renamed(check_files(options.test_path, trials.paths(), "--verify", wanted_features(options)))
+    source, root = source_of(options), one_root(options)
+    trials = trials.renamed(source.check_files(root, trials.paths(), "--verify", options))
     trainer = load_net(options, state)
-    value = score(trainer, trials, dict(extract(trainer, trials.paths(), options)), options).item()
+    value = score(trainer, trials, dict(extract(trainer, source.eval_dataset(trials.paths(), root, options), options)), options).item()
     threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
     if threshold is None:
         log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", value)
@@ -228,42 +281,46 @@ class Run:
         self.last = self.folder / "model" / "last.model"
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
-        utterances = self.read_train()
-        self.trials = read_test(options)
+        source = source_of(options)
+        utterances = source.read_train(options.train_list, options.train_path, options)
+        self.tests = read_tests(options, source)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
-        self.dataset = TrainDataset(utterances, options.train_path, self.classes, max_frames=options.max_frames, seed=options.seed,
-                                    augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
-                                    crop_margin=options.crop_margin, short_files=options.short_files, features=wanted_features(options),
-                                    random_slicing=options.randomSlicing)
+        self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
+        self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
         size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
         self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
-        self.try_out()
+        epoch, groups = next(iter(self.sampler))
+        self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
+        if self.valid:
+            self.try_out(self.valid, (0, self.valid_items[0][1][:3]), f"{options.valid_list}: ")
         if options.compile and options.randomSlicing:
             raise InputError("--compile: makes a program for one length of crops, and --randomSlicing makes all lengths; leave one of them out")
         if options.compile:
             self.trainer.compile()
-        if options.early_stopping and (not self.trials or self.trials.label is None):
-            raise InputError("--early_stopping: follows the EER; want labelled trials by --test_list, or --valid_clients and --valid_impostors")
+        if options.early_stopping and not self.valid and (not self.tests or self.tests[0][0].label is None):
+            raise InputError("--early_stopping: follows the EER or the validation loss; want labelled trials by --test_list, or --valid_clients and "
+                             "--valid_impostors, or a --valid_list")
         # stale: evaluations since the best one; validated: step of the last evaluation within an epoch
         self.best, self.stale, self.validated, self.result, self.saved = math.inf, 0, 0, {}, time.monotonic()
         self.open_folder(argv)
         self.begin(state)
 
-    def read_train(self):
-        """Utterances of --train_list, their files checked, with their copies at other speeds."""
-        options = self.options
-        utterances = read_train_list(options.train_list)
-        log.info("%s: %s", options.train_list, described(utterances))
-        if options.spk_meta_train:
-            check_against_meta(utterances, options.spk_meta_train, options.train_list)
-        found = check_files(options.train_path, [u.path for u in utterances], options.train_list, wanted_features(options))
-        utterances = [u._replace(path=found[u.path]) for u in utterances]
-        return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
+    def read_valid(self, source):
+        """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""
+        options = argparse.Namespace(**vars(self.options) | {"augment": False, "speed_perturb": False, "spk_meta_train": None})
+        utterances = source.read_train(options.valid_list, options.valid_path, options)
+        strangers = [name for name in classes_of(utterances) if name not in self.classes]
+        if strangers and "num_classes" in inspect.signature(find("trainfunc", options.trainfunc)).parameters:
+            raise InputError(f"{options.valid_list}: {len(strangers)} speakers are not in {options.train_list}, whose speakers --trainfunc {options.trainfunc} "
+                             f"classifies: {', '.join(strangers[:10])}; take utterances of the training speakers, or another loss")
+        classes = self.classes | {name: i for i, name in enumerate(strangers, max(self.classes.values()) + 1)}
+        return (source.train_dataset(utterances, options.valid_path, classes, options),
+                every_group(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker))
 
     def make_trainer(self):
         options = self.options
@@ -275,16 +332,15 @@ class Run:
                                   max_epoch=options.max_epoch, test_interval=options.test_interval)
         return trainer
 
-    def try_out(self):
-        """A piece of the first batch through model and loss: what does not go together says so before the run folder is touched."""
-        epoch, groups = next(iter(self.sampler))
-        batch, = batches([self.dataset[epoch, [*groups[:2], groups[-1]]]])       # spoofed groups come last
+    def try_out(self, dataset, item, place=""):
+        """A batch through model and loss: what does not go together says so before the run folder is touched."""
+        batch, = batches([dataset[item]])
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
                 self.trainer.net({name: value.to(self.trainer.device) for name, value in batch.items()} | {"step": 0})
         except ValueError as error:
-            raise InputError(str(error)) from error
+            raise InputError(f"{place}{error}") from error
 
     def open_folder(self, argv):
         """config.yaml and command.txt tell how the run came about."""
@@ -327,7 +383,7 @@ class Run:
         total = min(options.max_epoch * self.steps_per_epoch, options.max_steps or math.inf)
         try:
             with self.stop, logging_redirect_tqdm(), tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar:
-                if options.eval_first and not trainer.step and self.trials:
+                if options.eval_first and not trainer.step and (self.tests or self.valid):
                     self.write_log({"epoch": 0, "step": 0} | self.test())
                 open_epoch = trainer.step < total or trainer.position           # a stop may have come before its evaluation
                 while open_epoch and not self.stalled():
@@ -353,7 +409,7 @@ class Run:
 
     def validate(self, line):
         """An evaluation within an epoch; line: of the log, what is known without it."""
-        results = self.test() if self.trials else {}
+        results = self.test()
         self.write_log(line | results)
         self.trainer.watch(results)
         self.validated = line["step"]
@@ -386,7 +442,7 @@ class Run:
         line = self.so_far() | clock.report((trainer.position - begun) * self.sampler.utterances)
         every, done = (options.validate_every, trainer.step) if options.validate_every else (options.test_interval, trainer.epoch)
         due = done % every == 0 or trainer.step >= total
-        if due and self.trials:
+        if due:
             line |= self.test()
         self.write_log(line)
         if trainer.position >= len(self.sampler):
@@ -400,18 +456,31 @@ class Run:
 
     def keep_checkpoints(self, number):
         """Saves after an evaluation: the last, the best, and the last --keep numbered ones."""
-        eer = self.result.get("EER", math.inf)
-        best = ["best"] if eer < self.best else []
-        self.best, self.stale = min(self.best, eer), 0 if best else self.stale + 1
+        error = self.result.get("EER", self.result.get("valid_loss", math.inf))
+        best = ["best"] if error < self.best else []
+        self.best, self.stale = min(self.best, error), 0 if best else self.stale + 1
         self.save("last", f"model{number:09d}", *best)
         for old in sorted((self.folder / "model").glob("model?????????.model"))[:-self.options.keep]:
             old.unlink()
 
     def test(self):
-        """Evaluates on the trials; what came out is remembered in the checkpoints."""
-        summary = evaluate(self.trainer, self.trials, self.options, self.folder / "result" / "scores.txt", self.stop)
-        self.result = summary.results() if summary else {}
-        return self.result
+        """Validation loss and metrics of every list of trials, from the second on with its number; what came out is remembered in the checkpoints."""
+        result = {}
+        if self.valid:
+            loader = train_loader(self.valid, self.valid_items, workers=self.options.nDataLoaderThread)
+            result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
+        for number, (trials, dataset) in enumerate(self.tests, 1):
+            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
+            found = summary.results() if summary else {}
+            result |= {name if number == 1 else f"{name}_{number}": value for name, value in found.items()}
+        self.result = result
+        return result
+
+    def until_stop(self, items):
+        for item in items:
+            if self.stop.requested:
+                raise Stopped
+            yield item
 
     def save(self, *names):
         state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes}
@@ -440,7 +509,7 @@ def main(argv):
     keep_freed_memory()
     try:
         options, state = parse(argv, os.environ, __doc__)
-        for mode, run in (("eval", run_eval), ("extract", run_extract), ("verify", run_verify)):
+        for mode, run in (("eval", run_eval), ("check", run_check), ("generate", run_generate), ("extract", run_extract), ("verify", run_verify)):
             if getattr(options, mode):
                 return run(options, state)
         return Run(options, state, argv).train()

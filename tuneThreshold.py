@@ -2,6 +2,7 @@
 
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
 python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
+python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
 A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
 from report.scores import KINDS, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
@@ -350,7 +352,9 @@ def tandem_text(read, args):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="+", help="scores files, of one kind of line each")
+    parser.add_argument("scores", nargs="*", help="scores files, of one kind of line each")
+    parser.add_argument("--plot", nargs="+", metavar="SAVE_PATH", help="instead of scores: folders of training runs, whose losses and EERs are drawn")
+    parser.add_argument("--curves", metavar="FILE", help="images of --plot, without the extension (default: <first SAVE_PATH>/curves)")
     parser.add_argument("--far", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="F", help="false-accept rates (0.1 0.01 0.001)")
     parser.add_argument("--eer", choices=EERS, default=EERS[0],
                         help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
@@ -370,7 +374,13 @@ def main(argv=None):
                                help=f"{metric}: {text} (%(default)s)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    if bool(args.plot) == bool(args.scores):
+        parser.error("want scores files, or --plot and folders of training runs")
     try:
+        if args.plot:
+            images = plot_curves(args.curves or Path(args.plot[0], "curves"), {path: read_log(path) for path in args.plot})
+            log.info("curves: %s", " ".join(map(str, images)))
+            return 0
         summaries, families = {}, set()
         for path in args.scores:
             read = read_scores(path)

@@ -1,7 +1,8 @@
 """From files to arrays and back: what a list, an audio file or a corpus looks like is known here and nowhere else.
 
 lists: lists of utterances and trials. audio: reading. augment: noise and rooms. output: writing corpora. synthetic, synthesis: the synthetic corpus.
-copy_synthesis, vocoders: spoofed copies of bona fide speech. features: reading of log-mel features. extraction: making them.
+copy_synthesis, vocoders: spoofed copies of bona fide speech. features: reading of log-mel features. extraction: making them. embeddings: trees of
+embeddings, their targets and lists.
 """
 import contextlib
 import os

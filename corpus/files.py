@@ -1,5 +1,6 @@
 """Where the files of a list are, and whether they can be used."""
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from corpus.audio import Audio
 from corpus.features import SUFFIXES, Features
 
 HEADERS_CHECKED = 20_000
+AUDIO = (".wav", ".flac", ".ogg")                                        # files of a folder that are taken for audio
 # Lists of spoofing corpora name utterances: without an extension, without the folder they lie in, or with that of another format
 LAYOUTS = ("{}", "{}.flac", "{}.wav", "flac/{}.flac", *(f"ASVspoof2019_LA_{part}/flac/{{}}.flac" for part in ("train", "dev", "eval")),
            *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")), *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")))
@@ -70,3 +72,11 @@ def check_files(root, names, list_file, wanted=None):
     if bad:
         raise InputError(f"{bad[0]}{f' (the first of {len(bad)} such files of {list_file})' if len(bad) > 1 else ''}")
     return found
+
+
+def audio_below(folder):
+    """All audio files of a folder and the folders in it -> their paths relative to it, sorted."""
+    paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO)
+    if not paths:
+        raise InputError(f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give another folder, or a list of files")
+    return paths

@@ -91,7 +91,9 @@ TRIAL_KINDS = {
     "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -":
         Kind(lambda w: len(w) > 4 and w[-2] in KINDS and (w[-3] in REAL) == (w[-2] != SPOOF), attack=-3, key=-2),
 }
-FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0, 0))} | TRAIN_KINDS
+TRIALS_WITH_LABELS = "1|0 <file> <file>"
+FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0,)), TRIALS_WITH_LABELS: TRIAL_KINDS[TRIALS_WITH_LABELS],      # columns: of files
+              **{line: kind._replace(columns=kind.columns[1:]) for line, kind in TRAIN_KINDS.items()}}
 
 
 # ---------------------------------------------------------------------- readers
@@ -152,9 +154,9 @@ def checked(list_file, trials):
 
 
 def read_file_list(list_file):
-    """Lines '<file>', or a train list -> its files, each once."""
+    """Lines '<file>', a train list or trials -> its files, each once."""
     kind, _, rows = read_rows(list_file, FILE_KINDS)
-    return list(dict.fromkeys(words[kind.columns[1]] for words in rows))
+    return list(dict.fromkeys(words[column] for words in rows for column in kind.columns))
 
 
 def counted(names):

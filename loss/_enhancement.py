@@ -4,6 +4,8 @@ from torch.nn import functional as F
 
 from loss import Loss, queries
 
+WHOSE = {"other": "of lines '<speaker> <file> <other speaker>'", "session": "of lines '<speaker> <file> <file> 0|1'"}    # lists that have it
+
 
 class Enhancement(Loss):
     """A subclass gives terms(x, target, batch), x and target [B, M, D] -> {name: scalar}; the loss is their sum. Similarity is the cosine."""
@@ -13,8 +15,8 @@ class Enhancement(Loss):
     def forward(self, rep, batch, pair):
         missing = [name for name in self.reads if name not in batch]
         if missing:
-            raise ValueError(f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which only lists of embeddings bring along: "
-                             "give such a list, or choose another loss")
+            raise ValueError(f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which only lists of embeddings bring along"
+                             f"{', ' + WHOSE[missing[-1]] if missing[-1] in WHOSE else ''}: give such a list, or choose another loss")
         if batch["spoof"].any():
             raise ValueError("--trainfunc: this loss makes nothing of spoofed speech: take it off the train list, or choose another loss")
         if rep.shape[2:] != batch["target"].shape[1:]:

@@ -33,7 +33,13 @@ OPTIONS = {
     "what to do (training is the default)": [
         Option("config", str, None, "YAML file of options; overrides what stands before it and is overridden by what follows; may be repeated"),
         Option("eval", bool, False, "score --test_list with --initial_model: EER, minDCF, thresholds, scores file"),
-        Option("extract", str, None, "list of files, a train list or one file: embeds them with --initial_model, one .npy [num_eval, D] each under --output"),
+        Option("check", bool, False, "score the embeddings of --test_list as they are: the baseline of an enhancement, without a network"),
+        Option("extract", str, None, "one file, a list of files, a train list, trials, or a folder: embeds all files with --initial_model, one .npy "
+               "[num_eval, D] each under --output, in the same folders; those that are there are left alone. With a network for embeddings: enhances them"),
+        Option("generate", bool, False, "the same as --extract with --gen_list, --gen_path as --test_path and --gen_target_dir as --output"),
+        Option("gen_list", str, None, "see --generate"),
+        Option("gen_path", str, "", "see --generate"),
+        Option("gen_target_dir", str, None, "see --generate"),
         Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
         Option("initial_model", str, None, "checkpoint to use, or to start a fresh training from; brings its model options along"),
         Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
@@ -51,13 +57,22 @@ OPTIONS = {
         Option("train_list", str, None, "lines '<speaker> <file>', '<file> <label> None', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech "
                "is the last class"),
         Option("train_path", str, "", "folder that the files of train_list are relative to"),
-        Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone; or a spoofing-aware list"),
+        Option("valid_list", str, None, "list like train_list: its loss, without augmentation, whenever there is an evaluation"),
+        Option("valid_path", str, "", "folder that the files of valid_list are relative to"),
+        Option("multiple_embedding_flag", Literal["B", "C"], "B", "targets of enhancement: SPEAKER.npy or "
+               "SPEAKER_type2.npy, see dataprep.py --combine_embeddings"),
+        Option("triplet", bool, False, "of embeddings: train_list must have lines '<speaker> <file> <other speaker>', which are known without it too"),
+        Option("test_list", str, None, "trials: lines '1|0 <file> <file>', or '<file> <file>' to get scores alone; or a spoofing-aware list; of several lists "
+               "the first one chooses the best checkpoint", nargs="+"),
+        Option("test_list_libri", str, None, "one more list of trials"),
+        Option("test_path_libri", str, "", "its folder"),
         Option("valid_clients", str, None, "target trials, lines '<file> <file>'; with valid_impostors in place of test_list"),
         Option("valid_impostors", str, None, "non-target trials, lines '<file> <file>'"),
         Option("enroll_list", str, None, "lines '<speaker> <file>,<file>,...' for spoofing-aware trials (default: those beside test_list)", nargs="+"),
         Option("spk_meta_eval", str, None, "pickled {speaker: {bonafide: [...], spoof: [...]}}: enrols speakers that no enroll_list has"),
         Option("spk_meta_train", str, None, "the same of the training speakers: train_list must agree with it"),
-        Option("test_path", str, "", "folder that the files of test_list (or of the --extract list) are relative to"),
+        Option("test_path", str, None, "folder that the files of test_list (or of the --extract list) are relative to; one for all lists, or one each",
+               nargs="+"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
         Option("randomSlicing", bool, False, "cut every batch to a random length, from 2 s to that of a training crop"),
         Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),
@@ -117,10 +132,13 @@ ALIASES = {
 }
 UNITS = {"window_size": ("max_frames", 100, "seconds")}                                    # the same options in other units: how many of ours one is, its name
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
-MODES = ("config", "eval", "extract", "verify", "output", "threshold")                     # what to do now, no part of a run
+USES = ("eval", "extract", "verify", "generate")                                           # of a checkpoint
+MODES = ("config", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold")     # what to do now, no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
     "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
     "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until", "balance_attacks": "--num_spk",
+    "valid_path": "--valid_list", "test_path_libri": "--test_list_libri", "gen_list": "--generate",
+    "multiple_embedding_flag": "--model MyLinearNet|MyLinearNetv2|MyLinearNetv3|MyLinearNetv4",
     "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA",
 }
 FROM_CHECKPOINT = ("eval_frames", "num_eval", "crop_margin", "short_files", "scoring", "eer",                                    # besides the model's

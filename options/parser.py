@@ -14,7 +14,7 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from corpus import InputError
-from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, UNITS, VALUES, Option, components
+from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, UNITS, USES, VALUES, Option, components
 from SpeakerNet import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -153,7 +153,7 @@ def parse(argv, environ, description):
         for option in options:
             parser.add(group, option)
     given = read_pieces(parser, argv, environ, strict=False)
-    using = given.get("eval") or given.get("extract") or given.get("verify")
+    using = any(given.get(name) for name in USES)
     state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
     stored = dict(state.get("options", {})) if state else {}
     chosen = {part: parser.options[part].default for part in PARTS}

@@ -2,6 +2,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,29 @@ def spoofing_lists(corpus):
         (files[1], files[2], files[6], files[7]), ("bonafide target", "A01 spoof", "bonafide nontarget", "bonafide nontarget"), strict=True)))
 
 
+def embeddings(corpus, dim):
+    """Trees train/ and test/ of random embeddings of the test corpus's files, with targets and lists -> their folder."""
+    root, draw = corpus / f"embeddings{dim}", np.random.default_rng(0)
+    if not root.exists():
+        for part, name in (("train", "train_list.txt"), ("test", "trials.txt")):
+            for file in dict.fromkeys(word for line in (corpus / name).read_text().splitlines() for word in line.split() if "/" in word):
+                (root / part / file).parent.mkdir(parents=True, exist_ok=True)
+                np.save((root / part / file).with_suffix(".npy"), draw.standard_normal((2, dim), np.float32))
+        for words in (["--combine_embeddings", root / "train"], ["--embedding_lists", root / "train", "--name", "train"]):
+            assert dataprep.main([*map(str, words)]) == 0
+    return root
+
+
+def embedding_lists(options, corpus):
+    """Options that put lists of the test corpus in the place of those of a config."""
+    root = embeddings(corpus, options["nOut"])
+    changed = {"test_path": root / "test"}
+    for part in [part for part in ("train", "valid") if f"{part}_list" in options]:
+        kind = Path(options[f"{part}_list"]).name.partition("_")[2]
+        changed |= {f"{part}_list": root / "train" / f"train_{kind}", f"{part}_path": root / "train"}
+    return changed
+
+
 def words_of(options):
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
@@ -64,6 +88,8 @@ def losses(config, corpus, folder):
             words += [f"--valid_{name}", str(corpus / f"{name}.lst"), "--test_list", ""]
     if "num_spk" in options:
         words += words_of({"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"})
+    if options["model"].startswith("MyLinearNet"):
+        words += words_of(embedding_lists(options, corpus))
     if "initial_model" in options:
         run = Path(options["initial_model"]).parts[1]
         losses(f"{run}.yaml", corpus, folder.parent / run)
@@ -85,12 +111,26 @@ def test_config_says_what_it_is(config):
     assert text.startswith("# ") and options["model"] in components("model") and options["save_path"] == f"exps/{Path(config).stem}"
 
 
+@pytest.fixture(scope="module")
+def enhanced(noisy, tmp_path_factory):
+    """Run folder of configs/enhance_demo.yaml after a few steps, and the scores of what went in."""
+    folder = tmp_path_factory.mktemp("enhance_demo")
+    losses("enhance_demo.yaml", noisy, folder)
+    assert trainSpeakerNet.main(["--check", "--test_list", str(noisy / "trials.txt"), "--test_path", str(embeddings(noisy, 128) / "test"),
+                                 "--save_path", str(folder)]) in (0, None)
+    return folder
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, capsys):
+def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic").symlink_to(noisy)
+    (tmp_path / "data" / "embeddings").mkdir()
+    for part in ("train", "test"):
+        shutil.copytree(embeddings(noisy, 128) / part, tmp_path / "data" / "embeddings" / part)
+    shutil.copytree(enhanced, tmp_path / "exps" / "enhance_demo")
     wavs = sorted((noisy / "wav").rglob("*.wav"))
     for name, wav in zip("ab", wavs, strict=False):
         (tmp_path / f"{name}.wav").symlink_to(wav)
@@ -105,20 +145,22 @@ def test_command_of_readme(command, noisy, checkpoint, tmp_path, monkeypatch, ca
     if "$SPEECH_DATA" in rest:
         pytest.skip("its data are outside the repository; its options are those of the lines above it")
     if script == "trainSpeakerNet.py":
-        using = {"--eval", "--extract", "--verify"} & {*words}
+        using = {"--eval", "--extract", "--verify", "--check"} & {*words}
         if not using and "--help" not in words:
+            enhancing = "configs/enhance_demo.yaml" in words
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
+            words += words_of(embedding_lists(yaml.safe_load(Path("configs/enhance_demo.yaml").read_text()), noisy)) if enhancing else []
         main = trainSpeakerNet.main
     elif script == "dataprep.py":
         if "--synthetic" in words:
             words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
             words[words.index("--synthetic") + 1] = str(tmp_path / "made")
-        else:
+        elif "--copy_synthesis" in words:
             words += ["--path", str(noisy / "wav"), "--limit_per_speaker", "1", "--vocoders", "griffin_lim"]
             words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
         main = dataprep.main
     else:
-        words += ["--det", str(tmp_path / "det.png")]
+        words += [] if "--plot" in words else ["--det", str(tmp_path / "det.png")]
         main = tuneThreshold.main
     try:
         code = main(words)

@@ -337,7 +337,7 @@ def test_what_cannot_be_trained_on(spoil, more, message, cut, tmp_path, program)
 def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
     stem = (cut / "train.lst").read_text().split()[0]
     code, _, err = program(*words(cut, tmp_path / "run", "features", "--train_list", text(tmp_path / "l", f"s {stem}.npy"), "--model", "ResNetSE34L"))
-    assert code == 2 and "npy holds features, which this model does not take; list audio" in err
+    assert code == 2 and "want speech, which the model takes, got embeddings or features (" in err
 
 
 # ---------------------------------------------------------------------- habits of its trainer
@@ -350,7 +350,7 @@ def test_published_options_are_accepted(caplog):
                    --batch_size 64 --gradientAccumulation 2 --max_epochs 1000000 --early_stopping 25 --requeue --validate_every 10000""")
     more = shlex.split("--print_every 1000 --randomSlicing --num_workers 2")
     ours, theirs = (vars(parse([*config, *words], {}, "")[0]) for words in ([], [*published, *more]))
-    changed = {"train_path": "d", "train_list": "l", "test_path": "v", "valid_clients": "c", "valid_impostors": "i", "save_path": "o", "print_every": 1000,
+    changed = {"train_path": "d", "train_list": "l", "test_path": ["v"], "valid_clients": "c", "valid_impostors": "i", "save_path": "o", "print_every": 1000,
                "randomSlicing": True, "nDataLoaderThread": 2}
     assert theirs == ours | changed and not caplog.records
 
@@ -370,7 +370,7 @@ def test_early_stopping(cut, tmp_path, program):
     code, out, _ = program(*words(cut, tmp_path, "features", *more))                     # nothing is left to do
     assert code == 0 and "done, after 2 evaluations" in out and log_of(tmp_path) == lines
     code, _, err = program(*words(cut, tmp_path / "other", "features", "--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2))
-    assert code == 2 and "--early_stopping: follows the EER; want labelled trials" in err
+    assert code == 2 and "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
     config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
     assert (tmp_path / "config.yaml").read_bytes() == config and code == 2 and "there is a run already, which --no-requeue does not go on with" in err

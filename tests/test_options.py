@@ -38,8 +38,8 @@ def test_other_spellings(other, canonical, config):
     names = dict.fromkeys(("train_list", "train_path", "test_list", "test_path", "save_path"), "x")
     word = (names | {"encoder_type": "ASP", "lr": 0.5, "model": "VGG4L"}).get(canonical, 3)
     with_margin = "--trainfunc", "amsoftmax"
-    assert getattr(given(*with_margin, f"--{other}", word), canonical) == word
-    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) == word
+    assert getattr(given(*with_margin, f"--{other}", word), canonical) in (word, [word])
+    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) in (word, [word])
 
 
 def test_other_units(config):
@@ -99,7 +99,7 @@ def test_switch_that_is_off_is_said(caplog):
 def test_environment_variables(config):
     path = config("train_path: ${CORPUS}/wav\ntest_path: ${NO_SUCH_THING:-data}/wav\n")
     chosen = given("--config", path, environ={"CORPUS": "/corpus"})
-    assert (chosen.train_path, chosen.test_path) == ("/corpus/wav", "data/wav")
+    assert (chosen.train_path, chosen.test_path) == ("/corpus/wav", ["data/wav"])
 
 
 @pytest.mark.parametrize("model", options.components("model"))

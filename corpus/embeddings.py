@@ -1,0 +1,253 @@
+"""Trees of speaker embeddings, speaker/session/utterance.npy: reading, one target for each speaker, and lists to train an enhancement network on.
+
+After github.com/Dorika0203/proj_2022NC. An utterance's file holds an embedding a crop, [K, D], as trainSpeakerNet.py --extract writes it; the targets,
+[D], lie in the root of the tree: SPEAKER.npy (B) and SPEAKER_type2.npy (C).
+"""
+import functools
+import io
+import logging
+import os
+import re
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from corpus import InputError, write_atomically
+from corpus.output import in_parallel
+from corpus.rows import Kind, read_rows
+
+log = logging.getLogger("dataprep")
+TARGETS = {"B": "{}.npy", "C": "{}_type2.npy"}                           # --multiple_embedding_flag -> name of a speaker's target
+EXTRACT = "make embeddings with trainSpeakerNet.py --extract LIST --output DIR"
+
+
+# ---------------------------------------------------------------------- files
+def read_embeddings(path):
+    """File -> embeddings [K, D] of the crops of an utterance, floating point; of [D], K is 1."""
+    try:
+        x = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: want an array in .npy format, got something else ({error}); {EXTRACT}") from None
+    if x.ndim not in (1, 2) or not x.size or not np.issubdtype(x.dtype, np.floating):
+        raise InputError(f"{path}: want embeddings [crops, D] of floating-point numbers, got {x.dtype} {list(x.shape)}; {EXTRACT}")
+    x = np.atleast_2d(x)
+    if not np.isfinite(x).all():
+        raise InputError(f"{path}: want finite numbers, got NaN or infinity; make it again")
+    return x
+
+
+def unit(x, path):
+    """x [D], made from the file or folder `path` -> x of length 1."""
+    length = np.linalg.norm(x)
+    if not length > 0:
+        raise InputError(f"{path}: the mean of its embeddings is zero and has no direction; make it again or take it off the list")
+    return x / length
+
+
+def load_embeddings(root, names):
+    """Files below root -> float32 [files, D]: of each the mean over its crops, of length 1. All in memory: 2 GB for a million of 512."""
+    table = None
+    for i, name in enumerate(tqdm(names, desc="load", unit="file", disable=None, leave=False)):
+        path = os.path.join(root, name)
+        x = read_embeddings(path)
+        if table is None:
+            table, first = np.empty((len(names), x.shape[1]), np.float32), path
+        if x.shape[1] != table.shape[1]:
+            raise InputError(f"{path}: want embeddings of {table.shape[1]} numbers, as in {first}, got {x.shape[1]}; take embeddings of one network")
+        table[i] = unit(x.mean(0, dtype=np.float64), path)
+    return table
+
+
+def load_targets(root, speakers, flag, dim):
+    """Targets of the speakers, as combine_embeddings makes them -> float32 [speakers, dim]."""
+    paths = [os.path.join(root, TARGETS[flag].format(speaker)) for speaker in speakers]
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise InputError(f"{root or 'the current folder'}: want a target (--multiple_embedding_flag {flag}) for each of {len(paths)} speakers, got none for "
+                         f"{len(missing)}: {', '.join(missing[:10])}; make them: python dataprep.py --combine_embeddings {root or '.'}")
+    table = np.empty((len(paths), dim), np.float32)
+    for row, path in zip(table, paths, strict=True):
+        x = read_embeddings(path)
+        if x.shape != (1, dim):
+            raise InputError(f"{path}: want a target of {dim} numbers, as the embeddings are, got {list(x.shape)}; make it again: "
+                             f"python dataprep.py --combine_embeddings {root or '.'}")
+        row[:] = x[0]
+    return table
+
+
+def check_embeddings(root, names, list_file):
+    """Names of a list -> {name: path of its .npy file below root}; the names of speech stand for its embeddings. InputError unless all are there."""
+    found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
+    missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
+    if missing:
+        raise InputError(f"{list_file}: the model takes embeddings, and {len(missing)} of {len(found)} .npy files are missing in "
+                         f"{root or 'the current folder'}; correct the folder or the list, or {EXTRACT}: {', '.join(missing[:10])}"
+                         f"{', ...' if len(missing) > 10 else ''}")
+    return found
+
+
+def tree(folder):
+    """Folder -> {speaker: paths of the utterances relative to it}, both sorted; what lies in the folder itself is targets and lists."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: want a folder speaker/session/utterance.npy, got {'a file' if os.path.exists(folder) else 'nothing'}; {EXTRACT}")
+    files = {path.name: sorted(str(file.relative_to(folder)) for file in path.rglob("*.npy")) for path in sorted(Path(folder).iterdir()) if path.is_dir()}
+    files = {speaker: paths for speaker, paths in files.items() if paths}
+    if not files:
+        raise InputError(f"{folder}: want embeddings speaker/session/utterance.npy, got no .npy file below a folder of it; {EXTRACT}")
+    return files
+
+
+def session_of(path):
+    """The folders between speaker and file; "" where there are none."""
+    return str(PurePath(*PurePath(path).parts[1:-1])) if len(PurePath(path).parts) > 2 else ""
+
+
+# ---------------------------------------------------------------------- targets
+def targets_of(root, files):
+    """Files of one speaker below root -> {"B": mean over utterances of their means over crops made unit length, "C": mean over utterances of
+    their means over crops, made unit length}, float32 [D] each."""
+    means = []
+    for file in files:
+        means.append(read_embeddings(os.path.join(root, file)).mean(0, dtype=np.float64))
+        if len(means[-1]) != len(means[0]):
+            raise InputError(f"{os.path.join(root, file)}: want embeddings of {len(means[0])} numbers, as in {files[0]}, got {len(means[-1])}; "
+                             "take embeddings of one network")
+    b = np.mean([unit(x, os.path.join(root, file)) for x, file in zip(means, files, strict=True)], 0)
+    c = unit(np.mean(means, 0), os.path.join(root, PurePath(files[0]).parts[0]))             # reference normalises the last utterance's mean instead
+    return {"B": b.astype(np.float32), "C": c.astype(np.float32)}
+
+
+def combine_one(job, root):
+    speaker, files = job
+    return speaker, targets_of(root, files)
+
+
+def combine_embeddings(folder, processes=None):
+    """Writes the two targets of every speaker of the tree into its root; those of before are replaced, nothing else is touched."""
+    files = tree(folder)
+    clash = [speaker for speaker in files if TARGETS["C"].format(speaker).removesuffix(".npy") in files]
+    if clash:
+        raise InputError(f"{folder}: the targets of {clash[0]} and {clash[0]}_type2 would have the same name; rename a folder")
+    made = in_parallel(functools.partial(combine_one, root=str(folder)), files.items(), processes)
+    for speaker, targets in tqdm(made, total=len(files), desc="combine", unit="speaker", disable=None, leave=False):
+        for flag, x in targets.items():
+            buffer = io.BytesIO()
+            np.save(buffer, x)
+            write_atomically(Path(folder, TARGETS[flag].format(speaker)), buffer.getbuffer(), flush=False)
+    log.info("%s: targets of %d speakers from %d utterances", folder, len(files), sum(map(len, files.values())))
+
+
+# ---------------------------------------------------------------------- lists
+class Example(NamedTuple):
+    """A line of a list to train on. other: another speaker's name. second: file of a second utterance of the speaker; same_session: it is of the
+    session of the first."""
+    speaker: str
+    path: str
+    other: str = ""
+    second: str = ""
+    same_session: bool = False
+
+    @property
+    def spoofed(self):
+        return False
+
+
+EXAMPLE_KINDS = {
+    "<speaker> <file>": Kind(lambda w: len(w) == 2),
+    "<speaker> <file> <other speaker>": Kind(lambda w: len(w) == 3 and w[2] != w[0]),
+    "<speaker> <file> <file> 0|1": Kind(lambda w: len(w) == 4 and w[3] in ("0", "1") and w[1] != w[2]),
+}
+
+
+def read_examples(list_file):
+    """A list of EXAMPLE_KINDS -> list of Example; one that is on the list twice is an InputError."""
+    kind, _, rows = read_rows(list_file, EXAMPLE_KINDS)
+    names, first = {}, {}                                                # one string per name
+    if len(rows[0]) == 4:
+        examples = [Example(names.setdefault(a, a), path, second=second, same_session=same == "1") for a, path, second, same in rows]
+    else:
+        examples = [Example(*(names.setdefault(w, w) if i != 1 else w for i, w in enumerate(words))) for words in rows]
+    for number, e in enumerate(examples, kind.first):
+        before = first.setdefault((e.path, e.second, e.other), number)
+        if before != number:
+            raise InputError(f"{list_file}:{number}: {' '.join(filter(None, [e.path, e.second, e.other]))} is in line {before} already; remove one of them")
+    return examples
+
+
+class Sizes(NamedTuple):
+    """Of the lists; 0 leaves the list, or the kind of trial, out. same, different: trials of a file. others: triplets of a file. pairs: of each speaker,
+    so many of one session and so many of two."""
+    same: int = 4
+    different: int = 4
+    others: int = 1
+    pairs: int = 20
+
+
+def some(rng, things, most):
+    """At most `most` of a list of things, drawn without replacement."""
+    return [things[i] for i in rng.choice(len(things), min(most, len(things)), replace=False)]
+
+
+def strangers(rng, files, owner, speaker, most):
+    """At most `most` different ones of the files, none of the speaker's: owner has the speaker of each."""
+    drawn = {}
+    while len(drawn) < most:
+        number = int(rng.integers(len(files)))
+        if owner[number] != speaker:
+            drawn[files[number]] = None
+    return list(drawn)
+
+
+def trial_lines(rng, files, sizes):
+    every = [path for paths in files.values() for path in paths]
+    owner = [speaker for speaker, paths in files.items() for _ in paths]
+    for speaker, paths in files.items():
+        different = min(sizes.different, len(every) - len(paths))
+        for path in paths:
+            yield from (f"1 {path} {other}" for other in some(rng, [other for other in paths if other != path], sizes.same))
+            yield from (f"0 {path} {other}" for other in strangers(rng, every, owner, speaker, different))
+
+
+def triplet_lines(rng, files, sizes):
+    speakers = list(files)
+    for number, (speaker, paths) in enumerate(files.items()):
+        others = speakers[:number] + speakers[number + 1:]
+        yield from (f"{speaker} {path} {other}" for path in paths for other in some(rng, others, sizes.others))
+
+
+def distribution_lines(rng, files, sizes):
+    """Only of speakers of whom there are pairs of one session and pairs of two: of the others the distances cannot be compared."""
+    for speaker, paths in files.items():
+        session = np.array([session_of(path) for path in paths])
+        first, second = np.triu_indices(len(paths), 1)                                       # all pairs
+        same = session[first] == session[second]
+        if same.any() and not same.all():
+            for flag in (1, 0):
+                yield from (f"{speaker} {paths[first[i]]} {paths[second[i]]} {flag}" for i in some(rng, np.flatnonzero(same == flag), sizes.pairs))
+
+
+def make_lists(folder, name, sizes, seed):
+    """Writes the four lists NAME_..._list.txt of the tree into its root; those of before are replaced. The draws of each depend on the seed alone."""
+    if not re.fullmatch(r"[^/\s]+", name):
+        raise InputError(f"--name {name}: want a name without blanks and slashes, the beginning of the names of the lists")
+    files = tree(folder)
+    strange = [path for paths in files.values() for path in paths if path.split() != [path]]
+    if strange:
+        raise InputError(f"{folder}: {len(strange)} names have blanks in them, which separate the columns of a list; rename them: {strange[0]!r}, ...")
+    if len(files) < 2:
+        raise InputError(f"{folder}: want at least 2 speakers, got {len(files)}: {', '.join(files)}; is this the root of the tree?")
+    makers = {"normal": lambda *_: (f"{speaker} {path}" for speaker, paths in files.items() for path in paths), "test": trial_lines,
+              "triplet": triplet_lines, "distribution": distribution_lines}
+    for number, (kind, lines) in enumerate(makers.items()):
+        path = Path(folder, f"{name}_{kind}_list.txt")
+        text = [f"{line}\n" for line in lines(np.random.default_rng((seed, number)), files, sizes)]
+        if text:
+            write_atomically(path, "".join(text).encode())
+            log.info("%s: %d lines", path, len(text))
+        else:
+            why = "no speaker has pairs of utterances of one session folder and of two" if kind == "distribution" and sizes.pairs else "its size is 0"
+            log.warning("warning: %s: left out, %s", path, why)
