@@ -182,7 +182,8 @@ def test_signals_leave_whole_files_and_no_workers(number, corpus, tmp_path):
     files = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
     (tmp_path / "list").write_text("".join(f"{who} {k}/{file}\n" for k in range(9) for who, file in files))
     words = ["--copy_synthesis", tmp_path / "list", "--path", tmp_path / "wav", "--output", tmp_path / "a", "--vocoders", "griffin_lim", "--processes", 2]
-    run = subprocess.Popen([sys.executable, "dataprep.py", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    run = subprocess.Popen([sys.executable, "dataprep.py", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))        # background jobs of a script start without it
     try:
         while run.poll() is None and not any((tmp_path / "a").rglob("*.wav")):
             time.sleep(0.02)
