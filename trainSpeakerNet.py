@@ -95,7 +95,7 @@ class Stopped(Exception):
 def load_net(options, state):
     """The net of a checkpoint, for use: its classes are those it was trained with."""
     if not state:
-        raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify")
+        raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify, or the --save_path of a run")
     net = build_net(options, max(state.get("classes", {"": 0}).values(), default=0) + 1)
     load_weights(net, state, options.initial_model, head="wanted" if "options" in state else "unused")    # published heads are of speakers unknown
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
@@ -204,7 +204,7 @@ def run_extract(options, state):
     """Embeds the files of a list or of a folder, and leaves alone what is there."""
     source, folder = source_of(options), options.extract
     if not options.output:
-        raise InputError("--extract: want --output FOLDER for the .npy files")
+        return print_embedding(options, state)
     if os.path.isdir(folder):
         root, paths = folder, source.files_below(folder)
     else:
@@ -222,6 +222,17 @@ def run_extract(options, state):
         np.save(buffer, rep.numpy())
         write_atomically(target[path], buffer.getbuffer())
     log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
+
+
+def print_embedding(options, state):
+    """The embedding of one file, a line a crop."""
+    if not is_recording(options.extract):
+        raise InputError("--extract: want --output FOLDER for the .npy files; without it one file of audio, whose embedding is printed")
+    source, root = source_of(options), one_root(options)
+    paths = list(source.check_files(root, [options.extract], "--extract", options).values())
+    for _, rep in extract(load_net(options, state), source.eval_dataset(paths, root, options), options):
+        for row in rep.flatten(1).tolist():
+            log.info("%s", " ".join(f"{value:.6g}" for value in row))
 
 
 def run_generate(options, state):
