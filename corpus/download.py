@@ -104,7 +104,7 @@ class Job(NamedTuple):
 def job_of(source, folder, catalogue, access):
     template = template_of(source, catalogue, access)
     url = filled(template, source, access.key)
-    return Job(source, url, filled(template, source, "***"), authorization(source, url, access), folder / f"{source.name}.part", folder)
+    return Job(source, url, filled(template.replace("{key}", "***"), source, None), authorization(source, url, access), folder / f"{source.name}.part", folder)
 
 
 # ---------------------------------------------------------------------- requests
@@ -194,7 +194,7 @@ def transfer(job, bar):
         with job.part.open("ab" if start else "wb") as file:
             while True:
                 try:
-                    chunk = response.read(CHUNK)
+                    chunk = response.read1(CHUNK)             # what has come: as little as can be is lost by a kill
                 except NETWORK as error:
                     raise broken(error) from None
                 if not chunk:

@@ -10,7 +10,7 @@ from corpus import InputError, download, obtain, output, sources
 from corpus.download import Access
 from corpus.obtain import Request
 
-SECRETS = "hunter2&pass", "k/e+y"
+SECRETS = "hunter2&pass", "k/e+y", "k%2Fe%2By"
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_password_of_environment_and_netrc(get, server, files, tmp_path, monkeyp
 
 def test_key(get, server, files, tmp_path):
     server.key = SECRETS[1]
-    assert "403 Forbidden" in get("--key", "wrong")[1]
+    assert f"{server.url}/get?file=a.bin&key=***: want the file, got 403 Forbidden" in get("--key", "wrong")[1]
     assert get("--key", SECRETS[1])[0] == 0 and whole(tmp_path, files)
     code, said = get("--key", SECRETS[1], "--base_url", server.url + "/x")
     assert code == 0                                                              # all is there, nobody is asked
@@ -163,8 +163,33 @@ def test_server_without_ranges(get, server, files, tmp_path):
     assert get()[0] == 0 and whole(tmp_path, files)
 
 
+def test_kill_while_a_file_is_begun_again(get, server, files, tmp_path, monkeypatch):
+    """The word for the new file is never beside the beginning of the old one."""
+    catalogue(tmp_path / "list.yaml", server, {"b.bin": {}})
+    server.cuts = {"b.bin": [None, 4000] + [0] * 7}
+    assert get()[0] == 2 and (tmp_path / "data" / "b.bin.part").stat().st_size == 4000
+    server.files["b.bin"], server.version = random.Random(1).randbytes(12345), '"2"'
+
+    def killed_after(path, data):
+        path.write_bytes(data)
+        raise OSError("power cut")
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "write_atomically", killed_after)
+        assert get()[0] == 2
+    assert get()[0] == 0 and (tmp_path / "data" / "b.bin").read_bytes() == server.files["b.bin"]
+
+
+def test_server_that_does_not_tell_versions(get, server, files, tmp_path):
+    """Without a sum too nothing tells whether it is still the same file: it is begun again."""
+    catalogue(tmp_path / "list.yaml", server, {"b.bin": {}})
+    server.version, server.cuts = "", {"b.bin": [None, 4000] + [0] * 7}
+    assert get()[0] == 2
+    server.files["b.bin"] = random.Random(1).randbytes(12345)
+    assert get()[0] == 0 and (tmp_path / "data" / "b.bin").read_bytes() == server.files["b.bin"]
+
+
 def test_file_that_changes_meanwhile(get, server, files, tmp_path):
-    """Without a sum only the server's word tells: it is begun again. Without that word too."""
+    """Without a sum only the server's word tells: it is begun again."""
     catalogue(tmp_path / "list.yaml", server, {name: {} for name in files})
     server.cuts = {"b.bin": [None, 4000] + [0] * 7}
     assert get()[0] == 2
@@ -185,7 +210,7 @@ def test_part_that_is_longer_than_the_file(get, server, files, tmp_path):
 def test_web_page(get, server, files, tmp_path):
     server.kind = "text/html; charset=utf-8"
     code, said = get()
-    assert code == 2 and "want a file, got a web page; give the right --user" in said and not tree(tmp_path / "data")
+    assert code == 2 and "want a file, got a web page; give the right --user" in said and not tree(tmp_path / "data") and len(server.requests) <= 3
 
 
 # ---------------------------------------------------------------------- sums, lines, disk
