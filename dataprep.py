@@ -1,5 +1,10 @@
 """Makes corpora and their lists, one module of corpus/ each.
 
+python dataprep.py --all --save_path data --user U --password P    VoxCeleb 1 and 2; or step by step: --download --concatenate --extract --convert
+python dataprep.py --augment --save_path data                      MUSAN in pieces and RIRS_NOISES
+python dataprep.py --asvspoof2019 LA.zip --save_path data          ASVspoof 2019 LA
+python dataprep.py --mini_librispeech data/mini_librispeech        small real corpora with lists and trials, and
+python dataprep.py --speechocean762 data/speechocean762            another one
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
@@ -10,13 +15,17 @@ The same command again finishes what was interrupted, and never makes again what
 """
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, embeddings, extraction, synthetic
+from corpus import InputError, asvspoof, copy_synthesis, embeddings, extraction, noise, openslr, synthetic, voxceleb
+from corpus.download import Access
+from corpus.obtain import Request
+from corpus.sources import LISTS
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -29,6 +38,35 @@ def integer(least):
             raise argparse.ArgumentTypeError(f"want a whole number of at least {least}, got '{text}'")
         return int(text)
     return convert
+
+
+def request_of(args, folder, access=None):
+    return Request(folder, args.file_list, access or Access(args.base_url), args.connections, args.remove_archives)
+
+
+def run_voxceleb(args):
+    """What is secret may stand in the environment, where no other user sees it."""
+    user, password, key = (getattr(args, name) or os.environ.get(f"VOXCELEB_{name.upper()}") for name in ("user", "password", "key"))
+    if bool(user) != bool(password):
+        raise InputError("want --user and --password (or VOXCELEB_USER and VOXCELEB_PASSWORD), got only one of them; give both")
+    steps = [step for step in voxceleb.STEPS if args.all or getattr(args, step)]
+    voxceleb.prepare(steps, request_of(args, args.save_path, Access(args.base_url, user, password, key)), args.processes)
+
+
+def run_augment(args):
+    noise.make_noise(request_of(args, args.save_path), args.processes)
+
+
+def run_asvspoof(args):
+    asvspoof.prepare_asvspoof(args.asvspoof2019, args.save_path)
+
+
+def run_mini_librispeech(args):
+    openslr.make_mini_librispeech(request_of(args, args.mini_librispeech), args.trials, args.seed)
+
+
+def run_speechocean(args):
+    openslr.make_speechocean(request_of(args, args.speechocean762), args.trials, args.seed)
 
 
 def run_synthetic(args):
@@ -55,13 +93,44 @@ def run_embedding_lists(args):
 
 
 class Mode(NamedTuple):
-    """run: what it does with its parsed options. options: flag -> arguments of add_argument; the flag that chooses the mode comes first."""
+    """run: what it does with its parsed options. options: flag -> arguments of add_argument; a flag that chooses the mode comes first."""
     run: Callable
     options: dict
 
 
 PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
 SIZES = embeddings.Sizes()
+SAVE_PATH = {"metavar": "DIR", "type": Path, "default": Path("data"), "help": "folder of all that is made (%(default)s)"}
+TRIALS = {
+    "--trials": {"type": integer(2), "default": 20000, "metavar": "N", "help": "trials, half target, half non-target of the same gender; fewer where there "
+                 "are not as many (%(default)s)"},
+    "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other trials (%(default)s)"},
+}
+
+
+def download_options(file_list):
+    return {
+        "--file_list": {"metavar": "FILE", "type": Path, "default": LISTS / file_list, "help": "what to download, with MD5 sums and what becomes of it "
+                        f"(lists/{file_list}, which tells how to write another)"},
+        "--base_url": {"metavar": "URL", "help": "another host: URL/NAME, or a URL with {name}, and {key} where a key is wanted (that of the file list)"},
+        "--connections": {"type": integer(1), "default": 4, "metavar": "N", "help": "downloads at once (%(default)s)"},
+        "--remove_archives": {"action": "store_true", "help": "removes parts once the whole is verified, and archives once they are extracted"},
+    }
+
+
+VOXCELEB = Mode(run_voxceleb, {
+    "--download": {"action": "store_true", "help": "VoxCeleb 1 and 2, and their lists; what is there already is verified"},
+    "--concatenate": {"action": "store_true", "help": "joins the parts of archives"},
+    "--extract": {"action": "store_true", "help": "extracts DIR/voxceleb1 and DIR/voxceleb2, dev and test together; joins first where that was not done"},
+    "--convert": {"action": "store_true", "help": "converts DIR/voxceleb2 to WAV"},
+    "--all": {"action": "store_true", "help": "all of these, one after the other; so do several of them together"},
+    "--save_path": SAVE_PATH,
+    "--user": {"metavar": "NAME", "help": "for the host of VoxCeleb (environment VOXCELEB_USER, or ~/.netrc)"},
+    "--password": {"metavar": "WORD", "help": "(VOXCELEB_PASSWORD, or ~/.netrc)"},
+    "--key": {"metavar": "KEY", "help": "access key of the newer host, in the place of user and password (VOXCELEB_KEY)"},
+    **download_options("voxceleb.yaml"),
+    "--processes": PROCESSES,
+})
 MODES = {
     "--synthetic": Mode(run_synthetic, {
         "--synthetic": {"metavar": "DIR", "type": Path, "help": "makes synthetic speech in DIR/wav, lists in DIR"},
@@ -117,6 +186,29 @@ MODES = {
                     "there are not as many (%(default)s)"},
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other trials, triplets and pairs (%(default)s)"},
     }),
+    **dict.fromkeys(("--download", "--concatenate", "--extract", "--convert", "--all"), VOXCELEB),
+    "--augment": Mode(run_augment, {
+        "--augment": {"action": "store_true", "help": "downloads and extracts MUSAN and RIRS_NOISES, and cuts MUSAN into pieces of 5 s every 3 s: "
+                      "DIR/musan_split, DIR/RIRS_NOISES/simulated_rirs"},
+        "--save_path": SAVE_PATH,
+        **download_options("augment.yaml"),
+        "--processes": PROCESSES,
+    }),
+    "--asvspoof2019": Mode(run_asvspoof, {
+        "--asvspoof2019": {"metavar": "LA.zip", "type": Path, "help": "extracts it to DIR/LA, checks that all files of its protocols are there, and links the "
+                           "protocols to DIR/protocols"},
+        "--save_path": SAVE_PATH,
+    }),
+    "--mini_librispeech": Mode(run_mini_librispeech, {
+        "--mini_librispeech": {"metavar": "DIR", "type": Path, "help": "downloads Mini LibriSpeech (OpenSLR 31) and makes DIR/train_list.txt of train-clean-5 "
+                               "and DIR/trials.txt of dev-clean-2"},
+        **TRIALS, **download_options("mini_librispeech.yaml"),
+    }),
+    "--speechocean762": Mode(run_speechocean, {
+        "--speechocean762": {"metavar": "DIR", "type": Path, "help": "downloads speechocean762 (OpenSLR 101) and makes DIR/train_list.txt and DIR/trials.txt "
+                             "of its train and test speakers"},
+        **TRIALS, **download_options("speechocean762.yaml"),
+    }),
 }
 
 
@@ -146,7 +238,7 @@ def parse(words):
         parser.error(f"want one of {', '.join(MODES)}")
     args, unknown = parser.parse_known_args(words)
     for flag in (word.split("=")[0] for word in unknown):
-        if owners := [other for other in MODES if flag in MODES[other].options]:
+        if owners := dict.fromkeys(next(iter(other.options)) for other in MODES.values() if flag in other.options):
             parser.error(f"{flag}: an option of {' and '.join(owners)}, not of {mode}")
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}")

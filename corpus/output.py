@@ -3,6 +3,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -50,6 +51,13 @@ def report_failures(path, jobs, failed):
         write_atomically(path, "".join(f"{line}\n" for line in complaints).encode())
         raise InputError(f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
                          f"the first: {'; '.join(complaints[:10])}")
+
+
+def check_space(folder, needed, what):
+    """InputError unless `needed` bytes are free where the folder is or will be."""
+    free = shutil.disk_usage(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())).free
+    if needed > free:
+        raise InputError(f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere")
 
 
 def worker_signals():

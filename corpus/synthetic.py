@@ -10,6 +10,7 @@ from tqdm import tqdm
 from corpus import write_atomically
 from corpus.output import begin_record, check_record, in_parallel, write_audio
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize
+from corpus.trials import draw_indices
 from corpus.vocoders import griffin_lim, vocode
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,7 @@ def make_recording(job):
 
 def draw_pairs(rng, speakers, files, count):
     """At most `count` different combinations of a pair of speakers and a pair of (recording, take) -> list of (File, File)."""
-    chosen = rng.choice(len(speakers) * len(files), min(count, len(speakers) * len(files)), replace=False)
-    pairs = [(speakers[i // len(files)], files[i % len(files)]) for i in chosen]
+    pairs = [(speakers[i], files[j]) for i, j in draw_indices(rng, [len(files)] * len(speakers), count)]
     return [(File(s, *a), File(t, *b)) for (s, t), (a, b) in pairs]
 
 
