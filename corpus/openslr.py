@@ -23,7 +23,7 @@ def write_lists(folder, train, test, genders, trials, seed, paths):
     if unknown := sorted(speaker for speaker in test if speaker not in genders):
         raise InputError(f"{folder}: want the gender of all test speakers, got none of {', '.join(unknown)}; download the archives again")
     lists = {"train_list.txt": [f"{speaker} {file}" for speaker in sorted(train) for file in train[speaker]],
-             "trials.txt": draw_trials(np.random.default_rng(seed), test, genders, trials)}
+             "trials.txt": draw_trials(np.random.default_rng(seed), test, trials, genders)}
     for name, lines in lists.items():
         write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
     targets = sum(line.startswith("1") for line in lists["trials.txt"])

@@ -9,7 +9,7 @@ import soundfile
 from loopback import catalogue, kill_until_done, run, tree
 from test_archives import tarred, zipped
 
-from corpus import InputError, noise, openslr, trials, voxceleb
+from corpus import InputError, noise, openslr, voxceleb
 from corpus.augment import Augment
 from corpus.enrolment import lists_beside
 from corpus.files import check_files
@@ -294,15 +294,3 @@ def test_bad_tables(tables, message, tmp_path):
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         openslr.speakers_of_tables(tmp_path)
-
-
-def test_trials_are_drawn_alike():
-    """Every pair of files has the same chance, whatever speaker it is of; all of them when more are wanted."""
-    files = {"a": ["a0", "a1"], "b": [f"b{i}" for i in range(5)], "c": ["c0"], "d": ["d0", "d1"]}
-    every = trials.draw_trials(np.random.default_rng(0), files, dict.fromkeys(files, "f"), 10000)
-    assert sum(line[0] == "1" for line in every) == 1 + 10 + 1 and len(set(every)) == len(every) == 12 + 2 * 5 + 2 + 4 + 5 + 10 + 2
-    drawn = [line for seed in range(300) for line in trials.draw_trials(np.random.default_rng(seed), files, dict.fromkeys(files, "f"), 6)]
-    counts = [drawn.count(line) for line in every]
-    targets = [n for line, n in zip(every, counts, strict=True) if line[0] == "1"]
-    assert sum(targets) == 900 and min(targets) > 45 and max(targets) < 110
-    assert trials.draw_trials(np.random.default_rng(0), {"a": ["a0"]}, {"a": "f"}, 10) == []
