@@ -6,17 +6,20 @@ python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --
 python dataprep.py --features -i files.lst --path data/voxceleb2   log-mel features of every file, beside it
 python dataprep.py --combine_embeddings exps/embeddings            of a tree speaker/session/utterance.npy the targets of enhancement, and then
 python dataprep.py --embedding_lists exps/embeddings --name train  the lists to train on
+python dataprep.py --pack data/train_list.txt --path data/voxceleb2 --output data/pack      few large files for --train_path and --test_path
+python dataprep.py --check_pack data/pack                          is it as it was written?
 The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, embeddings, extraction, synthetic
+from corpus import InputError, copy_synthesis, embeddings, extraction, pack, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -54,6 +57,14 @@ def run_embedding_lists(args):
     embeddings.make_lists(args.embedding_lists, args.name, sizes, args.seed)
 
 
+def run_pack(args):
+    pack.make_pack(pack.Options(args.pack, args.path, args.output, args.shard_size * pack.MB, args.threads, args.enroll_list, args.spk_meta_eval))
+
+
+def run_check_pack(args):
+    pack.check_pack(args.check_pack, args.threads)
+
+
 class Mode(NamedTuple):
     """run: what it does with its parsed options. options: flag -> arguments of add_argument; the flag that chooses the mode comes first."""
     run: Callable
@@ -61,6 +72,7 @@ class Mode(NamedTuple):
 
 
 PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
+THREADS = {"type": integer(1), "default": 2 * os.cpu_count(), "metavar": "N", "help": "files that are read at once; more for network disks (%(default)s)"}
 SIZES = embeddings.Sizes()
 MODES = {
     "--synthetic": Mode(run_synthetic, {
@@ -116,6 +128,21 @@ MODES = {
         "--pairs": {"type": integer(0), "default": SIZES.pairs, "metavar": "N", "help": "pairs of one session of each speaker, and as many of two; fewer where "
                     "there are not as many (%(default)s)"},
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other trials, triplets and pairs (%(default)s)"},
+    }),
+    "--pack": Mode(run_pack, {
+        "--pack": {"metavar": "LIST", "nargs": "*", "type": Path, "help": "puts the recordings of the lists (train lists, trials, a file a line; without LIST "
+                   "all audio below --path) into few large files, which train and evaluate as the loose ones do, to the bit, and fast from network disks"},
+        "--path": {"metavar": "DIR", "type": Path, "required": True, "help": "folder that the files of the lists are relative to; only read"},
+        "--output": {"metavar": "DIR", "type": Path, "required": True, "help": "the pack, for --train_path, --test_path, --musan_path or --rir_path; what it "
+                     "lacks of the lists is added to one that is there"},
+        "--shard_size": {"type": integer(1), "default": 2000, "metavar": "MB", "help": "size of the large files (%(default)s)"},
+        "--enroll_list": {"metavar": "LIST", "nargs": "+", "type": Path, "help": "as for trainSpeakerNet.py: who enrols the speakers of spoofing-aware trials"},
+        "--spk_meta_eval": {"metavar": "FILE", "type": Path, "help": "the same as a pickled table"},
+        "--threads": THREADS,
+    }),
+    "--check_pack": Mode(run_check_pack, {
+        "--check_pack": {"metavar": "DIR", "type": Path, "help": "reads a whole pack and compares its checksums"},
+        "--threads": THREADS,
     }),
 }
 
