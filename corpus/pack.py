@@ -173,7 +173,7 @@ def write_shard(path, recordings, size):
 
 def write_index(folder, shards):
     """Writes the table of all recordings of {number: Shard}, in the order of the numbers; see roots.COLUMNS."""
-    rows = [(name.encode(), number, frames, bits) for number, shard in shards.items() for name, frames, bits in shard.recordings]
+    rows = [(os.fsencode(name), number, frames, bits) for number, shard in shards.items() for name, frames, bits in shard.recordings]
     name, shard, frames, bits = map(np.array, zip(*rows, strict=True))
     size = frames * bits // 8
     begin = np.cumsum(size) - size                                            # as if all shards were one file

@@ -76,13 +76,13 @@ class Pack:
         return frozenset(self.audio())
 
     def audio(self):
-        return [name.decode() for name in self.name.tolist()]
+        return [os.fsdecode(name) for name in self.name.tolist()]
 
     def glob(self, pattern):
         return [name for name in self.audio() if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)]
 
     def open(self, name, wanted=None):
-        key = name.encode()
+        key = os.fsencode(name)                                          # as strange as names on a disk may be
         row = self.name.searchsorted(key)
         if row == len(self.name) or self.name[row] != key:
             raise InputError(f"{self.path}: {name} is not in this pack; correct the list, or add the file: python dataprep.py --pack")

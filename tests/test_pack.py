@@ -142,6 +142,18 @@ def test_trials_without_labels_are_no_speakers(loose, tmp_path):
     assert Pack(str(tmp_path / "pack")).audio() == sorted({name for pair in pairs for name in pair})
 
 
+def test_all_audio_below_a_folder(loose, tmp_path):
+    """Also with a name that is no text."""
+    for name in ("b/é.wav", "b/\udcff.flac", "a.wav"):
+        (tmp_path / "wav" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(os.fsencode(tmp_path / "wav" / name), np.full(400, 0.5), 16000, format="WAV")
+    assert dataprep.main(["--pack", "--path", str(tmp_path / "wav"), "--output", str(tmp_path / "pack")]) == 0
+    table = Pack(str(tmp_path / "pack"))
+    assert table.audio() == Folder(str(tmp_path / "wav")).audio() and table.glob("*/*.flac") == Folder(tmp_path / "wav").glob("*/*.flac") == ["b/\udcff.flac"]
+    with table.open("b/\udcff.flac") as recording:
+        assert recording.frames == 400
+
+
 @pytest.mark.skipif(not SPEECH_DATA, reason="SPEECH_DATA")
 def test_real_speech(tmp_path):
     root = Path(SPEECH_DATA) / "speechocean_mini" / "train"
