@@ -18,13 +18,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from corpus import InputError
-from corpus.audio import CROP_MARGIN, FILLS, Audio, repeat
+from corpus.audio import CROP_MARGIN, FILLS, repeat
 from corpus.augment import Augment
 from corpus.embeddings import check_embeddings, load_embeddings, load_targets, read_examples, tree
 from corpus.enrolment import check_against_meta
-from corpus.features import SUFFIXES, FeatureInput, Features
+from corpus.features import SUFFIXES, FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import class_of, classes_of, counted, described, read_train_list, speed_copies
+from corpus.roots import open_root
 from models._frontend import HOP, WINDOW
 from options.parser import find
 
@@ -36,8 +37,8 @@ SHORTEST_SLICE = 200                                                     # frame
 
 # ---------------------------------------------------------------------- files
 class Form(NamedTuple):
-    """How files are read. open: path -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop. least: units in
-    a file, at least. shape: of a unit."""
+    """How files are read. open: name on the list -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop.
+    least: units in a file, at least. shape: of a unit."""
     open: Callable
     frame: int
     margin: int
@@ -48,11 +49,11 @@ class Form(NamedTuple):
         return frames * self.frame + self.margin
 
 
-def form_of(paths, crop_margin, features):
-    """The Form of the files of a list, which are features, normalised as the FeatureInput `features` says, or audio."""
+def form_of(root, paths, crop_margin, features):
+    """The Form of the files of a list below root, which are features, normalised as the FeatureInput `features` says, or audio."""
     if paths and paths[0].endswith(SUFFIXES):
-        return Form(partial(Features, wanted=features), 1, 0, 1, (features.bands,))
-    return Form(Audio, HOP, crop_margin, WINDOW, ())                     # the front end wants a window at least
+        return Form(partial(open_root(root).open, wanted=features), 1, 0, 1, (features.bands,))
+    return Form(open_root(root).open, HOP, crop_margin, WINDOW, ())      # the front end wants a window at least
 
 
 # ---------------------------------------------------------------------- training batches
@@ -66,8 +67,8 @@ class TrainDataset(Dataset):
     def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat", features=None,
                  random_slicing=False):
         classes = classes or classes_of(utterances)
-        self.utterances, self.root, self.seed, self.augment, self.fill = utterances, root, seed, augment, short_files
-        self.form = form_of([u.path for u in utterances[:1]], crop_margin, features)
+        self.utterances, self.seed, self.augment, self.fill = utterances, seed, augment, short_files
+        self.form = form_of(root, [u.path for u in utterances[:1]], crop_margin, features)
         if self.form.shape and (augment or any(u.speed != 1 for u in utterances)):
             raise InputError("--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio")
         if random_slicing and max_frames < SHORTEST_SLICE:
@@ -97,7 +98,7 @@ class TrainDataset(Dataset):
     def example(self, utterance, rng):
         """One crop, at its speed, perhaps with noise -> [T, ...] float32."""
         ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
-        with self.form.open(os.path.join(self.root, utterance.path)) as recording:
+        with self.form.open(utterance.path) as recording:
             x = recording.crop(math.ceil(self.length * ratio), rng, self.fill)
         if ratio != 1:
             x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
@@ -304,8 +305,8 @@ class EvalDataset(Dataset):
     """
 
     def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat", features=None):
-        self.paths, self.root, self.fill = paths, root, short_files
-        self.form = form_of(paths, crop_margin, features)
+        self.paths, self.fill = paths, short_files
+        self.form = form_of(root, paths, crop_margin, features)
         self.crops = num_eval if eval_frames else 1
         self.length = self.form.length(eval_frames) if eval_frames else None
         lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
@@ -324,16 +325,13 @@ class EvalDataset(Dataset):
         except InputError as error:                                      # see TrainDataset
             return error
 
-    def open(self, i):
-        return self.form.open(os.path.join(self.root, self.paths[i]))
-
     def whole_length(self, i):
-        with self.open(i) as recording:
+        with self.form.open(self.paths[i]) as recording:
             return max(recording.frames, self.form.least)
 
     def read(self, i):
         """File number i -> [K, T, ...] float32."""
-        with self.open(i) as recording:
+        with self.form.open(self.paths[i]) as recording:
             x = recording.read(0, recording.frames)
         if self.length is None:
             return repeat(x, max(len(x), self.form.least))[None]

@@ -14,6 +14,8 @@ python dataprep.py --embedding_lists exps/embeddings --name train  the lists to 
 python dataprep.py --make_list data/own --test_speakers 10% --output data/lists           a train list of a tree speaker/.../file, and trials
 python dataprep.py --merge vox2=data/train_list.txt:data/voxceleb2 own=data/lists/train_list.txt:data/own --output data/all.txt      lists as one
 python dataprep.py --to_kaldi data/all.txt --path data --output data/kaldi                a list as a Kaldi folder; --from_kaldi: the way back
+python dataprep.py --pack data/train_list.txt --path data/voxceleb2 --output data/pack      few large files for --train_path and --test_path
+python dataprep.py --check_pack data/pack                          is it as it was written?
 The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
@@ -26,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, asvspoof, copy_synthesis, embeddings, extraction, kaldi, merging, noise, openslr, synthetic, trees, voxceleb
+from corpus import InputError, asvspoof, copy_synthesis, embeddings, extraction, kaldi, merging, noise, openslr, pack, synthetic, trees, voxceleb
 from corpus.download import Access
 from corpus.obtain import Request
 from corpus.sources import LISTS
@@ -137,6 +139,14 @@ def run_to_kaldi(args):
     kaldi.to_kaldi(args.to_kaldi, args.path, args.output, args.trials)
 
 
+def run_pack(args):
+    pack.make_pack(pack.Options(args.pack, args.path, args.output, args.shard_size * pack.MB, args.threads, args.enroll_list, args.spk_meta_eval))
+
+
+def run_check_pack(args):
+    pack.check_pack(args.check_pack, args.threads)
+
+
 class Mode(NamedTuple):
     """run: what it does with its parsed options. options: flag -> arguments of add_argument; a flag that chooses the mode comes first."""
     run: Callable
@@ -144,6 +154,7 @@ class Mode(NamedTuple):
 
 
 PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
+THREADS = {"type": integer(1), "default": 2 * os.cpu_count(), "metavar": "N", "help": "files that are read at once; more for network disks (%(default)s)"}
 SIZES = embeddings.Sizes()
 SAVE_PATH = {"metavar": "DIR", "type": Path, "default": Path("data"), "help": "folder of all that is made (%(default)s)"}
 TRIALS = {
@@ -286,6 +297,21 @@ MODES = {
         "--path": {"metavar": "DIR", "type": Path, "default": Path(), "help": "folder that the files of LIST are relative to (the current one)"},
         "--output": {"metavar": "DIR", "type": Path, "required": True, "help": "the data folder"},
         "--trials": {"metavar": "FILE", "type": Path, "help": "trials of the files of LIST, lines '1|0 <file> <file>', which become DIR/trials"},
+    }),
+    "--pack": Mode(run_pack, {
+        "--pack": {"metavar": "LIST", "nargs": "*", "type": Path, "help": "puts the recordings of the lists (train lists, trials, a file a line; without LIST "
+                   "all audio below --path) into few large files, which train and evaluate as the loose ones do, to the bit, and fast from network disks"},
+        "--path": {"metavar": "DIR", "type": Path, "required": True, "help": "folder that the files of the lists are relative to; only read"},
+        "--output": {"metavar": "DIR", "type": Path, "required": True, "help": "the pack, for --train_path, --test_path, --musan_path or --rir_path; what it "
+                     "lacks of the lists is added to one that is there"},
+        "--shard_size": {"type": integer(1), "default": 2000, "metavar": "MB", "help": "size of the large files (%(default)s)"},
+        "--enroll_list": {"metavar": "LIST", "nargs": "+", "type": Path, "help": "as for trainSpeakerNet.py: who enrols the speakers of spoofing-aware trials"},
+        "--spk_meta_eval": {"metavar": "FILE", "type": Path, "help": "the same as a pickled table"},
+        "--threads": THREADS,
+    }),
+    "--check_pack": Mode(run_check_pack, {
+        "--check_pack": {"metavar": "DIR", "type": Path, "help": "reads a whole pack and compares its checksums"},
+        "--threads": THREADS,
     }),
 }
 

@@ -29,6 +29,11 @@ def find_pcm16(head, size):
     return None
 
 
+def decode(raw, bits):
+    """bytes of samples, 16-bit integers or float32 (bits = 32) -> [n] float32, integers divided by 32768."""
+    return np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768) if bits == 16 else np.frombuffer(raw, "<f4").astype(np.float32)
+
+
 class Recording:
     """What a file holds along time; a subclass gives `frames`, their number, and read(start, count) -> [count, ...] float32."""
 
@@ -89,8 +94,7 @@ class Audio(Recording):
                 self.sound.seek(start)
                 x = self.sound.read(count, dtype="float32")
             else:
-                raw = os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start)
-                x = np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768)
+                x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
         except (OSError, soundfile.LibsndfileError):
             x = ()
         if len(x) != count:

@@ -19,6 +19,7 @@ from corpus.audio import Audio
 from corpus.files import check_present
 from corpus.lists import read_train_list
 from corpus.output import FORMATS, begin_record, check_record, in_parallel, report_failures, write_audio
+from corpus.roots import refuse_pack
 from corpus.vocoders import COPIES
 from models._frontend import SAMPLE_RATE
 
@@ -124,6 +125,7 @@ def protocol(options, utterances, copies, failed):
 
 def read_bonafide(options):
     """The bona fide utterances of the list, with their files as they are found. InputError if a copy could not lie where it should."""
+    refuse_pack(options.path)
     utterances = [u for u in read_train_list(options.list_file) if not u.spoofed]
     if not utterances:
         raise InputError(f"{options.list_file}: want bona fide speech to copy, got spoofed speech alone")

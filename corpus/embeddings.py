@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from corpus import InputError, write_atomically
 from corpus.output import in_parallel
+from corpus.roots import refuse_pack
 from corpus.rows import Kind, read_rows
 
 log = logging.getLogger("dataprep")
@@ -81,6 +82,7 @@ def load_targets(root, speakers, flag, dim):
 
 def check_embeddings(root, names, list_file):
     """Names of a list -> {name: path of its .npy file below root}; the names of speech stand for its embeddings. InputError unless all are there."""
+    refuse_pack(root)
     found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
     missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
     if missing:

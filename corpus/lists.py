@@ -95,7 +95,8 @@ TRIAL_KINDS = {
 }
 TRIALS_WITH_LABELS = "1|0 <file> <file>"
 FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0,)), TRIALS_WITH_LABELS: TRIAL_KINDS[TRIALS_WITH_LABELS],      # columns: of files
-              **{line: kind._replace(columns=kind.columns[1:]) for line, kind in TRAIN_KINDS.items()}}
+              **{line: kind._replace(columns=kind.columns[1:], speaker=kind.columns[0]) for line, kind in TRAIN_KINDS.items()}}
+CLAIM_KINDS = {line: kind for line, kind in TRIAL_KINDS.items() if kind.key is not None}
 
 
 # ---------------------------------------------------------------------- readers
@@ -177,6 +178,15 @@ def read_file_list(list_file):
     """Lines '<file>', a train list or trials -> its files, each once."""
     kind, _, rows = read_rows(list_file, FILE_KINDS)
     return list(dict.fromkeys(words[column] for words in rows for column in kind.columns))
+
+
+def read_speakers(list_file, enroll_list=None, spk_meta=None):
+    """As read_file_list -> {file: its speaker, "" where the list tells none}. Of trials that name a speaker the files that enrol the speaker too, see
+    read_enrolment."""
+    kind, _, rows = read_rows(list_file, FILE_KINDS | CLAIM_KINDS)
+    if kind.speaker is None and kind.key is not None:
+        return dict.fromkeys(read_trials(list_file, enroll_list, spk_meta).paths(), "")
+    return {words[column]: "" if kind.speaker is None else words[kind.speaker] for words in rows for column in kind.columns}
 
 
 def counted(names):

@@ -7,13 +7,14 @@ from corpus import InputError
 
 class Kind(NamedTuple):
     """fits: do these words look like it? columns: of speaker and file; in trials of the two sides. attack, key: columns, where there are any.
-    first: number of the list's first line of this kind. numbered: speakers are called by numbers."""
+    first: number of the list's first line of this kind. numbered: speakers are called by numbers. speaker: its column where `columns` are of files alone."""
     fits: Callable
     columns: tuple = (0, 1)
     attack: int | None = None
     key: int | None = None
     first: int = 1
     numbered: bool = False
+    speaker: int | None = None
 
 
 def plain(kinds):

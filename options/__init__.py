@@ -59,7 +59,7 @@ OPTIONS = {
     "data": [
         Option("train_list", str, None, "lines '<speaker> <file>', '<file> <label> None', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech "
                "is the last class"),
-        Option("train_path", str, "", "folder that the files of train_list are relative to"),
+        Option("train_path", str, "", "folder that the files of train_list are relative to, or a pack of them (dataprep.py --pack)"),
         Option("valid_list", str, None, "list like train_list: its loss, without augmentation, whenever there is an evaluation"),
         Option("valid_path", str, "", "folder that the files of valid_list are relative to"),
         Option("multiple_embedding_flag", Literal["B", "C"], "B", "targets of enhancement: SPEAKER.npy or "
@@ -74,8 +74,8 @@ OPTIONS = {
         Option("enroll_list", str, None, "lines '<speaker> <file>,<file>,...' for spoofing-aware trials (default: those beside test_list)", nargs="+"),
         Option("spk_meta_eval", str, None, "pickled {speaker: {bonafide: [...], spoof: [...]}}: enrols speakers that no enroll_list has"),
         Option("spk_meta_train", str, None, "the same of the training speakers: train_list must agree with it"),
-        Option("test_path", str, None, "folder that the files of test_list (or of the --extract list) are relative to; one for all lists, or one each",
-               nargs="+"),
+        Option("test_path", str, None, "folder that the files of test_list (or of the --extract list) are relative to, or a pack; one for all lists, or one "
+               "each", nargs="+"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
         Option("randomSlicing", bool, False, "cut every batch to a random length, from 2 s to that of a training crop"),
         Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),

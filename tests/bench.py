@@ -5,7 +5,9 @@ python tests/bench.py [--json FILE]        (make bench)
 import argparse
 import json
 import multiprocessing
+import os
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -23,6 +25,9 @@ from tqdm import tqdm  # noqa: E402
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
 from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, speed_copies  # noqa: E402
+from corpus.output import begin_record  # noqa: E402
+from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
+from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
 from DatasetLoader import GroupSampler, TrainDataset  # noqa: E402
 from loss import proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
@@ -35,11 +40,13 @@ from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
 REPEATS = 9
 
 
-def median(work, repeats=REPEATS):
-    """Median seconds of work(), after one call that is not counted."""
+def median(work, repeats=REPEATS, before=None):
+    """Median seconds of work(), after one call that is not counted; before: what is done before each call."""
     work()
     seconds = []
     for _ in range(repeats):
+        if before:
+            before()
         begun = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begun)
@@ -73,22 +80,61 @@ def start_up(factors, lines=1_100_000, speakers=6_000, repeats=3):
     return map(statistics.median, zip(*results, strict=True))
 
 
-def loader(folder, kind):
-    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
-    draw, files = np.random.default_rng(0), []
+def write_files(folder, extension):
+    """200 files of 12 s, and the list of them."""
+    draw = np.random.default_rng(0)
     for i in range(200):
-        path = folder / f"{i:05d}.{'flac' if kind == 'flac' else 'wav'}"
-        sf.write(path, 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
-        files.append(Utterance(str(i), str(path)))
+        sf.write(folder / f"{i:05d}.{extension}", 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
+    (folder / "list").write_text("".join(f"{i} {i:05d}.{extension}\n" for i in range(200)))
+    return [Utterance(str(i), f"{i:05d}.{extension}") for i in range(200)]
+
+
+def forget(folder):
+    """Takes the files off the page cache (posix_fadvise), so that they are read from the disk again."""
+    os.sync()
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def loader(folder, kind, cold=False):
+    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
+    files, root = write_files(folder, "flac" if kind == "flac" else "wav"), folder
+    if kind == "pack":
+        make_pack(Options([folder / "list"], folder, root := folder / "pack", 2 * 10**9, 4))
     augment = None
     if kind == "augmented":
         from kill_resume import noise_corpus
         noise_corpus(folder)
         augment = Augment(str(folder / "musan"), str(folder / "rir"))
-    data = TrainDataset(files, "", max_frames=200, seed=0, augment=augment)
+    data = TrainDataset(files, str(root), max_frames=200, seed=0, augment=augment)
     groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
     epoch = iter(range(10**6))
-    return 200 / median(lambda: [data[next(epoch), g] for g in groups])
+    return 200 / median(lambda: [data[next(epoch), g] for g in groups], before=(lambda: forget(root)) if cold else None)
+
+
+def packing(folder, extension):
+    """MB of samples a second that go into a pack from files that are not in the page cache, all cores."""
+    write_files(folder, extension)
+
+    def before():
+        shutil.rmtree(folder / "pack", ignore_errors=True)
+        forget(folder)
+    before()
+    options = Options([folder / "list"], folder, folder / "pack", 2 * 10**9, 2 * os.cpu_count())
+    return 200 * 12 * 16000 * 2 / 1e6 / median(lambda: make_pack(options), 5, before)
+
+
+def opening(folder, recordings=1_100_000, shards=130):
+    """Seconds until a pack the size of VoxCeleb2 can be read; its shards are holes."""
+    names = [f"id{i // 183:05d}/{i // 7:011x}/{i % 7:05d}.wav" for i in range(recordings)]
+    table = {n: Shard([(name, 130_000, 16) for name in part.tolist()], 0) for n, part in enumerate(np.array_split(np.array(names), shards))}
+    begin_record(folder / "pack" / MARK, SETTINGS)
+    write_index(folder / "pack", table)
+    for n, shard in table.items():
+        with open(shard_file(folder / "pack", n), "wb") as file:
+            file.truncate(shard.bytes)
+    return median(lambda: Pack(str(folder / "pack")))
 
 
 def some_trials(trials, files):
@@ -176,14 +222,22 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=16, disable=None) as bar:
+    def row_of_files(name, unit, cores, measure, *more):
+        with tempfile.TemporaryDirectory() as folder:
+            row(name, unit, cores, measure, Path(folder), *more)
+
+    with tqdm(total=23, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
             row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
             row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
-        for kind in ("wav", "flac", "augmented"):
-            with tempfile.TemporaryDirectory() as folder:
-                row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
+        for kind in ("wav", "flac", "augmented", "pack"):
+            row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
+        for kind in ("wav", "flac", "pack"):
+            row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
+        for kind in ("wav", "flac"):
+            row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
+        row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
