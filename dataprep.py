@@ -1,5 +1,6 @@
 """Makes corpora and their lists, one module of corpus/ each.
 
+python dataprep.py --convert data/voxceleb2 --output data/wav       .m4a (.mp3, .opus, ...) to 16 kHz mono WAV or FLAC
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, embeddings, extraction, synthetic
+from corpus import InputError, conversion, copy_synthesis, embeddings, extraction, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -29,6 +30,13 @@ def integer(least):
             raise argparse.ArgumentTypeError(f"want a whole number of at least {least}, got '{text}'")
         return int(text)
     return convert
+
+
+def run_convert(args):
+    if (args.convert is None) == (args.save_path is None):
+        raise InputError("--convert: want the folder to convert, by --convert DIR, or as DIR/voxceleb2 by --save_path DIR --convert")
+    folder = args.convert or args.save_path / "voxceleb2"
+    conversion.convert(folder, args.output or folder, args.format, args.processes)
 
 
 def run_synthetic(args):
@@ -85,6 +93,14 @@ MODES = {
         "--limit_per_speaker": {"type": integer(1), "metavar": "N", "help": "copy only N files of each speaker, drawn by the seed; all files stay bona "
                                 "fide lines (all). May be raised later"},
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other phases and another choice of files (%(default)s)"},
+        "--processes": PROCESSES,
+    }),
+    "--convert": Mode(run_convert, {
+        "--convert": {"metavar": "DIR", "type": Path, "nargs": "?", "help": "converts the compressed files below DIR to 16 kHz mono audio of 16 bits, by "
+                      f"ffmpeg: {', '.join(conversion.SUFFIXES)}"},
+        "--save_path": {"metavar": "DIR", "type": Path, "help": "in place of a folder after --convert: that of VoxCeleb2, DIR/voxceleb2"},
+        "--output": {"metavar": "DIR", "type": Path, "help": "gets the files, in folders like those of the originals (each beside its original)"},
+        "--format": {"choices": list(conversion.CODECS), "default": "wav", "help": "flac takes about half the room, but longer to read (%(default)s)"},
         "--processes": PROCESSES,
     }),
     "--features": Mode(run_features, {

@@ -101,6 +101,16 @@ class Audio(Recording):
         return x
 
 
+def whole_length(path):
+    """-> samples in a file, None if it cannot be used to its end."""
+    try:
+        with Audio(path) as audio:
+            audio.read(audio.frames - 1, 1)                              # only this tells that the end of a FLAC file is missing
+            return audio.frames
+    except InputError:
+        return None
+
+
 def repeat(x, length):
     """[n, ...] -> [length, ...], repeated as often as needed."""
     return x if len(x) == length else np.resize(x, (length, *x.shape[1:]))

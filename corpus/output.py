@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 
 import numpy as np
 import soundfile
@@ -53,9 +54,9 @@ def report_failures(path, jobs, failed):
 
 
 def worker_signals():
-    """Ctrl-C is for the main process, which then ends its workers by SIGTERM."""
+    """Ctrl-C is for the main process, which then ends its workers by SIGTERM; they end what they have started, and leave."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 def in_parallel(work, jobs, processes):
