@@ -1,6 +1,7 @@
 """Makes corpora and their lists, one module of corpus/ each.
 
 python dataprep.py --convert data/voxceleb2 --output data/wav       .m4a (.mp3, .opus, ...) to 16 kHz mono WAV or FLAC
+python dataprep.py --check data/train_list.txt --path data/wav       opens every file: a report of what is wrong, and a list of what is sound
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, conversion, copy_synthesis, embeddings, extraction, synthetic
+from corpus import InputError, check, conversion, copy_synthesis, embeddings, extraction, synthetic
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -37,6 +38,10 @@ def run_convert(args):
         raise InputError("--convert: want the folder to convert, by --convert DIR, or as DIR/voxceleb2 by --save_path DIR --convert")
     folder = args.convert or args.save_path / "voxceleb2"
     conversion.convert(folder, args.output or folder, args.format, args.processes)
+
+
+def run_check(args):
+    return check.check_lists(check.Options(args.check, args.path, args.output, args.max_frames, args.nPerSpeaker), args.processes)
 
 
 def run_synthetic(args):
@@ -63,7 +68,7 @@ def run_embedding_lists(args):
 
 
 class Mode(NamedTuple):
-    """run: what it does with its parsed options. options: flag -> arguments of add_argument; the flag that chooses the mode comes first."""
+    """run: what it does with its parsed options, -> exit code or None. options: flag -> arguments of add_argument; that which chooses the mode first."""
     run: Callable
     options: dict
 
@@ -101,6 +106,15 @@ MODES = {
         "--save_path": {"metavar": "DIR", "type": Path, "help": "in place of a folder after --convert: that of VoxCeleb2, DIR/voxceleb2"},
         "--output": {"metavar": "DIR", "type": Path, "help": "gets the files, in folders like those of the originals (each beside its original)"},
         "--format": {"choices": list(conversion.CODECS), "default": "wav", "help": "flac takes about half the room, but longer to read (%(default)s)"},
+        "--processes": PROCESSES,
+    }),
+    "--check": Mode(run_check, {
+        "--check": {"metavar": "LIST", "nargs": "+", "help": "opens every file of train and trial lists, compares the lists, and ends with 1 if it finds any "
+                    f"of: {', '.join(check.KINDS)}. Writes {check.REPORT}, and of each LIST.txt the sound lines as LIST.clean.txt"},
+        "--path": {"metavar": "DIR", "nargs": "+", "required": True, "help": "folder that the files are relative to; one, or one for each list"},
+        "--output": {"metavar": "DIR", "type": Path, "help": "gets the report and the cleaned lists (the folder of each list, the report that of the first)"},
+        "--max_frames": {"type": integer(0), "default": 200, "metavar": "N", "help": "files must be as long as a crop of N frames; 0: any is (%(default)s)"},
+        "--nPerSpeaker": {"type": integer(0), "default": 2, "metavar": "N", "help": "training speakers must have so many sound utterances (%(default)s)"},
         "--processes": PROCESSES,
     }),
     "--features": Mode(run_features, {
@@ -173,14 +187,13 @@ def main(argv=None):
     mode, args = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
-        mode.run(args)
+        return int(mode.run(args) or 0)                                       # 1: --check has found something
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from here")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import tuneThreshold
 from corpus import InputError, write_atomically
 from corpus.files import is_recording
+from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import Trials, classes_of, described_trials, read_clients_and_impostors, read_file_list, read_trials
 from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loader, every_group, train_loader
 from loss import Loss
@@ -172,6 +173,15 @@ def read_tests(options, source):
     return tests
 
 
+def warn_of_shared_speakers(utterances, tests):
+    originals = [u for u in utterances if u.speed == 1]
+    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
+    for trials, _ in tests:
+        if shared := shared_speakers(level, folders, trials.paths()):
+            log.warning("warning: %d speakers of the trials are in the train list too (%s%s): the EER will be lower than that of unknown speakers",
+                        len(shared), ", ".join(shared[:5]), ", ..." if len(shared) > 5 else "")
+
+
 def numbered(path, number):
     """The file of the first, second, ... list of trials: scores.txt, scores_2.txt, ..."""
     return path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
@@ -284,6 +294,7 @@ class Run:
         source = source_of(options)
         utterances = source.read_train(options.train_list, options.train_path, options)
         self.tests = read_tests(options, source)
+        warn_of_shared_speakers(utterances, self.tests)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")

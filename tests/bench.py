@@ -4,7 +4,9 @@ python tests/bench.py [--json FILE]        (make bench)
 """
 import argparse
 import json
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +22,8 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
+from corpus.check import Options, check_lists  # noqa: E402
+from corpus.conversion import convert, find_ffmpeg  # noqa: E402
 from corpus.lists import Trials, Utterance  # noqa: E402
 from DatasetLoader import TrainDataset  # noqa: E402
 from loss import proto  # noqa: E402
@@ -60,6 +64,39 @@ def loader(folder, kind):
     groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
     epoch = iter(range(10**6))
     return 200 / median(lambda: [data[next(epoch), g] for g in groups])
+
+
+def noise_files(folder, suffix, seconds, files):
+    """Noise: the worst of cases for FLAC."""
+    draw = np.random.default_rng(0)
+    for i in range(files):
+        sf.write(folder / f"{i:05d}.{suffix}", 0.1 * draw.standard_normal(seconds * 16000), 16000, subtype="PCM_16")
+
+
+def conversion(folder, kind, files=256, seconds=8):
+    """Files a second of so long .m4a, made WAV or FLAC on two cores, or by one ffmpeg after the other in a loop."""
+    ffmpeg, out = find_ffmpeg(), folder / "out"
+    noise_files(folder, "wav", seconds, 1)
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-i", folder / "00000.wav", folder / "00000.m4a"], check=True)
+    for i in range(1, files):
+        shutil.copyfile(folder / "00000.m4a", folder / f"{i:05d}.m4a")
+
+    def work():
+        shutil.rmtree(out, ignore_errors=True)
+        if kind != "loop":
+            return convert(folder, out, kind, 2)
+        out.mkdir()
+        for path in folder.glob("*.m4a"):
+            subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-y", "-i", path, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000",
+                            out / f"{path.stem}.wav"], check=True)
+    return files / median(work, 3)
+
+
+def checking(folder, suffix, files=400, seconds=12):
+    """Hours of audio a second by --check of a train list, on two cores."""
+    noise_files(folder, suffix, seconds, files)
+    (folder / "list.txt").write_text("".join(f"id{i % 9} {i:05d}.{suffix}\n" for i in range(files)))
+    return files * seconds / 3600 / median(lambda: check_lists(Options([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
 
 
 def some_trials(trials, files):
@@ -147,10 +184,17 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=12, disable=None) as bar:
+    with tqdm(total=17, disable=None) as bar:
         for kind in ("wav", "flac", "augmented"):
             with tempfile.TemporaryDirectory() as folder:
                 row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
+        for kind in ("loop", "wav", "flac"):
+            with tempfile.TemporaryDirectory() as folder:
+                name, cores = ("one ffmpeg each", 1) if kind == "loop" else (kind, 2)
+                row(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, Path(folder), kind)
+        for kind in ("wav", "flac"):
+            with tempfile.TemporaryDirectory() as folder:
+                row(f"check of 12 s files, {kind}", "hours/s", 2, checking, Path(folder), kind)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
@@ -158,7 +202,7 @@ def main():
         row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
         for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
             row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
-    print(f"medians of {REPEATS} (training: 25) repetitions")
+    print(f"medians of {REPEATS} (training: 25, conversion and check: 3) repetitions")
     for name, value, unit, cores in rows:
         print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
     if args.json:
