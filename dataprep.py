@@ -5,6 +5,8 @@ python dataprep.py --augment --save_path data                      MUSAN in piec
 python dataprep.py --asvspoof2019 LA.zip --save_path data          ASVspoof 2019 LA
 python dataprep.py --mini_librispeech data/mini_librispeech        small real corpora with lists and trials, and
 python dataprep.py --speechocean762 data/speechocean762            another one
+python dataprep.py --convert data/voxceleb2 --output data/wav       .m4a (.mp3, .opus, ...) to 16 kHz mono WAV or FLAC
+python dataprep.py --check data/train_list.txt --path data/wav       opens every file: a report of what is wrong, and a list of what is sound
 python dataprep.py --synthetic data/synthetic                      1,000 files of 40 training and 10 test speakers, lists beside them
 python dataprep.py --synthetic data/sasv --speakers 20 --spoof     with spoofed copies and ASVspoof-style protocols
 python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --output data/copies      vocoded copies of bona fide speech
@@ -28,7 +30,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, asvspoof, copy_synthesis, embeddings, extraction, kaldi, merging, noise, openslr, pack, synthetic, trees, voxceleb
+from corpus import (
+    InputError,
+    asvspoof,
+    check,
+    conversion,
+    copy_synthesis,
+    embeddings,
+    extraction,
+    kaldi,
+    merging,
+    noise,
+    openslr,
+    pack,
+    synthetic,
+    trees,
+    voxceleb,
+)
 from corpus.download import Access
 from corpus.obtain import Request
 from corpus.sources import LISTS
@@ -80,7 +98,13 @@ def run_voxceleb(args):
     if bool(user) != bool(password):
         raise InputError("want --user and --password (or VOXCELEB_USER and VOXCELEB_PASSWORD), got only one of them; give both")
     steps = [step for step in voxceleb.STEPS if args.all or getattr(args, step)]
-    voxceleb.prepare(steps, request_of(args, args.save_path, Access(args.base_url, user, password, key)), args.processes)
+    if isinstance(args.convert, Path):
+        if len(steps) > 1:
+            raise InputError(f"--convert {args.convert}: names a folder, and VoxCeleb2's is known; give --convert alone")
+        return conversion.convert(args.convert, args.output or args.convert, args.format, args.processes)
+    if args.output:
+        raise InputError(f"--output {args.output}: is for --convert TREE; VoxCeleb goes to --save_path")
+    return voxceleb.prepare(steps, request_of(args, args.save_path, Access(args.base_url, user, password, key)), args.format, args.processes)
 
 
 def run_augment(args):
@@ -97,6 +121,10 @@ def run_mini_librispeech(args):
 
 def run_speechocean(args):
     openslr.make_speechocean(request_of(args, args.speechocean762), args.trials, args.seed)
+
+
+def run_check(args):
+    return check.check_lists(check.Options(args.check, args.path, args.output, args.max_frames, args.nPerSpeaker), args.processes)
 
 
 def run_synthetic(args):
@@ -148,7 +176,7 @@ def run_check_pack(args):
 
 
 class Mode(NamedTuple):
-    """run: what it does with its parsed options. options: flag -> arguments of add_argument; a flag that chooses the mode comes first."""
+    """run: what it does with its parsed options, -> exit code or None. options: flag -> arguments of add_argument; a flag that chooses the mode first."""
     run: Callable
     options: dict
 
@@ -178,13 +206,17 @@ VOXCELEB = Mode(run_voxceleb, {
     "--download": {"action": "store_true", "help": "VoxCeleb 1 and 2, and their lists; what is there already is verified"},
     "--concatenate": {"action": "store_true", "help": "joins the parts of archives"},
     "--extract": {"action": "store_true", "help": "extracts DIR/voxceleb1 and DIR/voxceleb2, dev and test together; joins first where that was not done"},
-    "--convert": {"action": "store_true", "help": "converts DIR/voxceleb2 to WAV"},
+    "--convert": {"metavar": "TREE", "nargs": "?", "type": Path, "const": True, "help": "converts DIR/voxceleb2, or the compressed files below any TREE "
+                  f"({', '.join(conversion.SUFFIXES)}), to 16 kHz mono audio of 16 bits, by ffmpeg"},
     "--all": {"action": "store_true", "help": "all of these, one after the other; so do several of them together"},
     "--save_path": SAVE_PATH,
     "--user": {"metavar": "NAME", "help": "for the host of VoxCeleb (environment VOXCELEB_USER, or ~/.netrc)"},
     "--password": {"metavar": "WORD", "help": "(VOXCELEB_PASSWORD, or ~/.netrc)"},
     "--key": {"metavar": "KEY", "help": "access key of the newer host, in the place of user and password (VOXCELEB_KEY)"},
     **download_options("voxceleb.yaml"),
+    "--output": {"metavar": "DIR", "type": Path, "help": "of --convert TREE: gets the files, in folders like those of TREE (each beside its original)"},
+    "--format": {"choices": list(conversion.CODECS), "default": "wav", "help": "of what is converted; flac takes about half the room, but longer to read "
+                 "(%(default)s)"},
     "--processes": PROCESSES,
 })
 MODES = {
@@ -210,6 +242,15 @@ MODES = {
         "--limit_per_speaker": {"type": integer(1), "metavar": "N", "help": "copy only N files of each speaker, drawn by the seed; all files stay bona "
                                 "fide lines (all). May be raised later"},
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other phases and another choice of files (%(default)s)"},
+        "--processes": PROCESSES,
+    }),
+    "--check": Mode(run_check, {
+        "--check": {"metavar": "LIST", "nargs": "+", "help": "opens every file of train and trial lists, compares the lists, and ends with 1 if it finds any "
+                    f"of: {', '.join(check.KINDS)}. Writes {check.REPORT}, and of each LIST.txt the sound lines as LIST.clean.txt"},
+        "--path": {"metavar": "DIR", "nargs": "+", "required": True, "help": "folder that the files are relative to; one, or one for each list"},
+        "--output": {"metavar": "DIR", "type": Path, "help": "gets the report and the cleaned lists (the folder of each list, the report that of the first)"},
+        "--max_frames": {"type": integer(0), "default": 200, "metavar": "N", "help": "files must be as long as a crop of N frames; 0: any is (%(default)s)"},
+        "--nPerSpeaker": {"type": integer(0), "default": 2, "metavar": "N", "help": "training speakers must have so many sound utterances (%(default)s)"},
         "--processes": PROCESSES,
     }),
     "--features": Mode(run_features, {
@@ -353,14 +394,13 @@ def main(argv=None):
     mode, args = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
-        mode.run(args)
+        return int(mode.run(args) or 0)                                       # 1: --check has found something
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from here")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

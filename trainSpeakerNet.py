@@ -30,6 +30,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from corpus import InputError, write_atomically
+from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
 from DatasetLoader import GroupSampler, QuotaSampler, batches, every_group, train_loader
 from options.choices import build_net, source_of, the_device
@@ -70,6 +71,15 @@ class Stop:
         signal.signal(number, signal.default_int_handler)
 
 
+def warn_of_shared_speakers(utterances, tests):
+    originals = [u for u in utterances if u.speed == 1]
+    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
+    for trials, _ in tests:
+        if shared := shared_speakers(level, folders, trials.paths()):
+            log.warning("warning: %d speakers of the trials are in the train list too (%s%s): the EER will be lower than that of unknown speakers",
+                        len(shared), ", ".join(shared[:5]), ", ..." if len(shared) > 5 else "")
+
+
 class Clock:
     """Measures a stretch of training: seconds in all, and the part of them spent waiting for data."""
 
@@ -101,6 +111,7 @@ class Run:
         source = source_of(options)
         utterances = source.read_train(options.train_list, options.train_path, options)
         self.tests = read_tests(options, source)
+        warn_of_shared_speakers(utterances, self.tests)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")

@@ -152,6 +152,7 @@ class Example(NamedTuple):
     other: str = ""
     second: str = ""
     same_session: bool = False
+    speed = 1.0                                                          # as of Utterance
 
     @property
     def spoofed(self):

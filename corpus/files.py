@@ -26,16 +26,20 @@ def find_files(root, names, features=False):
         return found | find_files(root, [name for name, path in found.items() if path is None])
     found, layouts, there = {}, list(LAYOUTS), open_root(root).contents()
     for name in dict.fromkeys(names):
-        paths = (layout.format(stem) for layout in layouts for stem in dict.fromkeys((name, name.replace("/wav/", "/flac/"))))
-        for i, path in enumerate(paths):
-            if path in there:
-                found[name] = path
-                if i > 1:                                                # the next ones will be there too
-                    layouts.sort(key=lambda layout: path not in (layout.format(name), layout.format(name.replace("/wav/", "/flac/"))))
+        found[name] = None
+        for layout in layouts:
+            found[name] = next((path for path in map(layout.format, spellings(name)) if path in there), None)
+            if found[name]:
+                if layout != layouts[0]:                                 # the next ones will be there too
+                    layouts.remove(layout)
+                    layouts.insert(0, layout)
                 break
-        else:
-            found[name] = None
     return found
+
+
+def spellings(name):
+    """A name as it stands in a list, and as that of a FLAC file."""
+    return dict.fromkeys((name, name.replace("/wav/", "/flac/"), name[:-4] + ".flac" if name.endswith(".wav") else name))
 
 
 def check_present(root, names, list_file, features=False):

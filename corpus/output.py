@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,9 @@ def check_space(folder, needed, what):
 
 
 def worker_signals():
-    """Ctrl-C is for the main process, which then ends its workers by SIGTERM."""
+    """Ctrl-C is for the main process, which then ends its workers by SIGTERM; they end what they have started, and leave."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 def in_parallel(work, jobs, processes):

@@ -6,8 +6,8 @@ import logging
 import os
 
 from corpus import InputError, write_atomically
-from corpus.conversion import convert
-from corpus.files import audio_below
+from corpus.conversion import convert, find_ffmpeg
+from corpus.files import audio_below, find_files
 from corpus.lists import described, described_trials, read_train_list, read_trials
 from corpus.obtain import download_all, extract_all, join_all
 from corpus.sources import read_catalogue
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 TRAIN_LIST, COMPRESSED = "train_list.txt", "voxceleb2"
 
 
-def convert_all(catalogue, request, processes):
-    """VoxCeleb2 to WAV beside the .m4a files; a train list of all of it if none is downloaded."""
+def convert_all(catalogue, request, format, processes):
+    """VoxCeleb2 to WAV or FLAC beside the .m4a files; a train list of all of it if none is downloaded."""
     tree, train_list = request.folder / COMPRESSED, request.folder / TRAIN_LIST
-    convert(tree, tree, processes=processes)
+    convert(tree, tree, format, processes)
     if not train_list.exists() and TRAIN_LIST not in {source.name for source in catalogue.sources}:
         write_atomically(train_list, "".join(f"{path.split('/')[0]} {path}\n" for path in audio_below(tree)).encode())
 
@@ -33,7 +33,7 @@ def check_lists(catalogue, folder):
         training = source.name == TRAIN_LIST
         read = read_train_list(path) if training else read_trials(path)
         names = [u.path for u in read] if training else read.paths()
-        missing = [name for name in names if not os.path.isfile(f"{tree}/{name}")]
+        missing = [name for name, path in find_files(str(tree), names).items() if path is None]
         waiting = sum(os.path.isfile(f"{tree}/{os.path.splitext(name)[0]}.m4a") for name in missing)
         if waiting < len(missing):
             raise InputError(f"{path}: {len(missing) - waiting:,} of {len(names):,} files are missing in {tree}: {', '.join(missing[:10])}"
@@ -42,14 +42,20 @@ def check_lists(catalogue, folder):
         log.info("%s: %s; %s", path, described(read) if training else described_trials(read), state)
 
 
-STEPS = {"download": lambda catalogue, request, _: download_all(catalogue, request), "concatenate": lambda catalogue, request, _: join_all(catalogue, request),
-         "extract": lambda catalogue, request, _: extract_all(catalogue, request), "convert": convert_all}
+STEPS = ("download", "concatenate", "extract", "convert")
 
 
-def prepare(steps, request, processes=None):
+def prepare(steps, request, format="wav", processes=None):
     """Does those of the STEPS that are named, in their order."""
     catalogue = read_catalogue(request.file_list)
-    for name, step in STEPS.items():
-        if name in steps:
-            step(catalogue, request, processes)
+    if "convert" in steps:
+        find_ffmpeg()                                                          # told before 100 GB are downloaded
+    if "download" in steps:
+        download_all(catalogue, request)
+    if "concatenate" in steps:
+        join_all(catalogue, request)
+    if "extract" in steps:
+        extract_all(catalogue, request)
+    if "convert" in steps:
+        convert_all(catalogue, request, format, processes)
     check_lists(catalogue, request.folder)

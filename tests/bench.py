@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,9 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
+from corpus.check import Options as CheckOptions  # noqa: E402
+from corpus.check import check_lists  # noqa: E402
+from corpus.conversion import convert, find_ffmpeg  # noqa: E402
 from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, speed_copies  # noqa: E402
 from corpus.output import begin_record  # noqa: E402
 from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
@@ -137,6 +141,39 @@ def opening(folder, recordings=1_100_000, shards=130):
     return median(lambda: Pack(str(folder / "pack")))
 
 
+def noise_files(folder, suffix, seconds, files):
+    """Noise: the worst of cases for FLAC."""
+    draw = np.random.default_rng(0)
+    for i in range(files):
+        sf.write(folder / f"{i:05d}.{suffix}", 0.1 * draw.standard_normal(seconds * 16000), 16000, subtype="PCM_16")
+
+
+def conversion(folder, kind, files=256, seconds=8):
+    """Files a second of so long .m4a, made WAV or FLAC on two cores, or by one ffmpeg after the other in a loop."""
+    ffmpeg, out = find_ffmpeg(), folder / "out"
+    noise_files(folder, "wav", seconds, 1)
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-i", folder / "00000.wav", folder / "00000.m4a"], check=True)
+    for i in range(1, files):
+        shutil.copyfile(folder / "00000.m4a", folder / f"{i:05d}.m4a")
+
+    def work():
+        shutil.rmtree(out, ignore_errors=True)
+        if kind != "loop":
+            return convert(folder, out, kind, 2)
+        out.mkdir()
+        for path in folder.glob("*.m4a"):
+            subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-y", "-i", path, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000",
+                            out / f"{path.stem}.wav"], check=True)
+    return files / median(work, 3)
+
+
+def checking(folder, suffix, files=400, seconds=12):
+    """Hours of audio a second by --check of a train list, on two cores."""
+    noise_files(folder, suffix, seconds, files)
+    (folder / "list.txt").write_text("".join(f"id{i % 9} {i:05d}.{suffix}\n" for i in range(files)))
+    return files * seconds / 3600 / median(lambda: check_lists(CheckOptions([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
+
+
 def some_trials(trials, files):
     """Drawn at random, and the names of the files."""
     names = [str(i) for i in range(files)]
@@ -226,7 +263,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             row(name, unit, cores, measure, Path(folder), *more)
 
-    with tqdm(total=23, disable=None) as bar:
+    with tqdm(total=28, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
             row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
@@ -238,6 +275,11 @@ def main():
         for kind in ("wav", "flac"):
             row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
         row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
+        for kind in ("loop", "wav", "flac"):
+            name, cores = ("one ffmpeg each", 1) if kind == "loop" else (kind, 2)
+            row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
+        for kind in ("wav", "flac"):
+            row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
@@ -245,7 +287,7 @@ def main():
         row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
         for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
             row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
-    print(f"medians of {REPEATS} (training: 25) repetitions")
+    print(f"medians of {REPEATS} (training: 25, conversion and check: 3) repetitions")
     for name, value, unit, cores in rows:
         print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
     if args.json:

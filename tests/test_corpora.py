@@ -64,7 +64,7 @@ def voxceleb_host(server, tmp_path, monkeypatch):
         if source.tree == "voxceleb1":
             files[source.name] = f"1 {TWO[0]} {TWO[1]}\n0 {TWO[0]} {ONE[0] if 'all' in source.name else TWO[2]}\n".encode()
 
-    def convert(folder, output, **_):
+    def convert(folder, output, *_):
         for path in folder.rglob("*.m4a"):
             (output / path.relative_to(folder)).with_suffix(".wav").write_bytes(sound(tmp_path, 99))
     monkeypatch.setattr(voxceleb, "convert", convert)
