@@ -70,8 +70,7 @@ def recordings_of(options):
         if first and find_files(options.path, [first])[first]:                # no speaker but a file: lines '<file> <file>', trials without labels
             speakers = dict.fromkeys(read_trials(list_file).paths(), "")
         if arrays := [name for name in speakers if name.endswith(SUFFIXES)]:
-            raise InputError(f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}), which are read as they are; leave them where "
-                             "they are, and list audio")
+            raise InputError(f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); leave them as they are, and list audio")
         found = check_present(options.path, speakers, list_file)
         speaker_of = {found[name]: speaker for name, speaker in speakers.items()} | speaker_of
     return speaker_of
@@ -112,8 +111,8 @@ def frames_of(root, name):
 
 def check_space(options, root, names):
     """InputError unless the disk has room for the recordings, and the loader for as many shards as they would make."""
-    sampled = names[::len(names) // SAMPLED + 1]
-    expected = int(2 * np.mean(list(in_order(partial(frames_of, root), sampled, options.threads))) * len(names))
+    frames = list(in_order(partial(frames_of, root), names[::len(names) // SAMPLED + 1], options.threads))
+    expected = int(2 * np.mean(frames) * len(names))
     free = shutil.disk_usage(options.output).free
     if free < expected:
         raise InputError(f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, got {free / MB:,.0f} MB; make room, or choose another")
@@ -221,9 +220,8 @@ def make_pack(options):
         write_index(options.output, dict(sorted(shards.items())))
     made = len(todo) - len(failed)
     seconds = sum(frames for shard in shards.values() for _, frames, _ in shard.recordings) / SAMPLE_RATE
-    log.info("%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; read them with the same lists and --train_path %s or --test_path %s",
-             options.output, f"{len(there) + made:,}", f"{made:,}", seconds / 3600, f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}", len(shards),
-             options.output, options.output)
+    log.info("%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; give it as --train_path or --test_path, with the same lists",
+             options.output, f"{len(there) + made:,}", f"{made:,}", seconds / 3600, f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}", len(shards))
     report_failures(options.output / FAILED, todo, failed)
 
 
@@ -248,7 +246,5 @@ def check_pack(folder, threads):
             bar.update()
     if damaged:
         tables = " ".join(str(path.with_suffix(".json")) for path in damaged)
-        raise InputError(f"{len(damaged)} of {len(shards)} shards are not as they were written: {', '.join(map(str, damaged))}; remove {tables}, and {AGAIN}: "
-                         "their recordings are packed anew")
-    held = len(Pack(folder).name)
-    log.info("%s: %d shards with %s recordings are as they were written", folder, len(shards), f"{held:,}")
+        raise InputError(f"{len(damaged)} of {len(shards)} shards are not as they were written; remove {tables}, and {AGAIN}: it packs them anew")
+    log.info("%s: %d shards with %s recordings are as they were written", folder, len(shards), f"{len(Pack(folder).name):,}")
