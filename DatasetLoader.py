@@ -73,8 +73,8 @@ class TrainDataset(Dataset):
         if random_slicing and max_frames < SHORTEST_SLICE:
             raise InputError(f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least so many by --max_frames, got {max_frames}")
         self.max_frames, self.random_slicing, self.length = max_frames, random_slicing, self.form.length(max_frames)
-        self.label = np.array([classes[class_of(u)] for u in utterances])
-        self.spoof = np.array([u.spoofed for u in utterances])
+        self.label = np.fromiter((classes[class_of(u)] for u in utterances), np.int64)
+        self.spoof = np.fromiter((u.spoofed for u in utterances), bool)
 
     def __len__(self):
         return len(self.utterances)
@@ -139,9 +139,12 @@ class EmbeddingDataset(Dataset):
 
 
 def numbered(names):
-    """Names -> the number of each in their sorted order, int64 [n]."""
-    order = {name: i for i, name in enumerate(sorted(set(names)))}
-    return np.array([order[name] for name in names])
+    """Names, any iterable -> the number of each in their sorted order, int64 [n]."""
+    seen = {}
+    appearance = np.fromiter((seen.setdefault(name, len(seen)) for name in names), np.int64)
+    rank = np.empty(len(seen), np.int64)
+    rank[[seen[name] for name in sorted(seen)]] = np.arange(len(seen))
+    return rank[appearance]
 
 
 def place_in_run(x):
@@ -165,7 +168,7 @@ class GroupSampler(Sampler):
     size_option = "batch_size"
 
     def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed):
-        self.speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
+        self.speaker = numbered((u.speaker, u.spoofed) for u in utterances)
         self.count = np.bincount(self.speaker)                                                       # [speakers]
         self.stream = len(self.speaker)                                                              # other than any row's, see TrainDataset
         self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker                         # [speakers]
@@ -280,7 +283,7 @@ class QuotaSampler(GroupSampler):
 def every_group(utterances, *, batch_size, nPerSpeaker):
     """Items that go once through all groups of nPerSpeaker utterances of a speaker, in the order of the list: first those of all speakers, then second
     ones, and so on, at most batch_size in a batch and no speaker twice. For validation: the same every time. InputError if there are none."""
-    speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
+    speaker = numbered((u.speaker, u.spoofed) for u in utterances)
     rows = np.argsort(speaker, kind="stable")
     place = place_in_run(speaker[rows])
     whole = place < (np.bincount(speaker) // nPerSpeaker * nPerSpeaker)[speaker[rows]]
@@ -417,7 +420,7 @@ class Speech:
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, list_file)
         found = Speech.check_files(root, [u.path for u in utterances], list_file, options)
-        utterances = [u._replace(path=found[u.path]) for u in utterances]
+        utterances = [u if found[u.path] == u.path else u._replace(path=found[u.path]) for u in utterances]
         return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
 
     @staticmethod

@@ -166,6 +166,7 @@ EXAMPLE_KINDS = {
 def read_examples(list_file):
     """A list of EXAMPLE_KINDS -> list of Example; one that is on the list twice is an InputError."""
     kind, _, rows = read_rows(list_file, EXAMPLE_KINDS)
+    rows = list(rows)
     names, first = {}, {}                                                # one string per name
     if len(rows[0]) == 4:
         examples = [Example(names.setdefault(a, a), path, second=second, same_session=same == "1") for a, path, second, same in rows]

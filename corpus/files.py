@@ -1,6 +1,5 @@
 """Where the files of a list are, and whether they can be used."""
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -75,8 +74,10 @@ def check_files(root, names, list_file, wanted=None):
 
 
 def audio_below(folder):
-    """All audio files of a folder and the folders in it -> their paths relative to it, sorted."""
-    paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO)
+    """All audio files of a folder and the folders in it, linked ones too -> their paths relative to it, sorted."""
+    start = len(os.path.join(folder, ""))
+    paths = sorted(os.path.join(inner, name)[start:] for inner, _, names in os.walk(folder, followlinks=True) for name in names
+                   if name.lower().endswith(AUDIO))
     if not paths:
         raise InputError(f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give another folder, or a list of files")
     return paths

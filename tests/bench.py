@@ -4,6 +4,8 @@ python tests/bench.py [--json FILE]        (make bench)
 """
 import argparse
 import json
+import multiprocessing
+import re
 import statistics
 import sys
 import tempfile
@@ -20,8 +22,8 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
-from corpus.lists import Trials, Utterance  # noqa: E402
-from DatasetLoader import TrainDataset  # noqa: E402
+from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, speed_copies  # noqa: E402
+from DatasetLoader import GroupSampler, TrainDataset  # noqa: E402
 from loss import proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models._resnet import Block  # noqa: E402
@@ -42,6 +44,33 @@ def median(work, repeats=REPEATS):
         work()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
+
+
+def megabytes(field):
+    """VmRSS, the memory of this process that is in use, or VmHWM, the most it ever was."""
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+
+def start(list_file, factors):
+    """From a train list to the rows of the first batch -> (seconds, MB above what the imports take). No file of the list is looked at."""
+    before, begun = megabytes("VmRSS"), time.perf_counter()
+    utterances = speed_copies(read_train_list(list_file), factors)
+    described(utterances)
+    TrainDataset(utterances, "", classes_of(utterances), max_frames=200, seed=0)
+    next(iter(GroupSampler(utterances, batch_size=200, nPerSpeaker=2, max_seg_per_spk=500, seed=0)))
+    return time.perf_counter() - begun, megabytes("VmHWM") - before
+
+
+def start_up(factors, lines=1_100_000, speakers=6_000, repeats=3):
+    """Medians of start() in new processes, which have done nothing before but the imports; names as long as VoxCeleb2's."""
+    with tempfile.TemporaryDirectory() as folder:
+        list_file = Path(folder, "train_list.txt")
+        list_file.write_text("".join(f"id{s:05d} id{s:05d}/{i // 7:011x}/{i % 7:05d}.wav\n" for i in range(lines) for s in [i * speakers // lines]))
+        results = []
+        for _ in range(repeats):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                results.append(pool.apply(start, (list_file, factors)))
+    return map(statistics.median, zip(*results, strict=True))
 
 
 def loader(folder, kind):
@@ -147,7 +176,11 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=12, disable=None) as bar:
+    with tqdm(total=16, disable=None) as bar:
+        for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
+            seconds, memory = start_up(factors)
+            row(f"start-up, list of 1,100,000 lines{copies}", "s", 1, lambda value=seconds: value)
+            row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
         for kind in ("wav", "flac", "augmented"):
             with tempfile.TemporaryDirectory() as folder:
                 row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
