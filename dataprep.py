@@ -6,17 +6,21 @@ python dataprep.py --copy_synthesis data/train_list.txt --path data/voxceleb2 --
 python dataprep.py --features -i files.lst --path data/voxceleb2   log-mel features of every file, beside it
 python dataprep.py --combine_embeddings exps/embeddings            of a tree speaker/session/utterance.npy the targets of enhancement, and then
 python dataprep.py --embedding_lists exps/embeddings --name train  the lists to train on
+python dataprep.py --make_list data/own --test_speakers 10% --output data/lists           a train list of a tree speaker/.../file, and trials
+python dataprep.py --merge vox2=data/train_list.txt:data/voxceleb2 own=data/lists/train_list.txt:data/own --output data/all.txt      lists as one
+python dataprep.py --to_kaldi data/all.txt --path data --output data/kaldi                a list as a Kaldi folder; --from_kaldi: the way back
 The same command again finishes what was interrupted, and never makes again what is there.
 """
 import argparse
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError, copy_synthesis, embeddings, extraction, synthetic
+from corpus import InputError, copy_synthesis, embeddings, extraction, kaldi, merging, synthetic, trees
 from corpus.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
@@ -29,6 +33,30 @@ def integer(least):
             raise argparse.ArgumentTypeError(f"want a whole number of at least {least}, got '{text}'")
         return int(text)
     return convert
+
+
+def number_or_share(text):
+    """An argparse type: '40' -> 40, '10%' -> 0.1."""
+    found = re.fullmatch(r"([0-9.]+)%", text)
+    try:
+        if not found:
+            return int(text)
+        if 0 <= float(found[1]) <= 100:
+            return float(found[1]) / 100
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"want a number as 40 or a share as 10%, got '{text}'")
+
+
+def one_group(text):
+    """An argparse type: regular expressions with one group."""
+    try:
+        regex = re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"want a regular expression, got '{text}': {error}") from None
+    if regex.groups != 1:
+        raise argparse.ArgumentTypeError(f"want one group in brackets, the speaker, got {regex.groups} in '{text}'; (?:...) groups without counting")
+    return regex
 
 
 def run_synthetic(args):
@@ -52,6 +80,23 @@ def run_combine_embeddings(args):
 def run_embedding_lists(args):
     sizes = embeddings.Sizes(args.same, args.different, args.others, args.pairs)
     embeddings.make_lists(args.embedding_lists, args.name, sizes, args.seed)
+
+
+def run_make_list(args):
+    trees.make_list(trees.Options(args.make_list, args.output, args.speaker_level, args.speaker_regex, args.min_files, args.test_speakers, args.trials,
+                                  args.speaker_table, args.seed))
+
+
+def run_merge(args):
+    merging.merge([merging.part_of(text) for text in args.merge], args.output)
+
+
+def run_from_kaldi(args):
+    kaldi.from_kaldi(args.from_kaldi, args.output, args.path, args.trials)
+
+
+def run_to_kaldi(args):
+    kaldi.to_kaldi(args.to_kaldi, args.path, args.output, args.trials)
 
 
 class Mode(NamedTuple):
@@ -116,6 +161,39 @@ MODES = {
         "--pairs": {"type": integer(0), "default": SIZES.pairs, "metavar": "N", "help": "pairs of one session of each speaker, and as many of two; fewer where "
                     "there are not as many (%(default)s)"},
         "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other trials, triplets and pairs (%(default)s)"},
+    }),
+    "--make_list": Mode(run_make_list, {
+        "--make_list": {"metavar": "DIR", "type": Path, "help": f"makes {trees.TRAIN} of the audio files in DIR and the folders in it, and with "
+                        f"--test_speakers {trees.TEST} and {trees.TRIALS}"},
+        "--output": {"metavar": "DIR", "type": Path, "required": True, "help": "gets the lists, with paths relative to the DIR of --make_list"},
+        "--speaker_level": {"type": integer(1), "default": 1, "metavar": "N", "help": "the speaker is the N-th folder below DIR (%(default)s)"},
+        "--speaker_regex": {"type": one_group, "metavar": "RE", "help": "instead: the group in this regular expression, searched in the path below DIR, as "
+                            "'^([0-9]+)-' or '/(p[0-9]+)_[0-9]+_mic1'; files in which it is not found are left out and counted"},
+        "--min_files": {"type": integer(1), "default": 1, "metavar": "N", "help": "leaves out speakers with fewer files, and counts them (%(default)s)"},
+        "--test_speakers": {"type": number_or_share, "default": 0, "metavar": "N", "help": "keeps these apart, drawn by the seed: a number, or a share as "
+                            "10%%; 100%%: a corpus for tests alone (%(default)s)"},
+        "--trials": {"type": integer(0), "default": 2000, "metavar": "N", "help": "trials of the test speakers, half target, of two folders where the speaker "
+                     "has several, half non-target; speakers take part alike; fewer where there are not as many (%(default)s)"},
+        "--speaker_table": {"metavar": "FILE", "type": Path, "help": "sexes of the speakers, for non-targets of the same sex: lines '<speaker> m|f', Kaldi's "
+                            "spk2gender, vox1_meta.csv, vox2_meta.csv, SPEAKERS.TXT of LibriSpeech"},
+        "--seed": {"type": integer(0), "default": 0, "metavar": "N", "help": "another seed, other test speakers and trials (%(default)s)"},
+    }),
+    "--merge": Mode(run_merge, {
+        "--merge": {"metavar": "NAME=LIST:DIR", "nargs": "+", "help": "makes one train list of several, LIST of files in DIR: speakers become NAME-speaker, "
+                    "files relative to the folder that all DIRs share"},
+        "--output": {"metavar": "LIST", "type": Path, "required": True, "help": "the list to write"},
+    }),
+    "--from_kaldi": Mode(run_from_kaldi, {
+        "--from_kaldi": {"metavar": "DIR", "type": Path, "help": "makes a train list of a Kaldi data folder, of wav.scp with plain paths and utt2spk"},
+        "--path": {"metavar": "DIR", "type": Path, "help": "folder that the paths of the list will be relative to (they stay as in wav.scp)"},
+        "--output": {"metavar": "LIST", "type": Path, "required": True, "help": "the list to write"},
+        "--trials": {"metavar": "FILE", "type": Path, "help": "gets the trials of the folder, lines '1|0 <file> <file>'"},
+    }),
+    "--to_kaldi": Mode(run_to_kaldi, {
+        "--to_kaldi": {"metavar": "LIST", "type": Path, "help": "makes a Kaldi data folder of a train list: wav.scp, utt2spk, spk2utt, sorted as by LC_ALL=C"},
+        "--path": {"metavar": "DIR", "type": Path, "default": Path(), "help": "folder that the files of LIST are relative to (the current one)"},
+        "--output": {"metavar": "DIR", "type": Path, "required": True, "help": "the data folder"},
+        "--trials": {"metavar": "FILE", "type": Path, "help": "trials of the files of LIST, lines '1|0 <file> <file>', which become DIR/trials"},
     }),
 }
 

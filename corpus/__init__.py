@@ -2,7 +2,7 @@
 
 lists: lists of utterances and trials. audio: reading. augment: noise and rooms. output: writing corpora. synthetic, synthesis: the synthetic corpus.
 copy_synthesis, vocoders: spoofed copies of bona fide speech. features: reading of log-mel features. extraction: making them. embeddings: trees of
-embeddings, their targets and lists.
+embeddings, their targets and lists. trees: lists of any tree of audio. trials: drawing them. merging: several lists as one. kaldi: its folders.
 """
 import contextlib
 import os

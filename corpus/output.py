@@ -3,7 +3,9 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -12,6 +14,7 @@ from corpus import InputError, write_atomically
 from models._frontend import SAMPLE_RATE
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")                       # a byte order mark would be lost; bytes that are no UTF-8
 
 
 def write_audio(path, x):
@@ -39,6 +42,25 @@ def begin_record(record, options):
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: want a new or empty folder, got one with other files in it; choose another")
     write_atomically(record, json.dumps(options, indent=1).encode())
+
+
+def check_words(names, place):
+    """InputError unless each of the names, of speakers or files, can stand in a list; place: where they are from, for complaints."""
+    for name in names:
+        if name.split() != [name]:
+            raise InputError(f"{place}: want names without blanks, which separate the columns of a list, got {name!r}; rename it")
+        if UNWRITABLE.search(name):
+            raise InputError(f"{place}: want names in UTF-8, got {name!r}; rename it")
+
+
+def write_lists(lists):
+    """{path: lines} -> text files. InputError, before anything is written, if one of them is there and says something else."""
+    texts = {Path(path): "".join(f"{line}\n" for line in lines).encode() for path, lines in lists.items()}
+    for path, text in texts.items():
+        if path.exists() and path.read_bytes() != text:
+            raise InputError(f"{path}: is there already, with other lines; give another --output, or remove it")
+    for path, text in texts.items():
+        write_atomically(path, text)
 
 
 def report_failures(path, jobs, failed):

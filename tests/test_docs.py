@@ -158,6 +158,11 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
         elif "--copy_synthesis" in words:
             words += ["--path", str(noisy / "wav"), "--limit_per_speaker", "1", "--vocoders", "griffin_lim"]
             words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
+        elif "--merge" in words:                                              # a speaker in each of the lists that it names
+            for speaker, part in zip(sorted(path.name for path in (noisy / "wav").iterdir()), words[1:words.index("--output")], strict=False):
+                list_file, folder = part.partition("=")[2].split(":")
+                shutil.copytree(noisy / "wav" / speaker, Path(folder) / speaker)
+                Path(list_file).write_text("".join(f"{speaker} {path.relative_to(folder)}\n" for path in Path(folder).rglob("*.wav")))
         main = dataprep.main
     else:
         words += [] if "--plot" in words else ["--det", str(tmp_path / "det.png")]
