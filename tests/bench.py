@@ -52,13 +52,13 @@ def megabytes(field):
 
 
 def start(list_file, factors):
-    """From a train list to the rows of the first batch -> (seconds, MB above what the imports take). No file of the list is looked at."""
-    before, begun = megabytes("VmRSS"), time.perf_counter()
+    """From a train list to the rows of the first batch -> (seconds of CPU time, MB above what the imports take). No file of the list is looked at."""
+    before, begun = megabytes("VmRSS"), time.process_time()
     utterances = speed_copies(read_train_list(list_file), factors)
     described(utterances)
     TrainDataset(utterances, "", classes_of(utterances), max_frames=200, seed=0)
     next(iter(GroupSampler(utterances, batch_size=200, nPerSpeaker=2, max_seg_per_spk=500, seed=0)))
-    return time.perf_counter() - begun, megabytes("VmHWM") - before
+    return time.process_time() - begun, megabytes("VmHWM") - before
 
 
 def start_up(factors, lines=1_100_000, speakers=6_000, repeats=3):
@@ -179,7 +179,7 @@ def main():
     with tqdm(total=16, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
-            row(f"start-up, list of 1,100,000 lines{copies}", "s", 1, lambda value=seconds: value)
+            row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
             row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
         for kind in ("wav", "flac", "augmented"):
             with tempfile.TemporaryDirectory() as folder:

@@ -273,15 +273,15 @@ def test_merge_keeps_every_line(corpora, tmp_path_factory):
 # ---------------------------------------------------------------------- Kaldi
 def test_kaldi_folder(tmp_path):
     plant(tmp_path / "wav", ["id10/v/1.wav", "id1/v/1.wav", "id1/é.wav", "other/2.wav"])
-    write_lists({tmp_path / "list.txt": ["id10 id10/v/1.wav", "id1 id1/é.wav", "id1 id1/v/1.wav", "zoe other/2.wav"],
+    write_lists({tmp_path / "list.txt": ["id10 id10/v/1.wav", "id1 id1/é.wav", "id1 id1/v/1.wav", "oth other/2.wav"],
                  tmp_path / "trials.txt": ["1 id1/v/1.wav id1/é.wav", "0 other/2.wav id10/v/1.wav"]})
     assert run("--to_kaldi", tmp_path / "list.txt", "--path", tmp_path / "wav", "--output", tmp_path / "data", "--trials", tmp_path / "trials.txt") == 0
     wav = tmp_path / "wav"
     assert {path.name: lines_of(path) for path in (tmp_path / "data").iterdir()} == {
-        "wav.scp": [f"id1-v-1 {wav}/id1/v/1.wav", f"id1-é {wav}/id1/é.wav", f"id10-v-1 {wav}/id10/v/1.wav", f"zoe-other-2 {wav}/other/2.wav"],
-        "utt2spk": ["id1-v-1 id1", "id1-é id1", "id10-v-1 id10", "zoe-other-2 zoe"],
-        "spk2utt": ["id1 id1-v-1 id1-é", "id10 id10-v-1", "zoe zoe-other-2"],
-        "trials": ["id1-v-1 id1-é target", "zoe-other-2 id10-v-1 nontarget"]}
+        "wav.scp": [f"id1-v-1 {wav}/id1/v/1.wav", f"id1-é {wav}/id1/é.wav", f"id10-v-1 {wav}/id10/v/1.wav", f"oth-other-2 {wav}/other/2.wav"],
+        "utt2spk": ["id1-v-1 id1", "id1-é id1", "id10-v-1 id10", "oth-other-2 oth"],
+        "spk2utt": ["id1 id1-v-1 id1-é", "id10 id10-v-1", "oth oth-other-2"],
+        "trials": ["id1-v-1 id1-é target", "oth-other-2 id10-v-1 nontarget"]}
 
 
 SIMPLE = st.text("abAB019é日_.", min_size=1, max_size=6).filter(lambda name: set(name) != {"."})
