@@ -368,8 +368,8 @@ def with_intervals(summary, read, who, args):
     groups = {"target": read.labels, "nontarget": ~read.labels} if read.kinds is None else groups_of(read.kinds)
     gaps = {name: confidence.spread(p_miss, p_fa) for name, (_, (_, p_miss, p_fa)) in summary.curves.items()}
     resamples = confidence.bootstrap(read.scores, groups, who, functools.partial(measured, args=args), gaps, args.bootstrap, args.seed)
-    summary = dataclasses.replace(summary, intervals=confidence.intervals(resamples, args.confidence))
-    return summary, resamples, confidence.bands(resamples, gaps, args.confidence)
+    summary = dataclasses.replace(summary, intervals=confidence.intervals(resamples, summary.values, args.confidence))
+    return summary, resamples, confidence.bands(resamples, gaps, summary.curves, args.confidence)
 
 
 def slices_text(column, parts, read, who, args):

@@ -4,12 +4,14 @@ Trials that share a speaker are not independent. So speakers are drawn with repl
 of its two speakers' draws; one of a single speaker as often as that one is drawn. This is the pigeonhole bootstrap (Owen, Annals of Applied Statistics
 1(2), 2007) for pairs out of one population (Davezies, D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021).
 """
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from report.det import probit
 
+NORMAL = NormalDist()
 REPEATS = 1000
 BAND_POINTS = 200
 
@@ -81,13 +83,26 @@ def above(at, weights, ranks):
     return np.append(np.cumsum(np.bincount(at, weights, ranks)[::-1])[::-1], 0.0)
 
 
-def interval(values, confidence=0.95):
-    """values [R, ...] -> their quantiles low, high (percentile interval; Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
-    return np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+def below(values, at):
+    """Share of the values [R, ...] below `at` [...], equal ones by half; never 0 or 1, as `at` itself counts as one of them."""
+    return (np.count_nonzero(values < at, axis=0) + np.count_nonzero(values == at, axis=0) / 2 + 0.5) / (len(values) + 1)
 
 
-def intervals(resamples, confidence=0.95):
-    return {name: tuple(interval(values, confidence).tolist()) for name, values in resamples.values.items()}
+def interval(values, observed, confidence=0.95):
+    """values [R, ...] of resamples, observed [...] of the trials as they are -> low, high [2, ...].
+
+    Bias-corrected percentile interval (Efron, Canadian Journal of Statistics 9(2), 1981): a minimum over thresholds gets the lower the fewer different
+    trials there are, and resamples have fewer than their list; plain percentiles of minDCF would be far too low.
+    """
+    bias, reach = probit(below(values, observed)), NORMAL.inv_cdf((1 + confidence) / 2)
+    levels = np.vectorize(NORMAL.cdf, otypes=[float])([2 * bias - reach, 2 * bias + reach])       # [2, ...]
+    columns = [np.quantile(column, level) for column, level in zip(values.reshape(len(values), -1).T, levels.reshape(2, -1).T, strict=True)]
+    return np.transpose(columns).reshape(levels.shape)
+
+
+def intervals(resamples, observed, confidence=0.95):
+    """Resamples, {name: value} of the trials as they are -> {name: (low, high)}."""
+    return {name: tuple(interval(values, observed[name], confidence).tolist()) for name, values in resamples.values.items()}
 
 
 # ---------------------------------------------------------------------- bands
@@ -101,9 +116,12 @@ def spread(p_miss, p_fa):
     return np.unique((p_miss - p_fa)[np.minimum(at, len(p_miss) - 1)])
 
 
-def bands(resamples, gaps, confidence=0.95):
-    """-> {EER's name: (p_miss [2, G], p_fa [2, G])}, lower and upper edge."""
-    edges = {name: interval(misses, confidence) for name, misses in resamples.misses.items()}
+def bands(resamples, gaps, curves, confidence=0.95):
+    """curves: {EER's name: (EER, rates)} as for plot_det -> {EER's name: (p_miss [2, G], p_fa [2, G])}, lower and upper edge."""
+    edges = {}
+    for name, misses in resamples.misses.items():
+        _, p_miss, p_fa = curves[name][1]
+        edges[name] = interval(misses, np.interp(gaps[name], p_miss - p_fa, p_miss), confidence)
     return {name: (p_miss, p_miss - gaps[name]) for name, p_miss in edges.items()}
 
 
@@ -115,22 +133,20 @@ class Difference(NamedTuple):
     p: float
 
 
-def difference(a, b, confidence=0.95) -> Difference:
-    """Values [R] of two systems under the same resamples -> what is known about a - b.
+def difference(values, observed, confidence=0.95) -> Difference:
+    """Differences of two systems, values [R] under the same resamples, observed of the trials as they are -> what is known of it.
 
-    p: twice the share of the resamples in which the difference has the rarer sign (none counts as either), so that p < 1 - confidence where the interval
-    leaves out 0; never 0 itself, as the system's own trials count as one more resample.
+    p (two-sided): 1 - the highest confidence at which the interval leaves out 0.
     """
-    d = a - b
-    rarer = min(np.count_nonzero(d <= 0), np.count_nonzero(d >= 0))
-    return Difference(*interval(d, confidence).tolist(), min(1.0, 2 * (1 + rarer) / (1 + len(d))))
+    tail = NORMAL.cdf(float(probit(below(values, 0)) - 2 * probit(below(values, observed))))
+    return Difference(*interval(values, observed, confidence).tolist(), 2 * min(tail, 1 - tail))
 
 
 def comparison(a, b, of_a, of_b, confidence=0.95):
     """values {name: value} of two systems, their Resamples -> the lines of a table."""
     lines = [f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {f'{100 * confidence:g} % interval':20s}{'p':>6s}"]
     for name in a:
-        low, high, p = difference(of_a.values[name], of_b.values[name], confidence)
+        low, high, p = difference(of_a.values[name] - of_b.values[name], a[name] - b[name], confidence)
         digits, unit = (2, " %") if "EER" in name else (4, "")
         first, second, between = (f"{value:{sign}.{digits}f}{unit}" for value, sign in ((a[name], ""), (b[name], ""), (a[name] - b[name], "+")))
         lines += [f"{name:14s}{first:>10s}{second:>10s}{between:>13s}   {f'[{low:+.{digits}f}, {high:+.{digits}f}]':20s}{p:6.3f}"]

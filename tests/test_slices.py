@@ -168,7 +168,8 @@ def make(folder):
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make(tmp_path)
-    assert tuneThreshold.main(["s.txt", "--by", "gender", "AGE", "--table", "t.csv", "--bins", "25", "--worst", "2", "--bootstrap", "20", "--det", "det.png", "--p_target", "0.05"]) == 0
+    words = "s.txt --by gender AGE --table t.csv --bins 25 --worst 2 --bootstrap 20 --det det.png --p_target 0.05"
+    assert tuneThreshold.main(words.split()) == 0
     out = capsys.readouterr().out
     read = read_scores("s.txt")
     gender = {f"s{i}": "fm"[i % 2] for i in range(12)}
