@@ -1,12 +1,15 @@
 """Error rates, EER, minDCF, SASV-EERs, a-DCF, t-DCF and t-EER of speaker-verification scores. numpy only, and runs alone on scores files.
 
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
-python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
+python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot; with --compare before them: is the difference chance?
 python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
 A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
 import argparse
+import contextlib
+import dataclasses
+import functools
 import inspect
 import logging
 import math
@@ -17,9 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from report import confidence, slices, speakers, worst
 from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
-from report.scores import KINDS, read_cm_scores, read_scores
+from report.scores import KINDS, in_order_of, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
 
 log = logging.getLogger("tuneThreshold")
@@ -180,13 +184,19 @@ def sasv_rates(scores, kinds):
     groups = groups_of(kinds, scores, needed=("target",))
     if groups["target"].all():
         raise ValueError(f"no nontarget or spoof trials, all {len(kinds):,} are target: error rates need both")
-    threshold, of = accepted(scores, groups)
-    hits, rates = of["target"], {}
-    for name, accepts in {"SASV-EER": of["nontarget"] + of["spoof"], "SV-EER": of["nontarget"], "SPF-EER": of["spoof"]}.items():
-        if accepts[0]:
-            used = steps(hits, accepts)
-            rates[name] = (threshold[used], *shares(hits[used], accepts[used]))
-    return rates
+    return rates_of(*accepted(scores, groups))
+
+
+def rates_of(threshold, of):
+    """What accepted() says of KINDS -> rates under the names of sasv_rates."""
+    against = {"SASV-EER": of["nontarget"] + of["spoof"], "SV-EER": of["nontarget"], "SPF-EER": of["spoof"]}
+    return {name: rates_between(threshold, of["target"], accepts) for name, accepts in against.items() if accepts[0]}
+
+
+def rates_between(threshold, hits, accepts):
+    """What accepted() says of targets and of others -> rates as of error_rates of these two alone."""
+    used = steps(hits, accepts)
+    return threshold[used], *shares(hits[used], accepts[used])
 
 
 def sasv_eers(scores, kinds, definition="interpolated"):
@@ -220,13 +230,22 @@ def a_dcf(scores, kinds, *, p_spoof=0.05, p_nontarget=0.05, c_miss=1.0, c_fa_non
     c_miss p_target p_miss + c_fa_nontarget p_nontarget p_fa,nontarget + c_fa_spoof p_spoof p_fa,spoof, divided by the cost of the better trivial
     system (accept all or reject all, both among the thresholds). Of equal minima the lowest threshold. NotDefined unless all three kinds are there.
     """
+    weights = adcf_weights(p_spoof, p_nontarget, c_miss, c_fa_nontarget, c_fa_spoof)
+    return least_cost(*accepted(scores, groups_of(kinds, scores, needed=KINDS)), *weights)
+
+
+def adcf_weights(p_spoof, p_nontarget, c_miss, c_fa_nontarget, c_fa_spoof):
+    """-> what P_miss and the two false-accept rates weigh in the a-DCF."""
     p_target = p_target_of("a-DCF", p_spoof, p_nontarget, c_miss=c_miss, c_fa_nontarget=c_fa_nontarget, c_fa_spoof=c_fa_spoof)
-    threshold, of = accepted(scores, groups_of(kinds, scores, needed=KINDS))
+    return c_miss * p_target, c_fa_nontarget * p_nontarget, c_fa_spoof * p_spoof
+
+
+def least_cost(threshold, of, miss, nontarget, spoof):
+    """What accepted() says of KINDS, and adcf_weights -> a-DCF, threshold."""
     rate = {kind: count / count[0] for kind, count in of.items()}
-    reject_all, accept_all = c_miss * p_target, c_fa_nontarget * p_nontarget + c_fa_spoof * p_spoof
-    cost = reject_all * (1 - rate["target"]) + c_fa_nontarget * p_nontarget * rate["nontarget"] + c_fa_spoof * p_spoof * rate["spoof"]
+    cost = miss * (1 - rate["target"]) + nontarget * rate["nontarget"] + spoof * rate["spoof"]
     i = int(np.argmin(cost))
-    return float(cost[i] / min(reject_all, accept_all)), between(threshold, i)
+    return float(cost[i] / min(miss, nontarget + spoof)), between(threshold, i)
 
 
 def min_t_dcf(asv_scores, cm_scores, kinds, *, p_spoof=0.05, p_nontarget=0.0095, c_miss_asv=1.0, c_fa_asv=10.0, c_miss_cm=1.0, c_fa_cm=10.0):
@@ -332,6 +351,37 @@ def summary_of(read, args):
     return summarize_sasv(read.scores, read.kinds, read.attacks, p_fa=args.far, definition=args.eer, **options_of(args, "adcf", ADCF))
 
 
+def measured(threshold, of, args):
+    """What accepted() says of targets and non-targets, or of KINDS -> {EER's name: rates as of error_rates}, {name: value}, named as in the summaries."""
+    if "spoof" in of:
+        rates, costs = rates_of(threshold, of), {}
+        if all(of[kind][0] for kind in KINDS):
+            costs = {"a-DCF": least_cost(threshold, of, *adcf_weights(**options_of(args, "adcf", ADCF)))[0]}
+    else:
+        rates = {"EER": rates_between(threshold, of["target"], of["nontarget"])}
+        costs = {f"minDCF({p:g})": min_dcf(*rates["EER"], p, args.c_miss, args.c_fa)[0] for p in args.p_target}
+    return rates, {name: eer(*r, args.eer)[0] for name, r in rates.items()} | costs
+
+
+def with_intervals(summary, read, who, args):
+    """Summary of the scores, speakers of their trials -> the same with intervals, Resamples, bands of its curves. Raises confidence.TooFew."""
+    groups = {"target": read.labels, "nontarget": ~read.labels} if read.kinds is None else groups_of(read.kinds)
+    gaps = {name: confidence.spread(p_miss, p_fa) for name, (_, (_, p_miss, p_fa)) in summary.curves.items()}
+    resamples = confidence.bootstrap(read.scores, groups, who, functools.partial(measured, args=args), gaps, args.bootstrap, args.seed)
+    summary = dataclasses.replace(summary, intervals=confidence.intervals(resamples, summary.values, args.confidence))
+    return summary, resamples, confidence.bands(resamples, gaps, summary.curves, args.confidence)
+
+
+def slices_text(column, parts, read, who, args):
+    """Table of one column of --by; without an interval where a slice has too few speakers."""
+    def evaluate(part, used):
+        summary = summary_of(part, args)
+        with contextlib.suppress(confidence.TooFew):
+            return with_intervals(summary, part, who().who[used], args)[0] if args.bootstrap else summary
+        return summary
+    return slices.text_of(column, parts, read, evaluate)
+
+
 def tandem_text(read, args):
     """min t-DCF, concurrent t-EER and t-EER at each prevalence of the scores with the countermeasure's, one line each."""
     if read.kinds is None:
@@ -372,27 +422,44 @@ def main(argv=None):
         for name, text in options.items():
             aware.add_argument(f"--{prefix}_{name}", type=float, default=inspect.signature(function).parameters[name].default, metavar="X",
                                help=f"{metric}: {text} (%(default)s)")
+    for part in (speakers, confidence, slices):
+        part.add_options(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if bool(args.plot) == bool(args.scores):
-        parser.error("want scores files, or --plot and folders of training runs")
+    if sum(map(bool, (args.plot, args.compare, args.scores))) != 1:
+        parser.error("want scores files, or --compare and two of them, or --plot and folders of training runs")
     try:
+        for part in (confidence, slices):
+            part.check_options(args)
         if args.plot:
             images = plot_curves(args.curves or Path(args.plot[0], "curves"), {path: read_log(path) for path in args.plot})
             log.info("curves: %s", " ".join(map(str, images)))
             return 0
-        summaries, families = {}, set()
-        for path in args.scores:
+        paths = args.compare or args.scores
+        summaries, families, resamples, bands, first = {}, set(), {}, {}, None
+        for path in paths:
             read = read_scores(path)
+            if args.compare:
+                first = first or read
+                read = in_order_of(first, read, path)
             families.add("1|0" if read.kinds is None else "spoofing-aware")
             try:
                 summaries[path] = summary_of(read, args)
-                tandem = f"\n{tandem_text(read, args)}" if args.cm else ""
+                more = f"\n{tandem_text(read, args)}" if args.cm else ""
+                who = functools.cache(functools.partial(speakers.speakers_of, read, args))
+                parts = {column: slices.slices_of(column, read, who, args) for column in args.by}
+                if args.bootstrap:
+                    summaries[path], resamples[path], bands[path] = with_intervals(summaries[path], read, who().who, args)
+                    more += f"\nin brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of {resamples[path].speakers:,} speakers"
+                more += "".join(f"\n\n{slices_text(column, part, read, who, args)}" for column, part in parts.items())
+                more += f"\n\n{worst.text_of(read, who(), summaries[path].eer_threshold, args.worst)}" if args.worst else ""
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-            log.info("%s\n%s%s\n", path, summaries[path], tandem)
-        image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
-        plot_det(image, {path: summary.curves for path, summary in summaries.items()})
+            log.info("%s\n%s%s\n", path, summaries[path], more)
+        if args.compare:
+            log.info("%s\n", confidence.comparison(*(summaries[path].values for path in paths), *(resamples[path] for path in paths), args.confidence))
+        image = args.det or Path(paths[0]).with_name(Path(paths[0]).stem + "_det.png")
+        plot_det(image, {path: summary.curves for path, summary in summaries.items()}, bands=bands)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -403,6 +470,11 @@ def main(argv=None):
     idle = [f"--{name}" for name in idle if getattr(args, name) != parser.get_default(name)]
     if idle:
         sys.stderr.write(f"warning: {', '.join(idle)} has no effect on scores of these lines{'' if args.cm else ' without --cm'}\n")
+    without = {"bootstrap": ("confidence", "seed"), "by": ("table", "path", "bins")}
+    for needed, names in without.items():
+        idle = [f"--{name}" for name in names if getattr(args, name) != parser.get_default(name)]
+        if idle and not getattr(args, needed):
+            sys.stderr.write(f"warning: {', '.join(idle)} has no effect without --{needed}\n")
     return 0
 
 
