@@ -35,6 +35,10 @@ EVAL_SAMPLES = 4_000_000                                                 # most 
 SHORTEST_SLICE = 200                                                     # frames
 
 
+class LoadingError(InputError):
+    """Of a file of one batch: of several processes that train together one meets it, all other InputErrors are met by all."""
+
+
 # ---------------------------------------------------------------------- files
 class Form(NamedTuple):
     """How files are read. open: name on the list -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop.
@@ -165,31 +169,33 @@ class GroupSampler(Sampler):
 
     Spoofed copies of a speaker's voice count as a speaker of their own. An epoch has no utterance twice, at most max_seg_per_spk of a speaker,
     and as many full batches as these rules allow: the same number every epoch. InputError if that is none.
+    processes: (this one's number, how many there are): batches are so many times larger, and this process gets its share of each.
     """
     size_option = "batch_size"
 
-    def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed):
+    def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1)):
         self.speaker = numbered((u.speaker, u.spoofed) for u in utterances)
         self.count = np.bincount(self.speaker)                                                       # [speakers]
         self.stream = len(self.speaker)                                                              # other than any row's, see TrainDataset
         self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker                         # [speakers]
-        self.batch_size, self.nPerSpeaker, self.seed = batch_size, nPerSpeaker, seed
+        self.batch_size, self.nPerSpeaker, self.seed, self.processes = batch_size * processes[1], nPerSpeaker, seed, processes
         usable = np.count_nonzero(self.groups)
         if not usable:
             most = min(self.count.max(), max_seg_per_spk)
             raise InputError(f"--nPerSpeaker {nPerSpeaker}: want speakers with so many utterances, got at most {most} "
                              f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker")
-        if usable < batch_size:
-            raise InputError(f"--{self.size_option} {batch_size}: want so many speakers with {nPerSpeaker} utterances (--nPerSpeaker) or more, got "
-                             f"{usable} of {len(self.count)} speakers; lower --{self.size_option} to {usable} or less")
+        if usable < self.batch_size:
+            raise InputError(f"--{self.size_option} {batch_size}{f' in each of {processes[1]} processes' * (processes[1] > 1)}: want so many speakers with "
+                             f"{nPerSpeaker} utterances (--nPerSpeaker) or more, got {usable} of {len(self.count)} speakers; lower --{self.size_option} to "
+                             f"{usable // processes[1]} or less")
         if usable < len(self.count):
             log.warning("warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)", len(self.count) - usable,
                         len(self.count), nPerSpeaker)
         # K batches can be filled if and only if the speakers, with at most K groups each, have K * batch_size groups
-        low, high = 1, self.groups.sum() // batch_size
+        low, high = 1, self.groups.sum() // self.batch_size
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if np.minimum(self.groups, middle).sum() >= middle * batch_size else (low, middle - 1)
+            low, high = (middle, high) if np.minimum(self.groups, middle).sum() >= middle * self.batch_size else (low, middle - 1)
         self.batches = int(low)
         self.set_epoch(1)
 
@@ -202,12 +208,13 @@ class GroupSampler(Sampler):
 
     @property
     def utterances(self):
-        """Utterances in a batch."""
+        """Utterances in a batch, those of all processes."""
         return self.batch_size * self.nPerSpeaker
 
     def __iter__(self):
         rng = np.random.default_rng((self.seed, self.epoch, self.stream))
-        for batch in self.table(rng)[self.skip:]:
+        rank, world = self.processes
+        for batch in self.table(rng)[self.skip:, rank::world]:
             yield self.epoch, batch.tolist()
 
     def table(self, rng):
@@ -240,18 +247,19 @@ class QuotaSampler(GroupSampler):
     """
     size_option = "num_spk"
 
-    def __init__(self, utterances, *, num_spk, batch_size, nPerSpeaker, max_seg_per_spk, seed, balance_attacks=False):
+    def __init__(self, utterances, *, num_spk, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1), balance_attacks=False):
         spoofed = np.array([u.spoofed for u in utterances])
         self.real, self.spoofed = np.flatnonzero(~spoofed), np.flatnonzero(spoofed)
         counts = f"the list has {len(self.real):,} utterances of real speech, {len(self.spoofed):,} spoofed ones"
         if not len(self.real) or not len(self.spoofed):
             raise InputError(f"--num_spk {num_spk}: want real and spoofed speech on the train list, but {counts}; without --num_spk the speakers "
                              "of a batch are chosen by --batch_size alone")
-        self.quota = batch_size // nPerSpeaker - num_spk
+        self.quota = (batch_size // nPerSpeaker - num_spk) * processes[1]
         if batch_size % nPerSpeaker or self.quota < 1:
             raise InputError(f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of --nPerSpeaker {nPerSpeaker}, above "
                              f"--num_spk {num_spk} times that: the rest is for spoofed speech")
-        super().__init__([utterances[i] for i in self.real], batch_size=num_spk, nPerSpeaker=nPerSpeaker, max_seg_per_spk=max_seg_per_spk, seed=seed)
+        super().__init__([utterances[i] for i in self.real], batch_size=num_spk, nPerSpeaker=nPerSpeaker, max_seg_per_spk=max_seg_per_spk, seed=seed,
+                         processes=processes)
         self.stream, self.balance_attacks = len(utterances), balance_attacks
         attacks = [utterances[i].attack for i in self.spoofed]
         self.owner = numbered([(utterances[i].speaker, attack if balance_attacks else "") for i, attack in zip(self.spoofed, attacks, strict=True)])
@@ -371,17 +379,18 @@ def train_loader(dataset, sampler, *, workers, pin_memory=False):
                       worker_init_fn=in_worker, generator=torch.Generator())
 
 
-def eval_loader(dataset, *, workers):
-    """Loader of evaluation batches, to be gone through by batches()."""
-    return DataLoader(dataset, batch_size=None, num_workers=min(workers, len(dataset)), worker_init_fn=in_worker,
+def eval_loader(dataset, *, workers, items=None):
+    """Loader of evaluation batches, to be gone through by batches(). items: numbers of those wanted (all)."""
+    items = range(len(dataset)) if items is None else items
+    return DataLoader(dataset, batch_size=None, sampler=items, num_workers=min(workers, len(items)), worker_init_fn=in_worker,
                       generator=torch.Generator())
 
 
 def batches(loader):
-    """The batches of a loader; an InputError met while making one is raised here, in the main process."""
+    """The batches of a loader; an InputError met while making one is raised here, in the main process, as a LoadingError."""
     for batch in loader:
         if isinstance(batch, InputError):
-            raise batch
+            raise LoadingError(*batch.args) from batch
         yield batch
 
 

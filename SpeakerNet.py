@@ -3,6 +3,7 @@
 Nothing here knows which model, loss or corpus is in use: a model meets a loss through `pair`, a trial gets its score from
 the loss's `similarity`, and everything that varies per item or per step travels in the batch. Contracts: models/__init__.py, loss/__init__.py.
 """
+import contextlib
 import io
 import itertools
 import math
@@ -13,6 +14,7 @@ import types
 import torch
 from torch import nn
 
+import parallel
 from corpus import InputError, write_atomically
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
@@ -21,16 +23,21 @@ PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.
 
 
 class SpeakerNet(nn.Module):
-    """model: waves -> representations; loss: representations -> a number to minimise, and the similarity of two of them."""
+    """model: waves -> representations; loss: representations -> a number to minimise, and the similarity of two of them.
+
+    gather: the loss is that of the batches of all processes together, the same in each of them.
+    """
 
     def __init__(self, model, loss):
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.gather = model, loss, False
 
     def forward(self, batch):
         """batch with x [B, M, T] and label [B] -> dict with `loss` (scalar) and the loss's named terms."""
         x = batch["x"]
         rep = self.model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])      # [B, M, ...]
+        if self.gather:
+            rep, batch = parallel.gathered(rep), {k: parallel.gathered(v) if k not in ("x", "step") else v for k, v in batch.items()}
         with torch.autocast(x.device.type, enabled=False):                       # logits and margins in full precision
             return self.loss(rep, batch, self.model.pair)
 
@@ -61,8 +68,21 @@ class Trainer:
         self.autocast = torch.autocast(self.device.type, dtype=torch.float16 if half else torch.bfloat16, enabled=mixedprec)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=mixedprec and half)
         self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
+        self.training_net = self.net                                             # the same weights; see share()
 
     # ------------------------------------------------------------------ training
+    def share(self, gather=False, sync_batchnorm=False):
+        """From now on every update is that of all processes (parallel/__init__.py): gradients are means over them. gather: see SpeakerNet.
+        sync_batchnorm: batch statistics are of all processes too; InputError without GPUs, which torch's layer wants."""
+        if sync_batchnorm and self.device.type != "cuda":
+            raise InputError("--sync_batchnorm: works on GPUs alone; leave it out")
+        if parallel.world() == 1:
+            return
+        if sync_batchnorm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
+        self.net.gather = gather
+        self.training_net = nn.parallel.DistributedDataParallel(self.net)
+
     def compile(self):
         """torch.compile of the model for training; InputError where that cannot work. Extraction, whose lengths vary, runs as written."""
         try:
@@ -90,8 +110,9 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self, batches):
-        """Mean of every named term over the groups of these batches, in eval mode; the random numbers of training stay as they are."""
-        self.net.eval()
+        """Mean of every named term over the groups of these batches, in eval mode; the random numbers of training stay as they are. Several processes
+        go through batches of their own."""
+        self._ready()
         totals, count = {}, 0
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for batch in batches:
@@ -102,7 +123,17 @@ class Trainer:
                 for name, value in out.items():
                     totals[name] = totals.get(name, 0.0) + value.item() * groups
                 count += groups
-        return {name: value / count for name, value in totals.items()}
+        parts = parallel.collect((count, totals))
+        return parallel.first(lambda: mean_of(parts))
+
+    def _ready(self):
+        """For use, with the batch statistics of the first process, as checkpoints hold them."""
+        self.net.eval()
+        parallel.from_first(self.net.buffers())
+
+    def _alone(self, alone):
+        """Context in which the next backward pass leaves gradients alone, or adds those of the other processes."""
+        return self.training_net.no_sync() if alone and self.training_net is not self.net else contextlib.nullcontext()
 
     def watch(self, results):
         """results: named numbers, for a scheduler that follows them."""
@@ -117,13 +148,15 @@ class Trainer:
     def _update(self, group):
         kept = [b.clone() for b in self.net.buffers()] if self.skip_nonfinite else []    # batch statistics of before
         sums = {"lr": self.optimizer.param_groups[0]["lr"]}
-        for batch in group:
+        for number, batch in enumerate(group, 1):
             batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
-            with self.autocast:
-                out = self.net(batch)
-            self.scaler.scale(out["loss"] / len(group)).backward()
+            with self.autocast, self._alone(number < len(group)):
+                out = self.training_net(batch)
+                loss = self.scaler.scale(out["loss"] / len(group))
+            loss.backward()
             for name, value in out.items():
                 sums[name] = sums.get(name, 0.0) + value.item() / len(group)
+        sums = {name: value / parallel.world() for name, value in parallel.total(sums).items()}
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip or math.inf)
         # float16 gradients overflow now and then: the scaler leaves such an update out by itself and lowers its scale
@@ -132,7 +165,8 @@ class Trainer:
         else:
             self.skipped += 1
             if self.skipped > self.skip_nonfinite:
-                raise NonFiniteLoss(self.step, torch.cat([batch["index"].flatten() for batch in group]).tolist())
+                index = parallel.collect(torch.cat([batch["index"].flatten() for batch in group]).tolist())
+                raise NonFiniteLoss(self.step, sum(index or [], []))
             for buffer, old in zip(self.net.buffers(), kept, strict=True):
                 buffer.copy_(old)
             sums = {}
@@ -146,7 +180,7 @@ class Trainer:
     @torch.inference_mode()
     def extract(self, batches, dtype=torch.float32):
         """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] of that type on the CPU), batch by batch."""
-        self.net.eval()
+        self._ready()
         for index, x in batches:
             with self.autocast:
                 rep = self.net.model.forward(x.flatten(0, 1).to(self.device, non_blocking=True))   # not a call, which may be compiled
@@ -204,7 +238,7 @@ class Trainer:
         return {
             "model": self.net.model.state_dict(), "loss": self.net.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
-            "rng": torch.get_rng_state(), "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "rng": parallel.collect(self._rng()),
         } | {name: getattr(self, name) for name in PROGRESS}
 
     def resume(self, state):
@@ -214,9 +248,20 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         for name in PROGRESS:
             setattr(self, name, state[name])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda" and len(state["rng_cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
+        if parallel.rank() < len(state["rng"]):                                   # more processes than before go on as they were seeded
+            cpu, cuda = state["rng"][parallel.rank()]
+            torch.set_rng_state(cpu)
+            if self.device.type == "cuda" and cuda is not None:
+                torch.cuda.set_rng_state(cuda)
+
+    def _rng(self):
+        return torch.get_rng_state(), torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+
+
+def mean_of(parts):
+    """(count, {name: sum}) of every process -> {name: mean}."""
+    count = sum(count for count, _ in parts)
+    return {name: sum(sums.get(name, 0.0) for _, sums in parts) / count for name in parts[0][1]}
 
 
 def padded(reps):

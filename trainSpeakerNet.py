@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+if os.environ.get("RANK", "0") != "0":                                          # of several processes the first one tells; read when tqdm is loaded
+    os.environ["TQDM_DISABLE"] = "1"
 # Read when torch is loaded: threads that wait for each other must not spin on a core that a loader process wants; large pages for tensors on the CPU.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -29,15 +31,17 @@ import yaml
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+import parallel
 from corpus import InputError, write_atomically
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
-from DatasetLoader import GroupSampler, QuotaSampler, batches, every_group, train_loader
+from DatasetLoader import GroupSampler, LoadingError, QuotaSampler, batches, every_group, train_loader
 from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
+from parallel.launch import already_told, launch, number_of_processes
 from SpeakerNet import NonFiniteLoss, Trainer, load_weights, read_checkpoint, write_checkpoint
 from use.checkpoint import ACTIONS
-from use.evaluation import Stopped, evaluate, numbered, read_tests
+from use.evaluation import Stopped, check_stop, evaluate, numbered, read_tests
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
@@ -109,15 +113,16 @@ class Run:
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
         source = source_of(options)
-        utterances = source.read_train(options.train_list, options.train_path, options)
-        self.tests = read_tests(options, source)
+        utterances = parallel.first(source.read_train, options.train_list, options.train_path, options)
+        self.tests = parallel.first(read_tests, options, source)
         warn_of_shared_speakers(utterances, self.tests)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
         self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
         self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
-        size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
+        size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed,
+                "processes": (parallel.rank(), parallel.world())}
         self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
@@ -141,7 +146,7 @@ class Run:
     def read_valid(self, source):
         """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""
         options = argparse.Namespace(**vars(self.options) | {"augment": False, "speed_perturb": False, "spk_meta_train": None})
-        utterances = source.read_train(options.valid_list, options.valid_path, options)
+        utterances = parallel.first(source.read_train, options.valid_list, options.valid_path, options)
         strangers = [name for name in classes_of(utterances) if name not in self.classes]
         if strangers and "num_classes" in inspect.signature(find("trainfunc", options.trainfunc)).parameters:
             raise InputError(f"{options.valid_list}: {len(strangers)} speakers are not in {options.train_list}, whose speakers --trainfunc {options.trainfunc} "
@@ -152,12 +157,15 @@ class Run:
 
     def make_trainer(self):
         options = self.options
-        torch.manual_seed(options.seed)
+        torch.manual_seed(options.seed)                                         # the same network in all processes, and then
         trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
                           accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite)
         trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
         trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
                                   max_epoch=options.max_epoch, test_interval=options.test_interval)
+        trainer.share(options.gather_embeddings, options.sync_batchnorm)
+        if parallel.rank():
+            torch.manual_seed(options.seed + parallel.rank())                   # other draws in each
         return trainer
 
     def try_out(self, dataset, item, place=""):
@@ -172,6 +180,8 @@ class Run:
 
     def open_folder(self, argv):
         """config.yaml and command.txt tell how the run came about."""
+        if parallel.rank():
+            return
         for name in ("model", "result"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "config.yaml", yaml.safe_dump(configuration(self.options), sort_keys=False).encode())
@@ -201,12 +211,13 @@ class Run:
             for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log()
+        parallel.anyone(False)                                                  # all have read before one writes
 
     def train(self):
         options, trainer = self.options, self.trainer
-        log.info("%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch; %s", options.model, options.trainfunc,
+        log.info("%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch of %d utterances; %s%s", options.model, options.trainfunc,
                  f"{sum(p.numel() for p in trainer.net.parameters()):,}", len(self.classes), len(self.dataset.utterances), self.steps_per_epoch,
-                 trainer.device)
+                 self.sampler.utterances * options.accumulate, trainer.device, f", {parallel.world()} processes" * (parallel.world() > 1))
         loader = train_loader(self.dataset, self.sampler, workers=options.nDataLoaderThread, pin_memory=trainer.device.type == "cuda")
         total = min(options.max_epoch * self.steps_per_epoch, options.max_steps or math.inf)
         try:
@@ -255,7 +266,8 @@ class Run:
             for terms in trainer.train_epoch(clock.watch(batches(loader))):
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in terms.items()}, refresh=False)
-                if self.stop.requested:
+                stop, save = parallel.anyone(self.stop.requested, time.monotonic() - self.saved > 60 * options.save_minutes)
+                if stop:
                     raise Stopped
                 if options.print_every and trainer.step % options.print_every == 0:
                     log.info("step %d  %s", trainer.step, "  ".join(f"{name} {value:.6g}" for name, value in terms.items()))
@@ -265,7 +277,7 @@ class Run:
                     self.validate(self.so_far())
                 if self.stalled():
                     return
-                if time.monotonic() - self.saved > 60 * options.save_minutes:
+                if save:
                     self.save("last")
         line = self.so_far() | clock.report((trainer.position - begun) * self.sampler.utterances)
         every, done = (options.validate_every, trainer.step) if options.validate_every else (options.test_interval, trainer.epoch)
@@ -288,6 +300,8 @@ class Run:
         best = ["best"] if error < self.best else []
         self.best, self.stale = min(self.best, error), 0 if best else self.stale + 1
         self.save("last", f"model{number:09d}", *best)
+        if parallel.rank():
+            return
         for old in sorted((self.folder / "model").glob("model?????????.model"))[:-self.options.keep]:
             old.unlink()
 
@@ -295,8 +309,9 @@ class Run:
         """Validation loss and metrics of every list of trials, from the second on with its number; what came out is remembered in the checkpoints."""
         result = {}
         if self.valid:
-            loader = train_loader(self.valid, self.valid_items, workers=self.options.nDataLoaderThread)
+            loader = train_loader(self.valid, parallel.share(self.valid_items), workers=self.options.nDataLoaderThread)
             result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
+            check_stop(self.stop)
         for number, (trials, dataset) in enumerate(self.tests, 1):
             summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
             found = summary.results() if summary else {}
@@ -307,17 +322,21 @@ class Run:
     def until_stop(self, items):
         for item in items:
             if self.stop.requested:
-                raise Stopped
+                return
             yield item
 
     def save(self, *names):
         state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes}
         state |= {name: getattr(self, name) for name in RUN_PROGRESS}
-        write_checkpoint(state, *(self.folder / "model" / f"{name}.model" for name in names))
         self.saved = time.monotonic()
+        if parallel.rank():
+            return
+        write_checkpoint(state, *(self.folder / "model" / f"{name}.model" for name in names))
 
     def write_log(self, line):
         """Appends a line to log.jsonl and tells it."""
+        if parallel.rank():
+            return
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
@@ -326,7 +345,7 @@ class Run:
         """Drops the lines that will be written again: those of this epoch but for evaluations within it that are done. The last one may be torn."""
         epoch = self.trainer.epoch if self.trainer.step else 0
         path = self.folder / "log.jsonl"
-        if path.exists():
+        if path.exists() and not parallel.rank():
             lines = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]
             kept = [text for text in lines if (line := json.loads(text))["epoch"] < epoch or 0 < line["step"] <= self.validated]
             write_atomically(path, "".join(kept).encode())
@@ -336,13 +355,22 @@ def main(argv):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     keep_freed_memory()
     try:
+        logging.disable(logging.WARNING if already_told(os.environ) else logging.NOTSET)
         options, state = parse(argv, os.environ, __doc__)
-        for mode, act in ACTIONS.items():
-            if getattr(options, mode):
-                return act(options, state)
-        return Run(options, state, argv).train()
+        logging.disable(logging.NOTSET)
+        processes = number_of_processes(options)
+        if processes > 1:
+            return launch(processes, options.port, argv)
+        parallel.join()
+        act = next((act for mode, act in ACTIONS.items() if getattr(options, mode)), None)
+        if act:
+            act(options, state)
+        else:
+            Run(options, state, argv).train()
+        parallel.leave()
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if not parallel.rank() or isinstance(error, LoadingError):              # others are met by all processes
+            sys.stderr.write(f"error: {error}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import parallel
 from corpus import InputError, write_atomically
 from corpus.files import is_recording
 from corpus.lists import Trials, read_file_list
@@ -37,14 +38,14 @@ def tell_scores(trainer, tests, options, path):
 
 
 def run_eval(options, state):
-    tests = read_tests(options, source_of(options))
+    tests = parallel.first(read_tests, options, source_of(options))
     if not tests:
         raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
     tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")))
 
 
 def run_check(options, _):
-    tests = read_tests(options, SOURCES[Identity.takes])
+    tests = parallel.first(read_tests, options, SOURCES[Identity.takes])
     if not tests:
         raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
     path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
@@ -53,9 +54,20 @@ def run_check(options, _):
 
 def run_extract(options, state):
     """Embeds the files of a list or of a folder, and leaves alone what is there."""
-    source, folder = source_of(options), options.extract
     if not options.output:
         return print_embedding(options, state)
+    dataset, target, there = parallel.first(to_embed, options)
+    trainer = load_net(options, state)
+    for path, rep in extract(trainer, dataset, options) if dataset.paths else ():
+        buffer = io.BytesIO()
+        np.save(buffer, rep.numpy())
+        write_atomically(target[path], buffer.getbuffer())
+    log.info("%d embeddings written to %s, %d were there already", len(dataset.paths), options.output, there)
+
+
+def to_embed(options):
+    """-> data set of the files of --extract that have no embedding yet, where each one's goes, how many are there."""
+    source, folder = source_of(options), options.extract
     if os.path.isdir(folder):
         root, paths = folder, source.files_below(folder)
     else:
@@ -67,12 +79,7 @@ def run_extract(options, state):
     if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
         raise InputError(f"--output {options.output}: holds the embeddings that go in, which are not overwritten; choose another folder")
     todo = [path for path in paths if not target[path].exists()]
-    trainer = load_net(options, state)
-    for path, rep in extract(trainer, source.eval_dataset(todo, root, options), options) if todo else ():
-        buffer = io.BytesIO()
-        np.save(buffer, rep.numpy())
-        write_atomically(target[path], buffer.getbuffer())
-    log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
+    return source.eval_dataset(todo, root, options), target, len(paths) - len(todo)
 
 
 def print_embedding(options, state):

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import parallel
 import tuneThreshold
 from corpus import InputError, write_atomically
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
@@ -18,14 +19,22 @@ class Stopped(Exception):
 
 
 def extract(trainer, dataset, options, stop=None):
-    """Evaluation data set -> yields (file, representation [K, ...]), in batches of equal lengths."""
-    paths, loaded = dataset.paths, batches(eval_loader(dataset, workers=options.nDataLoaderThread))
+    """Evaluation data set -> yields (file, representation [K, ...]) of this process's share, in batches of equal lengths."""
+    paths, items = dataset.paths, parallel.share(range(len(dataset)))
+    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread, items=items))
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
             if stop and stop.requested:
-                raise Stopped
-            bar.update(len(index))
+                break
+            bar.update(min(len(index) * parallel.world(), bar.total - bar.n))
             yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
+    check_stop(stop)
+
+
+def check_stop(stop):
+    """Raises Stopped in all processes where a stop was requested in any of them."""
+    if stop and any(parallel.anyone(stop.requested)):
+        raise Stopped
 
 
 def score(trainer, trials, reps, options, path=None):
@@ -42,9 +51,13 @@ def score(trainer, trials, reps, options, path=None):
 
 def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
     """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
-    reps = dict(extract(trainer, dataset, options, stop))
-    scores = score(trainer, trials, reps, options, scores_path)
-    return None if trials.label is None else summarize(scores, trials, options)
+    parts = parallel.collect(dict(extract(trainer, dataset, options, stop)))
+
+    def score_and_summarize():
+        scores = score(trainer, trials, {file: rep for part in parts for file, rep in part.items()}, options, scores_path)
+        return None if trials.label is None else summarize(scores, trials, options)
+
+    return parallel.first(score_and_summarize)
 
 
 def summarize(scores, trials, options):
