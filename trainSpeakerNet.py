@@ -360,7 +360,7 @@ def main(argv):
         logging.disable(logging.NOTSET)
         processes = number_of_processes(options)
         if processes > 1:
-            return launch(processes, options.port, argv)
+            return launch(processes, options.port, [__file__, *argv])
         parallel.join()
         act = next((act for mode, act in ACTIONS.items() if getattr(options, mode)), None)
         if act:

@@ -29,7 +29,7 @@ def number_of_processes(options):
 
 
 def launch(processes, port, words):
-    """Runs this program's command line `words` in so many processes. -> exit code: that of the process that failed first, which ends the others."""
+    """Runs a Python program, words[0], with its command line in so many processes. -> exit code: that of the process that failed first, which ends the others."""
     os.environ.setdefault("LOGLEVEL", "CRITICAL")                    # the engine repeats at length what the process has said
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     from torch.distributed.elastic.multiprocessing import SignalException  # here: reads LOGLEVEL
@@ -39,7 +39,7 @@ def launch(processes, port, words):
     config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=RUN_ID, max_restarts=0,
                           rdzv_backend="c10d", rdzv_endpoint=f"localhost:{port}", local_addr="localhost")      # port 0: one that is free
     try:
-        elastic_launch(config, sys.executable)(*sys.orig_argv[1:len(sys.orig_argv) - len(words)], *words)
+        elastic_launch(config, sys.executable)(*words)
     except SignalException:                                          # handed on to all, which have saved and ended
         return 0
     except ChildFailedError as error:
