@@ -3,6 +3,8 @@
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
 python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
 python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
+python tuneThreshold.py --calibrate dev.txt --output c.json      learns log-likelihood ratios from scores; of several files their fusion
+python tuneThreshold.py --apply c.json scores.txt                writes scores_calibrated.txt and tells how well calibrated it is
 A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
@@ -17,8 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from report.calibration import apply, calibrate
 from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
+from report.llr import effective_prior, llr_text
 from report.scores import KINDS, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
 
@@ -350,6 +354,30 @@ def tandem_text(read, args):
     return "\n".join(lines)
 
 
+def prior_of(args):
+    """The effective prior that a calibration is trained for."""
+    return effective_prior(args.p_target[0], args.c_miss, args.c_fa) if args.effective_prior is None else args.effective_prior
+
+
+def run_calibrate(args):
+    """Learns a calibration and tells what it does on its own trials."""
+    calibration, read, llrs = calibrate(args.calibrate, args.output, prior_of(args), args.quality)
+    metrics = llr_text(llrs, read.labels, error_rates(llrs, read.labels), *operating_points(args))
+    log.info("%s\n\non the same trials\n%s\n\n%s", calibration, metrics, args.output)
+
+
+def run_apply(args):
+    """Calibrates scores files -> the scores file that is written."""
+    path = args.output or Path(args.scores[0]).with_name(f"{Path(args.scores[0]).stem}_calibrated.txt")
+    read, _ = apply(args.apply, args.scores, path, args.quality)
+    log.info("log-likelihood ratios: %s%s", path, "" if read.labels is not None else "; no labels and so no metrics")
+    return [path] if read.labels is not None else []
+
+
+def operating_points(args):
+    return args.p_target, args.c_miss, args.c_fa
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="*", help="scores files, of one kind of line each")
@@ -359,6 +387,15 @@ def main(argv=None):
     parser.add_argument("--eer", choices=EERS, default=EERS[0],
                         help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
     parser.add_argument("--det", metavar="FILE", help="image of the DET curves (default: <first scores file>_det.png)")
+    ratios = parser.add_argument_group("calibration")
+    ratios.add_argument("--calibrate", "--fuse", nargs="+", metavar="FILE", help="scores files of the same development trials, one of each system: "
+                        "learns their common log-likelihood ratio by logistic regression")
+    ratios.add_argument("--apply", metavar="JSON", help="a calibration: the scores files, one of each of its systems, become one of log-likelihood ratios")
+    ratios.add_argument("--output", metavar="FILE", help="JSON file of --calibrate; scores file of --apply (default: <first scores file>_calibrated.txt)")
+    ratios.add_argument("--quality", metavar="FILE", help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py --eval --qualities")
+    ratios.add_argument("--effective_prior", type=float, metavar="P", help="prior of a target trial, costs included, near which the ratios are to be most "
+                        "exact (default: that of the first --p_target with --c_miss and --c_fa)")
+    ratios.add_argument("--llr", action="store_true", help="the scores are log-likelihood ratios: actDCF, Cllr and minCllr too, of targets against all others")
     plain = parser.add_argument_group("scores of lines '1|0 file file score'")
     plain.add_argument("--p_target", type=float, nargs="+", default=[0.05, 0.01], metavar="P", help="priors of a target trial in minDCF (0.05 0.01)")
     plain.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
@@ -374,9 +411,20 @@ def main(argv=None):
                                help=f"{metric}: {text} (%(default)s)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if bool(args.plot) == bool(args.scores):
-        parser.error("want scores files, or --plot and folders of training runs")
+    if sum(map(bool, (args.plot, args.scores, args.calibrate))) != 1:
+        parser.error("want scores files (also with --apply), or --plot and folders of training runs, or --calibrate and scores files")
+    if args.calibrate and not args.output:
+        parser.error("--calibrate: want --output FILE for the calibration")
+    if (args.output or args.quality) and not (args.calibrate or args.apply):
+        parser.error("--output and --quality: go with --calibrate or --apply")
     try:
+        if args.calibrate:
+            run_calibrate(args)
+            return 0
+        if args.apply:
+            args.scores, args.llr = run_apply(args), True
+            if not args.scores:
+                return 0
         if args.plot:
             images = plot_curves(args.curves or Path(args.plot[0], "curves"), {path: read_log(path) for path in args.plot})
             log.info("curves: %s", " ".join(map(str, images)))
@@ -387,16 +435,18 @@ def main(argv=None):
             families.add("1|0" if read.kinds is None else "spoofing-aware")
             try:
                 summaries[path] = summary_of(read, args)
-                tandem = f"\n{tandem_text(read, args)}" if args.cm else ""
+                more = f"\n{llr_text(read.scores, read.labels, summaries[path].rates, *operating_points(args))}" if args.llr else ""
+                more += f"\n{tandem_text(read, args)}" if args.cm else ""
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-            log.info("%s\n%s%s\n", path, summaries[path], tandem)
+            log.info("%s\n%s%s\n", path, summaries[path], more)
         image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
         plot_det(image, {path: summary.curves for path, summary in summaries.items()})
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     log.info("DET plot: %s", image)
+    families |= {"1|0"} if args.llr else set()                                # whose priors and costs --llr takes
     used = {"p_target": "1|0", "c_miss": "1|0", "c_fa": "1|0", **{f"adcf_{name}": "spoofing-aware" for name in ADCF}}
     idle = [name for name, family in used.items() if family not in families]
     idle += [] if args.cm else ["prevalence", *(f"tdcf_{name}" for name in TDCF)]
