@@ -324,6 +324,14 @@ class EvalDataset(Dataset):
     def open(self, i):
         return self.form.open(os.path.join(self.root, self.paths[i]))
 
+    def seconds(self):
+        """-> {file: its length}, of the whole file."""
+        found = {}
+        for i, path in enumerate(self.paths):
+            with self.open(i) as recording:
+                found[path] = recording.frames / (100 * self.form.frame)
+        return found
+
     def whole_length(self, i):
         with self.open(i) as recording:
             return max(recording.frames, self.form.least)
@@ -345,6 +353,9 @@ class EmbeddingEvalDataset(Dataset):
 
     def __init__(self, paths, root):
         self.paths, self.x = paths, torch.from_numpy(load_embeddings(root, paths)).unsqueeze(1)
+
+    def seconds(self):
+        """None: embeddings do not tell how long the speech was."""
 
     def __len__(self):
         return math.ceil(len(self.paths) / self.FILES)

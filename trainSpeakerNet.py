@@ -32,12 +32,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import tuneThreshold
 from corpus import InputError, write_atomically
+from corpus.cohort import the_cohort
 from corpus.files import is_recording
 from corpus.lists import Trials, classes_of, described_trials, read_clients_and_impostors, read_file_list, read_trials
 from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loader, every_group, train_loader
 from loss import Loss
 from models._linear import Identity
 from options.parser import build, configuration, contradictions, find, parse
+from report import calibration
+from report.qualities import inputs_of, measure, write_qualities
+from report.score_norm import normalise
+from report.scores import write_scores
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -117,23 +122,53 @@ def extract(trainer, dataset, options, stop=None):
             yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
 
 
-def score(trainer, trials, reps, options, path=None):
-    """Scores of the trials -> [n], written to `path`; of a loss that knows spoofed speech also its two parts, *_speaker.txt and *_bonafide.txt."""
-    scores = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
-    bonafide = trainer.bonafide(trials, reps)
+def refuse_pairwise(trainer, options):
+    """Score norms and quality measures are of embeddings, which a pair-wise pooling makes of two utterances together."""
+    for name in ("score_norm", "qualities"):
+        if getattr(options, name) and trainer.net.model.pairwise:
+            raise InputError(f"--{name}: works on embeddings of single utterances, but --encoder_type {options.encoder_type} pools every pair of utterances "
+                             "anew; leave it out, or take a model with another pooling")
+
+
+def embed_cohort(trainer, cohort, options, stop=None):
+    """-> representations of its members [C, K, ...], None without a cohort."""
+    return cohort and trainer.references(cohort.members, dict(extract(trainer, cohort.dataset, options, stop)))
+
+
+def moments_of(trainer, trials, reps, options, cohort):
+    """Mean and deviation of the scores against the representations of a cohort, see Trainer.cohort_moments; None without a cohort."""
+    top_n = options.top_n if options.score_norm == "asnorm" else None
+    return None if cohort is None else trainer.cohort_moments(trials, reps, cohort, options.scoring, top_n)
+
+
+def score(trainer, trials, reps, options, path=None, moments=None):
+    """Scores of the trials, written to `path` -> {"": [n]}, with `moments` {"": [n], "_asnorm": [n]} or as the norm is called, which is in the name of its
+    file too. Of a loss that knows spoofed speech also the two parts of the raw score are written, *_speaker.txt and *_bonafide.txt."""
+    parts = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
+    if moments:
+        parts[f"_{options.score_norm}"] = normalise(parts[""], *moments, options.score_norm)
+    written, bonafide = {}, trainer.bonafide(trials, reps)
     if bonafide is not None:
-        scores = {"": scores[""] + trainer.net.loss.fusion * bonafide, "_speaker": scores[""], "_bonafide": bonafide}
-    for part, values in scores.items() if path else ():
-        text = "".join(f"{line} {value:.7g}\n" for line, value in zip(trials.lines, values.tolist(), strict=True))
-        write_atomically(path.with_name(f"{path.stem}{part}{path.suffix}"), text.encode())
-    return scores[""]
+        written = {"_speaker": parts[""], "_bonafide": bonafide}
+        parts = {part: values + trainer.net.loss.fusion * bonafide for part, values in parts.items()}
+    for part, values in (parts | written).items() if path else ():
+        write_scores(beside(path, part), trials.lines, values)
+    return parts
 
 
-def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
-    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
+def beside(path, part):
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
+
+
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=None):
+    """Scores the trials of the data set's files, writes the scores files -> the metrics under the names of score(): none where the trials have no labels.
+    cohort: of embed_cohort()."""
     reps = dict(extract(trainer, dataset, options, stop))
-    scores = score(trainer, trials, reps, options, scores_path)
-    return None if trials.label is None else summarize(scores, trials, options)
+    moments = moments_of(trainer, trials, reps, options, cohort)
+    scores = score(trainer, trials, reps, options, scores_path, moments)
+    if options.qualities:
+        write_qualities(beside(scores_path, "_qualities"), trials.lines, measure(trainer, trials, dataset, reps, moments))
+    return {} if trials.label is None else {part: summarize(values, trials, options) for part, values in scores.items()}
 
 
 def summarize(scores, trials, options):
@@ -177,19 +212,24 @@ def numbered(path, number):
     return path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
 
 
-def tell_scores(trainer, tests, options, path):
+def tell_scores(trainer, tests, options, path, cohort):
     """Evaluates, prints the metrics and where the scores are."""
+    refuse_pairwise(trainer, options)
+    cohort = embed_cohort(trainer, cohort, options)
     for number, (trials, dataset) in enumerate(tests, 1):
-        summary = evaluate(trainer, trials, dataset, options, numbered(path, number))
-        log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
-        log.info("scores: %s", numbered(path, number))
+        path_of_list = numbered(path, number)
+        summaries = evaluate(trainer, trials, dataset, options, path_of_list, cohort=cohort)
+        for part in ("",) if cohort is None else ("", f"_{options.score_norm}"):
+            log.info("%s", summaries.get(part, f"{len(trials.lines)} trials without labels: no metric"))
+            log.info("scores: %s", beside(path_of_list, part))
 
 
 def run_eval(options, state):
     tests = read_tests(options, source_of(options))
     if not tests:
         raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
-    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")))
+    cohort = the_cohort(options, source_of(options))
+    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")), cohort)
 
 
 def run_check(options, _):
@@ -197,7 +237,8 @@ def run_check(options, _):
     if not tests:
         raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
     path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
-    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path)
+    cohort = the_cohort(options, SOURCES[Identity.takes])
+    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path, cohort)
 
 
 def run_extract(options, state):
@@ -243,13 +284,24 @@ def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
     source, root = source_of(options), one_root(options)
     trials = trials.renamed(source.check_files(root, trials.paths(), "--verify", options))
-    trainer = load_net(options, state)
-    value = score(trainer, trials, dict(extract(trainer, source.eval_dataset(trials.paths(), root, options), options)), options).item()
-    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
+    cohort, calibrated = the_cohort(options, source), options.calibration and calibration.load(options.calibration)
+    if not 0 < options.prior < 1:
+        raise InputError(f"--prior: want a probability between 0 and 1, both excluded, got {options.prior:g}")
+    options.qualities = bool(calibrated) and len(calibrated.inputs) > 1
+    trainer, dataset = load_net(options, state), source.eval_dataset(trials.paths(), root, options)
+    refuse_pairwise(trainer, options)
+    reps = dict(extract(trainer, dataset, options))
+    moments = moments_of(trainer, trials, reps, options, embed_cohort(trainer, cohort, options))
+    part, values = list(score(trainer, trials, reps, options, moments=moments).items())[-1]          # the normalised one, where there is one
+    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get(f"threshold{part}")
     if threshold is None:
-        log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", value)
+        log.info("score %.4f; no decision: the checkpoint has seen no trials%s, give --threshold", values[0], part and f" with --score_norm {part[1:]}")
     else:
-        log.info("score %.4f  threshold %.4f  %s", value, threshold, "same speaker" if value >= threshold else "different speakers")
+        log.info("score %.4f  threshold %.4f  %s", values[0], threshold, "same speaker" if values[0] >= threshold else "different speakers")
+    if calibrated:
+        measures = inputs_of(measure(trainer, trials, dataset, reps, moments)) if options.qualities else {}
+        llr = calibrated.llrs({"score": values} | {name: x for name, x in measures.items() if name in calibrated.inputs})[0]
+        log.info("probability of the same speaker %.4f  prior %g  log-likelihood ratio %.4f", calibration.posterior(llr, options.prior), options.prior, llr)
 
 
 # ---------------------------------------------------------------------- training
@@ -283,7 +335,7 @@ class Run:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
         source = source_of(options)
         utterances = source.read_train(options.train_list, options.train_path, options)
-        self.tests = read_tests(options, source)
+        self.tests, self.cohort = read_tests(options, source), the_cohort(options, source)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
@@ -294,6 +346,7 @@ class Run:
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
+        refuse_pairwise(self.trainer, options)
         epoch, groups = next(iter(self.sampler))
         self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
         if self.valid:
@@ -469,10 +522,11 @@ class Run:
         if self.valid:
             loader = train_loader(self.valid, self.valid_items, workers=self.options.nDataLoaderThread)
             result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
+        cohort = embed_cohort(self.trainer, self.cohort if self.tests else None, self.options, self.stop)
         for number, (trials, dataset) in enumerate(self.tests, 1):
-            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
-            found = summary.results() if summary else {}
-            result |= {name if number == 1 else f"{name}_{number}": value for name, value in found.items()}
+            path = numbered(self.folder / "result" / "scores.txt", number)
+            for part, summary in evaluate(self.trainer, trials, dataset, self.options, path, self.stop, cohort).items():
+                result |= {f"{name}{part}" if number == 1 else f"{name}{part}_{number}": value for name, value in summary.results().items()}
         self.result = result
         return result
 

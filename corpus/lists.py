@@ -159,6 +159,22 @@ def read_file_list(list_file):
     return list(dict.fromkeys(words[column] for words in rows for column in kind.columns))
 
 
+def read_cohort(list_file, by="utterance"):
+    """Lines '<file>' or a train list, whose spoofed speech is left out -> the cohort's members, tuples of files; by: utterance, a file each, or speaker,
+    all files of one."""
+    kind, _, rows = read_rows(list_file, {"<file>": FILE_KINDS["<file>"], **TRAIN_KINDS})
+    if len(kind.columns) == 1:
+        if by == "speaker":
+            raise InputError(f"{list_file}: want the speakers of the cohort's files for --cohort_by speaker, lines '<speaker> <file>', got '{rows[0][0]}'; "
+                             "list them, or take --cohort_by utterance")
+        return [(file,) for file in dict.fromkeys(words[0] for words in rows)]
+    files = {}
+    for u in read_train_list(list_file):
+        if not u.spoofed:
+            files.setdefault(u.speaker if by == "speaker" else u.path, []).append(u.path)
+    return [*map(tuple, files.values())]
+
+
 def counted(names):
     """Names -> 'A01 3,800, A02 3,800': how often each occurs, in the order of the names."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items()))

@@ -5,6 +5,7 @@ so many as the effective prior says, and what this prior adds to the log odds is
 recognition systems, IEEE TASLP 2007). Ratios depend on no prior; the one of training says where they are to be most exact.
 """
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +85,11 @@ def read_inputs(paths, quality=None, labelled=True):
     names = ["score"] if len(paths) == 1 else [f"score_{number}" for number in range(1, len(paths) + 1)]
     inputs = {name: read.scores for name, read in zip(names, reads, strict=True)}
     return first, inputs | (inputs_of(read_qualities(quality, first.lines)) if quality else {})
+
+
+def posterior(llr, prior):
+    """Probability of the same speaker after a trial of this ratio, by Bayes's rule."""
+    return 1 / (1 + math.exp(min(-llr - logit(prior), 700)))
 
 
 def calibrate(paths, output, prior, quality=None):

@@ -15,6 +15,17 @@ SIDES = ("enrol", "test")
 RATIOS = ("duration", "norm")                                                 # measures above 0 whose ratio counts, and so their logarithm
 
 
+def measure(trainer, trials, dataset, reps, moments):
+    """What is known about the two sides of every trial -> {name: [n, 2]}: duration, of all files that a speaker is enrolled with, where files tell it; norm;
+    cohort, where there are `moments` of Trainer.cohort_moments."""
+    measures, seconds = {}, dataset.seconds()
+    if seconds:
+        enrol, test = [sum(seconds[file] for file in files) for files in trials.models], [seconds[file] for file in trials.files]
+        measures["duration"] = np.stack([np.array(enrol)[trials.enrol], np.array(test)[trials.test]], 1)
+    measures["norm"] = trainer.norms(trials, reps)
+    return measures | ({"cohort": moments[0]} if moments else {})
+
+
 def write_qualities(path, lines, measures):
     """Trials [n], lines as in report.scores.Scores; measures {name: [n, 2]}."""
     head = "\t".join(["trial", *(f"{name}_{side}" for name in measures for side in SIDES)])
