@@ -5,6 +5,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from reference import golden
 from test_losses import loss_function
 from test_trainer import Distance, Squares
 
+import trainSpeakerNet
 from corpus import InputError
 from corpus.lists import Trials, read_cohort
 from DatasetLoader import EvalDataset
@@ -23,7 +25,7 @@ from loss import Loss
 from models import SpeakerModel
 from options import components
 from report.calibration import Calibration
-from report.qualities import read_qualities
+from report.qualities import measure, read_qualities
 from report.score_norm import NORMS, normalise
 from report.scores import read_scores
 from SpeakerNet import SpeakerNet, Trainer
@@ -148,6 +150,17 @@ def test_norms_of_embeddings():
         assert row.tolist() == pytest.approx([np.mean([np.linalg.norm(crop) for crop in x]) for x in (merged, reps[trials.files[test]])])
 
 
+def test_quality_measures():
+    made = Trainer(SpeakerNet(Embeddings(), Squares()))
+    trials, reps = some_trials(8, crops=3)
+    mean, std = made.cohort_moments(trials, reps, embeddings(10, 3, seed=9))
+    found = measure(made, trials, SimpleNamespace(seconds=lambda: {f"f{i}": 2.0**i for i in range(12)}), reps, (mean, std))
+    assert list(found) == ["duration", "norm", "cohort"] and found["cohort"] is mean
+    for row, enrol, test in zip(found["duration"], trials.enrol, trials.test, strict=True):
+        assert row.tolist() == [sum(2.0 ** int(name[1:]) for name in trials.models[enrol]), 2.0**test]
+    assert list(measure(made, trials, SimpleNamespace(seconds=lambda: None), reps, None)) == ["norm"]                # embeddings have no duration
+
+
 # ---------------------------------------------------------------------- lists
 @pytest.mark.parametrize("text, by, members", [
     ("a.wav\nb.wav\na.wav\n", "utterance", [("a.wav",), ("b.wav",)]),
@@ -247,10 +260,6 @@ def test_a_list_without_speakers_has_none(tmp_path):
 
 def test_spoofing_aware_scores_keep_their_head():
     """The speaker's part is normalised, what tells real from spoofed speech is added as it is."""
-    import argparse
-
-    import trainSpeakerNet
-
     class Headed(Loss):
         fusion = 2.0
 
@@ -259,7 +268,7 @@ def test_spoofing_aware_scores_keep_their_head():
 
     made = Trainer(SpeakerNet(Tiny(), Headed()))
     trials, reps = some_trials(6, crops=2)
-    options = argparse.Namespace(scoring="similarity", trials_at_once=32, score_norm="snorm")
+    options = SimpleNamespace(scoring="similarity", trials_at_once=32, score_norm="snorm")
     moments = made.cohort_moments(trials, reps, embeddings(10, 2, seed=9))
     got = trainSpeakerNet.score(made, trials, reps, options, moments=moments)
     head = 2 * made.bonafide(trials, reps)
