@@ -18,13 +18,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from corpus import InputError
-from corpus.audio import CROP_MARGIN, FILLS, Audio, repeat
+from corpus.audio import CROP_MARGIN, FILLS, repeat
 from corpus.augment import Augment
 from corpus.embeddings import check_embeddings, load_embeddings, load_targets, read_examples, tree
 from corpus.enrolment import check_against_meta
-from corpus.features import SUFFIXES, FeatureInput, Features
+from corpus.features import SUFFIXES, FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import class_of, classes_of, counted, described, read_train_list, speed_copies
+from corpus.roots import open_root
 from models._frontend import HOP, WINDOW
 from options.parser import find
 
@@ -36,8 +37,8 @@ SHORTEST_SLICE = 200                                                     # frame
 
 # ---------------------------------------------------------------------- files
 class Form(NamedTuple):
-    """How files are read. open: path -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop. least: units in
-    a file, at least. shape: of a unit."""
+    """How files are read. open: name on the list -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop.
+    least: units in a file, at least. shape: of a unit."""
     open: Callable
     frame: int
     margin: int
@@ -48,11 +49,11 @@ class Form(NamedTuple):
         return frames * self.frame + self.margin
 
 
-def form_of(paths, crop_margin, features):
-    """The Form of the files of a list, which are features, normalised as the FeatureInput `features` says, or audio."""
+def form_of(root, paths, crop_margin, features):
+    """The Form of the files of a list below root, which are features, normalised as the FeatureInput `features` says, or audio."""
     if paths and paths[0].endswith(SUFFIXES):
-        return Form(partial(Features, wanted=features), 1, 0, 1, (features.bands,))
-    return Form(Audio, HOP, crop_margin, WINDOW, ())                     # the front end wants a window at least
+        return Form(partial(open_root(root).open, wanted=features), 1, 0, 1, (features.bands,))
+    return Form(open_root(root).open, HOP, crop_margin, WINDOW, ())      # the front end wants a window at least
 
 
 # ---------------------------------------------------------------------- training batches
@@ -66,15 +67,15 @@ class TrainDataset(Dataset):
     def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat", features=None,
                  random_slicing=False):
         classes = classes or classes_of(utterances)
-        self.utterances, self.root, self.seed, self.augment, self.fill = utterances, root, seed, augment, short_files
-        self.form = form_of([u.path for u in utterances[:1]], crop_margin, features)
+        self.utterances, self.seed, self.augment, self.fill = utterances, seed, augment, short_files
+        self.form = form_of(root, [u.path for u in utterances[:1]], crop_margin, features)
         if self.form.shape and (augment or any(u.speed != 1 for u in utterances)):
             raise InputError("--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio")
         if random_slicing and max_frames < SHORTEST_SLICE:
             raise InputError(f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least so many by --max_frames, got {max_frames}")
         self.max_frames, self.random_slicing, self.length = max_frames, random_slicing, self.form.length(max_frames)
-        self.label = np.array([classes[class_of(u)] for u in utterances])
-        self.spoof = np.array([u.spoofed for u in utterances])
+        self.label = np.fromiter((classes[class_of(u)] for u in utterances), np.int64)
+        self.spoof = np.fromiter((u.spoofed for u in utterances), bool)
 
     def __len__(self):
         return len(self.utterances)
@@ -97,7 +98,7 @@ class TrainDataset(Dataset):
     def example(self, utterance, rng):
         """One crop, at its speed, perhaps with noise -> [T, ...] float32."""
         ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
-        with self.form.open(os.path.join(self.root, utterance.path)) as recording:
+        with self.form.open(utterance.path) as recording:
             x = recording.crop(math.ceil(self.length * ratio), rng, self.fill)
         if ratio != 1:
             x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
@@ -139,9 +140,12 @@ class EmbeddingDataset(Dataset):
 
 
 def numbered(names):
-    """Names -> the number of each in their sorted order, int64 [n]."""
-    order = {name: i for i, name in enumerate(sorted(set(names)))}
-    return np.array([order[name] for name in names])
+    """Names, any iterable -> the number of each in their sorted order, int64 [n]."""
+    seen = {}
+    appearance = np.fromiter((seen.setdefault(name, len(seen)) for name in names), np.int64)
+    rank = np.empty(len(seen), np.int64)
+    rank[[seen[name] for name in sorted(seen)]] = np.arange(len(seen))
+    return rank[appearance]
 
 
 def place_in_run(x):
@@ -165,7 +169,7 @@ class GroupSampler(Sampler):
     size_option = "batch_size"
 
     def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed):
-        self.speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
+        self.speaker = numbered((u.speaker, u.spoofed) for u in utterances)
         self.count = np.bincount(self.speaker)                                                       # [speakers]
         self.stream = len(self.speaker)                                                              # other than any row's, see TrainDataset
         self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker                         # [speakers]
@@ -280,7 +284,7 @@ class QuotaSampler(GroupSampler):
 def every_group(utterances, *, batch_size, nPerSpeaker):
     """Items that go once through all groups of nPerSpeaker utterances of a speaker, in the order of the list: first those of all speakers, then second
     ones, and so on, at most batch_size in a batch and no speaker twice. For validation: the same every time. InputError if there are none."""
-    speaker = numbered([(u.speaker, u.spoofed) for u in utterances])
+    speaker = numbered((u.speaker, u.spoofed) for u in utterances)
     rows = np.argsort(speaker, kind="stable")
     place = place_in_run(speaker[rows])
     whole = place < (np.bincount(speaker) // nPerSpeaker * nPerSpeaker)[speaker[rows]]
@@ -301,8 +305,8 @@ class EvalDataset(Dataset):
     """
 
     def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat", features=None):
-        self.paths, self.root, self.fill = paths, root, short_files
-        self.form = form_of(paths, crop_margin, features)
+        self.paths, self.fill = paths, short_files
+        self.form = form_of(root, paths, crop_margin, features)
         self.crops = num_eval if eval_frames else 1
         self.length = self.form.length(eval_frames) if eval_frames else None
         lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
@@ -321,24 +325,21 @@ class EvalDataset(Dataset):
         except InputError as error:                                      # see TrainDataset
             return error
 
-    def open(self, i):
-        return self.form.open(os.path.join(self.root, self.paths[i]))
-
     def seconds(self):
         """-> {file: its length}, of the whole file."""
         found = {}
-        for i, path in enumerate(self.paths):
-            with self.open(i) as recording:
+        for path in self.paths:
+            with self.form.open(path) as recording:
                 found[path] = recording.frames / (100 * self.form.frame)
         return found
 
     def whole_length(self, i):
-        with self.open(i) as recording:
+        with self.form.open(self.paths[i]) as recording:
             return max(recording.frames, self.form.least)
 
     def read(self, i):
         """File number i -> [K, T, ...] float32."""
-        with self.open(i) as recording:
+        with self.form.open(self.paths[i]) as recording:
             x = recording.read(0, recording.frames)
         if self.length is None:
             return repeat(x, max(len(x), self.form.least))[None]
@@ -428,7 +429,7 @@ class Speech:
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, list_file)
         found = Speech.check_files(root, [u.path for u in utterances], list_file, options)
-        utterances = [u._replace(path=found[u.path]) for u in utterances]
+        utterances = [u if found[u.path] == u.path else u._replace(path=found[u.path]) for u in utterances]
         return speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
 
     @staticmethod

@@ -7,7 +7,6 @@ python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/b
 import argparse
 import ctypes
 import inspect
-import io
 import json
 import logging
 import math
@@ -30,20 +29,16 @@ import yaml
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import tuneThreshold
 from corpus import InputError, write_atomically
 from corpus.cohort import the_cohort
-from corpus.files import is_recording
-from corpus.lists import Trials, classes_of, described_trials, read_clients_and_impostors, read_file_list, read_trials
-from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loader, every_group, train_loader
-from loss import Loss
-from models._linear import Identity
+from corpus.listing import shared_speakers, speakers_by_folder
+from corpus.lists import classes_of
+from DatasetLoader import GroupSampler, QuotaSampler, batches, every_group, train_loader
+from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
-from report import calibration
-from report.qualities import inputs_of, measure, write_qualities
-from report.score_norm import normalise
-from report.scores import write_scores
-from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
+from SpeakerNet import NonFiniteLoss, Trainer, load_weights, read_checkpoint, write_checkpoint
+from use.checkpoint import ACTIONS
+from use.evaluation import Stopped, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
@@ -58,17 +53,6 @@ def keep_freed_memory():
         libc.mallopt(-1, 2**31 - 1)                                             # M_TRIM_THRESHOLD: is kept
 
 
-def the_device(name):
-    """The device to compute on: by name, which is tried out, or the best there is."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: {str(error).splitlines()[0]} (CUDA devices here: {torch.cuda.device_count()})") from None
-    return torch.device(name)
-
-
-# ---------------------------------------------------------------------- use of a checkpoint
 class Stop:
     """Within it SIGTERM and Ctrl-C only set `requested`; the second one is not held back."""
 
@@ -88,223 +72,15 @@ class Stop:
         signal.signal(number, signal.default_int_handler)
 
 
-def build_net(options, num_classes):
-    model = build("model", options)
-    return SpeakerNet(model, build("trainfunc", options, dim=model.dim, num_classes=options.nClasses or num_classes))
+def warn_of_shared_speakers(utterances, tests):
+    originals = [u for u in utterances if u.speed == 1]
+    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
+    for trials, _ in tests:
+        if shared := shared_speakers(level, folders, trials.paths()):
+            log.warning("warning: %d speakers of the trials are in the train list too (%s%s): the EER will be lower than that of unknown speakers",
+                        len(shared), ", ".join(shared[:5]), ", ..." if len(shared) > 5 else "")
 
 
-class Stopped(Exception):
-    """A stop was requested in the middle of something that is done again when the run goes on."""
-
-
-def load_net(options, state):
-    """The net of a checkpoint, for use: its classes are those it was trained with."""
-    if not state:
-        raise InputError("want --initial_model CHECKPOINT for --eval, --extract and --verify")
-    net = build_net(options, max(state.get("classes", {"": 0}).values(), default=0) + 1)
-    load_weights(net, state, options.initial_model, head="wanted" if "options" in state else "unused")    # published heads are of speakers unknown
-    return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
-
-
-def source_of(options):
-    """What reads lists and files for the chosen model."""
-    return SOURCES[find("model", options.model).takes]
-
-
-def extract(trainer, dataset, options, stop=None):
-    """Evaluation data set -> yields (file, representation [K, ...]), in batches of equal lengths."""
-    paths, loaded = dataset.paths, batches(eval_loader(dataset, workers=options.nDataLoaderThread))
-    with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
-        for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
-            if stop and stop.requested:
-                raise Stopped
-            bar.update(len(index))
-            yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
-
-
-def refuse_pairwise(trainer, options):
-    """Score norms and quality measures are of embeddings, which a pair-wise pooling makes of two utterances together."""
-    for name in ("score_norm", "qualities"):
-        if getattr(options, name) and trainer.net.model.pairwise:
-            raise InputError(f"--{name}: works on embeddings of single utterances, but --encoder_type {options.encoder_type} pools every pair of utterances "
-                             "anew; leave it out, or take a model with another pooling")
-
-
-def embed_cohort(trainer, cohort, options, stop=None):
-    """-> representations of its members [C, K, ...], None without a cohort."""
-    return cohort and trainer.references(cohort.members, dict(extract(trainer, cohort.dataset, options, stop)))
-
-
-def moments_of(trainer, trials, reps, options, cohort):
-    """Mean and deviation of the scores against the representations of a cohort, see Trainer.cohort_moments; None without a cohort."""
-    top_n = options.top_n if options.score_norm == "asnorm" else None
-    return None if cohort is None else trainer.cohort_moments(trials, reps, cohort, options.scoring, top_n)
-
-
-def score(trainer, trials, reps, options, path=None, moments=None):
-    """Scores of the trials, written to `path` -> {"": [n]}, with `moments` {"": [n], "_asnorm": [n]} or as the norm is called, which is in the name of its
-    file too. Of a loss that knows spoofed speech also the two parts of the raw score are written, *_speaker.txt and *_bonafide.txt."""
-    parts = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
-    if moments:
-        parts[f"_{options.score_norm}"] = normalise(parts[""], *moments, options.score_norm)
-    written, bonafide = {}, trainer.bonafide(trials, reps)
-    if bonafide is not None:
-        written = {"_speaker": parts[""], "_bonafide": bonafide}
-        parts = {part: values + trainer.net.loss.fusion * bonafide for part, values in parts.items()}
-    for part, values in (parts | written).items() if path else ():
-        write_scores(beside(path, part), trials.lines, values)
-    return parts
-
-
-def beside(path, part):
-    return path.with_name(f"{path.stem}{part}{path.suffix}")
-
-
-def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=None):
-    """Scores the trials of the data set's files, writes the scores files -> the metrics under the names of score(): none where the trials have no labels.
-    cohort: of embed_cohort()."""
-    reps = dict(extract(trainer, dataset, options, stop))
-    moments = moments_of(trainer, trials, reps, options, cohort)
-    scores = score(trainer, trials, reps, options, scores_path, moments)
-    if options.qualities:
-        write_qualities(beside(scores_path, "_qualities"), trials.lines, measure(trainer, trials, dataset, reps, moments))
-    return {} if trials.label is None else {part: summarize(values, trials, options) for part, values in scores.items()}
-
-
-def summarize(scores, trials, options):
-    try:
-        if trials.kinds is not None:
-            return tuneThreshold.summarize_sasv(scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer)
-        return tuneThreshold.summarize(scores, trials.label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
-                                       definition=options.eer)
-    except ValueError as error:
-        raise InputError(f"evaluation: {error}") from error
-
-
-def read_tests(options, source):
-    """Trials of every --test_list, or of --valid_clients and --valid_impostors, and the data set of their files, which are checked
-    -> [(trials, data set)]."""
-    lists, roots = [name for name in options.test_list or [] if name], options.test_path or [""]
-    pairs = [options.valid_clients, options.valid_impostors]
-    if any(pairs) and (not all(pairs) or lists):
-        raise InputError("want both --valid_clients and --valid_impostors, and then no --test_list")
-    if any(pairs):
-        lists = [" and ".join(pairs)]
-    if len(roots) not in (1, max(len(lists), 1)):
-        raise InputError(f"--test_path: want one folder, or one for each of {len(lists)} lists, got {len(roots)}: {' '.join(roots)}")
-    roots = (roots * len(lists))[:len(lists)]
-    if options.test_list_libri:
-        lists, roots = [*lists, options.test_list_libri], [*roots, options.test_path_libri]
-    if lists:                                                                   # of impossible priors, costs and rates it complains
-        summarize(np.arange(2.0), Trials.of_pairs([("", "")] * 2, label=np.array([False, True])), options)
-    tests = []
-    for list_file, root in zip(lists, roots, strict=True):
-        trials = (read_clients_and_impostors(*pairs) if any(pairs) and not tests
-                  else read_trials(list_file, options.enroll_list, options.spk_meta_eval))
-        log.info("%s: %s", list_file, described_trials(trials))
-        trials = trials.renamed(source.check_files(root, trials.paths(), list_file, options))
-        tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
-    return tests
-
-
-def numbered(path, number):
-    """The file of the first, second, ... list of trials: scores.txt, scores_2.txt, ..."""
-    return path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
-
-
-def tell_scores(trainer, tests, options, path, cohort):
-    """Evaluates, prints the metrics and where the scores are."""
-    refuse_pairwise(trainer, options)
-    cohort = embed_cohort(trainer, cohort, options)
-    for number, (trials, dataset) in enumerate(tests, 1):
-        path_of_list = numbered(path, number)
-        summaries = evaluate(trainer, trials, dataset, options, path_of_list, cohort=cohort)
-        for part in ("",) if cohort is None else ("", f"_{options.score_norm}"):
-            log.info("%s", summaries.get(part, f"{len(trials.lines)} trials without labels: no metric"))
-            log.info("scores: %s", beside(path_of_list, part))
-
-
-def run_eval(options, state):
-    tests = read_tests(options, source_of(options))
-    if not tests:
-        raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
-    cohort = the_cohort(options, source_of(options))
-    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")), cohort)
-
-
-def run_check(options, _):
-    tests = read_tests(options, SOURCES[Identity.takes])
-    if not tests:
-        raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
-    path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
-    cohort = the_cohort(options, SOURCES[Identity.takes])
-    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path, cohort)
-
-
-def run_extract(options, state):
-    """Embeds the files of a list or of a folder, and leaves alone what is there."""
-    source, folder = source_of(options), options.extract
-    if not options.output:
-        raise InputError("--extract: want --output FOLDER for the .npy files")
-    if os.path.isdir(folder):
-        root, paths = folder, source.files_below(folder)
-    else:
-        root, paths = one_root(options), [folder] if is_recording(folder) else read_file_list(folder)
-    paths = list(dict.fromkeys(source.check_files(root, paths, folder, options).values()))
-    target = {path: Path(options.output, path.lstrip("/")).with_suffix(".npy") for path in paths}
-    if len({*target.values()}) < len(paths):
-        raise InputError(f"{folder}: has files whose names differ in the extension alone, which would have the same .npy; take one of them off")
-    if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
-        raise InputError(f"--output {options.output}: holds the embeddings that go in, which are not overwritten; choose another folder")
-    todo = [path for path in paths if not target[path].exists()]
-    trainer = load_net(options, state)
-    for path, rep in extract(trainer, source.eval_dataset(todo, root, options), options) if todo else ():
-        buffer = io.BytesIO()
-        np.save(buffer, rep.numpy())
-        write_atomically(target[path], buffer.getbuffer())
-    log.info("%d embeddings written to %s, %d were there already", len(todo), options.output, len(paths) - len(todo))
-
-
-def run_generate(options, state):
-    if not options.gen_list or not options.gen_target_dir:
-        raise InputError("--generate: want --gen_list FILE and --gen_target_dir FOLDER (and --gen_path FOLDER)")
-    options.extract, options.test_path, options.output = options.gen_list, [options.gen_path], options.gen_target_dir
-    run_extract(options, state)
-
-
-def one_root(options):
-    """The folder that files of --extract and --verify are relative to."""
-    roots = options.test_path or [""]
-    if len(roots) > 1:
-        raise InputError(f"--test_path: want one folder, got {len(roots)}: {' '.join(roots)}")
-    return roots[0]
-
-
-def run_verify(options, state):
-    trials = Trials.of_pairs([options.verify])
-    source, root = source_of(options), one_root(options)
-    trials = trials.renamed(source.check_files(root, trials.paths(), "--verify", options))
-    cohort, calibrated = the_cohort(options, source), options.calibration and calibration.load(options.calibration)
-    if not 0 < options.prior < 1:
-        raise InputError(f"--prior: want a probability between 0 and 1, both excluded, got {options.prior:g}")
-    options.qualities = bool(calibrated) and len(calibrated.inputs) > 1
-    trainer, dataset = load_net(options, state), source.eval_dataset(trials.paths(), root, options)
-    refuse_pairwise(trainer, options)
-    reps = dict(extract(trainer, dataset, options))
-    moments = moments_of(trainer, trials, reps, options, embed_cohort(trainer, cohort, options))
-    part, values = list(score(trainer, trials, reps, options, moments=moments).items())[-1]          # the normalised one, where there is one
-    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get(f"threshold{part}")
-    if threshold is None:
-        log.info("score %.4f; no decision: the checkpoint has seen no trials%s, give --threshold", values[0], part and f" with --score_norm {part[1:]}")
-    else:
-        log.info("score %.4f  threshold %.4f  %s", values[0], threshold, "same speaker" if values[0] >= threshold else "different speakers")
-    if calibrated:
-        measures = inputs_of(measure(trainer, trials, dataset, reps, moments)) if options.qualities else {}
-        llr = calibrated.llrs({"score": values} | {name: x for name, x in measures.items() if name in calibrated.inputs})[0]
-        log.info("probability of the same speaker %.4f  prior %g  log-likelihood ratio %.4f", calibration.posterior(llr, options.prior), options.prior, llr)
-
-
-# ---------------------------------------------------------------------- training
 class Clock:
     """Measures a stretch of training: seconds in all, and the part of them spent waiting for data."""
 
@@ -336,6 +112,7 @@ class Run:
         source = source_of(options)
         utterances = source.read_train(options.train_list, options.train_path, options)
         self.tests, self.cohort = read_tests(options, source), the_cohort(options, source)
+        warn_of_shared_speakers(utterances, self.tests)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
@@ -563,9 +340,9 @@ def main(argv):
     keep_freed_memory()
     try:
         options, state = parse(argv, os.environ, __doc__)
-        for mode, run in (("eval", run_eval), ("check", run_check), ("generate", run_generate), ("extract", run_extract), ("verify", run_verify)):
+        for mode, act in ACTIONS.items():
             if getattr(options, mode):
-                return run(options, state)
+                return act(options, state)
         return Run(options, state, argv).train()
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -1,7 +1,7 @@
 """Error rates, EER, minDCF, SASV-EERs, a-DCF, t-DCF and t-EER of speaker-verification scores. numpy only, and runs alone on scores files.
 
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
-python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot          (--help: all options)
+python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot; with --compare before them: is the difference chance?
 python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
 python tuneThreshold.py --calibrate dev.txt --output c.json      learns log-likelihood ratios from scores; of several files their fusion
 python tuneThreshold.py --apply c.json scores.txt                writes scores_calibrated.txt and tells how well calibrated it is
@@ -9,6 +9,9 @@ A line of a scores file is `1|0 file file score`, or `speaker file bonafide|atta
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
 import argparse
+import contextlib
+import dataclasses
+import functools
 import inspect
 import logging
 import math
@@ -19,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from report.calibration import apply, calibrate
+from report import calibration, confidence, slices, speakers, worst
 from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
 from report.llr import effective_prior, llr_text
-from report.scores import KINDS, read_cm_scores, read_scores
+from report.scores import KINDS, in_order_of, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
 
 log = logging.getLogger("tuneThreshold")
@@ -184,13 +187,19 @@ def sasv_rates(scores, kinds):
     groups = groups_of(kinds, scores, needed=("target",))
     if groups["target"].all():
         raise ValueError(f"no nontarget or spoof trials, all {len(kinds):,} are target: error rates need both")
-    threshold, of = accepted(scores, groups)
-    hits, rates = of["target"], {}
-    for name, accepts in {"SASV-EER": of["nontarget"] + of["spoof"], "SV-EER": of["nontarget"], "SPF-EER": of["spoof"]}.items():
-        if accepts[0]:
-            used = steps(hits, accepts)
-            rates[name] = (threshold[used], *shares(hits[used], accepts[used]))
-    return rates
+    return rates_of(*accepted(scores, groups))
+
+
+def rates_of(threshold, of):
+    """What accepted() says of KINDS -> rates under the names of sasv_rates."""
+    against = {"SASV-EER": of["nontarget"] + of["spoof"], "SV-EER": of["nontarget"], "SPF-EER": of["spoof"]}
+    return {name: rates_between(threshold, of["target"], accepts) for name, accepts in against.items() if accepts[0]}
+
+
+def rates_between(threshold, hits, accepts):
+    """What accepted() says of targets and of others -> rates as of error_rates of these two alone."""
+    used = steps(hits, accepts)
+    return threshold[used], *shares(hits[used], accepts[used])
 
 
 def sasv_eers(scores, kinds, definition="interpolated"):
@@ -224,13 +233,22 @@ def a_dcf(scores, kinds, *, p_spoof=0.05, p_nontarget=0.05, c_miss=1.0, c_fa_non
     c_miss p_target p_miss + c_fa_nontarget p_nontarget p_fa,nontarget + c_fa_spoof p_spoof p_fa,spoof, divided by the cost of the better trivial
     system (accept all or reject all, both among the thresholds). Of equal minima the lowest threshold. NotDefined unless all three kinds are there.
     """
+    weights = adcf_weights(p_spoof, p_nontarget, c_miss, c_fa_nontarget, c_fa_spoof)
+    return least_cost(*accepted(scores, groups_of(kinds, scores, needed=KINDS)), *weights)
+
+
+def adcf_weights(p_spoof, p_nontarget, c_miss, c_fa_nontarget, c_fa_spoof):
+    """-> what P_miss and the two false-accept rates weigh in the a-DCF."""
     p_target = p_target_of("a-DCF", p_spoof, p_nontarget, c_miss=c_miss, c_fa_nontarget=c_fa_nontarget, c_fa_spoof=c_fa_spoof)
-    threshold, of = accepted(scores, groups_of(kinds, scores, needed=KINDS))
+    return c_miss * p_target, c_fa_nontarget * p_nontarget, c_fa_spoof * p_spoof
+
+
+def least_cost(threshold, of, miss, nontarget, spoof):
+    """What accepted() says of KINDS, and adcf_weights -> a-DCF, threshold."""
     rate = {kind: count / count[0] for kind, count in of.items()}
-    reject_all, accept_all = c_miss * p_target, c_fa_nontarget * p_nontarget + c_fa_spoof * p_spoof
-    cost = reject_all * (1 - rate["target"]) + c_fa_nontarget * p_nontarget * rate["nontarget"] + c_fa_spoof * p_spoof * rate["spoof"]
+    cost = miss * (1 - rate["target"]) + nontarget * rate["nontarget"] + spoof * rate["spoof"]
     i = int(np.argmin(cost))
-    return float(cost[i] / min(reject_all, accept_all)), between(threshold, i)
+    return float(cost[i] / min(miss, nontarget + spoof)), between(threshold, i)
 
 
 def min_t_dcf(asv_scores, cm_scores, kinds, *, p_spoof=0.05, p_nontarget=0.0095, c_miss_asv=1.0, c_fa_asv=10.0, c_miss_cm=1.0, c_fa_cm=10.0):
@@ -336,6 +354,37 @@ def summary_of(read, args):
     return summarize_sasv(read.scores, read.kinds, read.attacks, p_fa=args.far, definition=args.eer, **options_of(args, "adcf", ADCF))
 
 
+def measured(threshold, of, args):
+    """What accepted() says of targets and non-targets, or of KINDS -> {EER's name: rates as of error_rates}, {name: value}, named as in the summaries."""
+    if "spoof" in of:
+        rates, costs = rates_of(threshold, of), {}
+        if all(of[kind][0] for kind in KINDS):
+            costs = {"a-DCF": least_cost(threshold, of, *adcf_weights(**options_of(args, "adcf", ADCF)))[0]}
+    else:
+        rates = {"EER": rates_between(threshold, of["target"], of["nontarget"])}
+        costs = {f"minDCF({p:g})": min_dcf(*rates["EER"], p, args.c_miss, args.c_fa)[0] for p in args.p_target}
+    return rates, {name: eer(*r, args.eer)[0] for name, r in rates.items()} | costs
+
+
+def with_intervals(summary, read, who, args):
+    """Summary of the scores, speakers of their trials -> the same with intervals, Resamples, bands of its curves. Raises confidence.TooFew."""
+    groups = {"target": read.labels, "nontarget": ~read.labels} if read.kinds is None else groups_of(read.kinds)
+    gaps = {name: confidence.spread(p_miss, p_fa) for name, (_, (_, p_miss, p_fa)) in summary.curves.items()}
+    resamples = confidence.bootstrap(read.scores, groups, who, functools.partial(measured, args=args), gaps, args.bootstrap, args.seed)
+    summary = dataclasses.replace(summary, intervals=confidence.intervals(resamples, summary.values, args.confidence))
+    return summary, resamples, confidence.bands(resamples, gaps, summary.curves, args.confidence)
+
+
+def slices_text(column, parts, read, who, args):
+    """Table of one column of --by; without an interval where a slice has too few speakers."""
+    def evaluate(part, used):
+        summary = summary_of(part, args)
+        with contextlib.suppress(confidence.TooFew):
+            return with_intervals(summary, part, who().who[used], args)[0] if args.bootstrap else summary
+        return summary
+    return slices.text_of(column, parts, read, evaluate)
+
+
 def tandem_text(read, args):
     """min t-DCF, concurrent t-EER and t-EER at each prevalence of the scores with the countermeasure's, one line each."""
     if read.kinds is None:
@@ -361,15 +410,15 @@ def prior_of(args):
 
 def run_calibrate(args):
     """Learns a calibration and tells what it does on its own trials."""
-    calibration, read, llrs = calibrate(args.calibrate, args.output, prior_of(args), args.quality)
+    made, read, llrs = calibration.calibrate(args.calibrate, args.output, prior_of(args), args.quality)
     metrics = llr_text(llrs, read.labels, error_rates(llrs, read.labels), *operating_points(args))
-    log.info("%s\n\non the same trials\n%s\n\n%s", calibration, metrics, args.output)
+    log.info("%s\n\non the same trials\n%s\n\n%s", made, metrics, args.output)
 
 
 def run_apply(args):
     """Calibrates scores files -> the scores file that is written."""
     path = args.output or Path(args.scores[0]).with_name(f"{Path(args.scores[0]).stem}_calibrated.txt")
-    read, _ = apply(args.apply, args.scores, path, args.quality)
+    read, _ = calibration.apply(args.apply, args.scores, path, args.quality)
     log.info("log-likelihood ratios: %s%s", path, "" if read.labels is not None else "; no labels and so no metrics")
     return [path] if read.labels is not None else []
 
@@ -387,15 +436,6 @@ def main(argv=None):
     parser.add_argument("--eer", choices=EERS, default=EERS[0],
                         help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
     parser.add_argument("--det", metavar="FILE", help="image of the DET curves (default: <first scores file>_det.png)")
-    ratios = parser.add_argument_group("calibration")
-    ratios.add_argument("--calibrate", "--fuse", nargs="+", metavar="FILE", help="scores files of the same development trials, one of each system: "
-                        "learns their common log-likelihood ratio by logistic regression")
-    ratios.add_argument("--apply", metavar="JSON", help="a calibration: the scores files, one of each of its systems, become one of log-likelihood ratios")
-    ratios.add_argument("--output", metavar="FILE", help="JSON file of --calibrate; scores file of --apply (default: <first scores file>_calibrated.txt)")
-    ratios.add_argument("--quality", metavar="FILE", help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py --eval --qualities")
-    ratios.add_argument("--effective_prior", type=float, metavar="P", help="prior of a target trial, costs included, near which the ratios are to be most "
-                        "exact (default: that of the first --p_target with --c_miss and --c_fa)")
-    ratios.add_argument("--llr", action="store_true", help="the scores are log-likelihood ratios: actDCF, Cllr and minCllr too, of targets against all others")
     plain = parser.add_argument_group("scores of lines '1|0 file file score'")
     plain.add_argument("--p_target", type=float, nargs="+", default=[0.05, 0.01], metavar="P", help="priors of a target trial in minDCF (0.05 0.01)")
     plain.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
@@ -409,15 +449,15 @@ def main(argv=None):
         for name, text in options.items():
             aware.add_argument(f"--{prefix}_{name}", type=float, default=inspect.signature(function).parameters[name].default, metavar="X",
                                help=f"{metric}: {text} (%(default)s)")
+    for part in (calibration, speakers, confidence, slices):
+        part.add_options(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if sum(map(bool, (args.plot, args.scores, args.calibrate))) != 1:
-        parser.error("want scores files (also with --apply), or --plot and folders of training runs, or --calibrate and scores files")
-    if args.calibrate and not args.output:
-        parser.error("--calibrate: want --output FILE for the calibration")
-    if (args.output or args.quality) and not (args.calibrate or args.apply):
-        parser.error("--output and --quality: go with --calibrate or --apply")
+    if sum(map(bool, (args.plot, args.compare, args.calibrate, args.scores))) != 1:
+        parser.error("want scores files, or --compare and two of them, or --calibrate and some, or --plot and folders of training runs")
     try:
+        for part in (calibration, confidence, slices):
+            part.check_options(args)
         if args.calibrate:
             run_calibrate(args)
             return 0
@@ -429,19 +469,32 @@ def main(argv=None):
             images = plot_curves(args.curves or Path(args.plot[0], "curves"), {path: read_log(path) for path in args.plot})
             log.info("curves: %s", " ".join(map(str, images)))
             return 0
-        summaries, families = {}, set()
-        for path in args.scores:
+        paths = args.compare or args.scores
+        summaries, families, resamples, bands, first = {}, set(), {}, {}, None
+        for path in paths:
             read = read_scores(path)
+            if args.compare:
+                first = first or read
+                read = in_order_of(first, read, path)
             families.add("1|0" if read.kinds is None else "spoofing-aware")
             try:
                 summaries[path] = summary_of(read, args)
                 more = f"\n{llr_text(read.scores, read.labels, summaries[path].rates, *operating_points(args))}" if args.llr else ""
                 more += f"\n{tandem_text(read, args)}" if args.cm else ""
+                who = functools.cache(functools.partial(speakers.speakers_of, read, args))
+                parts = {column: slices.slices_of(column, read, who, args) for column in args.by}
+                if args.bootstrap:
+                    summaries[path], resamples[path], bands[path] = with_intervals(summaries[path], read, who().who, args)
+                    more += f"\nin brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of {resamples[path].speakers:,} speakers"
+                more += "".join(f"\n\n{slices_text(column, part, read, who, args)}" for column, part in parts.items())
+                more += f"\n\n{worst.text_of(read, who(), summaries[path].eer_threshold, args.worst)}" if args.worst else ""
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             log.info("%s\n%s%s\n", path, summaries[path], more)
-        image = args.det or Path(args.scores[0]).with_name(Path(args.scores[0]).stem + "_det.png")
-        plot_det(image, {path: summary.curves for path, summary in summaries.items()})
+        if args.compare:
+            log.info("%s\n", confidence.comparison(*(summaries[path].values for path in paths), *(resamples[path] for path in paths), args.confidence))
+        image = args.det or Path(paths[0]).with_name(Path(paths[0]).stem + "_det.png")
+        plot_det(image, {path: summary.curves for path, summary in summaries.items()}, bands=bands)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -453,6 +506,11 @@ def main(argv=None):
     idle = [f"--{name}" for name in idle if getattr(args, name) != parser.get_default(name)]
     if idle:
         sys.stderr.write(f"warning: {', '.join(idle)} has no effect on scores of these lines{'' if args.cm else ' without --cm'}\n")
+    without = {"bootstrap": ("confidence", "seed"), "by": ("table", "path", "bins")}
+    for needed, names in without.items():
+        idle = [f"--{name}" for name in names if getattr(args, name) != parser.get_default(name)]
+        if idle and not getattr(args, needed):
+            sys.stderr.write(f"warning: {', '.join(idle)} has no effect without --{needed}\n")
     return 0
 
 

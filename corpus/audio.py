@@ -29,6 +29,19 @@ def find_pcm16(head, size):
     return None
 
 
+class AudioError(InputError):
+    """kind: what is wrong with the file, one of the first words in KINDS of corpus/check.py."""
+
+    def __init__(self, message, kind="unreadable"):
+        super().__init__(message)
+        self.kind = kind
+
+
+def decode(raw, bits):
+    """bytes of samples, 16-bit integers or float32 (bits = 32) -> [n] float32, integers divided by 32768."""
+    return np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768) if bits == 16 else np.frombuffer(raw, "<f4").astype(np.float32)
+
+
 class Recording:
     """What a file holds along time; a subclass gives `frames`, their number, and read(start, count) -> [count, ...] float32."""
 
@@ -50,7 +63,7 @@ class Audio(Recording):
         try:
             self.file = io.FileIO(path)
         except OSError as error:
-            raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
+            raise AudioError(f"{path}: cannot be opened: {error.strerror}") from None
         if found := find_pcm16(self.file.read(4096), os.fstat(self.file.fileno()).st_size):
             self.first_byte, self.frames = found
         else:
@@ -62,19 +75,19 @@ class Audio(Recording):
         try:
             self.sound = sound = soundfile.SoundFile(self.path)
         except (soundfile.LibsndfileError, TypeError) as error:          # TypeError: a name that ends in .raw
-            raise InputError(f"{self.path}: cannot be read as audio ({error}); {convert}") from None
+            raise AudioError(f"{self.path}: cannot be read as audio ({error}); {convert}") from None
         self.frames, self.floating = sound.frames, sound.subtype in ("FLOAT", "DOUBLE")
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
             got = f"{sound.samplerate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}"
-            raise InputError(f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}")
+            raise AudioError(f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}", "format")
         # libsndfile shortens a truncated WAV without a word; a length from 0x7ffff000 on comes from writing to a pipe and tells nothing
         cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
         if cut and int(cut[2]) < int(cut[1]) < 0x7FFFF000:
-            raise InputError(f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got {cut[2]}; copy it again")
+            raise AudioError(f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got {cut[2]}; copy it again", "truncated")
         if not self.frames:
-            raise InputError(f"{self.path}: is empty, without samples; take it off the list")
+            raise AudioError(f"{self.path}: is empty, without samples; take it off the list", "empty")
         if self.frames >= 1 << 48:
-            raise InputError(f"{self.path}: its header does not tell its length; {convert}")
+            raise AudioError(f"{self.path}: its header does not tell its length; {convert}")
 
     def __enter__(self):
         return self
@@ -89,16 +102,25 @@ class Audio(Recording):
                 self.sound.seek(start)
                 x = self.sound.read(count, dtype="float32")
             else:
-                raw = os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start)
-                x = np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768)
+                x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
         except (OSError, soundfile.LibsndfileError):
             x = ()
         if len(x) != count:
-            raise InputError(f"{self.path}: truncated or damaged: samples {start} to {start + count} of {self.frames} cannot be read; "
-                             "copy it again")
+            raise AudioError(f"{self.path}: truncated or damaged: samples {start} to {start + count} of {self.frames} cannot be read; "
+                             "copy it again", "truncated")
         if self.floating and not np.isfinite(x).all():
-            raise InputError(f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again")
+            raise AudioError(f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again", "not finite")
         return x
+
+
+def whole_length(path):
+    """-> samples in a file, None if it cannot be used to its end."""
+    try:
+        with Audio(path) as audio:
+            audio.read(audio.frames - 1, 1)                              # only this tells that the end of a FLAC file is missing
+            return audio.frames
+    except InputError:
+        return None
 
 
 def repeat(x, length):

@@ -15,10 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from corpus import InputError, write_atomically
-from corpus.audio import Audio
+from corpus.audio import Audio, whole_length
 from corpus.files import check_present
 from corpus.lists import read_train_list
 from corpus.output import FORMATS, begin_record, check_record, in_parallel, report_failures, write_audio
+from corpus.roots import refuse_pack
 from corpus.vocoders import COPIES
 from models._frontend import SAMPLE_RATE
 
@@ -51,16 +52,6 @@ def chosen(utterances, seed, limit):
     return {u.path for _, own in itertools.groupby(order, lambda u: u.speaker) for u in itertools.islice(own, limit)}
 
 
-def is_there(path, frames):
-    """Is this a readable file of so many samples?"""
-    try:
-        with Audio(path) as audio:
-            audio.read(audio.frames - 1, 1)                                   # only this tells that the end of a FLAC file is missing
-            return audio.frames == frames
-    except InputError:
-        return False
-
-
 def copied(vocoder, rng, x, name=""):
     """x [T] through the vocoder -> [T] as loud as x, or less where it would be clipped. name: of its file, for complaints."""
     y = vocoder.copy(rng, x)
@@ -79,7 +70,7 @@ def copy_file(options, path):
         if len(x) < SHORTEST or x.std() < FAINTEST:
             got = f"{len(x)} samples" if len(x) < SHORTEST else "silence"
             raise InputError(f"{original}: want speech of {SHORTEST} samples or more, got {got}; take it off the list")
-        missing = [v for v in map(COPIES.get, options.vocoders) if not is_there(options.output / v.attack / path, len(x))]
+        missing = [v for v in map(COPIES.get, options.vocoders) if whole_length(options.output / v.attack / path) != len(x)]
         copies = [(v.attack, copied(v, np.random.default_rng(draw(options.seed, v.attack, path)), x, original)) for v in missing]
     except InputError as error:
         return path, 0, str(error)
@@ -124,6 +115,7 @@ def protocol(options, utterances, copies, failed):
 
 def read_bonafide(options):
     """The bona fide utterances of the list, with their files as they are found. InputError if a copy could not lie where it should."""
+    refuse_pack(options.path)
     utterances = [u for u in read_train_list(options.list_file) if not u.spoofed]
     if not utterances:
         raise InputError(f"{options.list_file}: want bona fide speech to copy, got spoofed speech alone")

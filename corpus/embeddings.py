@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from corpus import InputError, write_atomically
 from corpus.output import in_parallel
+from corpus.roots import refuse_pack
 from corpus.rows import Kind, read_rows
 
 log = logging.getLogger("dataprep")
@@ -81,6 +82,7 @@ def load_targets(root, speakers, flag, dim):
 
 def check_embeddings(root, names, list_file):
     """Names of a list -> {name: path of its .npy file below root}; the names of speech stand for its embeddings. InputError unless all are there."""
+    refuse_pack(root)
     found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
     missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
     if missing:
@@ -150,6 +152,7 @@ class Example(NamedTuple):
     other: str = ""
     second: str = ""
     same_session: bool = False
+    speed = 1.0                                                          # as of Utterance
 
     @property
     def spoofed(self):
@@ -166,6 +169,7 @@ EXAMPLE_KINDS = {
 def read_examples(list_file):
     """A list of EXAMPLE_KINDS -> list of Example; one that is on the list twice is an InputError."""
     kind, _, rows = read_rows(list_file, EXAMPLE_KINDS)
+    rows = list(rows)
     names, first = {}, {}                                                # one string per name
     if len(rows[0]) == 4:
         examples = [Example(names.setdefault(a, a), path, second=second, same_session=same == "1") for a, path, second, same in rows]

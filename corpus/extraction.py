@@ -19,6 +19,7 @@ from corpus.features import NPY, load_array
 from corpus.files import check_present
 from corpus.lists import read_file_list
 from corpus.output import in_parallel, report_failures
+from corpus.roots import refuse_pack
 from models._frontend import HOP, MFSC, N_FFT, SAMPLE_RATE, FrontEnd, LogBeforeMel, sasv2_front_end
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ def check_made_before(options, paths):
 
 def make_features(options, processes=None):
     """Makes the features that are not there yet. Files that cannot be used are named in features_failed.txt; InputError at the end if there are any."""
+    refuse_pack(options.path)
     paths = list(dict.fromkeys(check_present(options.path, read_file_list(options.list_file), options.list_file).values()))
     for path in paths:
         if options.output is not None and os.path.normpath(path).startswith(".."):

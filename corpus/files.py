@@ -1,15 +1,13 @@
 """Where the files of a list are, and whether they can be used."""
 import os
-from pathlib import Path
 
 import numpy as np
 
 from corpus import InputError
-from corpus.audio import Audio
-from corpus.features import SUFFIXES, Features
+from corpus.features import SUFFIXES
+from corpus.roots import AUDIO, open_root, refuse_pack
 
 HEADERS_CHECKED = 20_000
-AUDIO = (".wav", ".flac", ".ogg")                                        # files of a folder that are taken for audio
 # Lists of spoofing corpora name utterances: without an extension, without the folder they lie in, or with that of another format
 LAYOUTS = ("{}", "{}.flac", "{}.wav", "flac/{}.flac", *(f"ASVspoof2019_LA_{part}/flac/{{}}.flac" for part in ("train", "dev", "eval")),
            *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")), *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")))
@@ -26,24 +24,30 @@ def find_files(root, names, features=False):
     if features:
         found = {name: next((name + suffix for suffix in SUFFIXES if os.path.isfile(os.path.join(root, name + suffix))), None) for name in names}
         return found | find_files(root, [name for name, path in found.items() if path is None])
-    found, layouts = {}, list(LAYOUTS)
+    found, layouts, there = {}, list(LAYOUTS), open_root(root).contents()
     for name in dict.fromkeys(names):
-        paths = (layout.format(stem) for layout in layouts for stem in dict.fromkeys((name, name.replace("/wav/", "/flac/"))))
-        for i, path in enumerate(paths):
-            if os.path.isfile(os.path.join(root, path)):
-                found[name] = path
-                if i > 1:                                                # the next ones will be there too
-                    layouts.sort(key=lambda layout: path not in (layout.format(name), layout.format(name.replace("/wav/", "/flac/"))))
+        found[name] = None
+        for layout in layouts:
+            found[name] = next((path for path in map(layout.format, spellings(name)) if path in there), None)
+            if found[name]:
+                if layout != layouts[0]:                                 # the next ones will be there too
+                    layouts.remove(layout)
+                    layouts.insert(0, layout)
                 break
-        else:
-            found[name] = None
     return found
+
+
+def spellings(name):
+    """A name as it stands in a list, and as that of a FLAC file."""
+    return dict.fromkeys((name, name.replace("/wav/", "/flac/"), name[:-4] + ".flac" if name.endswith(".wav") else name))
 
 
 def check_present(root, names, list_file, features=False):
     """-> {name: path below root}, see find_files. InputError unless all files are there."""
     found = find_files(root, names, features)
     missing = [name for name, path in found.items() if path is None]
+    if any(name.endswith(SUFFIXES) for name in missing):
+        refuse_pack(root)
     if missing:
         raise InputError(f"{list_file}: {len(missing)} of {len(found)} files are missing in {root or 'the current folder'}; correct the "
                          f"folder or the list: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
@@ -62,10 +66,10 @@ def check_files(root, names, list_file, wanted=None):
         audio = next(path for path in paths if not path.endswith(SUFFIXES))
         raise InputError(f"{list_file}: want features for all of the {len(paths)} files or for none, got them for {len(features)}, but not for {audio}; "
                          "extract the others (python dataprep.py --features), or remove these")
+    root = open_root(root)
     for i in np.linspace(0, len(paths) - 1, min(len(paths), HEADERS_CHECKED)).astype(int):
         try:
-            path = os.path.join(root, paths[i])
-            with Features(path, wanted) if features else Audio(path) as recording:
+            with root.open(paths[i], wanted) as recording:
                 recording.read(recording.frames - 1, 1)                  # only this tells that the end of a FLAC file is missing
         except InputError as error:
             bad.append(error)
@@ -75,8 +79,8 @@ def check_files(root, names, list_file, wanted=None):
 
 
 def audio_below(folder):
-    """All audio files of a folder and the folders in it -> their paths relative to it, sorted."""
-    paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO)
+    """All audio files of a folder and the folders in it, linked ones too, or of a pack -> their paths relative to it, sorted."""
+    paths = open_root(folder).audio()
     if not paths:
         raise InputError(f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give another folder, or a list of files")
     return paths

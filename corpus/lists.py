@@ -2,6 +2,8 @@
 
 Plain lists are those of voxceleb_trainer; spoofing-aware ones those of ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
 """
+import functools
+import gc
 import itertools
 import re
 from collections import Counter
@@ -93,28 +95,46 @@ TRIAL_KINDS = {
 }
 TRIALS_WITH_LABELS = "1|0 <file> <file>"
 FILE_KINDS = {"<file>": Kind(lambda w: len(w) == 1, (0,)), TRIALS_WITH_LABELS: TRIAL_KINDS[TRIALS_WITH_LABELS],      # columns: of files
-              **{line: kind._replace(columns=kind.columns[1:]) for line, kind in TRAIN_KINDS.items()}}
+              **{line: kind._replace(columns=kind.columns[1:], speaker=kind.columns[0]) for line, kind in TRAIN_KINDS.items()}}
+CLAIM_KINDS = {line: kind for line, kind in TRIAL_KINDS.items() if kind.key is not None}
 
 
 # ---------------------------------------------------------------------- readers
+def without_collector(read):
+    """A function that makes a million objects, none of them garbage: Python would go through all of them again and again to see that."""
+    @functools.wraps(read)
+    def reading(*args):
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return read(*args)
+        finally:
+            if enabled:
+                gc.enable()
+    return reading
+
+
+@without_collector
 def read_train_list(list_file):
     """A list of TRAIN_KINDS -> list of Utterance; a file that is on the list twice is an InputError."""
     kind, _, rows = read_rows(list_file, TRAIN_KINDS)
     speaker, path = kind.columns
     if kind.numbered:                                                    # so that the order of the names is that of the numbers
+        rows = list(rows)
         width = max(len(words[speaker]) for words in rows)
         for words in rows:
             words[speaker] = words[speaker].zfill(width)
-    names, first = {}, {}                                                # one string per name
-    utterances = []
+    names, utterances = {}, []                                           # names: one string for each
     for words in rows:
         attack = "-" if kind.attack is None or words[kind.attack] in REAL else words[kind.attack]
         utterances.append(Utterance(names.setdefault(words[speaker], words[speaker]), words[path], names.setdefault(attack, attack)))
-    for number, u in enumerate(utterances, kind.first):
-        before = first.setdefault(u.path, number)
-        if before != number:
-            raise InputError(f"{list_file}:{number}: {u.path} of speaker {u.speaker} is in line {before} already, of speaker "
-                             f"{utterances[before - kind.first].speaker}; remove one of them")
+    if len({u.path for u in utterances}) < len(utterances):
+        first = {}
+        for number, u in enumerate(utterances, kind.first):
+            before = first.setdefault(u.path, number)
+            if before != number:
+                raise InputError(f"{list_file}:{number}: {u.path} of speaker {u.speaker} is in line {before} already, of speaker "
+                                 f"{utterances[before - kind.first].speaker}; remove one of them")
     return utterances
 
 
@@ -122,6 +142,7 @@ def read_trials(list_file, enroll_list=None, spk_meta=None):
     """A list of TRIAL_KINDS -> Trials. enroll_list, spk_meta: see read_enrolment; for lists whose trials name a speaker."""
     kind, lines, rows = read_rows(list_file, TRIAL_KINDS)
     a, b = kind.columns
+    rows = list(rows)
     pairs = [(words[a], words[b]) for words in rows]
     if kind.key is not None:
         kinds = [words[kind.key] for words in rows]
@@ -139,7 +160,7 @@ def read_clients_and_impostors(clients, impostors):
     """Two lists '<file> <file>', of target and of non-target trials -> Trials, lines '1|0 <file> <file>'."""
     pairs, lines = [], []
     for list_file, key in ((clients, 1), (impostors, 0)):
-        rows = read_rows(list_file, {UNLABELLED: TRIAL_KINDS[UNLABELLED]})[2]
+        rows = list(read_rows(list_file, {UNLABELLED: TRIAL_KINDS[UNLABELLED]})[2])
         pairs += map(tuple, rows)
         lines += [f"{key} {a} {b}" for a, b in rows]
     return Trials.of_pairs(pairs, lines, np.array([line.startswith("1") for line in lines]))
@@ -159,15 +180,25 @@ def read_file_list(list_file):
     return list(dict.fromkeys(words[column] for words in rows for column in kind.columns))
 
 
+def read_speakers(list_file, enroll_list=None, spk_meta=None):
+    """As read_file_list -> {file: its speaker, "" where the list tells none}. Of trials that name a speaker the files that enrol the speaker too, see
+    read_enrolment."""
+    kind, _, rows = read_rows(list_file, FILE_KINDS | CLAIM_KINDS)
+    if kind.speaker is None and kind.key is not None:
+        return dict.fromkeys(read_trials(list_file, enroll_list, spk_meta).paths(), "")
+    return {words[column]: "" if kind.speaker is None else words[kind.speaker] for words in rows for column in kind.columns}
+
+
 def read_cohort(list_file, by="utterance"):
     """Lines '<file>' or a train list, whose spoofed speech is left out -> the cohort's members, tuples of files; by: utterance, a file each, or speaker,
     all files of one."""
     kind, _, rows = read_rows(list_file, {"<file>": FILE_KINDS["<file>"], **TRAIN_KINDS})
     if len(kind.columns) == 1:
+        files = dict.fromkeys(words[0] for words in rows)
         if by == "speaker":
-            raise InputError(f"{list_file}: want the speakers of the cohort's files for --cohort_by speaker, lines '<speaker> <file>', got '{rows[0][0]}'; "
-                             "list them, or take --cohort_by utterance")
-        return [(file,) for file in dict.fromkeys(words[0] for words in rows)]
+            raise InputError(f"{list_file}: want the speakers of the cohort's files for --cohort_by speaker, lines '<speaker> <file>', got "
+                             f"'{next(iter(files))}'; list them, or take --cohort_by utterance")
+        return [(file,) for file in files]
     files = {}
     for u in read_train_list(list_file):
         if not u.spoofed:
@@ -213,8 +244,13 @@ def class_of(utterance):
     return SPOOF if utterance.spoofed else utterance.speaker
 
 
+@without_collector
 def speed_copies(utterances, factors):
     """Adds a copy of all utterances at every speed: another pitch and tempo make another speaker, named 'id@0.9' (Yamamoto et al. 2019)."""
     if len({1.0, *factors}) <= len(factors):
         raise InputError(f"--speed_factors: want different speeds other than 1, got {' '.join(f'{f:g}' for f in factors)}")
-    return [*utterances, *(u._replace(speaker=f"{u.speaker}@{f:g}", speed=f) for f in factors for u in utterances)]
+    copies = list(utterances)
+    for factor in factors:
+        names = {name: f"{name}@{factor:g}" for name in {u.speaker for u in utterances}}
+        copies += [Utterance(names[u.speaker], u.path, u.attack, factor) for u in utterances]
+    return copies

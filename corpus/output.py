@@ -3,7 +3,11 @@ import io
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -12,6 +16,7 @@ from corpus import InputError, write_atomically
 from models._frontend import SAMPLE_RATE
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")                       # a byte order mark would be lost; bytes that are no UTF-8
 
 
 def write_audio(path, x):
@@ -41,6 +46,25 @@ def begin_record(record, options):
     write_atomically(record, json.dumps(options, indent=1).encode())
 
 
+def check_words(names, place):
+    """InputError unless each of the names, of speakers or files, can stand in a list; place: where they are from, for complaints."""
+    for name in names:
+        if name.split() != [name]:
+            raise InputError(f"{place}: want names without blanks, which separate the columns of a list, got {name!r}; rename it")
+        if UNWRITABLE.search(name):
+            raise InputError(f"{place}: want names in UTF-8, got {name!r}; rename it")
+
+
+def write_lists(lists):
+    """{path: lines} -> text files. InputError, before anything is written, if one of them is there and says something else."""
+    texts = {Path(path): "".join(f"{line}\n" for line in lines).encode() for path, lines in lists.items()}
+    for path, text in texts.items():
+        if path.exists() and path.read_bytes() != text:
+            raise InputError(f"{path}: is there already, with other lines; give another --output, or remove it")
+    for path, text in texts.items():
+        write_atomically(path, text)
+
+
 def report_failures(path, jobs, failed):
     """failed: {job: complaint} of those of the jobs that could not be done. Writes the complaints to `path`, or removes it if there are none;
     InputError with the first of them."""
@@ -52,10 +76,17 @@ def report_failures(path, jobs, failed):
                          f"the first: {'; '.join(complaints[:10])}")
 
 
+def check_space(folder, needed, what):
+    """InputError unless `needed` bytes are free where the folder is or will be."""
+    free = shutil.disk_usage(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())).free
+    if needed > free:
+        raise InputError(f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere")
+
+
 def worker_signals():
-    """Ctrl-C is for the main process, which then ends its workers by SIGTERM."""
+    """Ctrl-C is for the main process, which then ends its workers by SIGTERM; they end what they have started, and leave."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 def in_parallel(work, jobs, processes):

@@ -1,6 +1,5 @@
 """The synthetic corpus: which speakers say what where, their files and lists."""
 import logging
-from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from tqdm import tqdm
 from corpus import write_atomically
 from corpus.output import begin_record, check_record, in_parallel, write_audio
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize
+from corpus.trials import draw_trials
 from corpus.vocoders import griffin_lim, vocode
 
 log = logging.getLogger(__name__)
@@ -78,26 +78,16 @@ def make_recording(job):
     return len(files)
 
 
-def draw_pairs(rng, speakers, files, count):
-    """At most `count` different combinations of a pair of speakers and a pair of (recording, take) -> list of (File, File)."""
-    chosen = rng.choice(len(speakers) * len(files), min(count, len(speakers) * len(files)), replace=False)
-    pairs = [(speakers[i // len(files)], files[i % len(files)]) for i in chosen]
-    return [(File(s, *a), File(t, *b)) for (s, t), (a, b) in pairs]
-
-
 def corpus_lists(options):
     """The lists of the corpus: {file name: lines}."""
     each = takes(options.files)
     train = range(options.speakers)
     test = range(options.speakers, options.speakers + options.test_speakers)
-    rng = np.random.default_rng([options.seed, 4])
-    across = [(a, b) for a, b in combinations(each, 2) if a[0] != b[0]]       # the same speaker, heard in another room
-    alike = [(s, t) for s, t in combinations(test, 2) if is_female(s) == is_female(t)]
-    pairs = [(1, *pair) for pair in draw_pairs(rng, [(s, s) for s in test], across, options.trials // 2)]
-    pairs += [(0, *pair) for pair in draw_pairs(rng, alike, list(product(each, each)), options.trials - options.trials // 2)]
+    heard = {File(s, 0, 0).name: [File(s, *e).path for e in each] for s in test}
+    sex = {File(s, 0, 0).name: is_female(s) for s in test}
     lists = {
         "train_list.txt": [f"{file.name} {file.path}" for s in train for file in (File(s, *e) for e in each)],
-        "trials.txt": [f"{label} {a.path} {b.path}" for label, a, b in (pairs[i] for i in rng.permutation(len(pairs)))],
+        "trials.txt": draw_trials(np.random.default_rng([options.seed, 4]), heard, options.trials, sex),
     }
     if options.spoof:
         bonafide = {s: [File(s, *e) for e in each] for s in (*train, *test)}

@@ -33,16 +33,19 @@ def components(part):
 OPTIONS = {
     "what to do (training is the default)": [
         Option("config", str, None, "YAML file of options; overrides what stands before it and is overridden by what follows; may be repeated"),
+        Option("modelConfig", str, None, "pickled settings of the double-attention trainer; of these what makes the network, as if from a --config"),
         Option("eval", bool, False, "score --test_list with --initial_model: EER, minDCF, thresholds, scores file"),
         Option("check", bool, False, "score the embeddings of --test_list as they are: the baseline of an enhancement, without a network"),
         Option("extract", str, None, "one file, a list of files, a train list, trials, or a folder: embeds all files with --initial_model, one .npy "
-               "[num_eval, D] each under --output, in the same folders; those that are there are left alone. With a network for embeddings: enhances them"),
+               "[num_eval, D] each under --output, in the same folders; those that are there are left alone. With a network for embeddings: enhances them. "
+               "Of one file without --output: prints it, a line a crop"),
         Option("generate", bool, False, "the same as --extract with --gen_list, --gen_path as --test_path and --gen_target_dir as --output"),
         Option("gen_list", str, None, "see --generate"),
         Option("gen_path", str, "", "see --generate"),
         Option("gen_target_dir", str, None, "see --generate"),
         Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
-        Option("initial_model", str, None, "checkpoint to use, or to start a fresh training from; brings its model options along"),
+        Option("initial_model", str, None, "checkpoint to use (default: the last one in save_path), or to start a fresh training from; brings its model "
+               "options along"),
         Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
         Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
         Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path)"),
@@ -59,7 +62,7 @@ OPTIONS = {
     "data": [
         Option("train_list", str, None, "lines '<speaker> <file>', '<file> <label> None', or a list of ASVspoof 2019 or 5 or SpoofCeleb: its spoofed speech "
                "is the last class"),
-        Option("train_path", str, "", "folder that the files of train_list are relative to"),
+        Option("train_path", str, "", "folder that the files of train_list are relative to, or a pack of them (dataprep.py --pack)"),
         Option("valid_list", str, None, "list like train_list: its loss, without augmentation, whenever there is an evaluation"),
         Option("valid_path", str, "", "folder that the files of valid_list are relative to"),
         Option("multiple_embedding_flag", Literal["B", "C"], "B", "targets of enhancement: SPEAKER.npy or "
@@ -74,8 +77,8 @@ OPTIONS = {
         Option("enroll_list", str, None, "lines '<speaker> <file>,<file>,...' for spoofing-aware trials (default: those beside test_list)", nargs="+"),
         Option("spk_meta_eval", str, None, "pickled {speaker: {bonafide: [...], spoof: [...]}}: enrols speakers that no enroll_list has"),
         Option("spk_meta_train", str, None, "the same of the training speakers: train_list must agree with it"),
-        Option("test_path", str, None, "folder that the files of test_list (or of the --extract list) are relative to; one for all lists, or one each",
-               nargs="+"),
+        Option("test_path", str, None, "folder that the files of test_list (or of the --extract list) are relative to, or a pack; one for all lists, or one "
+               "each", nargs="+"),
         Option("max_frames", int, 200, "length of a training crop in frames of 10 ms", 1),
         Option("randomSlicing", bool, False, "cut every batch to a random length, from 2 s to that of a training crop"),
         Option("crop_margin", int, CROP_MARGIN, "samples of a crop beyond its frames; 240 complete the last window, 0 in the SASV 2022 baseline", 0),
@@ -140,12 +143,14 @@ ALIASES = {
     "learning_rate": "lr", "max_epochs": "max_epoch", "out_dir": "save_path",
     "front_end": "model", "train_labels_path": "train_list", "train_data_dir": "train_path", "valid_data_dir": "test_path",
     "scalingFactor": "scale", "marginFactor": "margin", "gradientAccumulation": "accumulate",
+    "audioPath": "extract", "modelCheckpoint": "initial_model",
 }
 UNITS = {"window_size": ("max_frames", 100, "seconds")}                                    # the same options in other units: how many of ours one is, its name
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
+SETTINGS = ("front_end", "kernel_size", "embedding_size", "heads_number", "pooling_method", "mask_prob", "normalization")   # taken from --modelConfig
 USES = ("eval", "extract", "verify", "generate")                                           # of a checkpoint
-MODES = ("config", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold",                              # what to do now, no part
-         "calibration", "prior")                                                           # of a run
+MODES = ("config", "modelConfig", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold", "calibration",     # what to do now,
+         "prior")                                                                          # no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
     "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
     "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until", "balance_attacks": "--num_spk",

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import logging
+import pickle
 import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -14,7 +15,7 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from corpus import InputError
-from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, UNITS, USES, VALUES, Option, components
+from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, SETTINGS, UNITS, USES, VALUES, Option, components
 from SpeakerNet import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -98,19 +99,41 @@ def read_config(path, environ):
     return [(f"{path}: {key}", ALIASES.get(str(key), str(key)), value) for key, value in lines.items() if value is not None]
 
 
+class Settings(pickle.Unpickler):
+    """Makes an argparse.Namespace of plain values; a file that names any other class or function is refused, so that no code of it runs."""
+
+    def find_class(self, module, name):
+        if (module, name) != ("argparse", "Namespace"):
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        return argparse.Namespace
+
+
+def read_settings(path):
+    """Pickled settings of the double-attention trainer -> (place, key, value) of those of SETTINGS; its embeddings are of whole files."""
+    try:
+        with open(path, "rb") as file:
+            settings = vars(Settings(file).load())
+    except OSError as error:
+        raise InputError(f"--modelConfig {path}: {error.strerror}") from None
+    except Exception as error:                                                   # what a torn or strange file leads to is anybody's guess
+        raise InputError(f"{path}: want pickled settings of the double-attention trainer, got something else ({error}); nothing of it was run") from None
+    taken = {name: settings[name] for name in SETTINGS if name in settings} | {"eval_frames": 0}
+    return [(f"{path}: {name}", ALIASES.get(name, name), value) for name, value in taken.items()]
+
+
 def pieces(argv, environ):
     """argv from left to right, configs opened where they stand: (place, key, value) of a YAML line or ("", None, words)."""
     words, rest = [], iter(argv)
     for word in rest:
         name, equals, path = word.partition("=")
-        if name != "--config":
+        if name not in ("--config", "--modelConfig"):
             words.append(word)
             continue
         path = path if equals else next(rest, None)
         if path is None:
-            raise InputError("--config: want a YAML file after it")
+            raise InputError(f"{name}: want a file after it")
         yield "", None, words
-        yield from read_config(path, environ)
+        yield from read_config(path, environ) if name == "--config" else read_settings(path)
         words = []
     yield "", None, words
 
@@ -154,6 +177,10 @@ def parse(argv, environ, description):
             parser.add(group, option)
     given = read_pieces(parser, argv, environ, strict=False)
     using = any(given.get(name) for name in USES)
+    last = Path(given.get("save_path", parser.options["save_path"].default), "model", "last.model")
+    if using and not given.get("initial_model") and last.is_file():
+        log.info("--initial_model %s", last)
+        argv, given = [*argv, f"--initial_model={last}"], given | {"initial_model": last}
     state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
     stored = dict(state.get("options", {})) if state else {}
     chosen = {part: parser.options[part].default for part in PARTS}

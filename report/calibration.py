@@ -14,7 +14,7 @@ import numpy as np
 from corpus import InputError, write_atomically
 from report.llr import logit
 from report.qualities import inputs_of, read_qualities
-from report.scores import check_same_trials, read_scores, write_scores
+from report.scores import in_order_of, read_scores, write_scores
 
 SMOOTHING = 1e-6                                                              # weight of the squared weights in the loss: finite where trials are separated
 
@@ -42,6 +42,27 @@ class Calibration(NamedTuple):
                           *(f"{name:14s}{value:>10.5g}" for name, value in rows)])
 
 
+def add_options(parser):
+    group = parser.add_argument_group("calibration")
+    group.add_argument("--calibrate", "--fuse", nargs="+", metavar="FILE", help="scores files of the same development trials, one of each system: "
+                       "learns their common log-likelihood ratio by logistic regression")
+    group.add_argument("--apply", metavar="JSON", help="a calibration: the scores files, one of each of its systems, become one of log-likelihood ratios")
+    group.add_argument("--output", metavar="FILE", help="JSON file of --calibrate; scores file of --apply (default: <first scores file>_calibrated.txt)")
+    group.add_argument("--quality", metavar="FILE", help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py --eval --qualities")
+    group.add_argument("--effective_prior", type=float, metavar="P", help="prior of a target trial, costs included, near which the ratios are to be most "
+                       "exact (default: that of the first --p_target with --c_miss and --c_fa)")
+    group.add_argument("--llr", action="store_true", help="the scores are log-likelihood ratios: actDCF, Cllr and minCllr too, of targets against all others")
+
+
+def check_options(args):
+    if args.calibrate and not args.output:
+        raise ValueError("--calibrate: want --output FILE for the calibration")
+    if (args.output or args.quality) and not (args.calibrate or args.apply):
+        raise ValueError("--output and --quality: go with --calibrate or --apply")
+    if args.apply and not args.scores:
+        raise ValueError("--apply: want scores files to calibrate, and neither --compare nor --plot")
+
+
 def train(inputs, labels, prior, trained_on=()):
     """inputs {name: [n]}, labels bool [n], prior: the effective one -> Calibration."""
     from sklearn.linear_model import LogisticRegression  # here: the metrics need numpy alone
@@ -56,7 +77,7 @@ def train(inputs, labels, prior, trained_on=()):
     flat = [name for name, values in inputs.items() if name.startswith("score") and np.ptp(values) == 0]
     if flat:
         raise InputError(f"{flat[0]} is the same for all {len(x):,} trials: nothing to calibrate; look at the scores file")
-    std[std < 1e-12 * np.abs(mean)] = 1                                       # the same everywhere: a measure without weight
+    std[std <= 1e-12 * np.abs(mean)] = 1                                       # the same everywhere: a measure without weight
     weight = np.array([1 - prior, prior])[labels.astype(int)] / count[labels.astype(int)]                 # together 1
     found = LogisticRegression(C=1 / SMOOTHING, solver="newton-cholesky", tol=1e-10).fit((x - mean) / std, labels, weight)
     weights = found.coef_[0] / std
@@ -78,10 +99,9 @@ def load(path):
 
 
 def read_inputs(paths, quality=None, labelled=True):
-    """Scores files of the same trials, and their table of quality measures -> (Scores of the first, {name: [n]})."""
-    first, *others = reads = [read_scores(path, labelled) for path in paths]
-    for path, read in zip(paths[1:], others, strict=True):
-        check_same_trials(path, read.lines, first.lines)
+    """Scores files of the same trials in any order, and their table of quality measures -> (Scores of the first, {name: [n]})."""
+    first = read_scores(paths[0], labelled)
+    reads = [first, *(in_order_of(first, read_scores(path, labelled), path) for path in paths[1:])]
     names = ["score"] if len(paths) == 1 else [f"score_{number}" for number in range(1, len(paths) + 1)]
     inputs = {name: read.scores for name, read in zip(names, reads, strict=True)}
     return first, inputs | (inputs_of(read_qualities(quality, first.lines)) if quality else {})

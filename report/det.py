@@ -20,11 +20,11 @@ def corners(p_miss, p_fa):
     return np.flatnonzero(np.concatenate([[True], turns, [True]]))
 
 
-def plot_det(path, systems, title="Detection error trade-off"):
+def plot_det(path, systems, title="Detection error trade-off", bands=None):
     """Draws DET curves into the image file `path`, with EER points and their values in the legend.
 
     systems: {name: {EER's name: (EER in per cent, (threshold, p_miss, p_fa) of tuneThreshold.error_rates)}}; up to three curves a system, which has
-    a colour and a marker.
+    a colour and a marker. bands: {name: {EER's name: (p_miss [2, G], p_fa [2, G])}}, lower and upper edge of what is shaded.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
     from matplotlib.figure import Figure
@@ -41,6 +41,9 @@ def plot_det(path, systems, title="Detection error trade-off"):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         for (name, (eer, (_, p_miss, p_fa))), dashes in zip(curves.items(), DASHES, strict=False):
             kept = corners(p_miss, p_fa)
+            if name in (bands or {}).get(system, {}):
+                edges = np.array([np.concatenate([low, high[::-1]]) for low, high in bands[system][name][::-1]])          # there and back
+                axes.fill(*probit(edges), color=colour, alpha=0.15, linewidth=0, zorder=1)
             axes.plot(probit(p_fa[kept]), probit(p_miss[kept]), dashes, color=colour, linewidth=1.6, zorder=2)
             at = np.clip(probit(eer / 100), *limits)
             axes.plot(at, at, marker, color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)

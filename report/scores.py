@@ -1,6 +1,7 @@
 """Scores files: a trial and its score a line, `1|0 file file score`, or where some speech is spoofed (trials of the ASVspoof challenges)
 `speaker file bonafide|attack target|nontarget|spoof score`, the attack of which may be left out. Countermeasure scores of the same trials."""
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,3 +127,25 @@ def read_cm_scores(path, trials: Scores):
     if missing:
         raise ValueError(f"{path}: want {want} for every tested file, {len(missing):,} are missing, the first {missing[0]}")
     return np.array([by_file[file] for file in tested])
+
+
+def in_order_of(first, read, path):
+    """Scores of the same trials as the Scores `first`, read from `path` -> the same in their order. Raises ValueError where they are other trials."""
+    if read.lines == first.lines:
+        return read
+    counts = Counter(first.lines)
+    counts.subtract(read.lines)
+    wrong = sorted(line for line, count in counts.items() if count)
+    if wrong:
+        raise ValueError(f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, got {len(read.lines):,}; {len(wrong):,} are "
+                         f"not as often in both, the first: {wrong[0]}")
+    ours, theirs = (sorted(range(len(some.lines)), key=some.lines.__getitem__) for some in (read, first))
+    order = np.empty(len(ours), int)
+    order[theirs] = ours
+    return taken(read, order)
+
+
+def taken(read, which):
+    """Scores of some trials: which, their indices or bool [n]."""
+    indices = np.arange(len(read.lines))[which]
+    return Scores([read.lines[i] for i in indices], *(None if column is None else column[indices] for column in read[1:]))

@@ -12,6 +12,14 @@ class Cost(NamedTuple):
     threshold: float
 
 
+def beside(intervals, name):
+    """The interval of a number, as it stands beside it: blanks where only others have one, nothing where none has."""
+    if name not in intervals:
+        return " " * 20 * bool(intervals)
+    low, high = intervals[name]
+    return f"  {f'[{low:.2f}, {high:.2f}]' if 'EER' in name else f'[{low:.4f}, {high:.4f}]':18s}"
+
+
 class Point(NamedTuple):
     """One operating point; rates are fractions."""
     threshold: float
@@ -29,6 +37,7 @@ class Summary:
     costs: tuple[Cost, ...]
     points: tuple[Point, ...]
     rates: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False, compare=False)       # of error_rates
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)    # of the numbers, by their names
 
     @property
     def min_dcf(self):
@@ -43,12 +52,17 @@ class Summary:
         """The numbers for a log line."""
         return {"EER": self.eer, "minDCF": self.min_dcf, "threshold": self.eer_threshold}
 
+    @property
+    def values(self):
+        """Every number that can have an interval."""
+        return {"EER": self.eer, **{f"minDCF({cost.p_target:g})": cost.value for cost in self.costs}}
+
     def __str__(self):
-        names = ["EER", *(f"minDCF({cost.p_target:g})" for cost in self.costs)]
+        names = list(self.values)
         values = [f"{self.eer:.2f} %", *(f"{cost.value:.4f}" for cost in self.costs)]
         at = [self.eer_threshold, *(cost.threshold for cost in self.costs)]
         lines = [f"{self.targets + self.nontargets:,} trials: {self.targets:,} target, {self.nontargets:,} non-target"]
-        lines += [f"{name:14s}{value:>10s}   at threshold {t:.5g}" for name, value, t in zip(names, values, at, strict=True)]
+        lines += [f"{name:14s}{value:>10s}{beside(self.intervals, name)}   at threshold {t:.5g}" for name, value, t in zip(names, values, at, strict=True)]
         return "\n".join(lines + table(self.points))
 
 
@@ -68,6 +82,7 @@ class SasvSummary:
     a_dcf: Cost | None
     points: tuple[Point, ...]
     all_rates: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(repr=False, compare=False)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)    # of the numbers, by their names
 
     @property
     def eer(self):
@@ -95,6 +110,11 @@ class SasvSummary:
         found = {"EER": self.eer, "SV-EER": self.sv_eer, "SPF-EER": self.spf_eer, "a-DCF": self.a_dcf and self.a_dcf.value, "threshold": self.eer_threshold}
         return {name: value for name, value in found.items() if value is not None}
 
+    @property
+    def values(self):
+        """Every number that can have an interval."""
+        return self.eers | ({"a-DCF": self.a_dcf.value} if self.a_dcf else {})
+
     def __str__(self):
         lines = [f"{self.targets + self.nontargets + self.spoofs:,} trials: {self.targets:,} target, {self.nontargets:,} non-target, {self.spoofs:,} spoof"]
         rows = [("SASV-EER", f"{self.eer:.2f} %", f"at threshold {self.eer_threshold:.5g}")]
@@ -104,7 +124,7 @@ class SasvSummary:
             rows += [(f"  {attack}", f"{value:.2f} %", "") for attack, value in self.attack_eers.items()]
         rows += [("a-DCF", f"{self.a_dcf.value:.4f}", f"at threshold {self.a_dcf.threshold:.5g}") if self.a_dcf else
                  ("a-DCF", "-", "needs non-target and spoof trials")]
-        lines += [f"{name:14s}{value:>10s}   {text}".rstrip() for name, value, text in rows]
+        lines += [f"{name:14s}{value:>10s}{beside(self.intervals, name)}   {text}".rstrip() for name, value, text in rows]
         return "\n".join(lines + table(self.points))
 
 

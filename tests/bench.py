@@ -4,7 +4,12 @@ python tests/bench.py [--json FILE]        (make bench)
 """
 import argparse
 import json
+import multiprocessing
+import os
+import re
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,47 +25,155 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
-from corpus.lists import Trials, Utterance  # noqa: E402
-from DatasetLoader import TrainDataset  # noqa: E402
+from corpus.check import Options as CheckOptions  # noqa: E402
+from corpus.check import check_lists  # noqa: E402
+from corpus.conversion import convert, find_ffmpeg  # noqa: E402
+from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, speed_copies  # noqa: E402
+from corpus.output import begin_record  # noqa: E402
+from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
+from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
+from DatasetLoader import GroupSampler, TrainDataset  # noqa: E402
 from loss import proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models._resnet import Block  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
 from optimizer.adam import Optimizer  # noqa: E402
 from report.score_norm import normalise  # noqa: E402
+from report.scores import Scores  # noqa: E402
 from scheduler.steplr import Scheduler  # noqa: E402
 from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
 
 REPEATS = 9
 
 
-def median(work, repeats=REPEATS):
-    """Median seconds of work(), after one call that is not counted."""
+def median(work, repeats=REPEATS, before=None):
+    """Median seconds of work(), after one call that is not counted; before: what is done before each call."""
     work()
     seconds = []
     for _ in range(repeats):
+        if before:
+            before()
         begun = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
 
 
-def loader(folder, kind):
-    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
-    draw, files = np.random.default_rng(0), []
+def megabytes(field):
+    """VmRSS, the memory of this process that is in use, or VmHWM, the most it ever was."""
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+
+def start(list_file, factors):
+    """From a train list to the rows of the first batch -> (seconds of CPU time, MB above what the imports take). No file of the list is looked at."""
+    before, begun = megabytes("VmRSS"), time.process_time()
+    utterances = speed_copies(read_train_list(list_file), factors)
+    described(utterances)
+    TrainDataset(utterances, "", classes_of(utterances), max_frames=200, seed=0)
+    next(iter(GroupSampler(utterances, batch_size=200, nPerSpeaker=2, max_seg_per_spk=500, seed=0)))
+    return time.process_time() - begun, megabytes("VmHWM") - before
+
+
+def start_up(factors, lines=1_100_000, speakers=6_000, repeats=3):
+    """Medians of start() in new processes, which have done nothing before but the imports; names as long as VoxCeleb2's."""
+    with tempfile.TemporaryDirectory() as folder:
+        list_file = Path(folder, "train_list.txt")
+        list_file.write_text("".join(f"id{s:05d} id{s:05d}/{i // 7:011x}/{i % 7:05d}.wav\n" for i in range(lines) for s in [i * speakers // lines]))
+        results = []
+        for _ in range(repeats):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                results.append(pool.apply(start, (list_file, factors)))
+    return map(statistics.median, zip(*results, strict=True))
+
+
+def write_files(folder, extension):
+    """200 files of 12 s, and the list of them."""
+    draw = np.random.default_rng(0)
     for i in range(200):
-        path = folder / f"{i:05d}.{'flac' if kind == 'flac' else 'wav'}"
-        sf.write(path, 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
-        files.append(Utterance(str(i), str(path)))
+        sf.write(folder / f"{i:05d}.{extension}", 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
+    (folder / "list").write_text("".join(f"{i} {i:05d}.{extension}\n" for i in range(200)))
+    return [Utterance(str(i), f"{i:05d}.{extension}") for i in range(200)]
+
+
+def forget(folder):
+    """Takes the files off the page cache (posix_fadvise), so that they are read from the disk again."""
+    os.sync()
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def loader(folder, kind, cold=False):
+    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
+    files, root = write_files(folder, "flac" if kind == "flac" else "wav"), folder
+    if kind == "pack":
+        make_pack(Options([folder / "list"], folder, root := folder / "pack", 2 * 10**9, 4))
     augment = None
     if kind == "augmented":
         from kill_resume import noise_corpus
         noise_corpus(folder)
         augment = Augment(str(folder / "musan"), str(folder / "rir"))
-    data = TrainDataset(files, "", max_frames=200, seed=0, augment=augment)
+    data = TrainDataset(files, str(root), max_frames=200, seed=0, augment=augment)
     groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
     epoch = iter(range(10**6))
-    return 200 / median(lambda: [data[next(epoch), g] for g in groups])
+    return 200 / median(lambda: [data[next(epoch), g] for g in groups], before=(lambda: forget(root)) if cold else None)
+
+
+def packing(folder, extension):
+    """MB of samples a second that go into a pack from files that are not in the page cache, all cores."""
+    write_files(folder, extension)
+
+    def before():
+        shutil.rmtree(folder / "pack", ignore_errors=True)
+        forget(folder)
+    before()
+    options = Options([folder / "list"], folder, folder / "pack", 2 * 10**9, 2 * os.cpu_count())
+    return 200 * 12 * 16000 * 2 / 1e6 / median(lambda: make_pack(options), 5, before)
+
+
+def opening(folder, recordings=1_100_000, shards=130):
+    """Seconds until a pack the size of VoxCeleb2 can be read; its shards are holes."""
+    names = [f"id{i // 183:05d}/{i // 7:011x}/{i % 7:05d}.wav" for i in range(recordings)]
+    table = {n: Shard([(name, 130_000, 16) for name in part.tolist()], 0) for n, part in enumerate(np.array_split(np.array(names), shards))}
+    begin_record(folder / "pack" / MARK, SETTINGS)
+    write_index(folder / "pack", table)
+    for n, shard in table.items():
+        with open(shard_file(folder / "pack", n), "wb") as file:
+            file.truncate(shard.bytes)
+    return median(lambda: Pack(str(folder / "pack")))
+
+
+def noise_files(folder, suffix, seconds, files):
+    """Noise: the worst of cases for FLAC."""
+    draw = np.random.default_rng(0)
+    for i in range(files):
+        sf.write(folder / f"{i:05d}.{suffix}", 0.1 * draw.standard_normal(seconds * 16000), 16000, subtype="PCM_16")
+
+
+def conversion(folder, kind, files=256, seconds=8):
+    """Files a second of so long .m4a, made WAV or FLAC on two cores, or by one ffmpeg after the other in a loop."""
+    ffmpeg, out = find_ffmpeg(), folder / "out"
+    noise_files(folder, "wav", seconds, 1)
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-i", folder / "00000.wav", folder / "00000.m4a"], check=True)
+    for i in range(1, files):
+        shutil.copyfile(folder / "00000.m4a", folder / f"{i:05d}.m4a")
+
+    def work():
+        shutil.rmtree(out, ignore_errors=True)
+        if kind != "loop":
+            return convert(folder, out, kind, 2)
+        out.mkdir()
+        for path in folder.glob("*.m4a"):
+            subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-y", "-i", path, "-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000",
+                            out / f"{path.stem}.wav"], check=True)
+    return files / median(work, 3)
+
+
+def checking(folder, suffix, files=400, seconds=12):
+    """Hours of audio a second by --check of a train list, on two cores."""
+    noise_files(folder, suffix, seconds, files)
+    (folder / "list.txt").write_text("".join(f"id{i % 9} {i:05d}.{suffix}\n" for i in range(files)))
+    return files * seconds / 3600 / median(lambda: check_lists(CheckOptions([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
 
 
 def some_trials(trials, files):
@@ -103,6 +216,17 @@ def metrics(trials=581_480):
     label = draw.random(trials) < 0.5
     scores = (draw.standard_normal(trials) + 2 * label).astype(np.float32)
     return median(lambda: tuneThreshold.summarize(scores, label))
+
+
+def resampling(trials=37_720, speakers=40, repeats=1000):
+    """Seconds for intervals and DET band of a list like VoxCeleb1's from 1,000 resamples of its speakers, one core."""
+    draw = np.random.default_rng(0)
+    label = draw.random(trials) < 0.5
+    read = Scores([], draw.standard_normal(trials) + 2 * label, label, None, None)
+    a = draw.integers(0, speakers, trials)
+    who = np.stack([a, np.where(label, -1, (a + draw.integers(1, speakers, trials)) % speakers)], 1)
+    args = argparse.Namespace(p_target=[0.05], c_miss=1.0, c_fa=1.0, eer="interpolated", far=[], bootstrap=repeats, seed=0, confidence=0.95)
+    return median(lambda: tuneThreshold.with_intervals(tuneThreshold.summary_of(read, args), read, who, args), 3)
 
 
 def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
@@ -158,19 +282,37 @@ def main():
         rows.append((name, measure(*more), unit, cores))
         bar.update()
 
-    with tqdm(total=13, disable=None) as bar:
-        for kind in ("wav", "flac", "augmented"):
-            with tempfile.TemporaryDirectory() as folder:
-                row(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, Path(folder), kind)
+    def row_of_files(name, unit, cores, measure, *more):
+        with tempfile.TemporaryDirectory() as folder:
+            row(name, unit, cores, measure, Path(folder), *more)
+
+    with tqdm(total=30, disable=None) as bar:
+        for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
+            seconds, memory = start_up(factors)
+            row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
+            row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
+        for kind in ("wav", "flac", "augmented", "pack"):
+            row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
+        for kind in ("wav", "flac", "pack"):
+            row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
+        for kind in ("wav", "flac"):
+            row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
+        row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
+        for kind in ("loop", "wav", "flac"):
+            name, cores = ("one ffmpeg each", 1) if kind == "loop" else (kind, 2)
+            row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
+        for kind in ("wav", "flac"):
+            row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("AS-norm, 37,720 trials of 4,708 files, cohort 6,000 x 512", "s", 2, adaptive_norm, 37_720, 4_708, 6_000)
         row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
         row("EER + minDCF of 581,480 trials", "s", 1, metrics)
+        row("EER + minDCF of 1,000 resamples of 37,720 trials", "s", 1, resampling)
         row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
         for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
             row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
-    print(f"medians of {REPEATS} (training: 25) repetitions")
+    print(f"medians of {REPEATS} (training: 25, conversion and check: 3) repetitions")
     for name, value, unit, cores in rows:
         print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
     if args.json:

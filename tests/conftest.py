@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")                             
 
 import pytest
 import torch
+from loopback import server  # noqa: F401
 from torch import nn
 
 import dataprep

@@ -141,7 +141,7 @@ CASES = {
     "pooling unknown": (lambda w: w.train("--encoder_type", "MEAN"), r"--encoder_type.*'MEAN'"),
     "device not there": (lambda w: w.train("--device", "cuda:77"), r"--device cuda:77"),
     "device of nonsense": (lambda w: w.train("--device", "toaster"), r"--device toaster"),
-    "--config without a file": (lambda w: [*w.train(), "--config"], r"--config: want a YAML file"),
+    "--config without a file": (lambda w: [*w.train(), "--config"], r"--config: want a file"),
     "config missing": (lambda w: w.train("--config", w.folder / "no.yaml"), r"no\.yaml"),
     "config empty": (lambda w: w.config(""), r"options\.yaml.*nothing"),
     "config not a mapping": (lambda w: w.config("- lr\n- 0.1\n"), r"options\.yaml.*want lines 'option: value', got list"),

@@ -34,10 +34,10 @@ def test_config_acts_where_it_stands(config):
 
 
 @pytest.mark.parametrize("other, canonical", options.ALIASES.items())
-def test_other_spellings(other, canonical, config):
-    names = dict.fromkeys(("train_list", "train_path", "test_list", "test_path", "save_path"), "x")
+def test_other_spellings(other, canonical, config, checkpoint):
+    names = dict.fromkeys(("train_list", "train_path", "test_list", "test_path", "save_path", "extract"), "x") | {"initial_model": str(checkpoint)}
     word = (names | {"encoder_type": "ASP", "lr": 0.5, "model": "VGG4L"}).get(canonical, 3)
-    with_margin = "--trainfunc", "amsoftmax"
+    with_margin = "--trainfunc", "amsoftmax"                                            # has scale and margin
     assert getattr(given(*with_margin, f"--{other}", word), canonical) in (word, [word])
     assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) in (word, [word])
 

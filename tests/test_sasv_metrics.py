@@ -387,7 +387,7 @@ def test_command(tmp_path, capsys, monkeypatch):
 
     plain, drawn = tmp_path / "plain.txt", {}
     plain.write_text("1 a b 1\n0 a c 0\n1 a d 2\n")
-    monkeypatch.setattr(tuneThreshold, "plot_det", lambda image, systems: drawn.update(systems))
+    monkeypatch.setattr(tuneThreshold, "plot_det", lambda image, systems, **_: drawn.update(systems))
     assert tuneThreshold.main([str(path), str(plain)]) == 0                    # both families in one plot
     assert {name: [*curves] for name, curves in drawn.items()} == {str(path): ["SASV-EER", "SV-EER", "SPF-EER"], str(plain): ["EER"]}
     assert drawn[str(path)]["SV-EER"][0] == sasv_eers(read.scores, read.kinds)["SV-EER"]

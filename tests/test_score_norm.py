@@ -17,7 +17,6 @@ from reference import golden
 from test_losses import loss_function
 from test_trainer import Distance, Squares
 
-import trainSpeakerNet
 from corpus import InputError
 from corpus.lists import Trials, read_cohort
 from DatasetLoader import EvalDataset
@@ -29,6 +28,7 @@ from report.qualities import measure, read_qualities
 from report.score_norm import NORMS, normalise
 from report.scores import read_scores
 from SpeakerNet import SpeakerNet, Trainer
+from use.evaluation import score
 
 ROOT = Path(__file__).parent.parent
 
@@ -270,7 +270,7 @@ def test_spoofing_aware_scores_keep_their_head():
     trials, reps = some_trials(6, crops=2)
     options = SimpleNamespace(scoring="similarity", trials_at_once=32, score_norm="snorm")
     moments = made.cohort_moments(trials, reps, embeddings(10, 2, seed=9))
-    got = trainSpeakerNet.score(made, trials, reps, options, moments=moments)
+    got = score(made, trials, reps, options, moments=moments)
     head = 2 * made.bonafide(trials, reps)
     np.testing.assert_allclose(got[""], made.score(trials, reps) + head, rtol=1e-6)
     np.testing.assert_allclose(got["_snorm"], normalise(made.score(trials, reps), *moments, "snorm") + head, rtol=1e-6)

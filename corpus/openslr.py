@@ -1,0 +1,81 @@
+"""Small corpora for a first real experiment, Mini LibriSpeech (OpenSLR 31) and speechocean762 (OpenSLR 101): one command each from nothing to lists.
+
+python dataprep.py --mini_librispeech data/mini_librispeech
+python dataprep.py --speechocean762 data/speechocean762
+"""
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from corpus import InputError, write_atomically
+from corpus.files import audio_below
+from corpus.obtain import obtain
+from corpus.trials import draw_trials
+
+log = logging.getLogger(__name__)
+
+
+def write_lists(folder, train, test, genders, trials, seed, paths):
+    """train, test: {speaker: files}; paths: folders of the two. Test speakers are other ones, of whom two of one gender are needed."""
+    if both := sorted(train.keys() & test.keys()):
+        raise InputError(f"{folder}: want other speakers to test than to train, got {', '.join(both)} in both; download the archives again")
+    if unknown := sorted(speaker for speaker in test if speaker not in genders):
+        raise InputError(f"{folder}: want the gender of all test speakers, got none of {', '.join(unknown)}; download the archives again")
+    lists = {"train_list.txt": [f"{speaker} {file}" for speaker in sorted(train) for file in train[speaker]],
+             "trials.txt": draw_trials(np.random.default_rng(seed), test, trials, genders)}
+    for name, lines in lists.items():
+        write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
+    targets = sum(line.startswith("1") for line in lists["trials.txt"])
+    log.info("%s: %d speakers and %s files to train, %d speakers to test, %s target and %s non-target trials of the same gender; train with --train_list %s "
+             "--train_path %s --test_list %s --test_path %s", folder, len(train), f"{len(lists['train_list.txt']):,}", len(test), f"{targets:,}",
+             f"{len(lists['trials.txt']) - targets:,}", folder / "train_list.txt", paths[0], folder / "trials.txt", paths[1])
+
+
+# ---------------------------------------------------------------------- Mini LibriSpeech
+def genders_of_librispeech(path):
+    """SPEAKERS.TXT, lines 'speaker | gender | ...' and comments from ';' on -> {speaker: gender}."""
+    lines = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";")]
+    return {words[0].strip(): words[1].strip() for words in lines if len(words) > 1}
+
+
+def speakers_below(folder):
+    """A tree of speaker/.../file -> {speaker: files}, relative to it."""
+    files = {}
+    for path in audio_below(folder):
+        files.setdefault(path.split("/")[0], []).append(path)
+    return files
+
+
+def make_mini_librispeech(request, trials, seed):
+    obtain(request)
+    folder = request.folder
+    paths = folder / "train" / "train-clean-5", folder / "test" / "dev-clean-2"
+    write_lists(folder, *map(speakers_below, paths), genders_of_librispeech(folder / "test" / "SPEAKERS.TXT"), trials, seed, paths)
+
+
+# ---------------------------------------------------------------------- speechocean762
+def read_table(path):
+    """A table of Kaldi, lines 'key value' -> {key: value}."""
+    rows = [line.split(maxsplit=1) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    if bad := next((words for words in rows if len(words) != 2), None):
+        raise InputError(f"{path}: want lines '<key> <value>', got {' '.join(bad)!r}; extract the archive again")
+    return {key: value.strip() for key, value in rows}
+
+
+def speakers_of_tables(folder):
+    """wav.scp and utt2spk of a folder -> {speaker: files}."""
+    files, speakers = read_table(folder / "wav.scp"), read_table(folder / "utt2spk")
+    if files.keys() != speakers.keys():
+        raise InputError(f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and {len(speakers):,}; extract the archive again")
+    table = {}
+    for utterance in sorted(files):
+        table.setdefault(speakers[utterance], []).append(files[utterance])
+    return table
+
+
+def make_speechocean(request, trials, seed):
+    obtain(request)
+    folder = request.folder
+    write_lists(folder, speakers_of_tables(folder / "train"), speakers_of_tables(folder / "test"), read_table(folder / "test" / "spk2gender"), trials, seed,
+                (folder, folder))
