@@ -333,6 +333,14 @@ class EvalDataset(Dataset):
         except InputError as error:                                      # see TrainDataset
             return error
 
+    def seconds(self):
+        """-> {file: its length}, of the whole file."""
+        found = {}
+        for path in self.paths:
+            with self.form.open(path) as recording:
+                found[path] = recording.frames / (100 * self.form.frame)
+        return found
+
     def whole_length(self, i):
         with self.form.open(self.paths[i]) as recording:
             return max(recording.frames, self.form.least)
@@ -354,6 +362,9 @@ class EmbeddingEvalDataset(Dataset):
 
     def __init__(self, paths, root):
         self.paths, self.x = paths, torch.from_numpy(load_embeddings(root, paths)).unsqueeze(1)
+
+    def seconds(self):
+        """None: embeddings do not tell how long the speech was."""
 
     def __len__(self):
         return math.ceil(len(self.paths) / self.FILES)

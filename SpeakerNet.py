@@ -18,6 +18,7 @@ import parallel
 from corpus import InputError, write_atomically
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
+NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"), re.compile(r"^(module\.)?(__L__|loss_fun)\.")   # in published names
 
@@ -198,7 +199,7 @@ class Trainer:
         bank, enrol, test = self._bank(trials, reps)                                         # [F, K, ...], rows of it
         if scoring == "similarity" and loss.linear and not model.pairwise:
             # an inner product: the mean over pairs of crops is the product of the means over crops
-            bank = torch.cat([loss.project(part.float()).mean(1) for part in bank.split(FILES_AT_ONCE)])   # [F, D]
+            bank = self._mean_projections(bank)                                              # [F, D]
             (left, enrol), (right, test) = (torch.unique(rows, return_inverse=True) for rows in (enrol, test))
             if len(left) * len(right) <= 64 * len(enrol):
                 return (bank[left] @ bank[right].T)[enrol, test].cpu().numpy()
@@ -212,6 +213,55 @@ class Trainer:
         at_once = pairs_at_once if model.pairwise else TRIALS_AT_ONCE
         scores = [compare(bank[e], bank[t]).cpu() for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True)]
         return torch.cat(scores).numpy()
+
+    @torch.inference_mode()
+    def cohort_moments(self, trials, reps, cohort, scoring="similarity", top_n=None):
+        """How the two sides of each trial score against a cohort: mean and standard deviation (of the population) of the top_n highest scores
+        of each, or of all -> float32 arrays [number of trials, 2] both, enrolment and test.
+
+        trials, reps, scoring: see score(). cohort [C, K, ...]: see references(). Of instance-wise models alone: with a pair-wise pooling every pair
+        would be a pass through the network.
+        """
+        self.net.eval()
+        bank, *sides = self._bank(trials, reps)
+        used, place = torch.unique(torch.stack(sides, 1), return_inverse=True)               # each file once: similarities are symmetric
+        cohort, rows = cohort.to(self.device), FILES_AT_ONCE
+        if scoring == "similarity" and self.net.loss.linear:
+            cohort = self._mean_projections(cohort).T                                        # [D, C]
+            def compare(files):
+                return self._mean_projections(files) @ cohort                                # [n, C]
+        else:
+            crops, dim = bank.shape[1:]
+            rows = max(FILES_AT_ONCE // crops, 1)
+            columns = max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1)
+            def compare(files):
+                return torch.cat([self._mean_similarities(files.float(), part.float(), scoring) for part in cohort.split(columns)], 1)
+        moments = []
+        for some in used.split(rows):
+            scores = compare(bank[some])
+            moments.append(torch.var_mean(scores.topk(top_n, sorted=False).values if top_n else scores, 1, correction=0))
+        var, mean = (torch.cat(part)[place].cpu() for part in zip(*moments, strict=True))
+        return mean.numpy(), var.sqrt().numpy()
+
+    @torch.inference_mode()
+    def references(self, models, reps):
+        """models: tuples of files -> the representation of each [n, K, ...]; those of several files are merged as those of an enrolment."""
+        return torch.stack([self.net.model.merge(torch.stack([reps[name] for name in names])) for names in models])
+
+    def _mean_projections(self, reps):
+        """Embeddings [F, K, D] -> [F, D], the mean over crops where similarities are measured."""
+        return torch.cat([self.net.loss.project(part.float()).mean(1) for part in reps.split(FILES_AT_ONCE)])
+
+    def _mean_similarities(self, ref, qry, scoring):
+        """Embeddings [R, K, D], [Q, K, D] -> [R, Q], the mean over all pairs of crops."""
+        pairs = getattr(self.net.loss, scoring)(*self.net.model.pair(ref.flatten(0, 1), qry.flatten(0, 1)))                      # [Q * K, R * K]
+        return pairs.unflatten(1, ref.shape[:2]).unflatten(0, qry.shape[:2]).mean((1, 3)).T
+
+    @torch.inference_mode()
+    def norms(self, trials, reps):
+        """Length of the embedding of the two sides of each trial, the mean over crops -> float32 array [number of trials, 2], enrolment and test."""
+        bank, *sides = self._bank(trials, reps)
+        return bank.float().norm(dim=-1).mean(1)[torch.stack(sides, 1)].cpu().numpy()
 
     @torch.inference_mode()
     def bonafide(self, trials, reps):

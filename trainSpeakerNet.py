@@ -33,6 +33,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import parallel
 from corpus import InputError, write_atomically
+from corpus.cohort import the_cohort
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
 from DatasetLoader import GroupSampler, LoadingError, QuotaSampler, batches, every_group, train_loader
@@ -41,7 +42,7 @@ from options.parser import build, configuration, contradictions, find, parse
 from parallel.launch import already_told, launch, number_of_processes
 from SpeakerNet import NonFiniteLoss, Trainer, load_weights, read_checkpoint, write_checkpoint
 from use.checkpoint import ACTIONS
-from use.evaluation import Stopped, check_stop, evaluate, numbered, read_tests
+from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
@@ -114,7 +115,7 @@ class Run:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
         source = source_of(options)
         utterances = parallel.first(source.read_train, options.train_list, options.train_path, options)
-        self.tests = parallel.first(read_tests, options, source)
+        self.tests, self.cohort = parallel.first(read_tests, options, source), parallel.first(the_cohort, options, source)
         warn_of_shared_speakers(utterances, self.tests)
         self.classes = classes_of(utterances, options.nClasses)
         if (options.nClasses or math.inf) < len(self.classes):
@@ -127,6 +128,7 @@ class Run:
                         else GroupSampler(utterances, **size))
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
+        refuse_pairwise(self.trainer, options)
         epoch, groups = next(iter(self.sampler))
         self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
         if self.valid:
@@ -312,10 +314,11 @@ class Run:
             loader = train_loader(self.valid, parallel.share(self.valid_items), workers=self.options.nDataLoaderThread)
             result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
             check_stop(self.stop)
+        cohort = embed_cohort(self.trainer, self.cohort if self.tests else None, self.options, self.stop)
         for number, (trials, dataset) in enumerate(self.tests, 1):
-            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
-            found = summary.results() if summary else {}
-            result |= {name if number == 1 else f"{name}_{number}": value for name, value in found.items()}
+            path = numbered(self.folder / "result" / "scores.txt", number)
+            for part, summary in evaluate(self.trainer, trials, dataset, self.options, path, self.stop, cohort).items():
+                result |= {f"{name}{part}" if number == 1 else f"{name}{part}_{number}": value for name, value in summary.results().items()}
         self.result = result
         return result
 

@@ -3,6 +3,8 @@
 python tuneThreshold.py exps/demo/result/scores.txt              prints the metrics, draws scores_det.png beside the file
 python tuneThreshold.py before.txt after.txt --det both.png      several systems in one plot; with --compare before them: is the difference chance?
 python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
+python tuneThreshold.py --calibrate dev.txt --output c.json      learns log-likelihood ratios from scores; of several files their fusion
+python tuneThreshold.py --apply c.json scores.txt                writes scores_calibrated.txt and tells how well calibrated it is
 A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
@@ -20,9 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from report import confidence, slices, speakers, worst
+from report import calibration, confidence, slices, speakers, worst
 from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
+from report.llr import effective_prior, llr_text
 from report.scores import KINDS, in_order_of, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
 
@@ -400,6 +403,30 @@ def tandem_text(read, args):
     return "\n".join(lines)
 
 
+def prior_of(args):
+    """The effective prior that a calibration is trained for."""
+    return effective_prior(args.p_target[0], args.c_miss, args.c_fa) if args.effective_prior is None else args.effective_prior
+
+
+def run_calibrate(args):
+    """Learns a calibration and tells what it does on its own trials."""
+    made, read, llrs = calibration.calibrate(args.calibrate, args.output, prior_of(args), args.quality)
+    metrics = llr_text(llrs, read.labels, error_rates(llrs, read.labels), *operating_points(args))
+    log.info("%s\n\non the same trials\n%s\n\n%s", made, metrics, args.output)
+
+
+def run_apply(args):
+    """Calibrates scores files -> the scores file that is written."""
+    path = args.output or Path(args.scores[0]).with_name(f"{Path(args.scores[0]).stem}_calibrated.txt")
+    read, _ = calibration.apply(args.apply, args.scores, path, args.quality)
+    log.info("log-likelihood ratios: %s%s", path, "" if read.labels is not None else "; no labels and so no metrics")
+    return [path] if read.labels is not None else []
+
+
+def operating_points(args):
+    return args.p_target, args.c_miss, args.c_fa
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="*", help="scores files, of one kind of line each")
@@ -422,15 +449,22 @@ def main(argv=None):
         for name, text in options.items():
             aware.add_argument(f"--{prefix}_{name}", type=float, default=inspect.signature(function).parameters[name].default, metavar="X",
                                help=f"{metric}: {text} (%(default)s)")
-    for part in (speakers, confidence, slices):
+    for part in (calibration, speakers, confidence, slices):
         part.add_options(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if sum(map(bool, (args.plot, args.compare, args.scores))) != 1:
-        parser.error("want scores files, or --compare and two of them, or --plot and folders of training runs")
+    if sum(map(bool, (args.plot, args.compare, args.calibrate, args.scores))) != 1:
+        parser.error("want scores files, or --compare and two of them, or --calibrate and some, or --plot and folders of training runs")
     try:
-        for part in (confidence, slices):
+        for part in (calibration, confidence, slices):
             part.check_options(args)
+        if args.calibrate:
+            run_calibrate(args)
+            return 0
+        if args.apply:
+            args.scores, args.llr = run_apply(args), True
+            if not args.scores:
+                return 0
         if args.plot:
             images = plot_curves(args.curves or Path(args.plot[0], "curves"), {path: read_log(path) for path in args.plot})
             log.info("curves: %s", " ".join(map(str, images)))
@@ -445,7 +479,8 @@ def main(argv=None):
             families.add("1|0" if read.kinds is None else "spoofing-aware")
             try:
                 summaries[path] = summary_of(read, args)
-                more = f"\n{tandem_text(read, args)}" if args.cm else ""
+                more = f"\n{llr_text(read.scores, read.labels, summaries[path].rates, *operating_points(args))}" if args.llr else ""
+                more += f"\n{tandem_text(read, args)}" if args.cm else ""
                 who = functools.cache(functools.partial(speakers.speakers_of, read, args))
                 parts = {column: slices.slices_of(column, read, who, args) for column in args.by}
                 if args.bootstrap:
@@ -464,6 +499,7 @@ def main(argv=None):
         sys.stderr.write(f"error: {error}\n")
         return 2
     log.info("DET plot: %s", image)
+    families |= {"1|0"} if args.llr else set()                                # whose priors and costs --llr takes
     used = {"p_target": "1|0", "c_miss": "1|0", "c_fa": "1|0", **{f"adcf_{name}": "spoofing-aware" for name in ADCF}}
     idle = [name for name, family in used.items() if family not in families]
     idle += [] if args.cm else ["prevalence", *(f"tdcf_{name}" for name in TDCF)]

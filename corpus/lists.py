@@ -189,6 +189,23 @@ def read_speakers(list_file, enroll_list=None, spk_meta=None):
     return {words[column]: "" if kind.speaker is None else words[kind.speaker] for words in rows for column in kind.columns}
 
 
+def read_cohort(list_file, by="utterance"):
+    """Lines '<file>' or a train list, whose spoofed speech is left out -> the cohort's members, tuples of files; by: utterance, a file each, or speaker,
+    all files of one."""
+    kind, _, rows = read_rows(list_file, {"<file>": FILE_KINDS["<file>"], **TRAIN_KINDS})
+    if len(kind.columns) == 1:
+        files = dict.fromkeys(words[0] for words in rows)
+        if by == "speaker":
+            raise InputError(f"{list_file}: want the speakers of the cohort's files for --cohort_by speaker, lines '<speaker> <file>', got "
+                             f"'{next(iter(files))}'; list them, or take --cohort_by utterance")
+        return [(file,) for file in files]
+    files = {}
+    for u in read_train_list(list_file):
+        if not u.spoofed:
+            files.setdefault(u.speaker if by == "speaker" else u.path, []).append(u.path)
+    return [*map(tuple, files.values())]
+
+
 def counted(names):
     """Names -> 'A01 3,800, A02 3,800': how often each occurs, in the order of the names."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from corpus.audio import CROP_MARGIN, FILLS
+from report.score_norm import NORMS
 from tuneThreshold import EERS
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,8 @@ OPTIONS = {
         Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
         Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path)"),
         Option("threshold", float, None, "decision threshold for --verify (default: the one at the EER that the checkpoint remembers)"),
+        Option("calibration", str, None, "JSON file of tuneThreshold.py --calibrate: --verify also prints the probability of the same speaker"),
+        Option("prior", float, 0.5, "that probability before anything is heard, for --verify with --calibration"),
     ],
     "components": [
         Option("model", Literal[tuple(components("model"))], "ResNetSE34L", "network, a file of models/"),
@@ -123,6 +126,14 @@ OPTIONS = {
     ],
     "evaluation": [
         Option("scoring", Literal["similarity", "euclidean"], "similarity", "the loss's own similarity, or minus the mean Euclidean distance"),
+        Option("score_norm", Literal[tuple(NORMS)], None, "normalise scores by a cohort, beside the raw ones: Z-norm, T-norm, S-norm, adaptive S-norm; "
+               "the raw EER chooses the best checkpoint"),
+        Option("cohort_list", str, None, "the cohort: a train list or lines '<file>', of other speakers than the trials'"),
+        Option("cohort_path", str, "", "folder that the files of cohort_list are relative to"),
+        Option("cohort_by", Literal["utterance", "speaker"], "utterance", "members of the cohort: its files, or the means of its speakers"),
+        Option("top_n", int, 300, "members of the cohort that count in asnorm, for each side those that score highest", 2),
+        Option("qualities", bool, False, "also write a table of quality measures for tuneThreshold.py --quality, scores_qualities.txt beside scores.txt: "
+               "durations, norms of embeddings, and with --score_norm mean scores against the cohort"),
         Option("cache_precision", Literal["float32", "float16"], "float32", "of the representations kept for scoring; float16 halves the memory"),
         Option("trials_at_once", int, 32, "trials that a pair-wise pooling scores at a time", 1),
         Option("eer", Literal[EERS], EERS[0], "definition of the EER: interpolated, or as voxceleb_trainer (corner), the double-attention trainer (grid)"),
@@ -145,11 +156,13 @@ UNITS = {"window_size": ("max_frames", 100, "seconds")}                         
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 SETTINGS = ("front_end", "kernel_size", "embedding_size", "heads_number", "pooling_method", "mask_prob", "normalization")   # taken from --modelConfig
 USES = ("eval", "extract", "verify", "generate")                                           # of a checkpoint
-MODES = ("config", "modelConfig", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold")     # what to do now, no part of a run
+MODES = ("config", "modelConfig", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold", "calibration",     # what to do now,
+         "prior")                                                                          # no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
     "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
     "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until", "balance_attacks": "--num_spk",
-    "valid_path": "--valid_list", "test_path_libri": "--test_list_libri", "gen_list": "--generate",
+    "cohort_list": "--score_norm", "cohort_path": "--score_norm", "cohort_by": "--score_norm", "top_n": "--score_norm asnorm",
+    "prior": "--calibration", "calibration": "--verify", "valid_path": "--valid_list", "test_path_libri": "--test_list_libri", "gen_list": "--generate",
     "multiple_embedding_flag": "--model MyLinearNet|MyLinearNetv2|MyLinearNetv3|MyLinearNetv4",
     "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA",
 }

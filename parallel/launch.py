@@ -29,7 +29,8 @@ def number_of_processes(options):
 
 
 def launch(processes, port, words):
-    """Runs a Python program, words[0], with its command line in so many processes. -> exit code: that of the process that failed first, which ends the others."""
+    """Runs a Python program, words[0], and its command line in so many processes. -> exit code: that of the process that failed first, which ends the
+    others."""
     os.environ.setdefault("LOGLEVEL", "CRITICAL")                    # the engine repeats at length what the process has said
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     from torch.distributed.elastic.multiprocessing import SignalException  # here: reads LOGLEVEL

@@ -1,1 +1,2 @@
-"""Results for readers: scores files as they are read back, summaries, DET plots. Needs nothing of the rest of the program."""
+"""Scores and results: scores files, what is made of scores (norms, calibration, fusion), metrics, summaries, plots. Needs nothing of the rest of the
+program but its errors and its way of writing files."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from corpus import write_atomically
+
 KINDS = ("target", "nontarget", "spoof")                                                      # of spoofing-aware trials
 REAL = ("bonafide", "-", "a00")                                                               # the attack of real speech; a00: SpoofCeleb
 # What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.
@@ -16,7 +18,7 @@ FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
 
 
 class Scores(NamedTuple):
-    """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets;
+    """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets, or None;
     kinds [n] of KINDS and attacks [n], one of REAL for real speech, or None both where the file is of lines `1|0 file file score`."""
     lines: list[str]
     scores: np.ndarray
@@ -51,9 +53,12 @@ def fits(words, length, place, values):
     return len(words) == length and words[place] in values
 
 
-def read_scores(path) -> Scores:
-    """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line."""
+def read_scores(path, labelled=True) -> Scores:
+    """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line.
+    labelled: else lines `file file score` will do, which have no labels."""
     lines = read_lines(path, " or ".join(map(repr, FAMILIES)))
+    if not labelled and len(lines[0].split()) == 3:
+        return read_unlabelled(path, lines)
     fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
     wanted = fitting[-1:] or list(FAMILIES)                                   # '1 a target 0.5' is of a speaker called 1
     family = length, place, values = FAMILIES[wanted[-1]]
@@ -75,6 +80,30 @@ def read_scores(path) -> Scores:
     return Scores(trials, scores, keys == "target", keys, np.array(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"))
 
 
+def read_unlabelled(path, lines):
+    trials, scores = [], []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) != 3:
+            raise ValueError(f"{path}:{number}: want '<file> <file> <score>', got '{line}'")
+        scores.append(score_of(path, number, words.pop()))
+        trials.append(" ".join(words))
+    return Scores(trials, np.array(scores), None, None, None)
+
+
+def write_scores(path, lines, scores):
+    """Scores file of trials [n], lines as in Scores, and their scores [n]."""
+    write_atomically(path, "".join(f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)).encode())
+
+
+def check_same_trials(path, lines, wanted, first=1):
+    """ValueError unless the trials `lines` of a file, which begin in line `first`, are those `wanted`, in their order."""
+    if lines != wanted:
+        wrong = next((i for i, (a, b) in enumerate(zip(lines, wanted, strict=False)) if a != b), min(len(lines), len(wanted)))
+        theirs, ours = (f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (wanted, lines))
+        raise ValueError(f"{path}:{wrong + first}: want the trials of the scores file in their order, here {theirs}, got {ours}")
+
+
 def read_cm_scores(path, trials: Scores):
     """Countermeasure scores [n] of the spoofing-aware trials: a scores file of the same trials in their order, or lines `<file> ... <score>` for every
     tested file. Raises ValueError naming line or file."""
@@ -88,12 +117,9 @@ def read_cm_scores(path, trials: Scores):
         lines.append(" ".join(words))
         if by_file.setdefault(words[0], scores[-1]) != scores[-1]:
             twice = twice or (number, words[0])
-    if lines == trials.lines:
-        return np.array(scores)
     if lines[0] == trials.lines[0]:
-        wrong = next((i for i, (a, b) in enumerate(zip(lines, trials.lines, strict=False)) if a != b), min(len(lines), len(trials.lines)))
-        theirs, ours = (f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (trials.lines, lines))
-        raise ValueError(f"{path}:{wrong + 1}: want the trials of the scores file in their order, here {theirs}, got {ours}")
+        check_same_trials(path, lines, trials.lines)
+        return np.array(scores)
     if twice:
         raise ValueError(f"{path}:{twice[0]}: want one score for {twice[1]}, got another above; give lines {want}, or the trials of the scores file in order")
     tested = [line.split()[1] for line in trials.lines]

@@ -20,10 +20,11 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"              # made by: python tests/test_docs.py, after a change that is meant to move them
 README = (ROOT / "README.md").read_text()
-SCRIPT = re.findall(r"^ {4}(.+)", README.partition("## Double attention from speech to EER\n")[2].partition("\n## ")[0], re.M)      # one test
+SCRIPTS = {title: re.findall(r"^ {4}(.+)", README.partition(f"## {title}\n")[2].partition("\n## ")[0], re.M)                 # sections, one test each
+           for title in ("Double attention from speech to EER", "Score normalisation, calibration, fusion")}
 # and those that name lists of ASVspoof 2019: test_sasv.py
 COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019)", line)
-            and line.strip() not in SCRIPT]
+            and line.strip() not in sum(SCRIPTS.values(), [])]
 
 
 def small(corpus):
@@ -176,12 +177,16 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
     assert code in (0, None), capsys.readouterr().err
 
 
-def test_script_of_readme(corpus, tmp_path, monkeypatch):
+@pytest.mark.parametrize("title", SCRIPTS)
+def test_script_of_readme(title, corpus, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(checkpoint.parent.parent, tmp_path / "exps" / "demo")
+    for name, wav in zip("ab", sorted((corpus / "wav").rglob("*.wav")), strict=False):
+        (tmp_path / f"{name}.wav").symlink_to(wav)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic").symlink_to(corpus)
-    for line in SCRIPT:
+    for line in SCRIPTS[title]:
         if not line.startswith("python "):
             subprocess.run(line, shell=True, check=True)
             continue
@@ -189,9 +194,10 @@ def test_script_of_readme(corpus, tmp_path, monkeypatch):
         if "--config" in words:
             words += words_of({"kernel_size": 64, "nOut": 16, "batch_size": 4, "max_frames": 30, "max_steps": 5, "validate_every": 2})
         words = [re.sub(r"id10041/rec01", "id10001/rec01", word) for word in words]       # the test corpus has fewer speakers
-        words += ["--processes", "1"] if script == "dataprep.py" else words_of({"nDataLoaderThread": 0, "device": "cpu"})
-        assert {"dataprep.py": dataprep, "trainSpeakerNet.py": trainSpeakerNet}[script].main(words) in (0, None), line
-    assert len(list((tmp_path / "exps" / "embeddings").rglob("*.npy"))) == 1
+        words += ["--top_n", "5"] if "--top_n" in words else []                            # and fewer files
+        words += {"dataprep.py": ["--processes", "1"], "trainSpeakerNet.py": words_of({"nDataLoaderThread": 0, "device": "cpu"})}.get(script, [])
+        assert {"dataprep.py": dataprep, "trainSpeakerNet.py": trainSpeakerNet, "tuneThreshold.py": tuneThreshold}[script].main(words) in (0, None), line
+    assert SCRIPTS[title] and len(list((tmp_path / "exps" / "embeddings").rglob("*.npy"))) == ("--extract" in "".join(SCRIPTS[title]))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,17 @@ import numpy as np
 
 import parallel
 from corpus import InputError, write_atomically
+from corpus.cohort import the_cohort
 from corpus.files import is_recording
 from corpus.lists import Trials, read_file_list
 from DatasetLoader import SOURCES
 from loss import Loss
 from models._linear import Identity
 from options.choices import build_net, source_of, the_device
+from report import calibration
+from report.qualities import inputs_of, measure
 from SpeakerNet import SpeakerNet, Trainer, load_weights
-from use.evaluation import evaluate, extract, numbered, read_tests, score
+from use.evaluation import beside, embed_cohort, evaluate, extract, moments_of, numbered, read_tests, refuse_pairwise, score
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -29,19 +32,24 @@ def load_net(options, state):
     return Trainer(net, device=the_device(options.device), mixedprec=options.mixedprec)
 
 
-def tell_scores(trainer, tests, options, path):
+def tell_scores(trainer, tests, options, path, cohort):
     """Evaluates, prints the metrics and where the scores are."""
+    refuse_pairwise(trainer, options)
+    cohort = embed_cohort(trainer, cohort, options)
     for number, (trials, dataset) in enumerate(tests, 1):
-        summary = evaluate(trainer, trials, dataset, options, numbered(path, number))
-        log.info("%s", summary or f"{len(trials.lines)} trials without labels: no metric")
-        log.info("scores: %s", numbered(path, number))
+        path_of_list = numbered(path, number)
+        summaries = evaluate(trainer, trials, dataset, options, path_of_list, cohort=cohort)
+        for part in ("",) if cohort is None else ("", f"_{options.score_norm}"):
+            log.info("%s", summaries.get(part, f"{len(trials.lines)} trials without labels: no metric"))
+            log.info("scores: %s", beside(path_of_list, part))
 
 
 def run_eval(options, state):
     tests = parallel.first(read_tests, options, source_of(options))
     if not tests:
         raise InputError("--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and --valid_impostors")
-    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")))
+    cohort = parallel.first(the_cohort, options, source_of(options))
+    tell_scores(load_net(options, state), tests, options, Path(options.output or Path(options.save_path, "result", "scores.txt")), cohort)
 
 
 def run_check(options, _):
@@ -49,7 +57,8 @@ def run_check(options, _):
     if not tests:
         raise InputError("--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)")
     path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
-    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path)
+    cohort = parallel.first(the_cohort, options, SOURCES[Identity.takes])
+    tell_scores(Trainer(SpeakerNet(Identity(), Loss()), device=the_device(options.device)), tests, options, path, cohort)
 
 
 def run_extract(options, state):
@@ -112,13 +121,24 @@ def run_verify(options, state):
     trials = Trials.of_pairs([options.verify])
     source, root = source_of(options), one_root(options)
     trials = trials.renamed(source.check_files(root, trials.paths(), "--verify", options))
-    trainer = load_net(options, state)
-    value = score(trainer, trials, dict(extract(trainer, source.eval_dataset(trials.paths(), root, options), options)), options).item()
-    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get("threshold")
+    cohort, calibrated = the_cohort(options, source), options.calibration and calibration.load(options.calibration)
+    if not 0 < options.prior < 1:
+        raise InputError(f"--prior: want a probability between 0 and 1, both excluded, got {options.prior:g}")
+    options.qualities = bool(calibrated) and len(calibrated.inputs) > 1
+    trainer, dataset = load_net(options, state), source.eval_dataset(trials.paths(), root, options)
+    refuse_pairwise(trainer, options)
+    reps = dict(extract(trainer, dataset, options))
+    moments = moments_of(trainer, trials, reps, options, embed_cohort(trainer, cohort, options))
+    part, values = list(score(trainer, trials, reps, options, moments=moments).items())[-1]          # the normalised one, where there is one
+    threshold = options.threshold if options.threshold is not None else state.get("result", {}).get(f"threshold{part}")
     if threshold is None:
-        log.info("score %.4f; no decision: the checkpoint has seen no trials, give --threshold", value)
+        log.info("score %.4f; no decision: the checkpoint has seen no trials%s, give --threshold", values[0], part and f" with --score_norm {part[1:]}")
     else:
-        log.info("score %.4f  threshold %.4f  %s", value, threshold, "same speaker" if value >= threshold else "different speakers")
+        log.info("score %.4f  threshold %.4f  %s", values[0], threshold, "same speaker" if values[0] >= threshold else "different speakers")
+    if calibrated:
+        measures = inputs_of(measure(trainer, trials, dataset, reps, moments)) if options.qualities else {}
+        llr = calibrated.llrs({"score": values} | {name: x for name, x in measures.items() if name in calibrated.inputs})[0]
+        log.info("probability of the same speaker %.4f  prior %g  log-likelihood ratio %.4f", calibration.posterior(llr, options.prior), options.prior, llr)
 
 
 ACTIONS = {"eval": run_eval, "check": run_check, "generate": run_generate, "extract": run_extract, "verify": run_verify}

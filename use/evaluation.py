@@ -7,9 +7,12 @@ from tqdm import tqdm
 
 import parallel
 import tuneThreshold
-from corpus import InputError, write_atomically
+from corpus import InputError
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from DatasetLoader import batches, eval_loader
+from report.qualities import measure, write_qualities
+from report.score_norm import normalise
+from report.scores import write_scores
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -37,25 +40,62 @@ def check_stop(stop):
         raise Stopped
 
 
-def score(trainer, trials, reps, options, path=None):
-    """Scores of the trials -> [n], written to `path`; of a loss that knows spoofed speech also its two parts, *_speaker.txt and *_bonafide.txt."""
-    scores = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
-    bonafide = trainer.bonafide(trials, reps)
+def refuse_pairwise(trainer, options):
+    """Score norms and quality measures are of embeddings, which a pair-wise pooling makes of two utterances together."""
+    for name in ("score_norm", "qualities"):
+        if getattr(options, name) and trainer.net.model.pairwise:
+            raise InputError(f"--{name}: works on embeddings of single utterances, but --encoder_type {options.encoder_type} pools every pair of utterances "
+                             "anew; leave it out, or take a model with another pooling")
+
+
+def embed_cohort(trainer, cohort, options, stop=None):
+    """-> representations of its members [C, K, ...] in the first process; None in others and without a cohort."""
+    reps = cohort and embed(trainer, cohort.dataset, options, stop)
+    return reps and trainer.references(cohort.members, reps)
+
+
+def moments_of(trainer, trials, reps, options, cohort):
+    """Mean and deviation of the scores against the representations of a cohort, see Trainer.cohort_moments; None without a cohort."""
+    top_n = options.top_n if options.score_norm == "asnorm" else None
+    return None if cohort is None else trainer.cohort_moments(trials, reps, cohort, options.scoring, top_n)
+
+
+def score(trainer, trials, reps, options, path=None, moments=None):
+    """Scores of the trials, written to `path` -> {"": [n]}, with `moments` {"": [n], "_asnorm": [n]} or as the norm is called, which is in the name of its
+    file too. Of a loss that knows spoofed speech also the two parts of the raw score are written, *_speaker.txt and *_bonafide.txt."""
+    parts = {"": trainer.score(trials, reps, options.scoring, options.trials_at_once)}
+    if moments:
+        parts[f"_{options.score_norm}"] = normalise(parts[""], *moments, options.score_norm)
+    written, bonafide = {}, trainer.bonafide(trials, reps)
     if bonafide is not None:
-        scores = {"": scores[""] + trainer.net.loss.fusion * bonafide, "_speaker": scores[""], "_bonafide": bonafide}
-    for part, values in scores.items() if path else ():
-        text = "".join(f"{line} {value:.7g}\n" for line, value in zip(trials.lines, values.tolist(), strict=True))
-        write_atomically(path.with_name(f"{path.stem}{part}{path.suffix}"), text.encode())
-    return scores[""]
+        written = {"_speaker": parts[""], "_bonafide": bonafide}
+        parts = {part: values + trainer.net.loss.fusion * bonafide for part, values in parts.items()}
+    for part, values in (parts | written).items() if path else ():
+        write_scores(beside(path, part), trials.lines, values)
+    return parts
 
 
-def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
-    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
+def beside(path, part):
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
+
+
+def embed(trainer, dataset, options, stop=None):
+    """-> {file: representation} of the whole data set in the first process; in others None."""
     parts = parallel.collect(dict(extract(trainer, dataset, options, stop)))
+    return parts and {file: rep for part in parts for file, rep in part.items()}
+
+
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=None):
+    """Scores the trials of the data set's files, writes the scores files -> the metrics under the names of score(): none where the trials have no labels.
+    cohort: of embed_cohort()."""
+    reps = embed(trainer, dataset, options, stop)
 
     def score_and_summarize():
-        scores = score(trainer, trials, {file: rep for part in parts for file, rep in part.items()}, options, scores_path)
-        return None if trials.label is None else summarize(scores, trials, options)
+        moments = moments_of(trainer, trials, reps, options, cohort)
+        scores = score(trainer, trials, reps, options, scores_path, moments)
+        if options.qualities:
+            write_qualities(beside(scores_path, "_qualities"), trials.lines, measure(trainer, trials, dataset, reps, moments))
+        return {} if trials.label is None else {part: summarize(values, trials, options) for part, values in scores.items()}
 
     return parallel.first(score_and_summarize)
 
