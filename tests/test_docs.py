@@ -160,7 +160,7 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
             words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
         main = dataprep.main
     else:
-        words += [] if "--plot" in words else ["--det", str(tmp_path / "det.png")]
+        words += [] if {"--plot", "--report"} & {*words} else ["--det", str(tmp_path / "det.png")]
         main = tuneThreshold.main
     try:
         code = main(words)
