@@ -38,6 +38,7 @@ from DatasetLoader import SOURCES, GroupSampler, QuotaSampler, batches, eval_loa
 from loss import Loss
 from models._linear import Identity
 from options.parser import build, configuration, contradictions, find, parse
+from report.tensorboard import open_board, write_line, write_trials, writer_class
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
@@ -129,9 +130,11 @@ def score(trainer, trials, reps, options, path=None):
     return scores[""]
 
 
-def evaluate(trainer, trials, dataset, options, scores_path, stop=None):
-    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels."""
-    reps = dict(extract(trainer, dataset, options, stop))
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None, reps=None):
+    """Scores the trials of the data set's files, writes the scores file, returns the metrics: none where the trials have no labels. Representations go
+    into the dict `reps` if there is one."""
+    reps = {} if reps is None else reps
+    reps.update(extract(trainer, dataset, options, stop))
     scores = score(trainer, trials, reps, options, scores_path)
     return None if trials.label is None else summarize(scores, trials, options)
 
@@ -281,6 +284,8 @@ class Run:
         self.last = self.folder / "model" / "last.model"
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
+        if options.tensorboard:
+            writer_class()                                                      # complains where it is not installed
         source = source_of(options)
         utterances = source.read_train(options.train_list, options.train_path, options)
         self.tests = read_tests(options, source)
@@ -373,6 +378,7 @@ class Run:
             for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log()
+        self.board = open_board(self.folder) if self.options.tensorboard else None
 
     def train(self):
         options, trainer = self.options, self.trainer
@@ -398,6 +404,9 @@ class Run:
                              "--skip_nonfinite N; the last checkpoint is untouched") from None
         else:
             log.info("done%s: %s", f", after {self.stale} evaluations without a better EER" if self.stalled() else "", self.folder)
+        finally:
+            if self.board:
+                self.board.close()
 
     def stalled(self):
         return 0 < self.options.early_stopping <= self.stale
@@ -470,8 +479,11 @@ class Run:
             loader = train_loader(self.valid, self.valid_items, workers=self.options.nDataLoaderThread)
             result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
         for number, (trials, dataset) in enumerate(self.tests, 1):
-            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop)
+            reps = {}
+            summary = evaluate(self.trainer, trials, dataset, self.options, numbered(self.folder / "result" / "scores.txt", number), self.stop, reps)
             found = summary.results() if summary else {}
+            if self.board:
+                write_trials(self.board, number, summary, reps, self.trainer.step)
             result |= {name if number == 1 else f"{name}_{number}": value for name, value in found.items()}
         self.result = result
         return result
@@ -490,6 +502,8 @@ class Run:
 
     def write_log(self, line):
         """Appends a line to log.jsonl and tells it."""
+        if self.board:
+            write_line(self.board, line)                                        # before, see report/tensorboard.py
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))
