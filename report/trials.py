@@ -55,11 +55,11 @@ def result_table(runs):
     rows = []
     for run, found in zip(runs, errors, strict=True):
         counts = [np.count_nonzero(kind) for kind in kinds_of(run.scores).values()]
-        rows.append((name_cell(run), " / ".join(f"{count:,}" for count in counts), *(cell(found, name) for name in columns)))
+        rows.append((name_cell(run), *(cell(found, name) for name in columns), " / ".join(f"{count:,}" for count in counts)))
     kinds = dict.fromkeys(kind for run in runs for kind in kinds_of(run.scores))
     note = ("" if len(runs) == 1 else "All runs scored the same trials; the least error in each column is bold." if same else
             "The runs scored different trials: their errors do not compare.")
-    return tag("div", table(["Run", f"Trials: {' / '.join(kinds)}", *columns], rows), *([tag("p", note, class_="note")] if note else []))
+    return tag("div", table(["Run", *columns, f"Trials: {' / '.join(kinds)}"], rows), *([tag("p", note, class_="note")] if note else []))
 
 
 def results(runs, tandem):
