@@ -40,6 +40,7 @@ from DatasetLoader import GroupSampler, LoadingError, QuotaSampler, batches, eve
 from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
 from parallel.launch import already_told, launch, number_of_processes
+from report.tensorboard import open_board, write_line, write_trials, writer_class
 from SpeakerNet import NonFiniteLoss, Trainer, load_weights, read_checkpoint, write_checkpoint
 from use.checkpoint import ACTIONS
 from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
@@ -113,6 +114,8 @@ class Run:
         self.last = self.folder / "model" / "last.model"
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
+        if options.tensorboard:
+            writer_class()                                                      # complains where it is not installed
         source = source_of(options)
         utterances = parallel.first(source.read_train, options.train_list, options.train_path, options)
         self.tests, self.cohort = parallel.first(read_tests, options, source), parallel.first(the_cohort, options, source)
@@ -213,6 +216,7 @@ class Run:
             for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log()
+        self.board = open_board(self.folder) if self.options.tensorboard and not parallel.rank() else None
         parallel.anyone(False)                                                  # all have read before one writes
 
     def train(self):
@@ -239,6 +243,9 @@ class Run:
                              "--skip_nonfinite N; the last checkpoint is untouched") from None
         else:
             log.info("done%s: %s", f", after {self.stale} evaluations without a better EER" if self.stalled() else "", self.folder)
+        finally:
+            if self.board:
+                self.board.close()
 
     def stalled(self):
         return 0 < self.options.early_stopping <= self.stale
@@ -316,9 +323,12 @@ class Run:
             check_stop(self.stop)
         cohort = embed_cohort(self.trainer, self.cohort if self.tests else None, self.options, self.stop)
         for number, (trials, dataset) in enumerate(self.tests, 1):
-            path = numbered(self.folder / "result" / "scores.txt", number)
-            for part, summary in evaluate(self.trainer, trials, dataset, self.options, path, self.stop, cohort).items():
+            path, reps = numbered(self.folder / "result" / "scores.txt", number), {}
+            summaries = evaluate(self.trainer, trials, dataset, self.options, path, self.stop, cohort, reps)
+            for part, summary in summaries.items():
                 result |= {f"{name}{part}" if number == 1 else f"{name}{part}_{number}": value for name, value in summary.results().items()}
+            if self.board:
+                write_trials(self.board, number, summaries.get(""), reps, self.trainer.step)
         self.result = result
         return result
 
@@ -340,6 +350,8 @@ class Run:
         """Appends a line to log.jsonl and tells it."""
         if parallel.rank():
             return
+        if self.board:
+            write_line(self.board, line)                                        # before, see report/tensorboard.py
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info("  ".join(f"{name} {value:.6g}" for name, value in line.items()))

@@ -5,6 +5,7 @@ python tuneThreshold.py before.txt after.txt --det both.png      several systems
 python tuneThreshold.py --plot exps/demo                         draws losses and EERs of runs by epoch, curves.png and curves.svg in the first
 python tuneThreshold.py --calibrate dev.txt --output c.json      learns log-likelihood ratios from scores; of several files their fusion
 python tuneThreshold.py --apply c.json scores.txt                writes scores_calibrated.txt and tells how well calibrated it is
+python tuneThreshold.py --report exps/demo --output report.html  all about several runs or scores files in one HTML page
 A line of a scores file is `1|0 file file score`, or `speaker file bonafide|attack target|nontarget|spoof score` where some speech is spoofed;
 the attack may be left out. A trial is accepted where its score is at or above the threshold.
 """
@@ -15,6 +16,7 @@ import functools
 import inspect
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ from report import calibration, confidence, slices, speakers, worst
 from report.curves import plot_curves, read_log
 from report.det import corners, plot_det
 from report.llr import effective_prior, llr_text
+from report.page import write_report
+from report.runs import read_runs
 from report.scores import KINDS, in_order_of, read_cm_scores, read_scores
 from report.summary import Cost, Point, SasvSummary, Summary
 
@@ -427,11 +431,25 @@ def operating_points(args):
     return args.p_target, args.c_miss, args.c_fa
 
 
+def run_report(args, argv):
+    runs = read_runs(args.report, lambda scores: summary_of(scores, args))
+    tandem = {run.name: tandem_text(run.scores, args) for run in runs if args.cm and run.scores}
+    write_report(args.output or "report.html", runs, far=args.far, embeddings=args.embeddings, tandem=tandem, definition=args.eer,
+                 command=shlex.join(["python", "tuneThreshold.py", *argv]))
+    log.info("report: %s", args.output or "report.html")
+
+
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="*", help="scores files, of one kind of line each")
     parser.add_argument("--plot", nargs="+", metavar="SAVE_PATH", help="instead of scores: folders of training runs, whose losses and EERs are drawn")
     parser.add_argument("--curves", metavar="FILE", help="images of --plot, without the extension (default: <first SAVE_PATH>/curves)")
+    parser.add_argument("--report", nargs="+", metavar="RUN_OR_SCORES", help="instead of scores: run folders and scores files, of which one page tells all")
+    parser.add_argument("--output", metavar="FILE", help="what is written: the JSON file of --calibrate, the scores file of --apply (default: <first scores "
+                        "file>_calibrated.txt), the page of --report (report.html)")
+    parser.add_argument("--embeddings", nargs="+", default=[], metavar="DIR",
+                        help="for --report: folders that trainSpeakerNet.py --extract wrote, to draw maps of their speakers")
     parser.add_argument("--far", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="F", help="false-accept rates (0.1 0.01 0.001)")
     parser.add_argument("--eer", choices=EERS, default=EERS[0],
                         help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the double-attention trainer (grid) have it")
@@ -453,11 +471,18 @@ def main(argv=None):
         part.add_options(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if sum(map(bool, (args.plot, args.compare, args.calibrate, args.scores))) != 1:
-        parser.error("want scores files, or --compare and two of them, or --calibrate and some, or --plot and folders of training runs")
+    if sum(map(bool, (args.plot, args.compare, args.calibrate, args.report, args.scores))) != 1:
+        parser.error("want scores files, or --compare and two of them, or --calibrate and some, or --plot and folders of training runs, or --report and run "
+                     "folders or scores files")
+    stray = [name for name in (("det", "curves") if args.report else ("embeddings",)) if getattr(args, name) != parser.get_default(name)]
+    if stray:
+        parser.error(f"--{stray[0]}: {'has no effect with' if args.report else 'goes with'} --report")
     try:
         for part in (calibration, confidence, slices):
             part.check_options(args)
+        if args.report:
+            run_report(args, argv)
+            return 0
         if args.calibrate:
             run_calibrate(args)
             return 0

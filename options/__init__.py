@@ -108,6 +108,7 @@ OPTIONS = {
         Option("save_minutes", float, 30.0, "save at least this often, in minutes", 0),
         Option("requeue", bool, True, "go on with a run that is in save_path already; --no-requeue: stop instead"),
         Option("print_every", int, 0, "tell the losses every so many updates; 0 = where there is no terminal, once an epoch", 0),
+        Option("tensorboard", bool, False, "write the log, DET curves and embeddings for TensorBoard too, into save_path/tensorboard"),
         Option("keep", int, 3, "checkpoints of epochs to keep, beside the last and the best", 1),
         Option("seed", int, 10, "all random draws follow from it", 0),
         Option("device", str, None, "cpu, cuda or cuda:N (default: the best there is)"),

@@ -47,7 +47,6 @@ def add_options(parser):
     group.add_argument("--calibrate", "--fuse", nargs="+", metavar="FILE", help="scores files of the same development trials, one of each system: "
                        "learns their common log-likelihood ratio by logistic regression")
     group.add_argument("--apply", metavar="JSON", help="a calibration: the scores files, one of each of its systems, become one of log-likelihood ratios")
-    group.add_argument("--output", metavar="FILE", help="JSON file of --calibrate; scores file of --apply (default: <first scores file>_calibrated.txt)")
     group.add_argument("--quality", metavar="FILE", help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py --eval --qualities")
     group.add_argument("--effective_prior", type=float, metavar="P", help="prior of a target trial, costs included, near which the ratios are to be most "
                        "exact (default: that of the first --p_target with --c_miss and --c_fa)")
@@ -57,8 +56,10 @@ def add_options(parser):
 def check_options(args):
     if args.calibrate and not args.output:
         raise ValueError("--calibrate: want --output FILE for the calibration")
-    if (args.output or args.quality) and not (args.calibrate or args.apply):
-        raise ValueError("--output and --quality: go with --calibrate or --apply")
+    if args.quality and not (args.calibrate or args.apply):
+        raise ValueError("--quality: goes with --calibrate or --apply")
+    if args.output and not (args.calibrate or args.apply or args.report):
+        raise ValueError("--output: goes with --calibrate, --apply or --report")
     if args.apply and not args.scores:
         raise ValueError("--apply: want scores files to calibrate, and neither --compare nor --plot")
 

@@ -20,6 +20,13 @@ def corners(p_miss, p_fa):
     return np.flatnonzero(np.concatenate([[True], turns, [True]]))
 
 
+def axis(eers):
+    """EERs in per cent -> (limits of an axis that shows them, probits; ticks in per cent)."""
+    low = TICKS[min(2, np.searchsorted(TICKS, min(eers) / 2, "right") - 1)] if min(eers) > 0 else 0.1
+    high = 50 if max(eers) < 30 else 95
+    return probit(np.array([0.9 * low, high]) / 100), TICKS[(low <= TICKS) & (high >= TICKS)]
+
+
 def plot_det(path, systems, title="Detection error trade-off", bands=None):
     """Draws DET curves into the image file `path`, with EER points and their values in the legend.
 
@@ -29,11 +36,7 @@ def plot_det(path, systems, title="Detection error trade-off", bands=None):
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone
     from matplotlib.figure import Figure
 
-    values = np.array([eer for curves in systems.values() for eer, _ in curves.values()])
-    low = TICKS[min(2, np.searchsorted(TICKS, values.min() / 2, "right") - 1)] if values.min() > 0 else 0.1
-    high = 50 if values.max() < 30 else 95
-    ticks = TICKS[(low <= TICKS) & (high >= TICKS)]
-    limits = probit(np.array([0.9 * low, high]) / 100)
+    limits, ticks = axis([eer for curves in systems.values() for eer, _ in curves.values()])
     figure = Figure(figsize=(6.4, 6.4), dpi=150)
     axes = figure.add_subplot(aspect="equal")
     axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)

@@ -311,7 +311,7 @@ def case_of_other_trials(tmp_path):
     (lambda p: ("--apply", p / "no.json", scores_file(p / "a.txt", 0)), "no.json"),
     (lambda p: ("--apply", scores_file(p / "a.txt", 0), scores_file(p / "b.txt", 0)), "a.txt: want a calibration as tuneThreshold.py --calibrate writes"),
     (lambda p: ("--apply", p / "c.json"), "want scores files"),
-    (lambda p: ("--quality", "q", scores_file(p / "a.txt", 0)), "go with --calibrate or --apply"),
+    (lambda p: ("--quality", "q", scores_file(p / "a.txt", 0)), "goes with --calibrate or --apply"),
     (lambda p: ("--calibrate", "a", "--output", "c", scores_file(p / "a.txt", 0), "--plot", "x"), "want scores files"),
 ])
 def test_bad_words(words, message, tmp_path, capsys):

@@ -168,7 +168,7 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
                 Path(list_file).write_text("".join(f"{speaker} {path.relative_to(folder)}\n" for path in Path(folder).rglob("*.wav")))
         main = dataprep.main
     else:
-        words += [] if "--plot" in words else ["--det", str(tmp_path / "det.png")]
+        words += [] if {"--plot", "--report"} & {*words} else ["--det", str(tmp_path / "det.png")]
         main = tuneThreshold.main
     try:
         code = main(words)

@@ -85,10 +85,12 @@ def embed(trainer, dataset, options, stop=None):
     return parts and {file: rep for part in parts for file, rep in part.items()}
 
 
-def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=None):
+def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=None, kept=None):
     """Scores the trials of the data set's files, writes the scores files -> the metrics under the names of score(): none where the trials have no labels.
-    cohort: of embed_cohort()."""
+    cohort: of embed_cohort(). kept: a dict that gets the representations, in the first process."""
     reps = embed(trainer, dataset, options, stop)
+    if kept is not None and reps:
+        kept.update(reps)
 
     def score_and_summarize():
         moments = moments_of(trainer, trials, reps, options, cohort)
