@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from corpus import InputError, write_atomically
-from corpus.audio import CROP_MARGIN, Audio, AudioError
+from corpus.audio import Audio, AudioError
 from corpus.files import find_files
 from corpus.listing import folder_of, read_listing, shared_speakers, speakers_by_folder
 from corpus.output import in_parallel
@@ -75,7 +75,7 @@ class Examined(NamedTuple):
 
 # ---------------------------------------------------------------------- files
 def examine(path, least):
-    """least: samples of a crop."""
+    """least: samples it should have."""
     try:
         with Audio(path) as audio:
             x = audio.read(0, audio.frames)                              # [T]
@@ -89,7 +89,7 @@ def examine(path, least):
     elif clipped > CLIPPED:
         faults.append(("clipped", round(clipped, 4), f"{clipped:.1%} of the samples"))
     if len(x) < least:
-        faults.append(("short", round(len(x) / SAMPLE_RATE, 3), f"{len(x) / SAMPLE_RATE:.2f} s, a crop has {least / SAMPLE_RATE:.2f} s"))
+        faults.append(("short", round(len(x) / SAMPLE_RATE, 3), f"{len(x) / SAMPLE_RATE:.3f} s, want {least / SAMPLE_RATE:.2f} s"))
     pcm = np.clip(x * 32768, -32768, 32767).astype("<i2")                # the same samples have the same digest in any format
     return Examined(faults, len(x), hashlib.sha1(pcm, usedforsecurity=False).digest())
 
@@ -224,8 +224,7 @@ def check_lists(options, processes=None):
     written, report = written_files(options)
     paths = options.paths * (len(options.lists) // len(options.paths))
     listings = [read_listing(list_file, path) for list_file, path in zip(options.lists, paths, strict=True)]
-    least = options.max_frames * HOP + CROP_MARGIN if options.max_frames else 0
-    examined = examine_all(listings, least, processes)
+    examined = examine_all(listings, options.max_frames * HOP, processes)
     for listing in listings:
         if all(examined[listing.root, name].faults[:1] == MISSING for name in listing.files()):
             raise InputError(f"{listing.list_file}: none of its files is in {listing.root}; correct --path")

@@ -14,6 +14,7 @@ from kill_resume import noise_corpus
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
+from corpus import conversion
 from options import components
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +167,9 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
                 list_file, folder = part.partition("=")[2].split(":")
                 shutil.copytree(noisy / "wav" / speaker, Path(folder) / speaker)
                 Path(list_file).write_text("".join(f"{speaker} {path.relative_to(folder)}\n" for path in Path(folder).rglob("*.wav")))
+        elif "--convert" in words:
+            (tmp_path / "data" / "voxceleb2").mkdir()
+            subprocess.run([conversion.find_ffmpeg(), "-v", "error", "-nostdin", "-i", wavs[0], "data/voxceleb2/00001.m4a"], check=True)
         main = dataprep.main
     else:
         words += [] if {"--plot", "--report"} & {*words} else ["--det", str(tmp_path / "det.png")]
