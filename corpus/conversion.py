@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from corpus import InputError
 from corpus.audio import whole_length
-from corpus.output import in_parallel, report_failures
+from corpus.output import STOPS, in_parallel, report_failures
 from models._frontend import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ CODECS = {"wav": "pcm_s16le", "flac": "flac"}
 BYTES_A_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}         # FLAC: of speech with some noise
 BATCH = 16
 PROBED = 20                                                                   # files whose length tells how much room the others will take
-STOPS = {signal.SIGINT, signal.SIGTERM}
 FAILED, LOCK = "convert_failed.txt", ".convert.lock"
 PACKAGE = "imageio-ffmpeg==0.8.1"
 

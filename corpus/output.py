@@ -1,12 +1,15 @@
 """What the makers of corpora share: audio files, the record of the options that a folder was filled with, and work on all cores."""
+import contextlib
 import io
+import itertools
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import shutil
 import signal
 import sys
+from multiprocessing.pool import ExceptionWithTraceback
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ import soundfile
 from corpus import InputError, write_atomically
 from models._frontend import SAMPLE_RATE
 
+JOBS_AT_ONCE = 4                                                         # on the way to a process
+STOPS = {signal.SIGINT, signal.SIGTERM}
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")                       # a byte order mark would be lost; bytes that are no UTF-8
 
@@ -83,17 +88,57 @@ def check_space(folder, needed, what):
         raise InputError(f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere")
 
 
-def worker_signals():
-    """Ctrl-C is for the main process, which then ends its workers by SIGTERM; they end what they have started, and leave."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+def serve(work, here, there):
+    """A worker: lists of jobs come, lists of results go, until an empty one comes or the main process was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)                         # Ctrl-C is for the main process, which then
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())                 # ends the jobs; they end what they have started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    there.close()
+    with contextlib.suppress(EOFError, OSError):
+        while jobs := here.recv():
+            try:
+                results = [work(job) for job in jobs]
+            except Exception as error:
+                results = ExceptionWithTraceback(error, error.__traceback__)
+            here.send(results)
 
 
 def in_parallel(work, jobs, processes):
-    """Yields work(job) of all jobs in any order; processes: 1 to stay in this one, None for all cores."""
-    processes = processes or os.cpu_count()
+    """Yields work(job) of all jobs in any order; processes: 1 to stay in this one, None for all cores. When this is left early the jobs at work end.
+
+    multiprocessing.Pool and concurrent.futures have locks, which a signal at the wrong moment leaves locked; a pipe to each worker needs none.
+    """
+    processes, jobs, workers = processes or os.cpu_count(), iter(jobs), {}
     if processes == 1:
         yield from map(work, jobs)
         return
-    with multiprocessing.Pool(processes, worker_signals) as pool:
-        yield from pool.imap_unordered(work, jobs, chunksize=4)
+    some = list(itertools.islice(jobs, JOBS_AT_ONCE))
+    try:
+        while some and len(workers) < processes:
+            here, there = multiprocessing.Pipe()
+            workers[here] = multiprocessing.Process(target=serve, args=(work, there, here), daemon=True)
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)              # until the worker has its own handlers
+            try:
+                workers[here].start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+            there.close()
+            here.send(some)
+            some = list(itertools.islice(jobs, JOBS_AT_ONCE))
+        while workers:
+            for here in multiprocessing.connection.wait([*workers]):
+                results = here.recv()
+                here.send(some)
+                if not some:
+                    workers.pop(here).join()
+                some = list(itertools.islice(jobs, JOBS_AT_ONCE))
+                if isinstance(results, Exception):
+                    raise results
+                yield from results
+    except (EOFError, ConnectionError):
+        raise InputError("a worker process was killed, perhaps because memory ran out; with fewer --processes the same command goes on") from None
+    finally:
+        while left := [worker for worker in workers.values() if worker.is_alive()]:
+            for worker in left:                                          # again and again: a job may hold an exception back
+                worker.terminate()
+            multiprocessing.connection.wait([worker.sentinel for worker in left], 0.1)
