@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import types
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from corpus import InputError, write_atomically
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings
+SETTLED_AT_ONCE = 20                                                            # updates that a GPU may be behind
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"), re.compile(r"^(module\.)?(__L__|loss_fun)\.")   # in published names
 
@@ -51,24 +53,36 @@ class NonFiniteLoss(ArithmeticError):
         self.step, self.index = step, index
 
 
+class Update(NamedTuple):
+    """One that is not settled. index: rows of the list in each of its batches. terms: on the device, whether it was left out, then those of `names`."""
+    step: int
+    lr: float
+    index: list
+    names: list
+    terms: torch.Tensor
+
+
 class Trainer:
     """One net on one device, and what must be saved to go on with it bit for bit.
 
     mixedprec: autocast to bfloat16 where the device has it, else float16 with a loss scaler. accumulate: batches an update. clip: largest norm
-    of the gradient, 0 for none. skip_nonfinite: updates with a non-finite loss that are left out before NonFiniteLoss is raised.
+    of the gradient, 0 for none. skip_nonfinite: updates with a non-finite loss that are left out before NonFiniteLoss is raised. tf32: products of
+    float32 numbers may be rounded so on GPUs, in training alone.
     step: updates so far. epoch: the one in progress, from 1. position: its batches that are done. totals: sums of the loss's terms over the
-    `counted` ones of these.
+    `counted` ones of these, up to the last settle(). terms: those of the last update that was settled.
     """
 
-    def __init__(self, net, optimizer=None, scheduler=None, *, device="cpu", mixedprec=False, accumulate=1, clip=0.0, skip_nonfinite=0):
+    def __init__(self, net, optimizer=None, scheduler=None, *, device="cpu", mixedprec=False, accumulate=1, clip=0.0, skip_nonfinite=0,
+                 tf32=True):
         self.device = torch.device(device)
         self.net = net.to(self.device, memory_format=torch.channels_last)
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.accumulate, self.clip, self.skip_nonfinite = accumulate, clip, skip_nonfinite
+        self.accumulate, self.clip, self.skip_nonfinite, self.tf32 = accumulate, clip, skip_nonfinite, tf32
         half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.autocast = torch.autocast(self.device.type, dtype=torch.float16 if half else torch.bfloat16, enabled=mixedprec)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=mixedprec and half)
         self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
+        self.unsettled, self.terms, self.settle_every = [], {}, 1 if self.device.type == "cpu" else SETTLED_AT_ONCE
         self.training_net = self.net                                             # the same weights; see share()
 
     # ------------------------------------------------------------------ training
@@ -93,20 +107,36 @@ class Trainer:
         self.net.model.compile(dynamic=False)
 
     def train_epoch(self, batches):
-        """Goes through the rest of the epoch; yields the named terms (floats) of every update, when its effect is complete: a caller that
-        stops between two of them may save and go on later from there."""
+        """Goes through the rest of the epoch; yields the named terms (floats) of the last update that was settled, {} if it was left out. A caller
+        that stops between two updates may save and go on later from there."""
         batches = iter(batches)
         while group := list(itertools.islice(batches, self.accumulate)):
             self.net.train()                                                     # the caller may have evaluated in between
-            terms = self._update(group)
-            for name, value in terms.items():
-                self.totals[name] = self.totals.get(name, 0.0) + value * len(group)
-            self.counted += len(group) if terms else 0
+            self._update(group)
             self.position += len(group)
-            yield terms
+            if len(self.unsettled) >= self.settle_every:
+                self.settle()
+            yield self.terms
+        self.settle()
+
+    def settle(self):
+        """Waits for the device and counts the updates since the last time -> the named terms of the last one. NonFiniteLoss if too many were left out."""
+        rows = torch.stack([update.terms for update in self.unsettled]).tolist() if self.unsettled else []
+        for update, (bad, *values) in zip(self.unsettled, rows, strict=True):
+            self.terms = {} if bad else {"lr": update.lr} | dict(zip(update.names, values, strict=True))
+            for name, value in self.terms.items():
+                self.totals[name] = self.totals.get(name, 0.0) + value * len(update.index)
+            self.counted += 0 if bad else len(update.index)
+            self.skipped += bool(bad)
+            if self.skipped > self.skip_nonfinite:
+                index = parallel.collect(torch.cat(update.index).tolist())
+                raise NonFiniteLoss(update.step, sum(index or [], []))
+        self.unsettled.clear()
+        return self.terms
 
     def means(self):
         """Mean of every named term over the batches of this epoch so far."""
+        self.settle()
         return {name: value / self.counted for name, value in self.totals.items()}
 
     @torch.inference_mode()
@@ -122,14 +152,15 @@ class Trainer:
                 with self.autocast:
                     out = self.net(batch)
                 for name, value in out.items():
-                    totals[name] = totals.get(name, 0.0) + value.item() * groups
+                    totals[name] = totals.get(name, 0.0) + value.double() * groups
                 count += groups
-        parts = parallel.collect((count, totals))
+        parts = parallel.collect((count, {name: value.item() for name, value in totals.items()}))
         return parallel.first(lambda: mean_of(parts))
 
     def _ready(self):
         """For use, with the batch statistics of the first process, as checkpoints hold them."""
         self.net.eval()
+        allow_tf32(False)
         parallel.from_first(self.net.buffers())
 
     def _alone(self, alone):
@@ -147,35 +178,42 @@ class Trainer:
         self.epoch, self.position, self.counted, self.totals = self.epoch + 1, 0, 0, {}
 
     def _update(self, group):
+        """Nothing here waits for the device: what the host wants to know it is told by settle()."""
+        allow_tf32(self.tf32)
         kept = [b.clone() for b in self.net.buffers()] if self.skip_nonfinite else []    # batch statistics of before
-        sums = {"lr": self.optimizer.param_groups[0]["lr"]}
-        for number, batch in enumerate(group, 1):
-            batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
+        sums, lr = {}, self.optimizer.param_groups[0]["lr"]
+        for number, loaded in enumerate(group, 1):
+            batch = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()} | {"step": self.step}
             with self.autocast, self._alone(number < len(group)):
                 out = self.training_net(batch)
                 loss = self.scaler.scale(out["loss"] / len(group))
             loss.backward()
             for name, value in out.items():
-                sums[name] = sums.get(name, 0.0) + value.item() / len(group)
-        sums = {name: value / parallel.world() for name, value in parallel.total(sums).items()}
+                sums[name] = sums.get(name, 0.0) + value.detach().double() / len(group)
+        terms = parallel.mean(torch.stack([*sums.values()]))
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip or math.inf)
-        # float16 gradients overflow now and then: the scaler leaves such an update out by itself and lowers its scale
-        if math.isfinite(sums["loss"]) and (self.scaler.is_enabled() or norm.isfinite()):
-            self.scaler.step(self.optimizer)
-        else:
-            self.skipped += 1
-            if self.skipped > self.skip_nonfinite:
-                index = parallel.collect(torch.cat([batch["index"].flatten() for batch in group]).tolist())
-                raise NonFiniteLoss(self.step, sum(index or [], []))
-            for buffer, old in zip(self.net.buffers(), kept, strict=True):
-                buffer.copy_(old)
-            sums = {}
+        bad = ~terms[[*sums].index("loss")].isfinite()
+        if not self.scaler.is_enabled():                                         # float16 gradients overflow now and then, which the scaler sees to
+            bad = bad | ~norm.isfinite()
+        self._step_unless(bad)
+        for buffer, old in zip(self.net.buffers(), kept, strict=bool(kept)):
+            buffer.copy_(torch.where(bad, old, buffer))
+        self.unsettled.append(Update(self.step, lr, [batch["index"].flatten() for batch in group], [*sums], torch.cat([bad.double()[None], terms])))
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
         self.step += 1
-        return sums
+
+    def _step_unless(self, bad):
+        """An update of the weights; none where bad, a bool on the device, is true, which fused optimizers see for themselves."""
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+        elif self.optimizer.defaults.get("fused"):
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, bad.float()
+            self.optimizer.step()
+        elif not bad:
+            self.optimizer.step()
 
     # ------------------------------------------------------------------ use
     @torch.inference_mode()
@@ -285,6 +323,7 @@ class Trainer:
     # ------------------------------------------------------------------ checkpoints
     def state(self):
         """Everything that the rest of the run depends on, as a dict of tensors and plain values."""
+        self.settle()
         return {
             "model": self.net.model.state_dict(), "loss": self.net.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
@@ -306,6 +345,10 @@ class Trainer:
 
     def _rng(self):
         return torch.get_rng_state(), torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+
+
+def allow_tf32(allowed):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def mean_of(parts):

@@ -47,6 +47,7 @@ from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
+MUCH_WAITING = 0.2                                                              # share of the time
 RUN_PROGRESS = ("best", "stale", "validated", "result")                         # of a Run, in its checkpoints
 
 
@@ -99,9 +100,13 @@ class Clock:
             yield item
             before = time.monotonic()
 
+    def waiting(self):
+        """The share of the time."""
+        return self.waited / (time.monotonic() - self.start)
+
     def report(self, utterances):
         seconds = time.monotonic() - self.start
-        return {"utt_per_s": round(utterances / seconds, 1), "seconds": round(seconds, 2), "waiting": round(self.waited / seconds, 4)}
+        return {"utt_per_s": round(utterances / seconds, 1), "seconds": round(seconds, 2), "waiting": round(self.waiting(), 4)}
 
 
 class Run:
@@ -145,6 +150,7 @@ class Run:
                              "--valid_impostors, or a --valid_list")
         # stale: evaluations since the best one; validated: step of the last evaluation within an epoch
         self.best, self.stale, self.validated, self.result, self.saved = math.inf, 0, 0, {}, time.monotonic()
+        self.warned = False
         self.open_folder(argv)
         self.begin(state)
 
@@ -164,7 +170,7 @@ class Run:
         options = self.options
         torch.manual_seed(options.seed)                                         # the same network in all processes, and then
         trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
-                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite)
+                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite, tf32=options.tf32)
         trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
         trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
                                   max_epoch=options.max_epoch, test_interval=options.test_interval)
@@ -274,12 +280,13 @@ class Run:
                 self.validate(self.so_far())
             for terms in trainer.train_epoch(clock.watch(batches(loader))):
                 bar.update()
-                bar.set_postfix({name: f"{value:.3g}" for name, value in terms.items()}, refresh=False)
+                bar.set_postfix({name: f"{value:.3g}" for name, value in terms.items()} | {"waiting": f"{clock.waiting():.0%}"}, refresh=False)
                 stop, save = parallel.anyone(self.stop.requested, time.monotonic() - self.saved > 60 * options.save_minutes)
                 if stop:
                     raise Stopped
                 if options.print_every and trainer.step % options.print_every == 0:
-                    log.info("step %d  %s", trainer.step, "  ".join(f"{name} {value:.6g}" for name, value in terms.items()))
+                    log.info("step %d  %s", trainer.step,
+                             "  ".join(f"{name} {value:.6g}" for name, value in trainer.settle().items()))
                 if trainer.step >= total:
                     break
                 if self.validation_due():
@@ -289,6 +296,7 @@ class Run:
                 if save:
                     self.save("last")
         line = self.so_far() | clock.report((trainer.position - begun) * self.sampler.utterances)
+        self.warn_of_waiting(line)
         every, done = (options.validate_every, trainer.step) if options.validate_every else (options.test_interval, trainer.epoch)
         due = done % every == 0 or trainer.step >= total
         if due:
@@ -298,6 +306,15 @@ class Run:
             trainer.next_epoch(line)
         if due:
             self.keep_checkpoints(done)
+
+    def warn_of_waiting(self, line):
+        """Once, of an epoch that is long enough to tell."""
+        if self.warned or line["seconds"] < 10 or line["waiting"] <= MUCH_WAITING:
+            return
+        self.warned, threads, cores = True, self.options.nDataLoaderThread, (os.cpu_count() or 1) // parallel.world()
+        remedies = [f"raise --nDataLoaderThread (now {threads}, of {cores} cores)"] * (threads < cores) + [
+            "read a pack on a fast disk (dataprep.py --pack)", "WAV files instead of FLAC"]
+        log.warning("warning: %.0f %% of the time training waits for data: %s", 100 * line["waiting"], ", or ".join(remedies))
 
     def so_far(self):
         """The beginning of a line of the log: means over the epoch as far as it went."""
@@ -366,6 +383,15 @@ class Run:
             write_atomically(path, "".join(kept).encode())
 
 
+def memory_remedy(options):
+    if any(getattr(options, mode) for mode in ACTIONS):
+        return (f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
+                "--cache_precision float16")
+    return (f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
+            f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
+            "the last checkpoint is untouched")
+
+
 def main(argv):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     keep_freed_memory()
@@ -386,6 +412,9 @@ def main(argv):
     except InputError as error:
         if not parallel.rank() or isinstance(error, LoadingError):              # others are met by all processes
             sys.stderr.write(f"error: {error}\n")
+        return 2
+    except torch.OutOfMemoryError as error:                                      # of a GPU
+        sys.stderr.write(f"error: {str(error).partition('. ')[0]}; {memory_remedy(options)}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")

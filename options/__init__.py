@@ -113,6 +113,7 @@ OPTIONS = {
         Option("seed", int, 10, "all random draws follow from it", 0),
         Option("device", str, None, "cpu, cuda or cuda:N (default: the best there is)"),
         Option("mixedprec", bool, False, "bfloat16 autocast (float16 with loss scaling where the device lacks bfloat16)"),
+        Option("tf32", bool, True, "while training, multiply float32 numbers with 10 bits of their fraction on GPUs that can: faster"),
         Option("compile", bool, False, "torch.compile the model: faster steps, after a minute or two of compiling (half a minute in later runs); wants g++"),
         Option("accumulate", int, 1, "batches an update", 1),
         Option("clip", float, 0.0, "largest norm of the gradient; 0 = no limit", 0),

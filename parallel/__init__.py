@@ -80,13 +80,11 @@ def anyone(*flags):
     return tuple(votes.bool().tolist())
 
 
-def total(numbers):
-    """Numbers by name, the same names in every process -> their sums over all processes."""
-    if world() == 1:
-        return numbers
-    sums = torch.tensor([*numbers.values()], dtype=torch.float64)
-    distributed.all_reduce(sums)
-    return dict(zip(numbers, sums.tolist(), strict=True))
+def mean(x):
+    """x, of one shape in all processes -> the mean over them; over the network of the tensor's device."""
+    if world() > 1:
+        distributed.all_reduce(x)
+    return x / world()
 
 
 def from_first(tensors):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from loss import Loss
 from models import SpeakerModel
 from options.parser import build, find, options_of
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, load_weights, read_checkpoint, write_checkpoint
+from trainSpeakerNet import Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +96,7 @@ def test_learns_to_enhance(trainfunc):
     made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.003)
     made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
     label, test = torch.arange(8), torch.cat([noisy() for _ in range(3)], 1)                # 12 utterances of each
-    data = {"label": label, "spoof": torch.zeros(8, dtype=torch.bool), "target": clean,
+    data = {"label": label, "spoof": torch.zeros(8, dtype=torch.bool), "index": torch.arange(8).view(8, 1), "target": clean,
             "session": torch.tensor([0, 0, 0, 1]).expand(8, 4)}
 
     def eer(x):                                                                  # [8, 12, 16]
@@ -149,7 +151,7 @@ def test_killed_and_gone_on(corpus, tmp_path):
     for name in ("wav", "train_list.txt", "trials.txt"):
         (link / name).symlink_to(corpus / name)
     noise_corpus(link)
-    hits, read, same = trial(link, tmp_path, kills=1, workers=1, seed=3, epochs=5)
+    hits, read, same = trial(link, tmp_path, kills=1, workers=1, seed=3, epochs=3)
     assert hits == 1 and same
 
 
@@ -158,6 +160,26 @@ def test_keeps_the_last_and_the_best(corpus, tmp_path, program):
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"last.model", "best.model", "model000000003.model", "model000000004.model"}
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert read_checkpoint(tmp_path / "model" / "best.model")["result"]["EER"] == min(line["EER"] for line in lines)
+
+
+def test_memory_of_the_gpu_runs_out(corpus, checkpoint, tmp_path, program, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+    monkeypatch.setattr(Trainer, "_update", too_large)
+    code, _, err = program(*small_run(corpus, tmp_path))
+    assert code == 2 and "error: CUDA out of memory; lower --batch_size (now 4" in err and "--nPerSpeaker (now 2)" in err
+    monkeypatch.setattr(Trainer, "_bank", too_large)
+    code, _, err = program(*small_run(corpus, tmp_path), "--eval", "--initial_model", checkpoint)
+    assert code == 2 and "lower --num_eval (now 2) or --eval_frames (now 40" in err
+
+
+def test_waiting_for_data_is_told_once(caplog):
+    run = types.SimpleNamespace(warned=False, options=types.SimpleNamespace(nDataLoaderThread=0))
+    for line, told in (({"seconds": 9, "waiting": 0.9}, False), ({"seconds": 60, "waiting": 0.2}, False), ({"seconds": 60, "waiting": 0.21}, True),
+                       ({"seconds": 60, "waiting": 0.9}, False)):
+        caplog.clear()
+        Run.warn_of_waiting(run, line)
+        assert ("21 % of the time training waits for data: raise --nDataLoaderThread (now 0" in caplog.text) == told == bool(caplog.text)
 
 
 def test_log_line(checkpoint):
@@ -285,11 +307,18 @@ def test_clipping():
     assert moved[0] > 1e-2 and abs(moved[1] - 1e-4) < 1e-6
 
 
-def test_non_finite_loss_stops_or_is_left_out():
+@pytest.mark.parametrize("settle_every", [1, 2, 20])                            # as on a GPU, which is ahead of what is known of it
+@pytest.mark.parametrize("fused", [True, False])
+def test_non_finite_loss_stops_or_is_left_out(fused, settle_every):
+    def late(**options):
+        made = trainer(**options)
+        made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.1, fused=fused)
+        made.settle_every = settle_every
+        return made
     with pytest.raises(NonFiniteLoss, match="step 1") as error:
-        list(trainer().train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
+        list(late().train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
     assert error.value.index == list(range(16))
-    made, clean = trainer(skip_nonfinite=1), trainer()
+    made, clean = late(skip_nonfinite=1), late()
     list(made.train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
     list(clean.train_epoch([batch(1), batch(3)]))
     assert made.skipped == 1 and made.step == 3
