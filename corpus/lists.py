@@ -186,6 +186,14 @@ def read_speakers(list_file, enroll_list=None, spk_meta=None):
     return {words[column]: "" if kind.speaker is None else words[kind.speaker] for words in rows for column in kind.columns}
 
 
+def read_utterances(list_file):
+    """Lines '<speaker> <file>' or '<file>' -> {file: its speaker, None where the list tells none}."""
+    kind, _, rows = read_rows(list_file, {line: (FILE_KINDS | TRAIN_KINDS)[line] for line in ("<file>", "<speaker> <file>")})
+    if len(kind.columns) == 1:
+        return {words[0]: None for words in rows}
+    return {u.path: u.speaker for u in read_train_list(list_file)}
+
+
 def read_cohort(list_file, by="utterance"):
     """Lines '<file>' or a train list, whose spoofed speech is left out -> the cohort's members, tuples of files; by: utterance, a file each, or speaker,
     all files of one."""

@@ -85,11 +85,11 @@ def columns(lines, fits, rows):
 def without_collector(read):
     """A function that makes a million objects, none of them garbage: Python would go through all of them again and again to see that."""
     @functools.wraps(read)
-    def reading(*args):
+    def reading(*args, **options):
         enabled = gc.isenabled()
         gc.disable()
         try:
-            return read(*args)
+            return read(*args, **options)
         finally:
             if enabled:
                 gc.enable()

@@ -41,8 +41,8 @@ def check_stop(stop):
 
 
 def refuse_pairwise(trainer, options):
-    """Score norms and quality measures are of embeddings, which a pair-wise pooling makes of two utterances together."""
-    for name in ("score_norm", "qualities"):
+    """Score norms, quality measures and matrices are of embeddings, which a pair-wise pooling makes of two utterances together."""
+    for name in ("score_norm", "qualities", "all_pairs"):
         if getattr(options, name) and trainer.net.model.pairwise:
             raise InputError(f"--{name}: works on embeddings of single utterances, but --encoder_type {options.encoder_type} pools every pair of utterances "
                              "anew; leave it out, or take a model with another pooling")
