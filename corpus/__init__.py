@@ -4,7 +4,7 @@ lists: lists of utterances and trials. audio: reading. augment: noise and rooms.
 copy_synthesis, vocoders: spoofed copies of bona fide speech. features: reading of log-mel features. extraction: making them. embeddings: trees of
 embeddings, their targets and lists. sources, download, archives, obtain: from the file lists in lists/ to trees. voxceleb, noise, asvspoof, openslr: corpora
 that come that way. trees: lists of any tree of audio. trials: drawing them. merging: several lists as one. kaldi: its folders.
-roots: folders and packs. pack: making packs.
+roots: folders and packs. pack: making packs. text: lines of lists and scores files by the million.
 """
 import contextlib
 import os
