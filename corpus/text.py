@@ -1,4 +1,5 @@
 """Lists and scores files of ten million lines, in memory as they stand in the file: a string for each line would take twice as much, its words ten times."""
+import copy
 import functools
 import gc
 import itertools
@@ -18,6 +19,12 @@ class Lines(Sequence):
         self.text, self.form, parts = text, form, range(0, len(text), 2**24)
         ends = [np.flatnonzero(np.frombuffer(text, np.uint8, min(2**24, len(text) - i), i) == ord("\n")) + i for i in parts]
         self.end = np.concatenate([*ends, [len(text)]])                      # of each line, int64 [n]
+
+    def formed(self, form):
+        """The same lines with another form."""
+        other = copy.copy(self)
+        other.form = form
+        return other
 
     def __len__(self):
         return len(self.end)

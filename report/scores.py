@@ -86,8 +86,7 @@ def without_score(line):
 def read_scores(path, labelled=True) -> Scores:
     """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line.
     labelled: else lines `file file score` will do, which have no labels."""
-    text = read_text(path, " or ".join(map(repr, FAMILIES)))
-    lines = Lines(text)
+    lines = Lines(read_text(path, " or ".join(map(repr, FAMILIES))))
     fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
     wanted = fitting[-1:] or list(FAMILIES)                                   # '1 a target 0.5' is of a speaker called 1
     length, place, values = FAMILIES[wanted[-1]]
@@ -116,7 +115,7 @@ def read_scores(path, labelled=True) -> Scores:
         if values is KINDS:
             attacks.append(np.array(table[2]))
         first += len(table[-1])
-    trials, scores = Lines(text, without_score), np.concatenate(scores)
+    trials, scores = lines.formed(without_score), np.concatenate(scores)
     if not values:
         return Scores(trials, scores, None, None, None)
     keys = np.concatenate(keys)
