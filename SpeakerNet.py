@@ -187,14 +187,13 @@ class Trainer:
             yield index, self._represent(x.flatten(0, 1)).to(dtype).unflatten(0, x.shape[:2])
 
     def _represent(self, x):
-        """x [N, ...] -> representations [N, ...] on the CPU, by halves where the device's memory is too small for all; InputError if it is for one."""
+        """x [N, ...] -> representations [N, ...] on the CPU, by halves where the device's memory is too small for all; OutOfMemoryError if it is for one."""
         try:
             with self.autocast:
                 return self.net.model.forward(x.to(self.device, non_blocking=True)).cpu()          # not a call, which may be compiled
         except torch.OutOfMemoryError:
             if len(x) == 1:
-                raise InputError(f"evaluation: {x.shape[1]:,} samples or frames at once are too many for the memory of {self.device}; cut such files, take "
-                                 "crops (--eval_frames), or --device cpu") from None
+                raise
         return torch.cat([self._represent(half) for half in x.chunk(2)])                 # here, where what did not fit is free again
 
     @torch.inference_mode()

@@ -19,12 +19,13 @@ import SpeakerNet as speaker_net
 from corpus import InputError, text, write_atomically
 from corpus.lists import Trials, read_trials
 from corpus.text import Lines, Numbers
-from DatasetLoader import EvalDataset, batches, eval_loader
+from DatasetLoader import EvalDataset, LoadingError, batches, eval_loader
 from models.ECAPA_TDNN import MainModel as ECAPA
 from models.ResNetSE34L import MainModel as ResNet
 from report.scores import read_scores, write_scores
 from SpeakerNet import SpeakerNet, Trainer
 from use.all_pairs import evaluate
+from use.evaluation import extract
 
 
 @pytest.fixture
@@ -204,8 +205,10 @@ def test_memory_too_small_for_a_batch(lengths):
     assert sum(tried) == 14 and max(tried) <= 3 and index == [*range(7)]
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
     most = 0
-    with pytest.raises(InputError, match=r"4,000 samples .* memory of cpu; .*--eval_frames"):
-        list(made.extract([([0], x)]))
+    folder, waves = lengths
+    data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1)
+    with pytest.raises(LoadingError, match=rf"^{data.paths[data.items[0][0]]}: too long for the memory of cpu, even alone; .*--eval_frames"):
+        list(extract(made, data, SimpleNamespace(nDataLoaderThread=0, cache_precision="float32")))
 
 
 def test_buckets_and_mixed_precision_are_choices(corpus, checkpoint, tmp_path, program):
