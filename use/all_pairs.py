@@ -56,7 +56,7 @@ def write_and_summarize(trainer, files, bank, options, path):
         for block in trainer.matrix(bank, bank, options.scoring):
             for row in block.cpu().numpy():
                 if kept is not None:
-                    kept.append(row[len(kept) + 1:].copy())
+                    kept.append(row[len(kept) + 1:].copy())                     # lest the whole block stays
                 yield row
 
     write_atomically(path, as_matrix(rows(), len(bank)) if path.suffix == ".npy" else as_lines(rows(), files))
