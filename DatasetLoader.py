@@ -307,22 +307,26 @@ def every_group(utterances, *, batch_size, nPerSpeaker):
 # ---------------------------------------------------------------------- evaluation batches
 class EvalDataset(Dataset):
     """Item -> (numbers of n files, x [n, K, T] float32, of features [n, K, T, F]), the files of equally long input, EVAL_SAMPLES at most; each file is in
-    one item. features: a FeatureInput, where the files may be features.
+    one item. The largest items come first: memory that does not suffice shows at once, and processes that share them end together.
+    features: a FeatureInput, where the files may be features.
 
-    eval_frames > 0: num_eval crops of so many frames, evenly spaced, as voxceleb_trainer makes them; 0: the whole file, K = 1.
+    eval_frames > 0: num_eval crops of so many frames, evenly spaced, as voxceleb_trainer makes them; 0: the whole file, K = 1. bucket_frames: whole files
+    are repeated up to a multiple of so many frames, so that many are equally long; 0: they stay as they are.
     """
 
-    def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat", features=None):
+    def __init__(self, paths, root, *, eval_frames, num_eval, crop_margin=CROP_MARGIN, short_files="repeat", features=None, bucket_frames=0):
         self.paths, self.fill = paths, short_files
         self.form = form_of(root, paths, crop_margin, features)
         self.crops = num_eval if eval_frames else 1
         self.length = self.form.length(eval_frames) if eval_frames else None
-        lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
+        self.bucket = max(bucket_frames * self.form.frame, 1)
+        self.lengths = np.full(len(paths), self.length) if eval_frames else np.array([self.whole_length(i) for i in range(len(paths))])
         self.items = []
-        for length in np.unique(lengths):
-            files = np.flatnonzero(lengths == length)
+        for length in np.unique(self.lengths):
+            files = np.flatnonzero(self.lengths == length)
             size = max(EVAL_SAMPLES * self.form.frame // (HOP * length * self.crops), 1)
             self.items += [files[i:i + size].tolist() for i in range(0, len(files), size)]
+        self.items.sort(key=lambda files: len(files) * self.lengths[files[0]], reverse=True)
 
     def __len__(self):
         return len(self.items)
@@ -343,14 +347,14 @@ class EvalDataset(Dataset):
 
     def whole_length(self, i):
         with self.form.open(self.paths[i]) as recording:
-            return max(recording.frames, self.form.least)
+            return math.ceil(max(recording.frames, self.form.least) / self.bucket) * self.bucket
 
     def read(self, i):
         """File number i -> [K, T, ...] float32."""
         with self.form.open(self.paths[i]) as recording:
             x = recording.read(0, recording.frames)
         if self.length is None:
-            return repeat(x, max(len(x), self.form.least))[None]
+            return repeat(x, self.lengths[i])[None]
         if len(x) <= self.length:
             x = FILLS[self.fill](x, self.length + 1)                     # references have one more than the crop; kept
         return np.stack([x[s:s + self.length] for s in np.linspace(0, len(x) - self.length, self.crops).astype(int)])
@@ -451,7 +455,7 @@ class Speech:
     @staticmethod
     def eval_dataset(paths, root, options):
         return EvalDataset(paths, root, eval_frames=options.eval_frames, num_eval=options.num_eval, crop_margin=options.crop_margin,
-                           short_files=options.short_files, features=Speech.features(options))
+                           short_files=options.short_files, features=Speech.features(options), bucket_frames=options.bucket_frames)
 
 
 class Embeddings:

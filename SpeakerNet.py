@@ -21,6 +21,7 @@ from corpus import InputError, write_atomically
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings
 SETTLED_AT_ONCE = 20                                                            # updates that a GPU may be behind
+SCORES_AT_ONCE = 2**24                                                          # of a matrix of files
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
 PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"), re.compile(r"^(module\.)?(__L__|loss_fun)\.")   # in published names
 
@@ -221,9 +222,17 @@ class Trainer:
         """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] of that type on the CPU), batch by batch."""
         self._ready()
         for index, x in batches:
+            yield index, self._represent(x.flatten(0, 1)).to(dtype).unflatten(0, x.shape[:2])
+
+    def _represent(self, x):
+        """x [N, ...] -> representations [N, ...] on the CPU, by halves where the device's memory is too small for all; OutOfMemoryError if it is for one."""
+        try:
             with self.autocast:
-                rep = self.net.model.forward(x.flatten(0, 1).to(self.device, non_blocking=True))   # not a call, which may be compiled
-            yield index, rep.to(dtype).cpu().unflatten(0, x.shape[:2])
+                return self.net.model.forward(x.to(self.device, non_blocking=True)).cpu()          # not a call, which may be compiled
+        except torch.OutOfMemoryError:
+            if len(x) == 1:
+                raise
+        return torch.cat([self._represent(half) for half in x.chunk(2)])                 # here, where what did not fit is free again
 
     @torch.inference_mode()
     def score(self, trials, reps, scoring="similarity", pairs_at_once=32):
@@ -234,17 +243,18 @@ class Trainer:
         """
         self.net.eval()
         model, loss = self.net.model, self.net.loss
-        bank, enrol, test = self._bank(trials, reps)                                         # [F, K, ...], rows of it
-        if scoring == "similarity" and loss.linear and not model.pairwise:
+        bank, enrol, test = self._bank(trials, reps)                                         # F of [K, ...], rows of it
+        if self._linear(scoring):
             # an inner product: the mean over pairs of crops is the product of the means over crops
             bank = self._mean_projections(bank)                                              # [F, D]
             (left, enrol), (right, test) = (torch.unique(rows, return_inverse=True) for rows in (enrol, test))
             if len(left) * len(right) <= 64 * len(enrol):
-                return (bank[left] @ bank[right].T)[enrol, test].cpu().numpy()
+                return self._products(bank[left], bank[right].T, enrol, test).cpu().numpy()
             enrol, test = left[enrol], right[test]
             def compare(r, q):
                 return (r * q).sum(1)
         else:
+            bank = torch.stack(bank).to(self.device)
             def one_trial(r, q):                                                             # [K, ...] each
                 return getattr(loss, scoring)(*model.pair(r.float(), q.float())).mean()
             compare = torch.vmap(one_trial)
@@ -263,32 +273,51 @@ class Trainer:
         self.net.eval()
         bank, *sides = self._bank(trials, reps)
         used, place = torch.unique(torch.stack(sides, 1), return_inverse=True)               # each file once: similarities are symmetric
-        cohort, rows = cohort.to(self.device), FILES_AT_ONCE
-        if scoring == "similarity" and self.net.loss.linear:
-            cohort = self._mean_projections(cohort).T                                        # [D, C]
-            def compare(files):
-                return self._mean_projections(files) @ cohort                                # [n, C]
-        else:
-            crops, dim = bank.shape[1:]
-            rows = max(FILES_AT_ONCE // crops, 1)
-            columns = max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1)
-            def compare(files):
-                return torch.cat([self._mean_similarities(files.float(), part.float(), scoring) for part in cohort.split(columns)], 1)
         moments = []
-        for some in used.split(rows):
-            scores = compare(bank[some])
+        for scores in self.matrix([bank[i] for i in used.tolist()], list(cohort), scoring):
             moments.append(torch.var_mean(scores.topk(top_n, sorted=False).values if top_n else scores, 1, correction=0))
         var, mean = (torch.cat(part)[place].cpu() for part in zip(*moments, strict=True))
         return mean.numpy(), var.sqrt().numpy()
+
+    @torch.inference_mode()
+    def matrix(self, left, right, scoring="similarity"):
+        """Representations [K, ...] of L and of R files -> yields the scores of all pairs, some rows of the matrix [L, R] at a time, in their order.
+        scoring: see score(). Of instance-wise models alone."""
+        self.net.eval()
+        if self._linear(scoring):
+            rows, right = max(min(SCORES_AT_ONCE // len(right), 16 * FILES_AT_ONCE), 1), self._mean_projections(right).T                     # [D, R]
+            def compare(files):
+                return self._mean_projections(files) @ right                                 # [n, R]
+        else:
+            crops, dim = right[0].shape
+            rows = max(FILES_AT_ONCE // crops, 1)
+            right = torch.stack(right).to(self.device).split(max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1))
+            def compare(files):
+                files = torch.stack(files).to(self.device).float()
+                return torch.cat([self._mean_similarities(files, part.float(), scoring) for part in right], 1)
+        for first in range(0, len(left), rows):
+            yield compare(left[first:first + rows])
 
     @torch.inference_mode()
     def references(self, models, reps):
         """models: tuples of files -> the representation of each [n, K, ...]; those of several files are merged as those of an enrolment."""
         return torch.stack([self.net.model.merge(torch.stack([reps[name] for name in names])) for names in models])
 
+    def _linear(self, scoring):
+        return scoring == "similarity" and self.net.loss.linear and not self.net.model.pairwise
+
     def _mean_projections(self, reps):
-        """Embeddings [F, K, D] -> [F, D], the mean over crops where similarities are measured."""
-        return torch.cat([self.net.loss.project(part.float()).mean(1) for part in reps.split(FILES_AT_ONCE)])
+        """F embeddings [K, D] -> [F, D], the mean over crops where similarities are measured."""
+        parts = (torch.stack(reps[first:first + FILES_AT_ONCE]).to(self.device) for first in range(0, len(reps), FILES_AT_ONCE))
+        return torch.cat([self.net.loss.project(part.float()).mean(1) for part in parts])
+
+    def _products(self, left, right, rows, columns):
+        """left [L, D], right [D, R] -> numbers [n] of their product, that stand in these rows [n] and columns [n]; some rows of it are made at a time."""
+        found, size = torch.empty(len(rows), device=left.device), max(SCORES_AT_ONCE // right.shape[1], 1)
+        for first in range(0, len(left), size):
+            here = slice(None) if size >= len(left) else ((rows >= first) & (rows < first + size)).nonzero().squeeze(1)
+            found[here] = (left[first:first + size] @ right)[rows[here] - first, columns[here]]
+        return found
 
     def _mean_similarities(self, ref, qry, scoring):
         """Embeddings [R, K, D], [Q, K, D] -> [R, Q], the mean over all pairs of crops."""
@@ -299,6 +328,7 @@ class Trainer:
     def norms(self, trials, reps):
         """Length of the embedding of the two sides of each trial, the mean over crops -> float32 array [number of trials, 2], enrolment and test."""
         bank, *sides = self._bank(trials, reps)
+        bank = torch.stack(bank).to(self.device)
         return bank.float().norm(dim=-1).mean(1)[torch.stack(sides, 1)].cpu().numpy()
 
     @torch.inference_mode()
@@ -310,7 +340,7 @@ class Trainer:
         return None if files[0] is None else torch.stack([file.mean() for file in files])[torch.from_numpy(trials.test)].cpu().numpy()
 
     def _bank(self, trials, reps):
-        """-> all representations of the trials, padded with zeros to the longest [F, K, ...], and the rows of each trial's two sides [n]."""
+        """-> all F representations of the trials [K, ...], padded with zeros to the longest, and which of them are each trial's two sides [n]."""
         row = {name: i for i, name in enumerate(reps)}
         bank = padded(list(reps.values()))
         merged = [self.net.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
@@ -318,7 +348,7 @@ class Trainer:
         enrol = torch.tensor([row[names[0]] if len(names) == 1 else next(place) for names in trials.models])
         test = torch.tensor([row[name] for name in trials.files])
         enrol, test = enrol[torch.from_numpy(trials.enrol)], test[torch.from_numpy(trials.test)]
-        return torch.stack(padded(bank + merged)).to(self.device), enrol.to(self.device), test.to(self.device)
+        return padded(bank + merged), enrol.to(self.device), test.to(self.device)
 
     # ------------------------------------------------------------------ checkpoints
     def state(self):

@@ -2,11 +2,10 @@
 
 Plain lists are those of voxceleb_trainer; spoofing-aware ones those of ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
 """
-import functools
-import gc
 import itertools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from corpus import InputError
 from corpus.enrolment import read_enrolment
 from corpus.rows import Kind, read_rows
+from corpus.text import Numbers, without_collector
 from report.scores import KINDS, REAL
 
 SPOOF = "spoof"                                                          # the class of all spoofed speech; and a kind of trials
@@ -38,7 +38,7 @@ class Trials(NamedTuple):
     enrol, test: int64 [n]; label: bool [n], True = target, or None if there are none; attacks, kinds: last two words of a spoofing-aware line
     [n], or None.
     """
-    lines: list
+    lines: Sequence
     models: list
     files: list
     enrol: np.ndarray
@@ -58,11 +58,14 @@ class Trials(NamedTuple):
     @classmethod
     def of_pairs(cls, pairs, lines=None, label=None, models=None, attacks=None, kinds=None):
         """(enrolment file, or a name in `models`; test file) of every trial -> Trials. models: {name: enrolment files}."""
-        rows, files = {}, {}
-        enrol = np.array([rows.setdefault(a, len(rows)) for a, _ in pairs])
-        test = np.array([files.setdefault(b, len(files)) for _, b in pairs])
-        return cls(lines or [f"{a} {b}" for a, b in pairs], [models[a] if models else (a,) for a in rows], list(files), enrol, test, label,
-                   attacks, kinds)
+        return cls.of_columns([zip(*pairs, strict=True)], lines or [f"{a} {b}" for a, b in pairs], label, models, attacks, kinds)
+
+    @classmethod
+    def of_columns(cls, blocks, lines, label=None, models=None, attacks=None, kinds=None):
+        """The same of blocks of trials, each of two columns, the enrolment's and the test's."""
+        rows, files = Numbers(), Numbers()
+        enrol, test = (np.concatenate(side) for side in zip(*((rows.of(a), files.of(b)) for a, b in blocks), strict=True))
+        return cls(lines, [models[a] if models else (a,) for a in rows], list(files), enrol, test, label, attacks, kinds)
 
 
 # ---------------------------------------------------------------------- what lines look like
@@ -100,20 +103,6 @@ CLAIM_KINDS = {line: kind for line, kind in TRIAL_KINDS.items() if kind.key is n
 
 
 # ---------------------------------------------------------------------- readers
-def without_collector(read):
-    """A function that makes a million objects, none of them garbage: Python would go through all of them again and again to see that."""
-    @functools.wraps(read)
-    def reading(*args):
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return read(*args)
-        finally:
-            if enabled:
-                gc.enable()
-    return reading
-
-
 @without_collector
 def read_train_list(list_file):
     """A list of TRAIN_KINDS -> list of Utterance; a file that is on the list twice is an InputError."""
@@ -138,22 +127,30 @@ def read_train_list(list_file):
     return utterances
 
 
+@without_collector
 def read_trials(list_file, enroll_list=None, spk_meta=None):
     """A list of TRIAL_KINDS -> Trials. enroll_list, spk_meta: see read_enrolment; for lists whose trials name a speaker."""
     kind, lines, rows = read_rows(list_file, TRIAL_KINDS)
     a, b = kind.columns
-    rows = list(rows)
-    pairs = [(words[a], words[b]) for words in rows]
     if kind.key is not None:
+        rows = list(rows)
+        pairs = [(words[a], words[b]) for words in rows]
         kinds = [words[kind.key] for words in rows]
         attacks = [SPOOF if key == SPOOF else "bonafide" for key in kinds] if kind.attack is None else [words[kind.attack] for words in rows]
         lines = [f"{claimed} {file} {attack} {key}" for (claimed, file), attack, key in zip(pairs, attacks, kinds, strict=True)]
         models = read_enrolment(list_file, pairs, enroll_list, spk_meta)
         kinds = np.array(kinds)
         return checked(list_file, Trials.of_pairs(pairs, lines, kinds == "target", models, np.array(attacks), kinds))
-    if len(rows[0]) == 2:
-        return Trials.of_pairs(pairs, lines)
-    return checked(list_file, Trials.of_pairs(pairs, lines, np.array([words[0] == "1" for words in rows])))
+    if a == 0:
+        return Trials.of_columns(rows.columns(), lines)
+    label = []
+
+    def sides():
+        for key, *names in rows.columns():
+            label.append(np.array(key) == "1")
+            yield names
+    trials = Trials.of_columns(sides(), lines)
+    return checked(list_file, trials._replace(label=np.concatenate(label)))
 
 
 def read_clients_and_impostors(clients, impostors):
@@ -187,6 +184,14 @@ def read_speakers(list_file, enroll_list=None, spk_meta=None):
     if kind.speaker is None and kind.key is not None:
         return dict.fromkeys(read_trials(list_file, enroll_list, spk_meta).paths(), "")
     return {words[column]: "" if kind.speaker is None else words[kind.speaker] for words in rows for column in kind.columns}
+
+
+def read_utterances(list_file):
+    """Lines '<speaker> <file>' or '<file>' -> {file: its speaker, None where the list tells none}."""
+    kind, _, rows = read_rows(list_file, {line: (FILE_KINDS | TRAIN_KINDS)[line] for line in ("<file>", "<speaker> <file>")})
+    if len(kind.columns) == 1:
+        return {words[0]: None for words in rows}
+    return {u.path: u.speaker for u in read_train_list(list_file)}
 
 
 def read_cohort(list_file, by="utterance"):

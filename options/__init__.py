@@ -43,12 +43,15 @@ OPTIONS = {
         Option("gen_list", str, None, "see --generate"),
         Option("gen_path", str, "", "see --generate"),
         Option("gen_target_dir", str, None, "see --generate"),
+        Option("all_pairs", str, None, "lines '<speaker> <file>' or '<file>': scores every pair of these files of --test_path with --initial_model; "
+               "--output: a scores file, or FILE.npy for the matrix [files, files] of float32; where speakers are told, EER, minDCF, thresholds too"),
         Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
         Option("initial_model", str, None, "checkpoint to use (default: the last one in save_path), or to start a fresh training from; brings its model "
                "options along"),
         Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
         Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
-        Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path)"),
+        Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path) and for --all_pairs "
+               "(result/all_pairs.txt)"),
         Option("threshold", float, None, "decision threshold for --verify (default: the one at the EER that the checkpoint remembers)"),
         Option("calibration", str, None, "JSON file of tuneThreshold.py --calibrate: --verify also prints the probability of the same speaker"),
         Option("prior", float, 0.5, "that probability before anything is heard, for --verify with --calibration"),
@@ -85,6 +88,8 @@ OPTIONS = {
         Option("short_files", Literal[tuple(FILLS)], "repeat", "how a file that is shorter than a crop is made one; zeros in cross attentive pooling"),
         Option("eval_frames", int, 300, "length of an evaluation crop in frames; 0 = the whole file", 0),
         Option("num_eval", int, 10, "evaluation crops a file, evenly spaced", 1),
+        Option("bucket_frames", int, 0, "whole files are repeated up to a multiple of so many frames, so that they are embedded in batches; changes scores "
+               "slightly; 0 = as they are, one by one but for equally long ones", 0),
         Option("batch_size", int, 200, "speakers a batch, no speaker twice; in each of several processes", 1),
         Option("num_spk", int, None, "speakers of real speech a batch; batch_size then counts utterances, and spoofed groups fill the rest", 1),
         Option("balance_attacks", bool, False, "as many groups of spoofed speech of every attack"),
@@ -112,7 +117,8 @@ OPTIONS = {
         Option("keep", int, 3, "checkpoints of epochs to keep, beside the last and the best", 1),
         Option("seed", int, 10, "all random draws follow from it", 0),
         Option("device", str, None, "cpu, cuda or cuda:N (default: the best there is)"),
-        Option("mixedprec", bool, False, "bfloat16 autocast (float16 with loss scaling where the device lacks bfloat16)"),
+        Option("mixedprec", bool, False, "bfloat16 autocast (float16 with loss scaling where the device lacks bfloat16), in training and its evaluations; a "
+               "checkpoint is used in float32 unless this is given then too"),
         Option("tf32", bool, True, "while training, multiply float32 numbers with 10 bits of their fraction on GPUs that can: faster"),
         Option("compile", bool, False, "torch.compile the model: faster steps, after a minute or two of compiling (half a minute in later runs); wants g++"),
         Option("accumulate", int, 1, "batches an update", 1),
@@ -157,16 +163,17 @@ ALIASES = {
 UNITS = {"window_size": ("max_frames", 100, "seconds")}                                    # the same options in other units: how many of ours one is, its name
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 SETTINGS = ("front_end", "kernel_size", "embedding_size", "heads_number", "pooling_method", "mask_prob", "normalization")   # taken from --modelConfig
-USES = ("eval", "extract", "verify", "generate")                                           # of a checkpoint
+USES = ("eval", "extract", "verify", "generate", "all_pairs")                                           # of a checkpoint
 MODES = ("config", "modelConfig", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold", "calibration",     # what to do now,
          "prior")                                                                          # no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
     "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
-    "num_eval": "--eval_frames", "margin_start": "--margin_until", "margin_growth": "--margin_until", "balance_attacks": "--num_spk",
+    "num_eval": "--eval_frames", "bucket_frames": "--eval_frames 0", "margin_start": "--margin_until", "margin_growth": "--margin_until",
+    "balance_attacks": "--num_spk",
     "cohort_list": "--score_norm", "cohort_path": "--score_norm", "cohort_by": "--score_norm", "top_n": "--score_norm asnorm",
     "prior": "--calibration", "calibration": "--verify", "valid_path": "--valid_list", "test_path_libri": "--test_list_libri", "gen_list": "--generate",
     "multiple_embedding_flag": "--model MyLinearNet|MyLinearNetv2|MyLinearNetv3|MyLinearNetv4",
     "heads_number": "--encoder_type MHA|DoubleMHA", "mask_prob": "--encoder_type DoubleMHA",
 }
-FROM_CHECKPOINT = ("eval_frames", "num_eval", "crop_margin", "short_files", "scoring", "eer",                                    # besides the model's
+FROM_CHECKPOINT = ("eval_frames", "num_eval", "bucket_frames", "crop_margin", "short_files", "scoring", "eer",                   # besides the model's
                    "dcf_p_target", "dcf_c_miss", "dcf_c_fa")                                                                     # and the loss's

@@ -209,7 +209,7 @@ def parse(argv, environ, description):
         switch, _, values = need.removeprefix("--").partition(" ")
         if name in given and given[name] != mine[name].default:
             value = getattr(options, switch, None)
-            if value not in values.split("|") if values else not value:
+            if str(value) not in values.split("|") if values else not value:
                 log.warning("warning: --%s has no effect without %s", name, need)
     if stored:
         contradictions(given, stored, options, given["initial_model"])

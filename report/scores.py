@@ -1,13 +1,16 @@
 """Scores files: a trial and its score a line, `1|0 file file score`, or where some speech is spoofed (trials of the ASVspoof challenges)
 `speaker file bonafide|attack target|nontarget|spoof score`, the attack of which may be left out. Countermeasure scores of the same trials."""
+import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from corpus import write_atomically
+from corpus.text import LINES_AT_ONCE, Lines, columns, without_collector
 
 KINDS = ("target", "nontarget", "spoof")                                                      # of spoofing-aware trials
 REAL = ("bonafide", "-", "a00")                                                               # the attack of real speech; a00: SpoofCeleb
@@ -20,22 +23,28 @@ FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
 class Scores(NamedTuple):
     """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets, or None;
     kinds [n] of KINDS and attacks [n], one of REAL for real speech, or None both where the file is of lines `1|0 file file score`."""
-    lines: list[str]
+    lines: Sequence[str]
     scores: np.ndarray
     labels: np.ndarray
     kinds: np.ndarray | None
     attacks: np.ndarray | None
 
 
-def read_lines(path, want):
-    """Text file -> its lines; `want`, what a line looks like, is for the message about an empty one."""
+def read_text(path, want):
+    """Text file -> its bytes, UTF-8, without the end of its last line; `want`, what a line looks like, is for the message about an empty one."""
+    data = Path(path).read_bytes()
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        data.isascii() or data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
-    if not lines:
+    if not data:
         raise ValueError(f"{path}: empty: want lines {want}")
-    return lines
+    return data.removesuffix(b"\n")
+
+
+def read_lines(path, want):
+    """The same -> list of lines."""
+    return read_text(path, want).decode().splitlines() or [""]
 
 
 def score_of(path, number, word):
@@ -49,51 +58,81 @@ def score_of(path, number, word):
     return score
 
 
+def scores_of(path, words, first):
+    """The same of words [n] that stand in the lines from number `first` on -> float64 [n]."""
+    try:
+        scores = np.fromiter(map(float, words), float, len(words))
+    except ValueError:
+        scores = np.array([math.nan])
+    if not np.isfinite(scores).all():
+        for number, word in enumerate(words, first):                          # complains of one
+            score_of(path, number, word)
+    return scores
+
+
 def fits(words, length, place, values):
     return len(words) == length and words[place] in values
 
 
+def contradiction(attack, key):
+    return (attack in REAL) == (key == "spoof")
+
+
+def without_score(line):
+    return " ".join(line.split()[:-1])
+
+
+@without_collector
 def read_scores(path, labelled=True) -> Scores:
     """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line.
     labelled: else lines `file file score` will do, which have no labels."""
-    lines = read_lines(path, " or ".join(map(repr, FAMILIES)))
-    if not labelled and len(lines[0].split()) == 3:
-        return read_unlabelled(path, lines)
+    lines = Lines(read_text(path, " or ".join(map(repr, FAMILIES))))
     fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
     wanted = fitting[-1:] or list(FAMILIES)                                   # '1 a target 0.5' is of a speaker called 1
-    family = length, place, values = FAMILIES[wanted[-1]]
-    trials, scores, keys, attacks = [], [], [], []
-    for number, line in enumerate(lines, 1):
-        words = line.split()                                                  # not kept: a million lists of words cost more than reading them
-        if not fits(words, *family):
-            remedy = ": without a label nothing to evaluate" if len(words) == 3 else ""
-            raise ValueError(f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}")
-        if length == 5 and (words[2] in REAL) == (words[3] == "spoof"):
-            raise ValueError(f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, got '{words[2]} {words[3]}'")
-        scores.append(score_of(path, number, words.pop()))
-        trials.append(" ".join(words))
-        keys.append(words[place])
-        attacks.append(words[2])
-    scores, keys = np.array(scores), np.array(keys)
+    length, place, values = FAMILIES[wanted[-1]]
+    if not labelled and len(lines[0].split()) == 3:
+        wanted, length, place, values = ["<file> <file> <score>"], 3, 0, None
+
+    def well_formed(table):
+        return len(table) == length and (not values or {*table[place]} <= {*values}) and not (
+            length == 5 and any(itertools.starmap(contradiction, {*zip(table[2], table[3], strict=True)})))
+
+    def rows(first, last):
+        for number, line in enumerate(lines[first:last], first + 1):
+            words = line.split()
+            if len(words) != length or values and words[place] not in values:
+                remedy = ": without a label nothing to evaluate" if labelled and len(words) == 3 else ""
+                raise ValueError(f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}")
+            if length == 5 and contradiction(*words[2:4]):
+                raise ValueError(f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, "
+                                 f"got '{words[2]} {words[3]}'")
+            yield words
+
+    scores, keys, attacks, first = [], [], [], 1
+    for table in columns(lines, well_formed, rows):
+        scores.append(scores_of(path, table[-1], first))
+        keys.append(np.array(table[place] if values is KINDS else [*map("1".__eq__, table[0])]))
+        if values is KINDS:
+            attacks.append(np.array(table[2]))
+        first += len(table[-1])
+    trials, scores = lines.formed(without_score), np.concatenate(scores)
+    if not values:
+        return Scores(trials, scores, None, None, None)
+    keys = np.concatenate(keys)
     if values is not KINDS:
-        return Scores(trials, scores, keys == "1", None, None)
-    return Scores(trials, scores, keys == "target", keys, np.array(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"))
+        return Scores(trials, scores, keys, None, None)
+    return Scores(trials, scores, keys == "target", keys, np.concatenate(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"))
 
 
-def read_unlabelled(path, lines):
-    trials, scores = [], []
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) != 3:
-            raise ValueError(f"{path}:{number}: want '<file> <file> <score>', got '{line}'")
-        scores.append(score_of(path, number, words.pop()))
-        trials.append(" ".join(words))
-    return Scores(trials, np.array(scores), None, None, None)
+def scored(lines, scores):
+    """Trials, as in Scores, and their scores -> bytes of a scores file."""
+    return "".join(f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)).encode()
 
 
 def write_scores(path, lines, scores):
     """Scores file of trials [n], lines as in Scores, and their scores [n]."""
-    write_atomically(path, "".join(f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)).encode())
+    blocks = range(0, max(len(lines), len(scores)), LINES_AT_ONCE)
+    write_atomically(path, (scored(lines[i:i + LINES_AT_ONCE], scores[i:i + LINES_AT_ONCE]) for i in blocks))
 
 
 def check_same_trials(path, lines, wanted, first=1):
@@ -139,7 +178,7 @@ def in_order_of(first, read, path):
     if wrong:
         raise ValueError(f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, got {len(read.lines):,}; {len(wrong):,} are "
                          f"not as often in both, the first: {wrong[0]}")
-    ours, theirs = (sorted(range(len(some.lines)), key=some.lines.__getitem__) for some in (read, first))
+    ours, theirs = (sorted(range(len(some.lines)), key=[*some.lines].__getitem__) for some in (read, first))
     order = np.empty(len(ours), int)
     order[theirs] = ours
     return taken(read, order)

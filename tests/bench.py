@@ -28,20 +28,22 @@ from corpus.augment import Augment  # noqa: E402
 from corpus.check import Options as CheckOptions  # noqa: E402
 from corpus.check import check_lists  # noqa: E402
 from corpus.conversion import convert, find_ffmpeg  # noqa: E402
-from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, speed_copies  # noqa: E402
+from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, read_trials, speed_copies  # noqa: E402
 from corpus.output import begin_record  # noqa: E402
 from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
-from DatasetLoader import GroupSampler, TrainDataset  # noqa: E402
-from loss import proto  # noqa: E402
+from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader  # noqa: E402
+from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models._resnet import Block  # noqa: E402
+from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
 from optimizer.adam import Optimizer  # noqa: E402
 from report.score_norm import normalise  # noqa: E402
-from report.scores import Scores  # noqa: E402
+from report.scores import Scores, read_scores, write_scores  # noqa: E402
 from scheduler.steplr import Scheduler  # noqa: E402
 from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
+from use import all_pairs  # noqa: E402
 
 REPEATS = 9
 
@@ -176,6 +178,54 @@ def checking(folder, suffix, files=400, seconds=12):
     return files * seconds / 3600 / median(lambda: check_lists(CheckOptions([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
 
 
+def whole_files(folder, model, bucket, files=48):
+    """Seconds of speech a second from whole files to embeddings, one by one or in buckets of so many frames; lengths like those of speechocean762."""
+    seconds = 3 + np.random.default_rng(0).gamma(2, 1, files)
+    for i, length in enumerate(seconds):
+        sf.write(folder / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(int(length * 16000)), 16000)
+    data = EvalDataset([f"{i}.wav" for i in range(files)], str(folder), eval_frames=0, num_eval=1, bucket_frames=bucket)
+    trainer = Trainer(SpeakerNet(model, Loss()))
+    return seconds.sum() / median(lambda: list(trainer.extract(batches(eval_loader(data, workers=0)))), 3)
+
+
+def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
+    """From a list of trials to metrics, once -> {what: seconds}. The embeddings are noise."""
+    names, drawn = some_trials(trials, files)
+    taken = {}
+
+    def timed(what, work, *args):
+        begun = time.perf_counter()
+        result = work(*args)
+        taken[what] = time.perf_counter() - begun
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, scores_path = Path(folder, "trials.txt"), Path(folder, "scores.txt")
+        with path.open("w") as file:
+            for i in range(0, trials, 2**16):
+                file.writelines(f"{(a ^ b) & 1} id{a % 100:05d}/{a:05d}.wav id{b % 100:05d}/{b:05d}.wav\n"
+                                for a, b in zip(drawn.enrol[i:i + 2**16].tolist(), drawn.test[i:i + 2**16].tolist(), strict=True))
+        listed = timed("reading them", read_trials, path)
+        draw = torch.Generator().manual_seed(0)
+        reps = {name: torch.randn(crops, dim, generator=draw) for name in listed.paths()}
+        scores = timed("scoring", Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10))).score, listed, reps)
+        timed("writing the scores", write_scores, scores_path, listed.lines, scores)
+        timed("EER + minDCF", tuneThreshold.summarize, scores, listed.label)
+        timed("reading the scores", read_scores, scores_path)
+    return taken
+
+
+def every_pair(files=5_000, crops=10, dim=512):
+    """Seconds from cached embeddings to the scores file and the metrics of all pairs, two cores."""
+    names, _ = some_trials(1, files)
+    bank = list(torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(0)))
+    listed = all_pairs.Files(names, names, np.arange(files) // 10)
+    options = argparse.Namespace(scoring="similarity", dcf_p_target=0.05, dcf_c_miss=1.0, dcf_c_fa=1.0, far=[0.1], eer="interpolated")
+    trainer = Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    with tempfile.TemporaryDirectory() as folder:
+        return median(lambda: all_pairs.write_and_summarize(trainer, listed, bank, options, Path(folder, "all.txt")), 1)
+
+
 def some_trials(trials, files):
     """Drawn at random, and the names of the files."""
     names = [str(i) for i in range(files)]
@@ -286,7 +336,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             row(name, unit, cores, measure, Path(folder), *more)
 
-    with tqdm(total=30, disable=None) as bar:
+    with tqdm(total=44, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
             row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
@@ -303,6 +353,14 @@ def main():
             row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
         for kind in ("wav", "flac"):
             row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
+        for name, model in (("ResNetSE34L", MainModel()), ("ECAPA_TDNN, 512 channels", ECAPA(eca_c=512))):
+            for kind, bucket in (("one by one", 0), ("buckets of 0.5 s", 50)):
+                for cores in (1, 2):
+                    row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket)
+        torch.set_num_threads(2)
+        for what, seconds in ten_million().items():
+            row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)
+        row("all pairs of 5,000 files x 10 crops, scores file and metrics", "s", 2, every_pair)
         row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
         row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
         row("AS-norm, 37,720 trials of 4,708 files, cohort 6,000 x 512", "s", 2, adaptive_norm, 37_720, 4_708, 6_000)

@@ -149,7 +149,7 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
     if "$SPEECH_DATA" in rest:
         pytest.skip("its data are outside the repository; its options are those of the lines above it")
     if script == "trainSpeakerNet.py":
-        using = {"--eval", "--extract", "--verify", "--check"} & {*words}
+        using = {"--eval", "--extract", "--verify", "--check", "--all_pairs"} & {*words}
         if not using and "--help" not in words:
             enhancing = "configs/enhance_demo.yaml" in words
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]

@@ -18,6 +18,7 @@ from options.choices import build_net, source_of, the_device
 from report import calibration
 from report.qualities import inputs_of, measure
 from SpeakerNet import SpeakerNet, Trainer, load_weights
+from use import all_pairs
 from use.evaluation import beside, embed_cohort, evaluate, extract, moments_of, numbered, read_tests, refuse_pairwise, score
 
 log = logging.getLogger("trainSpeakerNet")
@@ -141,4 +142,15 @@ def run_verify(options, state):
         log.info("probability of the same speaker %.4f  prior %g  log-likelihood ratio %.4f", calibration.posterior(llr, options.prior), options.prior, llr)
 
 
-ACTIONS = {"eval": run_eval, "check": run_check, "generate": run_generate, "extract": run_extract, "verify": run_verify}
+def run_all_pairs(options, state):
+    source, root = source_of(options), one_root(options)
+    files = parallel.first(all_pairs.read_files, options, source, root)
+    trainer = load_net(options, state)
+    refuse_pairwise(trainer, options)
+    path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
+    summary = all_pairs.evaluate(trainer, files, source.eval_dataset([*dict.fromkeys(files.paths)], root, options), options, path)
+    log.info("%s", summary or f"{len(files.names):,} files, whose list tells no speakers: no metric")
+    log.info("scores: %s", path)
+
+
+ACTIONS = {"eval": run_eval, "all_pairs": run_all_pairs, "check": run_check, "generate": run_generate, "extract": run_extract, "verify": run_verify}

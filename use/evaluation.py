@@ -9,7 +9,7 @@ import parallel
 import tuneThreshold
 from corpus import InputError
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
-from DatasetLoader import batches, eval_loader
+from DatasetLoader import LoadingError, batches, eval_loader
 from report.qualities import measure, write_qualities
 from report.score_norm import normalise
 from report.scores import write_scores
@@ -25,12 +25,18 @@ def extract(trainer, dataset, options, stop=None):
     """Evaluation data set -> yields (file, representation [K, ...]) of this process's share, in batches of equal lengths."""
     paths, items = dataset.paths, parallel.share(range(len(dataset)))
     loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread, items=items))
+    begun = []                                                                  # numbers of the files of each batch
+    watched = (begun.append(batch[0]) or batch for batch in loaded)
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
-        for index, reps in trainer.extract(loaded, getattr(torch, options.cache_precision)):
-            if stop and stop.requested:
-                break
-            bar.update(min(len(index) * parallel.world(), bar.total - bar.n))
-            yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
+        try:
+            for index, reps in trainer.extract(watched, getattr(torch, options.cache_precision)):
+                if stop and stop.requested:
+                    break
+                bar.update(min(len(index) * parallel.world(), bar.total - bar.n))
+                yield from ((paths[i], rep) for i, rep in zip(index, reps, strict=True))
+        except torch.OutOfMemoryError:
+            raise LoadingError(f"{paths[begun[-1][0]]}: too long for the memory of {trainer.device}, even alone; cut it, take crops (--eval_frames), or "
+                               "--device cpu") from None
     check_stop(stop)
 
 
@@ -41,8 +47,8 @@ def check_stop(stop):
 
 
 def refuse_pairwise(trainer, options):
-    """Score norms and quality measures are of embeddings, which a pair-wise pooling makes of two utterances together."""
-    for name in ("score_norm", "qualities"):
+    """Score norms, quality measures and matrices are of embeddings, which a pair-wise pooling makes of two utterances together."""
+    for name in ("score_norm", "qualities", "all_pairs"):
         if getattr(options, name) and trainer.net.model.pairwise:
             raise InputError(f"--{name}: works on embeddings of single utterances, but --encoder_type {options.encoder_type} pools every pair of utterances "
                              "anew; leave it out, or take a model with another pooling")
