@@ -135,7 +135,7 @@ class Trainer:
     def _ready(self):
         """For use, with the batch statistics of the first process, as checkpoints hold them."""
         self.used.eval()
-        parallel.from_first(itertools.chain(self.net.buffers(), self.used.buffers() if self.ema else ()))
+        parallel.from_first(self.used.buffers())
 
     def _alone(self, alone):
         """Context in which the next backward pass leaves gradients alone, or adds those of the other processes."""

@@ -1,2 +1,2 @@
-"""What a network is good for. evaluation: from trials to scores and metrics, while it is trained and after. checkpoint: --eval, --check, --extract, --generate
-and --verify. Needs nothing of training."""
+"""What a network is good for. evaluation: from trials to scores and metrics, while it is trained and after. checkpoint: --eval, --check, --extract, --generate,
+--verify, --average and --export. averaging: the mean of checkpoints. export: ONNX files. Needs nothing of training."""
