@@ -136,4 +136,4 @@ def test_the_check_sees_a_difference(change, demo):
     net.load_state_dict(state["model"])
     assert exporting.difference(net, data) < 5e-6
     net.register_forward_hook(lambda module, args, out: change(out))
-    assert exporting.difference(net, data) > 2e-4
+    assert exporting.difference(net, data) > 5e-4

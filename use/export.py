@@ -6,7 +6,6 @@ import logging
 import warnings
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from corpus import InputError
 from models._frontend import SAMPLE_RATE
@@ -39,8 +38,7 @@ def to_onnx(model, facts):
     sizes = {0: torch.export.Dim.DYNAMIC} | ({1: torch.export.Dim.DYNAMIC} if waves else {})
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)                         # they tell of every node and of packages that are not missed
-    # the attention of CPUs has a layout of its own, which does not go with sizes that vary
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings():                            # with gradients attention has a layout that fails where sizes vary
         warnings.simplefilter("ignore")
         program = torch.onnx.export(model, (example,), dynamo=True, opset_version=OPSET, input_names=[model.takes],
                                     output_names=["embeddings" if waves else "enhanced"], dynamic_shapes=(sizes,), verbose=False)
