@@ -4,6 +4,7 @@ Nothing here knows which model, loss or corpus is in use: a model meets a loss t
 the loss's `similarity`, and everything that varies per item or per step travels in the batch. Contracts: models/__init__.py, loss/__init__.py.
 """
 import contextlib
+import copy
 import io
 import itertools
 import math
@@ -68,15 +69,17 @@ class Trainer:
 
     mixedprec: autocast to bfloat16 where the device has it, else float16 with a loss scaler. accumulate: batches an update. clip: largest norm
     of the gradient, 0 for none. skip_nonfinite: updates with a non-finite loss that are left out before NonFiniteLoss is raised. tf32: products of
-    float32 numbers may be rounded so on GPUs, in training alone.
+    float32 numbers may be rounded so on GPUs, in training alone. ema: decay of an exponential moving average of weights and batch statistics, 0 for
+    none. net: what is trained. used: what is evaluated, and what checkpoints hold as weights: the average or, without one, the net.
     step: updates so far. epoch: the one in progress, from 1. position: its batches that are done. totals: sums of the loss's terms over the
     `counted` ones of these, up to the last settle(). terms: those of the last update that was settled.
     """
 
     def __init__(self, net, optimizer=None, scheduler=None, *, device="cpu", mixedprec=False, accumulate=1, clip=0.0, skip_nonfinite=0,
-                 tf32=True):
+                 tf32=True, ema=0.0):
         self.device = torch.device(device)
         self.net = net.to(self.device, memory_format=torch.channels_last)
+        self.ema, self.used = ema, copy.deepcopy(self.net) if ema else self.net
         self.optimizer, self.scheduler = optimizer, scheduler
         self.accumulate, self.clip, self.skip_nonfinite, self.tf32 = accumulate, clip, skip_nonfinite, tf32
         half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
@@ -96,7 +99,7 @@ class Trainer:
             return
         if sync_batchnorm:
             nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
-        self.net.gather = gather
+        self.net.gather = self.used.gather = gather
         self.training_net = nn.parallel.DistributedDataParallel(self.net)
 
     def compile(self):
@@ -151,7 +154,7 @@ class Trainer:
                 groups = len(batch["label"])
                 batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
                 with self.autocast:
-                    out = self.net(batch)
+                    out = self.used(batch)
                 for name, value in out.items():
                     totals[name] = totals.get(name, 0.0) + value.double() * groups
                 count += groups
@@ -160,9 +163,9 @@ class Trainer:
 
     def _ready(self):
         """For use, with the batch statistics of the first process, as checkpoints hold them."""
-        self.net.eval()
+        self.used.eval()
         allow_tf32(False)
-        parallel.from_first(self.net.buffers())
+        parallel.from_first(self.used.buffers())
 
     def _alone(self, alone):
         """Context in which the next backward pass leaves gradients alone, or adds those of the other processes."""
@@ -200,6 +203,8 @@ class Trainer:
         self._step_unless(bad)
         for buffer, old in zip(self.net.buffers(), kept, strict=bool(kept)):
             buffer.copy_(torch.where(bad, old, buffer))
+        if self.ema:
+            self._average_unless(bad | ~norm.isfinite())
         self.unsettled.append(Update(self.step, lr, [batch["index"].flatten() for batch in group], [*sums], torch.cat([bad.double()[None], terms])))
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -216,6 +221,17 @@ class Trainer:
         elif not bad:
             self.optimizer.step()
 
+    @torch.no_grad()
+    def _average_unless(self, bad):
+        """The average moves towards the net; while it is young by more, so that it forgets where training began: min(ema, (1 + n) / (10 + n)) in step n.
+        Batch statistics are averaged like weights, which were trained with them; their counters are the net's."""
+        part = torch.where(bad, 0.0, 1 - min(self.ema, (1 + self.step) / (10 + self.step)))
+        for average, value in zip(self.used.state_dict().values(), self.net.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, part)
+            else:
+                average.copy_(value)
+
     # ------------------------------------------------------------------ use
     @torch.inference_mode()
     def extract(self, batches, dtype=torch.float32):
@@ -228,7 +244,7 @@ class Trainer:
         """x [N, ...] -> representations [N, ...] on the CPU, by halves where the device's memory is too small for all; OutOfMemoryError if it is for one."""
         try:
             with self.autocast:
-                return self.net.model.forward(x.to(self.device, non_blocking=True)).cpu()          # not a call, which may be compiled
+                return self.used.model.forward(x.to(self.device, non_blocking=True)).cpu()          # not a call, which may be compiled
         except torch.OutOfMemoryError:
             if len(x) == 1:
                 raise
@@ -241,8 +257,8 @@ class Trainer:
         trials: Trials. reps: {file: representation [K, ...]}. pairs_at_once: trials in memory at a time with a
         pair-wise pooling -> float32 array [number of trials].
         """
-        self.net.eval()
-        model, loss = self.net.model, self.net.loss
+        self.used.eval()
+        model, loss = self.used.model, self.used.loss
         bank, enrol, test = self._bank(trials, reps)                                         # F of [K, ...], rows of it
         if self._linear(scoring):
             # an inner product: the mean over pairs of crops is the product of the means over crops
@@ -270,7 +286,7 @@ class Trainer:
         trials, reps, scoring: see score(). cohort [C, K, ...]: see references(). Of instance-wise models alone: with a pair-wise pooling every pair
         would be a pass through the network.
         """
-        self.net.eval()
+        self.used.eval()
         bank, *sides = self._bank(trials, reps)
         used, place = torch.unique(torch.stack(sides, 1), return_inverse=True)               # each file once: similarities are symmetric
         moments = []
@@ -283,7 +299,7 @@ class Trainer:
     def matrix(self, left, right, scoring="similarity"):
         """Representations [K, ...] of L and of R files -> yields the scores of all pairs, some rows of the matrix [L, R] at a time, in their order.
         scoring: see score(). Of instance-wise models alone."""
-        self.net.eval()
+        self.used.eval()
         if self._linear(scoring):
             rows, right = max(min(SCORES_AT_ONCE // len(right), 16 * FILES_AT_ONCE), 1), self._mean_projections(right).T                     # [D, R]
             def compare(files):
@@ -301,15 +317,15 @@ class Trainer:
     @torch.inference_mode()
     def references(self, models, reps):
         """models: tuples of files -> the representation of each [n, K, ...]; those of several files are merged as those of an enrolment."""
-        return torch.stack([self.net.model.merge(torch.stack([reps[name] for name in names])) for names in models])
+        return torch.stack([self.used.model.merge(torch.stack([reps[name] for name in names])) for names in models])
 
     def _linear(self, scoring):
-        return scoring == "similarity" and self.net.loss.linear and not self.net.model.pairwise
+        return scoring == "similarity" and self.used.loss.linear and not self.used.model.pairwise
 
     def _mean_projections(self, reps):
         """F embeddings [K, D] -> [F, D], the mean over crops where similarities are measured."""
         parts = (torch.stack(reps[first:first + FILES_AT_ONCE]).to(self.device) for first in range(0, len(reps), FILES_AT_ONCE))
-        return torch.cat([self.net.loss.project(part.float()).mean(1) for part in parts])
+        return torch.cat([self.used.loss.project(part.float()).mean(1) for part in parts])
 
     def _products(self, left, right, rows, columns):
         """left [L, D], right [D, R] -> numbers [n] of their product, that stand in these rows [n] and columns [n]; some rows of it are made at a time."""
@@ -321,7 +337,7 @@ class Trainer:
 
     def _mean_similarities(self, ref, qry, scoring):
         """Embeddings [R, K, D], [Q, K, D] -> [R, Q], the mean over all pairs of crops."""
-        pairs = getattr(self.net.loss, scoring)(*self.net.model.pair(ref.flatten(0, 1), qry.flatten(0, 1)))                      # [Q * K, R * K]
+        pairs = getattr(self.used.loss, scoring)(*self.used.model.pair(ref.flatten(0, 1), qry.flatten(0, 1)))                      # [Q * K, R * K]
         return pairs.unflatten(1, ref.shape[:2]).unflatten(0, qry.shape[:2]).mean((1, 3)).T
 
     @torch.inference_mode()
@@ -335,15 +351,15 @@ class Trainer:
     def bonafide(self, trials, reps):
         """What the loss says of the tested file of each trial, the mean over its crops, higher = rather real than spoofed speech
         -> float32 array [number of trials]; None where it has nothing to say."""
-        self.net.eval()
-        files = [self.net.loss.bonafide(reps[name].float().to(self.device)) for name in trials.files]
+        self.used.eval()
+        files = [self.used.loss.bonafide(reps[name].float().to(self.device)) for name in trials.files]
         return None if files[0] is None else torch.stack([file.mean() for file in files])[torch.from_numpy(trials.test)].cpu().numpy()
 
     def _bank(self, trials, reps):
         """-> all F representations of the trials [K, ...], padded with zeros to the longest, and which of them are each trial's two sides [n]."""
         row = {name: i for i, name in enumerate(reps)}
         bank = padded(list(reps.values()))
-        merged = [self.net.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
+        merged = [self.used.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
         place = itertools.count(len(bank))
         enrol = torch.tensor([row[names[0]] if len(names) == 1 else next(place) for names in trials.models])
         test = torch.tensor([row[name] for name in trials.files])
@@ -355,13 +371,22 @@ class Trainer:
         """Everything that the rest of the run depends on, as a dict of tensors and plain values."""
         self.settle()
         return {
-            "model": self.net.model.state_dict(), "loss": self.net.loss.state_dict(),
+            "model": self.used.model.state_dict(), "loss": self.used.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
             "rng": parallel.collect(self._rng()),
-        } | {name: getattr(self, name) for name in PROGRESS}
+        } | ({"trained": self.net.state_dict()} if self.ema else {}) | {name: getattr(self, name) for name in PROGRESS}
+
+    def load(self, state, path, *how):
+        """load_weights() into the net, from which an average begins too."""
+        left_out = load_weights(self.net, state, path, *how)
+        self.used.load_state_dict(self.net.state_dict())
+        return left_out
 
     def resume(self, state):
-        """Goes on exactly where `state()` was taken; the weights are loaded by load_weights before."""
+        """Goes on exactly where `state()` was taken, after load(). A run that has averaged so far goes on from the weights behind the average; one that begins
+        to average does so here."""
+        if "trained" in state:
+            self.net.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -458,6 +483,26 @@ def read_checkpoint(path):
         part = "loss" if LOSS.match(name) else "model"
         weights[part][PREFIXES.sub("", name)] = value.detach()
     return weights
+
+
+def with_head_for(classes, state, net):
+    """-> a checkpoint whose classifier has what it learned of the speakers of `classes` {speaker: number} alone, in their order, for a net of so many;
+    the checkpoint itself where it does not know all of them, or knows no others."""
+    known = state.get("classes", {})
+    if len(known) <= len(classes) or not classes.keys() <= known.keys():
+        return state
+    size = state["options"].get("nClasses") or max(known.values()) + 1
+    rows = torch.tensor([known[name] for name in sorted(classes, key=classes.get)])
+
+    def taken(value, want):
+        for axis, (here, there) in enumerate(zip(value.shape, want.shape, strict=False)):
+            each = here // size                                                  # vectors of a speaker
+            if here != there and (here, there) == (each * size, each * len(rows)):
+                value = value.unflatten(axis, (size, each)).index_select(axis, rows).flatten(axis, axis + 1)
+        return value
+
+    wants = net.loss.state_dict()
+    return state | {"loss": {name: taken(value, wants.get(name, value)) for name, value in state["loss"].items()}}
 
 
 def load_weights(net, state, path, partial=False, head="wanted"):

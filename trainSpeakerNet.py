@@ -41,7 +41,7 @@ from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
 from parallel.launch import already_told, launch, number_of_processes
 from report.tensorboard import open_board, write_line, write_trials, writer_class
-from SpeakerNet import NonFiniteLoss, Trainer, load_weights, read_checkpoint, write_checkpoint
+from SpeakerNet import NonFiniteLoss, Trainer, read_checkpoint, with_head_for, write_checkpoint
 from use.checkpoint import ACTIONS
 from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
 
@@ -119,6 +119,8 @@ class Run:
         self.last = self.folder / "model" / "last.model"
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
+        if not options.ema < 1:
+            raise InputError(f"--ema: want a decay below 1, for instance 0.999, or 0 for no average, got {options.ema:g}")
         if options.tensorboard:
             writer_class()                                                      # complains where it is not installed
         source = source_of(options)
@@ -170,7 +172,7 @@ class Run:
         options = self.options
         torch.manual_seed(options.seed)                                         # the same network in all processes, and then
         trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
-                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite, tf32=options.tf32)
+                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite, tf32=options.tf32, ema=options.ema)
         trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
         trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
                                   max_epoch=options.max_epoch, test_interval=options.test_interval)
@@ -209,7 +211,7 @@ class Run:
             contradictions(vars(self.options), state["options"], self.options, last)
             if state["classes"] != self.classes:
                 raise InputError(f"{last}: this run had other speakers ({len(state['classes'])}, now {len(self.classes)}); choose another --save_path")
-            load_weights(self.trainer.net, state, last)
+            self.trainer.load(state, last)
             self.trainer.resume(state)
             for name in RUN_PROGRESS:
                 setattr(self, name, state.get(name, getattr(self, name)))
@@ -219,7 +221,8 @@ class Run:
             log.info("going on with %s: epoch %d, step %d", last, self.trainer.epoch, self.trainer.step)
         elif state:
             head = "wanted" if "options" in state else "optional"               # published weights are there to be trained on, with other speakers
-            for problem in load_weights(self.trainer.net, state, self.options.initial_model, self.options.partial, head):
+            state = with_head_for(self.classes, state, self.trainer.net)
+            for problem in self.trainer.load(state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log()
         self.board = open_board(self.folder) if self.options.tensorboard and not parallel.rank() else None

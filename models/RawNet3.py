@@ -58,6 +58,10 @@ class SincBank(nn.Module):
         sine = torch.cat([sine, torch.zeros_like(peak), -sine.flip(1)], 1)
         return torch.cat([cosine / peak, sine / peak]).unsqueeze(1)              # [256, 1, 251]
 
+    def freeze(self):
+        filters = self.filters().detach()
+        self.filters = lambda: filters
+
     def forward(self, x):
         return F.conv1d(x, self.filters(), stride=self.stride)
 
@@ -78,11 +82,18 @@ class FeatureScaling(nn.Module):
         return (x + self.alpha) * self.fc(x.mean(-1)).sigmoid().unsqueeze(-1)
 
 
+class MaxPool(nn.MaxPool2d):
+    """Over time, [N, C, T]; MaxPool1d would fix the length of what is exported."""
+
+    def __init__(self, size):
+        super().__init__((1, size))
+
+
 class Block(Res2Net):
     def __init__(self, inputs, channels, dilation, pool=1):
         super().__init__(inputs, channels, dilation, SCALE)
         self.residual = nn.Identity() if inputs == channels else nn.Sequential(nn.Conv1d(inputs, channels, 1, bias=False))
-        self.pool = nn.MaxPool1d(pool)
+        self.pool = MaxPool(pool)
         self.afms = FeatureScaling(channels)
 
     def forward(self, x):
@@ -112,12 +123,15 @@ class MainModel(Backbone):
         self.layer1 = Block(FILTERS, eca_c, dilation=2, pool=5)
         self.layer2 = Block(eca_c, eca_c, dilation=3, pool=3)
         self.layer3 = Block(eca_c, eca_c, dilation=4)
-        self.shrink = nn.MaxPool1d(3)                                            # what layer1 made, to the length of layer2's
+        self.shrink = MaxPool(3)                                                 # what layer1 made, to the length of layer2's
         self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
         self.pooling = make_pooling(encoder_type, POOLED, {"ECA": ATTENTIVE, "ASP": partial(ATTENTIVE, shared=True)},
                                     heads_number=heads_number, mask_prob=mask_prob)
         self.bn5 = nn.BatchNorm1d(self.pooling.size)
         self.fc6 = nn.Linear(self.pooling.size, nOut)
+
+    def freeze(self):
+        self.conv1.freeze()
 
     def features(self, x):
         with torch.autocast(x.device.type, enabled=False):                       # nearly empty bands have large logarithms

@@ -35,6 +35,9 @@ class SpeakerModel(nn.Module):
         """reps [n, ...] of n enrolment files -> one reference [...]."""
         return reps.mean(0)
 
+    def freeze(self):
+        """From now on the weights stay as they are: what is computed from them alone may be computed once."""
+
     def new_name(self, name):
         """Published name of a weight -> its name here, "" where it stands for nothing."""
         if name.startswith(self.unused):

@@ -46,12 +46,15 @@ OPTIONS = {
         Option("all_pairs", str, None, "lines '<speaker> <file>' or '<file>': scores every pair of these files of --test_path with --initial_model; "
                "--output: a scores file, or FILE.npy for the matrix [files, files] of float32; where speakers are told, EER, minDCF, thresholds too"),
         Option("verify", str, None, "two audio files: prints their score with --initial_model, the threshold and the decision", nargs=2),
+        Option("average", str, None, "checkpoints of one run, or its folder for its numbered ones (--keep): writes the mean of their weights to --output",
+               nargs="+"),
+        Option("export", str, None, "file.onnx: --initial_model with its front end, from waves to embeddings, for onnxruntime"),
         Option("initial_model", str, None, "checkpoint to use (default: the last one in save_path), or to start a fresh training from; brings its model "
                "options along"),
         Option("partial", bool, False, "take from --initial_model what fits and report the rest (fine-tuning on other speakers)"),
         Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
-        Option("output", str, None, "folder for --extract; scores file for --eval (default: result/scores.txt in save_path) and for --all_pairs "
-               "(result/all_pairs.txt)"),
+        Option("output", str, None, "folder for --extract; checkpoint for --average; scores file for --eval (default: result/scores.txt in save_path) and for "
+               "--all_pairs (result/all_pairs.txt)"),
         Option("threshold", float, None, "decision threshold for --verify (default: the one at the EER that the checkpoint remembers)"),
         Option("calibration", str, None, "JSON file of tuneThreshold.py --calibrate: --verify also prints the probability of the same speaker"),
         Option("prior", float, 0.5, "that probability before anything is heard, for --verify with --calibration"),
@@ -124,6 +127,7 @@ OPTIONS = {
         Option("accumulate", int, 1, "batches an update", 1),
         Option("clip", float, 0.0, "largest norm of the gradient; 0 = no limit", 0),
         Option("skip_nonfinite", int, 0, "updates with a non-finite loss or gradient to leave out before the run stops", 0),
+        Option("ema", float, 0.0, "decay of a moving average of the weights, for instance 0.999, which evaluations and checkpoints use; 0 = none", 0),
     ],
     "several processes": [
         Option("distributed", bool, False, "one process on every visible GPU (CUDA_VISIBLE_DEVICES); not needed under torchrun"),
@@ -163,9 +167,9 @@ ALIASES = {
 UNITS = {"window_size": ("max_frames", 100, "seconds")}                                    # the same options in other units: how many of ours one is, its name
 VALUES = {"trainfunc": {"Softmax": "softmax"}, "optimizer": {"Adam": "adam", "SGD": "sgd"}}     # other spellings of values: no files that differ in case
 SETTINGS = ("front_end", "kernel_size", "embedding_size", "heads_number", "pooling_method", "mask_prob", "normalization")   # taken from --modelConfig
-USES = ("eval", "extract", "verify", "generate", "all_pairs")                                           # of a checkpoint
-MODES = ("config", "modelConfig", *USES, "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold", "calibration",     # what to do now,
-         "prior")                                                                          # no part of a run
+USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")                    # of a checkpoint
+MODES = ("config", "modelConfig", *USES, "average", "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold",       # what to do now,
+         "calibration", "prior")                                                           # no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
     "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
     "num_eval": "--eval_frames", "bucket_frames": "--eval_frames 0", "margin_start": "--margin_until", "margin_growth": "--margin_until",

@@ -16,7 +16,7 @@ def already_told(environ):
 
 def number_of_processes(options):
     """How many processes this command asks to be started: 1 for none besides this one, and where torchrun has started it. InputError if that cannot be."""
-    if "WORLD_SIZE" in os.environ or not (options.distributed or options.nproc) or options.verify:
+    if "WORLD_SIZE" in os.environ or not (options.distributed or options.nproc) or options.verify or options.average or options.export:
         return 1
     on_cpu = options.device == "cpu" or not torch.cuda.is_available()
     if options.device and ":" in options.device:

@@ -66,14 +66,14 @@ def test_gradients_of_a_block():
 
 def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
     """From a checkpoint of the other kind to the end of the undisturbed run, with an evaluation on the way."""
-    assert program(*small_run(corpus, tmp_path / "plain"))[0] == 0
+    assert program(*small_run(corpus, tmp_path / "plain", "--ema", 0.9))[0] == 0
     plain, log = end_of(tmp_path / "plain")
     for name, first, then in (("to", [], ["--compile"]), ("from", ["--compile"], [])):
-        assert program(*small_run(corpus, tmp_path / name, "--max_steps", plain["step"] // 2 + 1, *first))[0] == 0
-        code, out, err = program(*small_run(corpus, tmp_path / name, *then))
+        assert program(*small_run(corpus, tmp_path / name, "--ema", 0.9, "--max_steps", plain["step"] // 2 + 1, *first))[0] == 0
+        code, out, err = program(*small_run(corpus, tmp_path / name, "--ema", 0.9, *then))
         assert code == 0 and "going on with" in out, err
         state, other = end_of(tmp_path / name)
-        assert all(equal(state[key], plain[key]) for key in ("model", "loss", "optimizer", "step", "rng"))
+        assert all(equal(state[key], plain[key]) for key in ("model", "loss", "trained", "optimizer", "step", "rng"))
         assert [line["loss"] for line in other] == [line["loss"] for line in log]
 
 

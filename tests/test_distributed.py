@@ -108,14 +108,17 @@ def test_another_number_of_processes_goes_on(vectors, tmp_path):
 
 
 def test_two_go_on_bit_for_bit(corpus, tmp_path):
-    """Batch statistics and random masks of each process are its own."""
-    words = ["--spec_augment", "--batch_size", 2]
+    """Batch statistics and random masks of each process are its own, averages too; all evaluate with the statistics that the checkpoint holds."""
+    words = ["--spec_augment", "--batch_size", 2, "--ema", 0.9, "--eval_frames", 0]    # whole files, whose lengths make many batches
     assert processes(2, *small_run(corpus, tmp_path / "whole", *words)) == [0, 0]
     for more in (["--max_steps", 3], []):
         assert processes(2, *small_run(corpus, tmp_path / "parts", *words, *more)) == [0, 0]
     whole, parts = (torch.load(tmp_path / name / "model" / "last.model", weights_only=True) for name in ("whole", "parts"))
     assert len(whole["rng"]) == 2 and not equal(whole["rng"][0], whole["rng"][1])
-    assert all(equal(whole[key], parts[key]) for key in ("model", "loss", "optimizer", "step", "rng", "totals", "result"))
+    assert all(equal(whole[key], parts[key]) for key in ("model", "loss", "trained", "optimizer", "step", "rng", "totals", "result"))
+    assert processes(1, "--eval", "--initial_model", tmp_path / "whole" / "model" / "last.model", "--test_list", corpus / "trials.txt", "--test_path",
+                     corpus / "wav", "--output", tmp_path / "scores.txt") == [0]
+    assert (tmp_path / "scores.txt").read_bytes() == (tmp_path / "whole" / "result" / "scores.txt").read_bytes()
 
 
 def test_use_of_a_checkpoint_is_shared(checkpoint, corpus, tmp_path):

@@ -23,8 +23,8 @@ GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"              # made
 README = (ROOT / "README.md").read_text()
 SCRIPTS = {title: re.findall(r"^ {4}(.+)", README.partition(f"## {title}\n")[2].partition("\n## ")[0], re.M)                 # sections, one test each
            for title in ("Double attention from speech to EER", "Score normalisation, calibration, fusion")}
-# and those that name lists of ASVspoof 2019: test_sasv.py
-COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019)", line)
+# and those that name lists of ASVspoof 2019: test_sasv.py; --export: test_export.py
+COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)", line)
             and line.strip() not in sum(SCRIPTS.values(), [])]
 
 
@@ -90,7 +90,7 @@ def losses(config, corpus, folder):
             words += [f"--valid_{name}", str(corpus / f"{name}.lst"), "--test_list", ""]
     if "num_spk" in options:
         words += words_of({"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"})
-    if options["model"].startswith("MyLinearNet"):
+    if options.get("model", "").startswith("MyLinearNet"):
         words += words_of(embedding_lists(options, corpus))
     if "initial_model" in options:
         run = Path(options["initial_model"]).parts[1]
@@ -110,7 +110,8 @@ def test_config_runs_and_its_losses_stay(config, noisy, tmp_path, monkeypatch):
 def test_config_says_what_it_is(config):
     text = (ROOT / "configs" / config).read_text()
     options = yaml.safe_load(text)
-    assert text.startswith("# ") and options["model"] in components("model") and options["save_path"] == f"exps/{Path(config).stem}"
+    assert text.startswith("# ") and options["save_path"] == f"exps/{Path(config).stem}"
+    assert options["model"] in components("model") if "model" in options else "initial_model" in options
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +150,12 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
     if "$SPEECH_DATA" in rest:
         pytest.skip("its data are outside the repository; its options are those of the lines above it")
     if script == "trainSpeakerNet.py":
-        using = {"--eval", "--extract", "--verify", "--check", "--all_pairs"} & {*words}
+        using = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"} & {*words}
         if not using and "--help" not in words:
             enhancing = "configs/enhance_demo.yaml" in words
+            if "configs/large_margin_finetuning.yaml" in words:
+                base = Path(words[words.index("--config") + 1])           # what is to be fine-tuned
+                losses(base.name, noisy, tmp_path / "exps" / base.stem)
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
             words += words_of(embedding_lists(yaml.safe_load(Path("configs/enhance_demo.yaml").read_text()), noisy)) if enhancing else []
         main = trainSpeakerNet.main

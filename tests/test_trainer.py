@@ -225,7 +225,7 @@ def test_extract_and_verify(checkpoint, corpus, tmp_path, program):
 
 def test_fine_tuning_on_other_speakers(checkpoint, corpus, tmp_path, program):
     half = tmp_path / "half.txt"
-    half.write_text("".join((corpus / "train_list.txt").read_text().splitlines(keepends=True)[:30]))
+    half.write_text("".join("other-" + line for line in (corpus / "train_list.txt").read_text().splitlines(keepends=True)[:30]))
     words = small_run(corpus, tmp_path / "run", "--train_list", half, "--initial_model", checkpoint)
     code, _, err = program(*words)
     assert code == 2 and "misshaped: loss.softmax.fc.weight, [8, 32] in the file, [5, 32] here" in err

@@ -41,7 +41,7 @@ def read_files(options, source, root):
 def evaluate(trainer, files, dataset, options, path):
     """Writes the scores of all pairs, to a scores file or, at a path that ends in .npy, as a matrix [F, F] float32 -> their metrics, None where no speakers are
     told."""
-    if trainer.net.loss.fusion:
+    if trainer.used.loss.fusion:
         raise InputError(f"--all_pairs: the score of --trainfunc {options.trainfunc} depends on which file of a pair is the tested one; take --fusion 0, or "
                          "--eval with a list of trials")
     reps = embed(trainer, dataset, options)

@@ -1,10 +1,12 @@
 """What can be done with a checkpoint, a function run_* for each mode of the command line: options and what read_checkpoint gave."""
 import io
+import json
 import logging
 import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import parallel
 from corpus import InputError, write_atomically
@@ -13,13 +15,17 @@ from corpus.files import is_recording
 from corpus.lists import Trials, read_file_list
 from DatasetLoader import SOURCES
 from loss import Loss
+from models._frontend import SAMPLE_RATE
 from models._linear import Identity
 from options.choices import build_net, source_of, the_device
+from options.parser import options_of
 from report import calibration
 from report.qualities import inputs_of, measure
-from SpeakerNet import SpeakerNet, Trainer, load_weights
+from SpeakerNet import SpeakerNet, Trainer, load_weights, write_checkpoint
 from use import all_pairs
+from use.averaging import average, checkpoints_of
 from use.evaluation import beside, embed_cohort, evaluate, extract, moments_of, numbered, read_tests, refuse_pairwise, score
+from use.export import OPSET, TOLERANCE, difference, to_onnx, want_packages
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -153,4 +159,44 @@ def run_all_pairs(options, state):
     log.info("scores: %s", path)
 
 
-ACTIONS = {"eval": run_eval, "all_pairs": run_all_pairs, "check": run_check, "generate": run_generate, "extract": run_extract, "verify": run_verify}
+def new_file(path, option):
+    """The Path of a file to make; InputError if there is one."""
+    if Path(path).exists():
+        raise InputError(f"{option} {path}: is there already and is not overwritten; give another name, or remove it")
+    return Path(path)
+
+
+def run_average(options, _):
+    """The mean of checkpoints of one run, a checkpoint to be used like them."""
+    if not options.output:
+        raise InputError("--average: want --output FILE for the checkpoint to be made")
+    path, files = new_file(options.output, "--output"), checkpoints_of(options.average)
+    parallel.first(lambda: write_checkpoint(average(files), path))
+    log.info("%s: the mean of %s", path, ", ".join(map(str, files)))
+
+
+def run_export(options, state):
+    """The network as an ONNX file, with what is needed to use it as metadata."""
+    path = new_file(options.export, "--export")
+    want_packages()
+    options.device = "cpu"
+    model = load_net(options, state).used.model.eval().to(memory_format=torch.contiguous_format)
+    result = state.get("result", {}) | ({} if options.threshold is None else {"threshold": options.threshold})
+    network = {option.name: getattr(options, option.name) for option in options_of("model", options.model)}
+    facts = {"sample_rate": str(SAMPLE_RATE), "model": options.model, "options": json.dumps(network), "trainfunc": options.trainfunc,
+             "scoring": options.scoring} | {name: repr(result[name]) for name in ("threshold", "EER") if name in result}
+    try:
+        data = to_onnx(model, facts)
+    except ValueError as error:
+        raise InputError(f"--export: {error}") from error
+    found = difference(model, data)
+    if not found <= TOLERANCE:
+        raise InputError(f"--export: the file would give other embeddings than this network: want a relative difference of at most {TOLERANCE:g}, got "
+                         f"{found:.1e}; nothing was written; try other versions of the packages (requirements-optional.txt)")
+    parallel.first(lambda: write_atomically(path, data))
+    log.info("%s: opset %d, %s", path, OPSET, "  ".join(f"{name} {value}" for name, value in facts.items()))
+    log.info("largest relative difference to PyTorch: %.1e", found)
+
+
+ACTIONS = {"eval": run_eval, "all_pairs": run_all_pairs, "check": run_check, "generate": run_generate, "extract": run_extract, "verify": run_verify,
+           "average": run_average, "export": run_export}

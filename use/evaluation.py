@@ -75,7 +75,7 @@ def score(trainer, trials, reps, options, path=None, moments=None):
     written, bonafide = {}, trainer.bonafide(trials, reps)
     if bonafide is not None:
         written = {"_speaker": parts[""], "_bonafide": bonafide}
-        parts = {part: values + trainer.net.loss.fusion * bonafide for part, values in parts.items()}
+        parts = {part: values + trainer.used.loss.fusion * bonafide for part, values in parts.items()}
     for part, values in (parts | written).items() if path else ():
         write_scores(beside(path, part), trials.lines, values)
     return parts
