@@ -66,13 +66,13 @@ class TrainDataset(Dataset):
     x [B, M, T] float32, of features [B, M, T, F], label [B] int64, spoof [B] bool, index [B, M] int64 (the rows).
 
     features: a FeatureInput, where the files may be features. random_slicing: every batch is cut to a length between SHORTEST_SLICE frames and max_frames.
-    augment_later: what is drawn is not mixed but put into the batch, for mixed() of corpus/augment.py.
+    augment_later: what `augment` draws is not mixed but put into the batch, for mixed() of corpus/augment.py.
     """
 
     def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat", features=None,
                  random_slicing=False, augment_later=False):
         classes = classes or classes_of(utterances)
-        self.utterances, self.seed, self.augment, self.augment_later, self.fill = utterances, seed, augment, augment_later, short_files
+        self.utterances, self.seed, self.augment, self.augment_later, self.fill = utterances, seed, augment, bool(augment) and augment_later, short_files
         self.form = form_of(root, [u.path for u in utterances[:1]], crop_margin, features)
         if self.form.shape and (augment or any(u.speed != 1 for u in utterances)):
             raise InputError("--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio")
@@ -454,7 +454,7 @@ class Speech:
         return TrainDataset(utterances, root, classes, max_frames=options.max_frames, seed=options.seed,
                             augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
                             crop_margin=options.crop_margin, short_files=options.short_files, features=Speech.features(options),
-                            random_slicing=options.randomSlicing, augment_later=options.augment and options.gpu_augment)
+                            random_slicing=options.randomSlicing, augment_later=options.gpu_augment)
 
     @staticmethod
     def eval_dataset(paths, root, options):

@@ -347,7 +347,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             row(name, unit, cores, measure, Path(folder), *more)
 
-    with tqdm(total=30, disable=None) as bar:
+    with tqdm(total=37, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
             row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
