@@ -66,12 +66,13 @@ class TrainDataset(Dataset):
     x [B, M, T] float32, of features [B, M, T, F], label [B] int64, spoof [B] bool, index [B, M] int64 (the rows).
 
     features: a FeatureInput, where the files may be features. random_slicing: every batch is cut to a length between SHORTEST_SLICE frames and max_frames.
+    augment_later: what `augment` draws is not mixed but put into the batch, for mixed() of corpus/augment.py.
     """
 
     def __init__(self, utterances, root, classes=None, *, max_frames, seed, augment=None, crop_margin=CROP_MARGIN, short_files="repeat", features=None,
-                 random_slicing=False):
+                 random_slicing=False, augment_later=False):
         classes = classes or classes_of(utterances)
-        self.utterances, self.seed, self.augment, self.fill = utterances, seed, augment, short_files
+        self.utterances, self.seed, self.augment, self.augment_later, self.fill = utterances, seed, augment, bool(augment) and augment_later, short_files
         self.form = form_of(root, [u.path for u in utterances[:1]], crop_margin, features)
         if self.form.shape and (augment or any(u.speed != 1 for u in utterances)):
             raise InputError("--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio")
@@ -88,25 +89,32 @@ class TrainDataset(Dataset):
         epoch, groups = item
         index = np.array(groups)                                                                     # [B, M]
         x = np.empty((*index.shape, self.length, *self.form.shape), np.float32)                      # [B, M, T, ...]
+        plans, length = [], self.length
         try:
             for row, i in zip(x.reshape(-1, *x.shape[2:]), index.flat, strict=True):
-                row[:] = self.example(self.utterances[i], np.random.default_rng((self.seed, epoch, i)))
+                rng = np.random.default_rng((self.seed, epoch, i))
+                row[:] = self.example(self.utterances[i], rng)
+                if self.augment_later:
+                    plans.append(self.augment.plan(length, rng))
+                elif self.augment:
+                    self.augment.mix(row, self.augment.plan(length, rng))
+            later = self.augment.entries(plans, length) if self.augment_later else {}
         except InputError as error:                                      # for batches() to raise: a worker would wrap it in a traceback
             return error
         if self.random_slicing:                                          # the first row is in one batch of an epoch alone
             rng = np.random.default_rng((self.seed, epoch, len(self) + 1, index.flat[0]))
-            x = x[:, :, :self.form.length(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))]
-        return {"x": torch.from_numpy(x), "label": torch.from_numpy(self.label[index[:, 0]]),
-                "spoof": torch.from_numpy(self.spoof[index[:, 0]]), "index": torch.from_numpy(index)}
+            length = self.form.length(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))
+        if self.augment_later:
+            later["tail"] = x[:, :, length:]
+        batch = {"x": x[:, :, :length], "label": self.label[index[:, 0]], "spoof": self.spoof[index[:, 0]], "index": index} | later
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def example(self, utterance, rng):
-        """One crop, at its speed, perhaps with noise -> [T, ...] float32."""
+        """One crop, at its speed -> [T, ...] float32."""
         ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
         with self.form.open(utterance.path) as recording:
             x = recording.crop(math.ceil(self.length * ratio), rng, self.fill)
-        if ratio != 1:
-            x = scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
-        return self.augment(x, rng) if self.augment else x
+        return x if ratio == 1 else scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[:self.length]
 
 
 class EmbeddingDataset(Dataset):
@@ -450,7 +458,7 @@ class Speech:
         return TrainDataset(utterances, root, classes, max_frames=options.max_frames, seed=options.seed,
                             augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
                             crop_margin=options.crop_margin, short_files=options.short_files, features=Speech.features(options),
-                            random_slicing=options.randomSlicing)
+                            random_slicing=options.randomSlicing, augment_later=options.gpu_augment)
 
     @staticmethod
     def eval_dataset(paths, root, options):

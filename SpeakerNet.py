@@ -18,6 +18,7 @@ from torch import nn
 
 import parallel
 from corpus import InputError, write_atomically
+from corpus.augment import mixed
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings
@@ -183,11 +184,12 @@ class Trainer:
 
     def _update(self, group):
         """Nothing here waits for the device: what the host wants to know it is told by settle()."""
-        allow_tf32(self.tf32)
         kept = [b.clone() for b in self.net.buffers()] if self.skip_nonfinite else []    # batch statistics of before
         sums, lr = {}, self.optimizer.param_groups[0]["lr"]
         for number, loaded in enumerate(group, 1):
-            batch = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()} | {"step": self.step}
+            allow_tf32(False)                                                    # noise is mixed in full precision
+            batch = mixed({k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}) | {"step": self.step}
+            allow_tf32(self.tf32)
             with self.autocast, self._alone(number < len(group)):
                 out = self.training_net(batch)
                 loss = self.scaler.scale(out["loss"] / len(group))

@@ -33,6 +33,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import parallel
 from corpus import InputError, write_atomically
+from corpus.augment import mixed
 from corpus.cohort import the_cohort
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
@@ -187,7 +188,7 @@ class Run:
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
-                self.trainer.net({name: value.to(self.trainer.device) for name, value in batch.items()} | {"step": 0})
+                self.trainer.net(mixed({name: value.to(self.trainer.device) for name, value in batch.items()}) | {"step": 0})
         except ValueError as error:
             raise InputError(f"{place}{error}") from error
 

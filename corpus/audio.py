@@ -48,7 +48,8 @@ class Recording:
     def crop(self, length, rng, fill="repeat"):
         """A stretch drawn at random -> [length, ...] float32; fill: of FILLS, for a short file."""
         start = int(rng.random() * (max(self.frames - length, 0) + 1))
-        return FILLS[fill](self.read(start, min(length, self.frames)), length + 1)[:length]
+        x = self.read(start, min(length, self.frames))
+        return x if len(x) == length else FILLS[fill](x, length + 1)[:length]
 
 
 class Audio(Recording):

@@ -102,6 +102,7 @@ OPTIONS = {
         Option("augment", bool, False, "add noise, music, babble or reverberation to four crops in five"),
         Option("musan_path", str, None, "split MUSAN: musan_path/{noise,speech,music}/*/*/*.wav"),
         Option("rir_path", str, None, "simulated room impulse responses: rir_path/*/*/*.wav"),
+        Option("gpu_augment", bool, False, "mix them in on the device of the network, batch by batch: the loader only reads and draws, the same as without"),
         Option("speed_perturb", bool, False, "add copies of all speakers at other speeds, as new speakers"),
         Option("speed_factors", float, [0.9, 1.1], "the speeds of these copies", 0.5, nargs="+"),
         Option("nClasses", int, None, "size of the classification head (default: the speakers counted in train_list)", 1),
@@ -171,7 +172,7 @@ USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")         
 MODES = ("config", "modelConfig", *USES, "average", "check", "gen_list", "gen_path", "gen_target_dir", "output", "threshold",       # what to do now,
          "calibration", "prior")                                                           # no part of a run
 NEEDS = {                                                                                  # without the second the first has no effect
-    "musan_path": "--augment", "rir_path": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
+    "musan_path": "--augment", "rir_path": "--augment", "gpu_augment": "--augment", "speed_factors": "--speed_perturb", "partial": "--initial_model",
     "num_eval": "--eval_frames", "bucket_frames": "--eval_frames 0", "margin_start": "--margin_until", "margin_growth": "--margin_until",
     "balance_attacks": "--num_spk",
     "cohort_list": "--score_norm", "cohort_path": "--score_norm", "cohort_by": "--score_norm", "top_n": "--score_norm asnorm",

@@ -3,6 +3,7 @@
 python tests/bench.py [--json FILE]        (make bench)
 """
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import trainSpeakerNet  # noqa: E402, I001 - first: what it sets is read when torch is loaded
 import numpy as np  # noqa: E402
+import scipy.signal  # noqa: E402
 import soundfile as sf  # noqa: E402
 import torch  # noqa: E402
+from kill_resume import noise_corpus  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
@@ -32,6 +35,7 @@ from corpus.lists import Trials, Utterance, classes_of, described, read_train_li
 from corpus.output import begin_record  # noqa: E402
 from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
+from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
 from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
@@ -88,11 +92,15 @@ def start_up(factors, lines=1_100_000, speakers=6_000, repeats=3):
     return map(statistics.median, zip(*results, strict=True))
 
 
-def write_files(folder, extension):
-    """200 files of 12 s, and the list of them."""
+def write_files(folder, extension, speech=False):
+    """200 files of 12 s, of noise or of synthetic speech of 8 voices, and the list of them."""
     draw = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    session = draw_session(draw)
+    voices = [record(draw, session, synthesize(draw, draw_speaker(draw, i % 2 == 1), session, 13))[:12 * 16000] for i in range(8 * speech)]
     for i in range(200):
-        sf.write(folder / f"{i:05d}.{extension}", 0.1 * draw.standard_normal(12 * 16000), 16000, subtype="PCM_16")
+        x = voices[i % 8] if speech else 0.1 * draw.standard_normal(12 * 16000)
+        sf.write(folder / f"{i:05d}.{extension}", x, 16000, subtype="PCM_16")
     (folder / "list").write_text("".join(f"{i} {i:05d}.{extension}\n" for i in range(200)))
     return [Utterance(str(i), f"{i:05d}.{extension}") for i in range(200)]
 
@@ -105,20 +113,73 @@ def forget(folder):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def loader(folder, kind, cold=False):
-    """Two-second crops a second from 12 s files through the data set, in batches of 100, one core."""
-    files, root = write_files(folder, "flac" if kind == "flac" else "wav"), folder
-    if kind == "pack":
-        make_pack(Options([folder / "list"], folder, root := folder / "pack", 2 * 10**9, 4))
-    augment = None
-    if kind == "augmented":
-        from kill_resume import noise_corpus
-        noise_corpus(folder)
-        augment = Augment(str(folder / "musan"), str(folder / "rir"))
-    data = TrainDataset(files, str(root), max_frames=200, seed=0, augment=augment)
+def in_pack(folder, lists=()):
+    """What lies below a folder as a pack -> its folder."""
+    pack = folder.with_name(f"{folder.name}_pack")
+    make_pack(Options([folder / name for name in lists], folder, pack, 2 * 10**9, 4))
+    return pack
+
+
+def crops_per_second(data, before=None):
+    """Of 200 files, in batches of 100."""
     groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
     epoch = iter(range(10**6))
-    return 200 / median(lambda: [data[next(epoch), g] for g in groups], before=(lambda: forget(root)) if cold else None)
+    return 200 / median(lambda: [data[next(epoch), g] for g in groups], before=before)
+
+
+def loader(folder, kind, cold=False):
+    """Two-second crops a second from 12 s files through the data set, one core."""
+    wav = folder / "wav"
+    files = write_files(wav, "flac" if kind == "flac" else "wav")
+    root = in_pack(wav, ["list"]) if kind == "pack" else wav
+    return crops_per_second(TrainDataset(files, str(root), max_frames=200, seed=0), (lambda: forget(root)) if cold else None)
+
+
+class Usual:
+    """Augmented crops as they are usually made: files are read whole, in double precision, and then cut; rooms by scipy.signal.convolve."""
+
+    def __init__(self, files, root, augment):
+        self.files, self.root, self.augment, self.length = files, root, augment, 200 * 160 + 240
+
+    def __getitem__(self, item):
+        epoch, groups = item
+        return torch.from_numpy(np.stack([self.crop(i, np.random.default_rng((epoch, i))) for i, in groups]).astype(np.float32))
+
+    def read(self, path, rng):
+        x = sf.read(path)[0]
+        start = rng.integers(len(x) - self.length + 1)
+        return x[start:start + self.length]
+
+    def draw(self, kind, rng):
+        return Path(self.augment.roots[kind].path, self.augment.draw(kind, rng))
+
+    def crop(self, i, rng):
+        x = self.read(self.root / self.files[i].path, rng)
+        kind = ("none", "rir", *Augment.ADDED)[rng.integers(5)]
+        if kind == "none":
+            return x
+        if kind == "rir":
+            rir = sf.read(self.draw("rir", rng))[0]
+            return scipy.signal.convolve(x, rir / np.sqrt(np.sum(rir**2)))[:self.length]
+        fewest, most, low, high = Augment.ADDED[kind]
+        noises, level = [], 10 * np.log10(np.mean(x**2) + 1e-4)
+        for _ in range(rng.integers(fewest, most + 1)):
+            noise = self.read(self.draw(kind, rng), rng)
+            noises.append(10 ** ((level - 10 * np.log10(np.mean(noise**2) + 1e-4) - rng.uniform(low, high)) / 20) * noise)
+        return x + np.sum(noises, 0)
+
+
+def augmented(folder, suffix, kind):
+    """The same of synthetic speech, with noise of 5 s and rooms of 1 s: "usual", by Augment from files or from packs, or read for --gpu_augment."""
+    wav, musan, rir = folder / "wav", folder / "musan", folder / "rir"
+    files = write_files(wav, suffix, speech=True)
+    noise_corpus(folder, rooms=100, seconds=1)
+    if kind == "packs":
+        wav, musan, rir = in_pack(wav, ["list"]), in_pack(musan), in_pack(rir)
+    augment = Augment(str(musan), str(rir))
+    if kind == "usual":
+        return crops_per_second(Usual(files, wav, augment))
+    return crops_per_second(TrainDataset(files, str(wav), max_frames=200, seed=0, augment=augment, augment_later=kind == "--gpu_augment"))
 
 
 def packing(folder, extension):
@@ -336,15 +397,17 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             row(name, unit, cores, measure, Path(folder), *more)
 
-    with tqdm(total=44, disable=None) as bar:
+    with tqdm(total=51, disable=None) as bar:
         for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
             seconds, memory = start_up(factors)
             row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
             row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
-        for kind in ("wav", "flac", "augmented", "pack"):
+        for kind in ("wav", "flac", "pack"):
             row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
         for kind in ("wav", "flac", "pack"):
             row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
+        for suffix, kind in itertools.product(("wav", "flac"), ("usual", "files", "packs", "--gpu_augment")):
+            row_of_files(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, augmented, suffix, kind)
         for kind in ("wav", "flac"):
             row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
         row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)

@@ -73,8 +73,8 @@ def trial(corpus, folder, kills, workers, seed, epochs):
     return hits, read, same and log == whole_log
 
 
-def noise_corpus(folder):
-    """Noise, music and speech to mix in, and impulse responses, from numbers alone."""
+def noise_corpus(folder, rooms=3, seconds=0.25):
+    """Noise, music and speech to mix in, and so many impulse responses of so many seconds, from numbers alone."""
     import numpy as np
     import soundfile as sf
     draw = np.random.default_rng(1)
@@ -83,8 +83,9 @@ def noise_corpus(folder):
         for n in range(4):
             sf.write(folder / "musan" / kind / "a" / "b" / f"{n:05d}.wav", 0.1 * np.sin(np.cumsum(draw.uniform(0, 1 + i, 80000))), 16000)
     (folder / "rir" / "small" / "Room001").mkdir(parents=True, exist_ok=True)
-    for n in range(3):
-        sf.write(folder / "rir" / "small" / "Room001" / f"{n}.wav", 0.3 * draw.standard_normal(4000) * np.exp(-np.arange(4000) / 400), 16000)
+    samples = int(seconds * 16000)
+    for n in range(rooms):
+        sf.write(folder / "rir" / "small" / "Room001" / f"{n}.wav", 0.3 * draw.standard_normal(samples) * np.exp(-np.arange(samples) / 400), 16000)
 
 
 def main():

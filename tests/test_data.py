@@ -19,7 +19,7 @@ import corpus
 import DatasetLoader
 from corpus import InputError
 from corpus.audio import Audio
-from corpus.augment import Augment
+from corpus.augment import Augment, Plan
 from corpus.files import check_files
 from corpus.lists import Utterance, classes_of, read_file_list, read_train_list, read_trials, speed_copies
 from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader, train_loader
@@ -463,12 +463,18 @@ def test_a_whole_file_is_a_window_at_least(tmp_path):
 SPEECH = (np.random.default_rng(1).standard_normal(16000) * 0.1).astype(np.float32)
 
 
+def mixed_in(augment, plan, speech=SPEECH):
+    x = speech.copy()
+    augment.mix(x, plan)
+    return x
+
+
 def test_levels_of_added_noise(noises):
     augment = Augment(*noises)
     for kind, (fewest, most, low, high) in Augment.ADDED.items():
         ratios = []
         for seed in range(60):
-            added = augment.add(SPEECH, kind, np.random.default_rng(seed)) - SPEECH
+            added = mixed_in(augment, augment.added(kind, len(SPEECH), np.random.default_rng(seed))) - SPEECH
             assert added.dtype == np.float32 and len(added) == len(SPEECH)
             ratios.append(10 * math.log10(np.mean(SPEECH ** 2) / np.mean(added ** 2)))
         if fewest == most:
@@ -483,7 +489,7 @@ def test_number_of_voices(noises, monkeypatch):
     counts = set()
     for seed in range(60):
         drawn.clear()
-        augment.add(SPEECH, "speech", np.random.default_rng(seed))
+        augment.added("speech", len(SPEECH), np.random.default_rng(seed))
         assert set(drawn) == {"speech"}
         counts.add(len(drawn))
     assert counts == {3, 4, 5, 6, 7}
@@ -491,26 +497,27 @@ def test_number_of_voices(noises, monkeypatch):
 
 def test_reverberation_is_a_convolution(noises):
     augment = Augment(*noises)
-    responses = [soundfile.read(Path(noises[1], name))[0] for name in augment.files["rir"]]
-    got = [augment.reverberate(SPEECH, np.random.default_rng(seed)) for seed in range(8)]
-    want = [np.convolve(SPEECH, r / np.linalg.norm(r))[:len(SPEECH)] for r in responses]
-    match = [[np.allclose(g, w, atol=1e-5) for w in want] for g in got]
-    assert all(sum(row) == 1 for row in match) and np.any(match, 0).all() and got[0].dtype == np.float32
-    short = augment.reverberate(SPEECH[:1000], np.random.default_rng(0))                             # shorter than the response
-    assert np.allclose(short, got[0][:1000], atol=1e-5)
+    for name in augment.files["rir"] * 2:                                # a second time from what was kept of the first
+        response = soundfile.read(Path(noises[1], name))[0]
+        want = np.convolve(SPEECH, response / np.linalg.norm(response))[:len(SPEECH)]
+        got, short = (mixed_in(augment, Plan(rir=name), SPEECH[:length]) for length in (16000, 1000))      # 1000: shorter than the response
+        assert np.allclose(got, want, atol=1e-6) and np.allclose(short, want[:1000], atol=1e-6)
 
 
 def test_kinds_are_drawn_equally(noises):
     augment = Augment(*noises)
     names = {"none": 0, "noise": 0, "speech": 0, "music": 0, "rir": 0}
+    rooms = {name: 0 for name in augment.files["rir"]}
     for seed in range(400):
-        y = augment(SPEECH, np.random.default_rng(seed))
-        assert y.dtype == np.float32 and y.shape == SPEECH.shape
+        plan = augment.plan(len(SPEECH), np.random.default_rng(seed))
+        if plan.rir:
+            rooms[plan.rir] += 1
+        y = mixed_in(augment, plan)
         spectrum = np.abs(np.fft.rfft(y - SPEECH))
         peak = {1000: "noise", 2000: "speech", 3000: "music"}.get(int(spectrum.argmax()))
         names["none" if np.array_equal(y, SPEECH) else peak if peak and spectrum.max() > 50 * np.median(spectrum) else "rir"] += 1
     assert min(names.values()) >= 50 and max(names.values()) <= 115      # 80 on average
-    assert np.array_equal(augment(SPEECH, np.random.default_rng(5)), augment(SPEECH, np.random.default_rng(5)))
+    assert min(rooms.values()) >= 20 and sum(rooms.values()) == names["rir"]
 
 
 def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
@@ -523,9 +530,10 @@ def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
 
 def test_digital_silence(noises, tmp_path):
     augment = Augment(*noises)
-    assert np.array_equal(augment.add(np.zeros(16000, np.float32), "noise", np.random.default_rng(0)), np.zeros(16000))
+    silence = np.zeros(16000, np.float32)
+    assert np.array_equal(mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0)), silence), silence)
     augment.files["noise"] = [write(tmp_path / "silence.wav", np.zeros(20000))]
-    assert np.array_equal(augment.add(SPEECH, "noise", np.random.default_rng(0)), SPEECH)
+    assert np.array_equal(mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0))), SPEECH)
 
 
 def test_folders_of_augmentation(noises, tmp_path):
