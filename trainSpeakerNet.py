@@ -38,6 +38,7 @@ from corpus.cohort import the_cohort
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
 from DatasetLoader import GroupSampler, LoadingError, QuotaSampler, batches, every_group, train_loader
+from memory import largest_batch
 from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
 from parallel.launch import already_told, launch, number_of_processes
@@ -132,6 +133,8 @@ class Run:
         if (options.nClasses or math.inf) < len(self.classes):
             raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
         self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
+        if options.batch_size == "auto":
+            options.batch_size = self.fitting_batch(utterances)
         self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
         size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed,
                 "processes": (parallel.rank(), parallel.world())}
@@ -156,6 +159,22 @@ class Run:
         self.warned = False
         self.open_folder(argv)
         self.begin(state)
+
+    def fitting_batch(self, utterances):
+        """--batch_size auto: that of the run that is gone on with, or as many speakers as updates of a trainer that is thrown away leave room for."""
+        options = self.options
+        if self.last.exists():
+            return read_checkpoint(self.last)["options"]["batch_size"]
+        if options.num_spk:
+            raise InputError("--batch_size auto: counts speakers, and with --num_spk a batch has those of real speech; want a number")
+        size = {"nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
+        sampler, self.steps_per_epoch = GroupSampler(utterances, batch_size=1, **size), 1
+        trainer, (batch,) = self.make_trainer(), batches([self.dataset[next(iter(sampler))]])
+        trainer.skip_nonfinite = math.inf
+        fits = largest_batch(trainer, batch, np.count_nonzero(sampler.groups) // parallel.world())
+        found = parallel.collect(fits)
+        log.info("--batch_size auto: %d speakers in each process", fits := parallel.first(lambda: min(found)))
+        return fits
 
     def read_valid(self, source):
         """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""

@@ -25,6 +25,10 @@ class Option(NamedTuple):
     nargs: str | int | None = None
 
 
+def number_or_auto(word):
+    return word if word == "auto" else int(word)
+
+
 def components(part):
     """The values of --model, --trainfunc, --optimizer or --scheduler: the files of its folder, shared ones (with a leading _) apart."""
     return sorted(p.stem for p in (ROOT / PARTS[part][0]).glob("[!_]*.py"))
@@ -93,7 +97,7 @@ OPTIONS = {
         Option("num_eval", int, 10, "evaluation crops a file, evenly spaced", 1),
         Option("bucket_frames", int, 0, "whole files are repeated up to a multiple of so many frames, so that they are embedded in batches; changes scores "
                "slightly; 0 = as they are, one by one but for equally long ones", 0),
-        Option("batch_size", int, 200, "speakers a batch, no speaker twice; in each of several processes", 1),
+        Option("batch_size", number_or_auto, 200, "speakers a batch, no speaker twice; in each of several processes; auto: as many as fit into memory", 1),
         Option("num_spk", int, None, "speakers of real speech a batch; batch_size then counts utterances, and spoofed groups fill the rest", 1),
         Option("balance_attacks", bool, False, "as many groups of spoofed speech of every attack"),
         Option("nPerSpeaker", int, 1, "utterances of each speaker in a batch", 1),

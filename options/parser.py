@@ -160,7 +160,7 @@ def read_pieces(parser, argv, environ, strict):
             raise InputError(f"{place}: {error}" if place else str(error)) from None
     for name, value in vars(given).items():
         option = parser.options[name]
-        if option.least is not None and min(value if option.nargs else [value]) < option.least:
+        if option.least is not None and value != "auto" and min(value if option.nargs else [value]) < option.least:
             raise InputError(f"--{name}: want at least {option.least}, got {value}")
     return vars(given)
 

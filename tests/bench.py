@@ -1,13 +1,14 @@
 """Speed of the parts that a run waits for. One table of medians; every figure on the cores it names.
 
-python tests/bench.py [--json FILE]        (make bench)
+python tests/bench.py [--json FILE] [--compare FILE]        (make bench)
+python tests/bench.py --device cuda                         the models on a GPU
 """
 import argparse
 import itertools
 import json
 import multiprocessing
 import os
-import re
+import platform
 import shutil
 import statistics
 import subprocess
@@ -23,7 +24,9 @@ import numpy as np  # noqa: E402
 import scipy.signal  # noqa: E402
 import soundfile as sf  # noqa: E402
 import torch  # noqa: E402
+from bench_models import rows_of_models, training  # noqa: E402
 from kill_resume import noise_corpus  # noqa: E402
+from timing import REPEATS, median  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
@@ -39,35 +42,13 @@ from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # n
 from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
-from models._resnet import Block  # noqa: E402
 from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
-from optimizer.adam import Optimizer  # noqa: E402
+from memory import megabytes  # noqa: E402
 from report.score_norm import normalise  # noqa: E402
 from report.scores import Scores, read_scores, write_scores  # noqa: E402
-from scheduler.steplr import Scheduler  # noqa: E402
 from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
 from use import all_pairs  # noqa: E402
-
-REPEATS = 9
-
-
-def median(work, repeats=REPEATS, before=None):
-    """Median seconds of work(), after one call that is not counted; before: what is done before each call."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        if before:
-            before()
-        begun = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds)
-
-
-def megabytes(field):
-    """VmRSS, the memory of this process that is in use, or VmHWM, the most it ever was."""
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 
 def start(list_file, factors):
@@ -353,36 +334,60 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
     return median(lambda: tuneThreshold.summarize_sasv(trainer.score(listed, reps), kinds, attacks))
 
 
-def block_of_modules(self, x):
-    """A residual block as it is usually written, module after module."""
-    y = self.bn2(self.conv2(self.bn1(torch.relu(self.conv1(x)))))
-    if self.downsample is not None:
-        x = self.downsample[1](torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride))
-    return torch.relu(y * self.se.fc(y.mean((2, 3)))[:, :, None, None] + x)
+def rows_of_the_rest(row, row_of_files):
+    for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
+        seconds, memory = start_up(factors)
+        row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
+        row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
+    for kind in ("wav", "flac", "pack"):
+        row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
+    for kind in ("wav", "flac", "pack"):
+        row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
+    for suffix, kind in itertools.product(("wav", "flac"), ("usual", "files", "packs", "--gpu_augment")):
+        row_of_files(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, augmented, suffix, kind)
+    for kind in ("wav", "flac"):
+        row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
+    row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
+    for kind in ("loop", "wav", "flac"):
+        name, cores = ("one ffmpeg each", 1) if kind == "loop" else (kind, 2)
+        row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
+    for kind in ("wav", "flac"):
+        row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
+    for name, model in (("ResNetSE34L", MainModel()), ("ECAPA_TDNN, 512 channels", ECAPA(eca_c=512))):
+        for kind, bucket in (("one by one", 0), ("buckets of 0.5 s", 50)):
+            for cores in (1, 2):
+                row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket)
+    torch.set_num_threads(2)
+    for what, seconds in ten_million().items():
+        row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)
+    row("all pairs of 5,000 files x 10 crops, scores file and metrics", "s", 2, every_pair)
+    row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
+    row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
+    row("AS-norm, 37,720 trials of 4,708 files, cohort 6,000 x 512", "s", 2, adaptive_norm, 37_720, 4_708, 6_000)
+    row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
+    row("EER + minDCF of 581,480 trials", "s", 1, metrics)
+    row("EER + minDCF of 1,000 resamples of 37,720 trials", "s", 1, resampling)
+    row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
+    for kind in ("modules", "", "--mixedprec", "--mixedprec --compile"):
+        row(f"training step ResNetSE34L, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, lambda kind=kind: training(MainModel(), kind, "cpu", 16)[0])
+    for kind in ("", "--mixedprec", "--mixedprec --compile"):
+        row(f"training step ECAPA_TDNN, 512 channels, 32 x 2 s, {kind or 'float32'}", "utt/s", 2,
+            lambda kind=kind: training(ECAPA(eca_c=512), kind, "cpu", 16, 9)[0])
 
 
-def training(kind, speakers=16, frames=200):
-    """Utterances a second of whole updates: ResNetSE34L, softmaxproto, 32 x 2 s. kind "modules" is the yardstick of slow machines."""
-    torch.manual_seed(0)
-    model = MainModel()
-    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 1000)), mixedprec="--mixedprec" in kind)
-    if kind == "modules":
-        trainer.net.to(memory_format=torch.contiguous_format)
-        for module in model.modules():
-            if isinstance(module, Block):
-                module.forward = block_of_modules.__get__(module)
-    if "--compile" in kind:
-        trainer.compile()
-    trainer.optimizer = Optimizer(trainer.net.parameters())
-    trainer.scheduler = Scheduler(trainer.optimizer, 1000, 10)
-    batch = {"x": 0.1 * torch.randn(speakers, 2, frames * 160 + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
-             "index": torch.zeros(speakers, 2, dtype=torch.int64)}
-    return 2 * speakers / median(lambda: list(trainer.train_epoch([batch])), 25)
+def compared(rows, earlier):
+    """Ratios to the figures of an earlier JSON file, "" where it has none: of speeds, so that above 1 is better; of seconds and memory upside down."""
+    before = {row["name"]: row["value"] for row in json.loads(Path(earlier).read_text())} if earlier else {}
+    lower_is_better = {"s", "s CPU", "MB"}
+    return [f"{(before[name] / value if unit in lower_is_better else value / before[name]):6.2f} x" if name in before else "" for name, value, unit, _ in rows]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="of the models: cpu (two cores) or cuda, which leaves out what the CPU does alone")
+    parser.add_argument("--only", choices=("models", "rest"), help="one half of the table")
     parser.add_argument("--json", help="write the figures to this file too")
+    parser.add_argument("--compare", metavar="FILE", help="JSON of an earlier run: adds a column of ratios to it, above 1 = better now")
     args = parser.parse_args()
     trainSpeakerNet.keep_freed_memory()
     rows = []
@@ -397,45 +402,15 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             row(name, unit, cores, measure, Path(folder), *more)
 
-    with tqdm(total=51, disable=None) as bar:
-        for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
-            seconds, memory = start_up(factors)
-            row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
-            row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
-        for kind in ("wav", "flac", "pack"):
-            row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
-        for kind in ("wav", "flac", "pack"):
-            row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
-        for suffix, kind in itertools.product(("wav", "flac"), ("usual", "files", "packs", "--gpu_augment")):
-            row_of_files(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, augmented, suffix, kind)
-        for kind in ("wav", "flac"):
-            row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
-        row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
-        for kind in ("loop", "wav", "flac"):
-            name, cores = ("one ffmpeg each", 1) if kind == "loop" else (kind, 2)
-            row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
-        for kind in ("wav", "flac"):
-            row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
-        for name, model in (("ResNetSE34L", MainModel()), ("ECAPA_TDNN, 512 channels", ECAPA(eca_c=512))):
-            for kind, bucket in (("one by one", 0), ("buckets of 0.5 s", 50)):
-                for cores in (1, 2):
-                    row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket)
-        torch.set_num_threads(2)
-        for what, seconds in ten_million().items():
-            row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)
-        row("all pairs of 5,000 files x 10 crops, scores file and metrics", "s", 2, every_pair)
-        row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
-        row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
-        row("AS-norm, 37,720 trials of 4,708 files, cohort 6,000 x 512", "s", 2, adaptive_norm, 37_720, 4_708, 6_000)
-        row("scoring by CAP, 1,000 trials of 10 x 10 crops of 3.5 s", "trials/s", 2, pairwise_scoring, 1_000, 200)
-        row("EER + minDCF of 581,480 trials", "s", 1, metrics)
-        row("EER + minDCF of 1,000 resamples of 37,720 trials", "s", 1, resampling)
-        row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
-        for kind in ("modules", "float32", "--mixedprec", "--mixedprec --compile"):
-            row(f"training step ResNetSE34L, 32 x 2 s, {kind}", "utt/s", 2, training, kind)
-    print(f"medians of {REPEATS} (training: 25, conversion and check: 3) repetitions")
-    for name, value, unit, cores in rows:
-        print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)}")
+    with tqdm(unit="row", disable=None) as bar:
+        if args.device == "cpu" and args.only != "models":
+            rows_of_the_rest(row, row_of_files)
+        if args.only != "rest":
+            rows_of_models(row, args.device, 2)
+    print(f"medians of {REPEATS} (updates: 5 on a CPU, else 25; conversion and check: 3) repetitions; {platform.processor() or platform.machine()}"
+          f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
+    for (name, value, unit, cores), ratio in zip(rows, compared(rows, args.compare), strict=True):
+        print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)} {ratio}")
     if args.json:
         Path(args.json).write_text(json.dumps([dict(zip(("name", "value", "unit", "cores"), r, strict=True)) for r in rows], indent=1))
 

@@ -1,0 +1,67 @@
+"""How much memory updates take, and the largest batch that fits into what there is."""
+import ctypes
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from corpus import InputError
+
+PROBES = 8, 24                                                                   # rows of the batches that are tried
+ROOM = 0.85                                                                      # share of the free memory that may be used: its blocks do not fit together
+
+
+def megabytes(field, file="/proc/self/status"):
+    """VmRSS, the memory of this process that is in use, or VmHWM, the most it ever was."""
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path(file).read_text())[1]) / 1000
+
+
+def taken(device, work):
+    """MB that work() takes at most, beyond what is in use before it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)                                         # what is free but kept would be taken unseen
+    Path("/proc/self/clear_refs").write_text("5")                                # VmHWM begins anew
+    before = megabytes("VmRSS")
+    work()
+    return megabytes("VmHWM") - before
+
+
+def free(device):
+    """MB that are left."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)            # by torch itself
+        return (torch.cuda.mem_get_info(device)[0] + unused) / 1e6
+    return megabytes("MemAvailable", "/proc/meminfo")
+
+
+def largest_batch(trainer, row, most):
+    """Rows of the largest batch whose update fits into memory, at most `most`, a multiple of 8 unless it is that. The updates of small batches tell, made
+    of `row`, a batch of one row; the largest one is tried on a GPU. They change the trainer."""
+    device, used = trainer.device, []
+    if device.type == "cpu" and not Path("/proc/meminfo").exists():
+        raise InputError("--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give a number")
+    update(trainer, row, 1)                                                      # makes the state of the optimizer, which stays
+    for rows in PROBES:
+        if rows > most:
+            return most
+        used.append(taken(device, lambda rows=rows: update(trainer, row, rows)))
+    each = max((used[1] - used[0]) / (PROBES[1] - PROBES[0]), 1e-3)
+    fits = min(max(int(PROBES[0] + (ROOM * free(device) - used[0]) / each), PROBES[1]), most)
+    while device.type == "cuda" and fits > PROBES[1]:
+        try:
+            update(trainer, row, fits)
+            break
+        except torch.OutOfMemoryError:
+            fits = int(0.9 * fits)
+    return fits if fits == most else fits // 8 * 8
+
+
+def update(trainer, row, rows):
+    batch = {name: value.repeat(rows, *[1] * (value.dim() - 1)) for name, value in row.items()}
+    list(trainer.train_epoch([batch]))

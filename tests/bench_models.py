@@ -1,0 +1,99 @@
+"""Speed and memory of every model: updates, extraction, and how much of the device's arithmetic they get. Part of bench.py."""
+import torch
+from timing import median
+from torch.utils.flop_counter import FlopCounterMode
+
+from loss.softmaxproto import LossFunction
+from memory import taken
+from models._frontend import HOP
+from models._resnet import Block
+from optimizer.adam import Optimizer
+from options import components
+from options.parser import find
+from scheduler.steplr import Scheduler
+from SpeakerNet import SpeakerNet, Trainer
+
+
+def block_of_modules(self, x):
+    """A residual block as it is usually written, module after module."""
+    y = self.bn2(self.conv2(self.bn1(torch.relu(self.conv1(x)))))
+    if self.downsample is not None:
+        x = self.downsample[1](torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride))
+    return torch.relu(y * self.se.fc(y.mean((2, 3)))[:, :, None, None] + x)
+
+
+def trainer_of(model, kind, device):
+    """A Trainer of a model with softmaxproto and Adam; kind: the options of the step."""
+    torch.manual_seed(0)
+    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 1000)), device=device, mixedprec="--mixedprec" in kind)
+    if kind == "modules":
+        trainer.net.to(memory_format=torch.contiguous_format)
+        for module in model.modules():
+            if isinstance(module, Block):
+                module.forward = block_of_modules.__get__(module)
+    if "--compile" in kind:
+        trainer.compile()
+    trainer.optimizer = Optimizer(trainer.net.parameters())
+    trainer.scheduler = Scheduler(trainer.optimizer, 1000, 10)
+    return trainer
+
+
+def training(model, kind, device, speakers, repeats=25):
+    """-> (utterances a second of whole updates, 2 utterances of 2 s a speaker; MB that they take at most). kind "modules" is the yardstick of slow machines."""
+    trainer = trainer_of(model, kind, device)
+    batch = {"x": 0.1 * torch.randn(speakers, 2, 200 * HOP + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
+             "index": torch.zeros(speakers, 2, dtype=torch.int64)}
+
+    def update():
+        list(trainer.train_epoch([batch]))                                       # an epoch ends when the device is done
+    update()                                                                     # makes gradients and the optimizer's state, which stay
+    memory = taken(trainer.device, update)
+    return 2 * speakers / median(update, repeats), memory
+
+
+def extraction(model, device, files, repeats=9):
+    """Crops of 2 s that are embedded a second, in float32."""
+    trainer, x = Trainer(SpeakerNet(model, LossFunction(model.dim, 2)), device=device), 0.1 * torch.randn(files, 1, 200 * HOP)
+    return files / median(lambda: list(trainer.extract([([*range(files)], x)])), repeats)
+
+
+def arithmetic(model, device):
+    """Floating-point operations of an update, a crop of 2 s: forward and backward, those of convolutions and products of matrices."""
+    trainer = trainer_of(model, "", device)
+    x = 0.1 * torch.randn(2, 2, 200 * HOP + 240, device=device)
+    with FlopCounterMode(display=False) as counter:
+        trainer.net({"x": x, "label": torch.arange(2, device=device), "step": 0})["loss"].backward()
+    return counter.get_total_flops() / 4
+
+
+def matrix_rate(device, dtype, size):
+    """Floating-point operations a second of a product of square matrices."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product():
+        a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+    return 2 * size**3 / median(product)
+
+
+def rows_of_models(row, device, cores):
+    """Of every model that takes waves, with its own defaults: rates of updates, the most memory, the share of the device's rate of products; extraction."""
+    gpu = device != "cpu"
+    speakers, repeats, rates = (100, 25, {"bf16": torch.bfloat16, "float32": torch.float32}) if gpu else (8, 5, {"float32": torch.float32})
+    rates = {name: matrix_rate(device, dtype, 8192 if gpu else 2048) for name, dtype in rates.items()}
+    for name, rate in rates.items():
+        row(f"products of matrices, {name}", "GFLOP/s", cores, lambda rate=rate: rate / 1e9)
+    for name in components("model"):
+        if find("model", name).takes != "waves":
+            continue
+        compiled = ("--mixedprec --compile",) if gpu or name in ("ResNetSE34L", "ECAPA_TDNN") else ()
+        work = arithmetic(find("model", name)(), device)
+        row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, lambda work=work: work / 1e9)
+        for kind in ("", "--mixedprec", *compiled):
+            speed, memory = training(find("model", name)(), kind, device, speakers, repeats)
+            row(f"{name}, training step {kind or 'float32'}", "utt/s", cores, lambda speed=speed: speed)
+            row(f"{name}, its memory {kind or 'float32'}", "MB", cores, lambda memory=memory: memory)
+            rate = rates["bf16" if gpu and kind else "float32"]
+            row(f"{name}, its share of that rate {kind or 'float32'}", "", cores, lambda share=speed * work / rate: share)
+        row(f"{name}, extraction", "crops/s", cores, extraction, find("model", name)(), device, 200 if gpu else 16, repeats)
