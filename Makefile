@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-slow lint bench
 .DEFAULT_GOAL := test
 
 .venv/.installed: requirements.txt requirements-dev.txt
@@ -28,6 +28,9 @@ demo: .venv/.installed
 
 test: .venv/.installed .venv/.optional
 	$(PY) -m pytest -n 2
+
+test-slow: .venv/.installed .venv/.optional
+	$(PY) -m pytest -n 2 -m slow
 
 lint: .venv/.installed
 	$(PY) -m ruff check .

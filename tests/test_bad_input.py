@@ -222,6 +222,7 @@ def test_there_are_enough_cases():
     assert len(CASES) >= 40
 
 
+@pytest.mark.slow
 def test_full_disk(corpus, tmp_path):
     """A checkpoint that cannot be written leaves the one before it readable. A file-size limit stands for the full disk."""
     run = [str(word) for word in small_run(corpus, tmp_path / "run")]

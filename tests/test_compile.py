@@ -50,6 +50,7 @@ def test_gradients_of_a_network(mixedprec, narrow):
 
 
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler or no Python.h")
+@pytest.mark.slow
 def test_gradients_of_a_block():
     """With the code generator, but without vector instructions: finding out which there are takes it twenty seconds."""
     torch.compiler.reset()
@@ -64,6 +65,7 @@ def test_gradients_of_a_block():
         assert relative_error(q.grad, p.grad) < 1e-4
 
 
+@pytest.mark.slow
 def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
     """From a checkpoint of the other kind to the end of the undisturbed run, with an evaluation on the way."""
     assert program(*small_run(corpus, tmp_path / "plain", "--ema", 0.9))[0] == 0

@@ -157,6 +157,7 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
     words = vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 4, "--max_epoch", 100000, "--test_interval", 100000, "--save_minutes", 0,
                        "--nproc", 2)
@@ -214,6 +215,7 @@ def test_a_process_that_fails_ends_the_others(vectors, tmp_path):
     assert "of process 1" in (tmp_path / "1").read_text() and "of process 1" not in (tmp_path / "0").read_text()
 
 
+@pytest.mark.slow
 def test_two_nodes(vectors, tmp_path):
     """Two agents of torchrun, one process each, that meet on the loopback device."""
     agent = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}",

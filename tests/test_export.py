@@ -1,6 +1,6 @@
 """--export: an ONNX file of which onnxruntime and numpy alone make the same embeddings, for every model, batch and length.
 
-EXPORT_ALL=1 pytest tests/test_export.py        all models, three to nine seconds each; otherwise one, by the command line
+Of all models one is in the fast tests, by the command line; the others take three to nine seconds each.
 """
 import argparse
 import json
@@ -36,7 +36,7 @@ SMALLER = {"MFA_Conformer": {"num_blocks": 1}, "SKA_TDNN": {"frt_c": 8, "eca_s":
 TOLERANCES = {"RawNet3": 1e-4}                                                   # its logarithms of nearly empty bands amplify the last digit
 
 
-@pytest.mark.skipif(not os.environ.get("EXPORT_ALL"), reason="EXPORT_ALL")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model(name, monkeypatch):
     import onnxruntime

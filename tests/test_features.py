@@ -376,6 +376,7 @@ def test_early_stopping(cut, tmp_path, program):
     assert (tmp_path / "config.yaml").read_bytes() == config and code == 2 and "there is a run already, which --no-requeue does not go on with" in err
 
 
+@pytest.mark.slow
 def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monkeypatch):
     """Every 5 of 12 updates an epoch; a stop before, in and after every evaluation, with a schedule that follows them, changes nothing."""
     more = ["--validate_every", 5, "--scheduler", "plateau", "--lr_follows", "EER", "--lr_patience", 0, "--lr_decay", 0.5, "--mask_prob", 0.3, "--keep", 20,

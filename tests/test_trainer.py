@@ -143,6 +143,7 @@ def test_signal_saves_and_exits_with_zero(number, corpus, tmp_path):
     assert read_checkpoint(tmp_path / "model" / "last.model")["step"] > 0
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on(corpus, tmp_path):
     """One SIGKILL; tests/kill_resume.py does it twenty times for 0, 1 and 3 workers."""
     from kill_resume import noise_corpus, trial
