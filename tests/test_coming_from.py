@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import small_run
-from test_docs import README, ROOT, embeddings, words_of
+from test_docs import DOCS, ROOT, embeddings, words_of
 from test_models import model
 from test_sasv import published
 
@@ -23,7 +23,7 @@ from options import VALUES
 from options.parser import parse
 from SpeakerNet import read_checkpoint
 
-SECTION = README.partition("## Coming from")[2].partition("\n## ")[0]
+SECTION = DOCS.partition("## Coming from")[2].partition("\n## ")[0]
 COMMANDS = [command for command in re.findall(r"`python (\w+\.py [^`]+)`", SECTION) if not command.startswith("dataprep.py --save_path")]
 SIZES = words_of({"batch_size": 4, "max_frames": 30, "eval_frames": 30, "num_eval": 1, "nDataLoaderThread": 0, "device": "cpu", "max_steps": 2})
 SETTINGS = {"front_end": "VGG3L", "kernel_size": 32, "embedding_size": 24, "heads_number": 4, "pooling_method": "MHA", "mask_prob": 0.3,

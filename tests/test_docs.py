@@ -1,4 +1,4 @@
-"""README's commands and the shipped configs run; the first losses of each config on fixed data stay what they were."""
+"""README's and docs' commands and the shipped configs run; the first losses of each config on fixed data stay what they were."""
 import json
 import re
 import shlex
@@ -20,11 +20,11 @@ from options import components
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"              # made by: python tests/test_docs.py, after a change that is meant to move them
-README = (ROOT / "README.md").read_text()
-SCRIPTS = {title: re.findall(r"^ {4}(.+)", README.partition(f"## {title}\n")[2].partition("\n## ")[0], re.M)                 # sections, one test each
+DOCS = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+SCRIPTS = {title: re.findall(r"^ {4}(.+)", DOCS.partition(f"## {title}\n")[2].partition("\n## ")[0], re.M)                 # sections, one test each
            for title in ("Double attention from speech to EER", "Score normalisation, calibration, fusion")}
 # and those that name lists of ASVspoof 2019: test_sasv.py; --export: test_export.py
-COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)", line)
+COMMANDS = [line.strip() for line in DOCS.splitlines() if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)", line)
             and line.strip() not in sum(SCRIPTS.values(), [])]
 
 

@@ -109,7 +109,7 @@ def spoofed(tmp_path_factory):
 
 
 SMALL = shlex.split("--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 --nDataLoaderThread 0 --device cpu --max_steps 2")
-LINES = (Path(__file__).parent.parent / "README.md").read_text().splitlines()
+LINES = (Path(__file__).parent.parent / "docs" / "spoofing.md").read_text().splitlines()
 COMMANDS = [shlex.split(line)[2:] for line in LINES if re.match(" {4}python .*ASVspoof2019", line)]
 
 
