@@ -1,7 +1,7 @@
 """Corpora in their real layouts, in miniature, through the published commands, from nothing but a server on loopback to lists that a training reads."""
 import hashlib
-import random
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ import soundfile
 from loopback import catalogue, kill_until_done, run, tree
 from test_archives import tarred, zipped
 
-from corpus import InputError, noise, openslr, voxceleb
+from corpus import InputError, noise, openslr
 from corpus.augment import Augment
+from corpus.conversion import convert, find_ffmpeg
 from corpus.enrolment import lists_beside
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
@@ -48,11 +49,23 @@ ONE, TWO = ("id10001/v/00001.wav", "id10001/v/00002.wav", "id10002/v/00001.wav")
 COMPRESSED = ("id00012/v/00001.m4a", "id00012/v/00002.m4a", "id00015/v/00001.m4a", "id00017/v/00001.m4a")
 
 
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory):
+    """{name: the .m4a file}, {name: what --convert makes of it}; test_conversion.py says that this is what it should be."""
+    folder = tmp_path_factory.mktemp("m4a")
+    (folder / "a.wav").write_bytes(sound(folder, 0))
+    for i, name in enumerate(COMPRESSED):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([find_ffmpeg(), "-v", "error", "-nostdin", "-i", folder / "a.wav", "-af", f"volume={0.2 * (i + 1)}", folder / name], check=True)
+    convert(folder, folder)
+    return tuple({name: (folder / name).with_suffix(suffix).read_bytes() for name in COMPRESSED} for suffix in (".m4a", ".wav"))
+
+
 @pytest.fixture
-def voxceleb_host(server, tmp_path, monkeypatch):
+def voxceleb_host(server, compressed, tmp_path):
     """-> (the file list, what voxceleb1/ and voxceleb2/ must hold in the end)."""
     wavs = {name: sound(tmp_path, i) for i, name in enumerate(ONE + TWO)}
-    m4as = {name: random.Random(name).randbytes(3000) for name in COMPRESSED}
+    m4as, made_of_them = compressed
     archives = {"vox1_dev_wav": zipped(tmp_path / "z", {f"wav/{name}": wavs[name] for name in ONE}).read_bytes(),
                 "vox2_dev_aac": zipped(tmp_path / "z", {f"dev/aac/{name}": m4as[name] for name in COMPRESSED[:3]}).read_bytes()}
     files = {"vox1_test_wav.zip": zipped(tmp_path / "z", {f"wav/{name}": wavs[name] for name in TWO}).read_bytes(),
@@ -63,22 +76,17 @@ def voxceleb_host(server, tmp_path, monkeypatch):
         files |= {part: whole[i * len(whole) // len(source.parts):(i + 1) * len(whole) // len(source.parts)] for i, part in enumerate(source.parts)}
         if source.tree == "voxceleb1":
             files[source.name] = f"1 {TWO[0]} {TWO[1]}\n0 {TWO[0]} {ONE[0] if 'all' in source.name else TWO[2]}\n".encode()
-
-    def convert(folder, output, *_):
-        for path in folder.rglob("*.m4a"):
-            (output / path.relative_to(folder)).with_suffix(".wav").write_bytes(sound(tmp_path, 99))
-    monkeypatch.setattr(voxceleb, "convert", convert)
     server.login = "user:word"
     counts = {"voxceleb1/id*": 4, "voxceleb1/id*/*/*": 6, "voxceleb2/id*": 3, "voxceleb2/id*/*/*": 4}
     made = {f"voxceleb1/{name}": data for name, data in wavs.items()} | {f"voxceleb2/{name}": data for name, data in m4as.items()}
     made |= {name: data for name, data in files.items() if name.endswith(".txt")}
     listed = serve(server, tmp_path, files, "voxceleb.yaml", counts=counts)
-    return ["--file_list", listed], made, {**made, **{f"voxceleb2/{name[:-4]}.wav": sound(tmp_path, 99) for name in COMPRESSED}}
+    return ["--file_list", listed], made, {**made, **{f"voxceleb2/{name[:-4]}.wav": data for name, data in made_of_them.items()}}
 
 
 def left(folder):
     """What a user of the corpus looks at."""
-    return {name: data for name, data in tree(folder).items() if "/" in name or name.endswith(".txt")}
+    return {name: data for name, data in tree(folder).items() if ("/" in name or name.endswith(".txt")) and "/." not in name}
 
 
 def test_voxceleb_step_by_step(voxceleb_host, server, tmp_path, monkeypatch, capsys):
