@@ -173,7 +173,7 @@ def test_interrupted_run_is_completed(speech, copies, tmp_path, monkeypatch, cap
     assert made(folder) == made(copies) and len(calls) == 5 + 8
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_signals_leave_whole_files_and_no_workers(number, corpus, tmp_path):
     """Sent to all processes, as Ctrl-C is; SIGTERM to the main one alone."""
     (tmp_path / "wav").mkdir()

@@ -107,6 +107,7 @@ def test_another_number_of_processes_goes_on(vectors, tmp_path):
     assert close(weights(tmp_path / "one"), weights(tmp_path / "changing"))
 
 
+@pytest.mark.slow
 def test_two_go_on_bit_for_bit(corpus, tmp_path):
     """Batch statistics and random masks of each process are its own, averages too; all evaluate with the statistics that the checkpoint holds."""
     words = ["--spec_augment", "--batch_size", 2, "--ema", 0.9, "--eval_frames", 0]    # whole files, whose lengths make many batches
