@@ -124,7 +124,7 @@ def enhanced(noisy, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [pytest.param(command, marks=[pytest.mark.slow] * ("--nproc" in command)) for command in COMMANDS])
 def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")

@@ -1,6 +1,6 @@
 """--export: an ONNX file of which onnxruntime and numpy alone make the same embeddings, for every model, batch and length.
 
-Of all models one is in the fast tests, by the command line; the others take three to nine seconds each.
+Each export takes three to nine seconds.
 """
 import argparse
 import json
@@ -33,10 +33,10 @@ README = (ROOT / "README.md").read_text()
 EXAMPLE = re.search(r"^## Export\n.*?^((?: {4}(?!python )[^\n]*\n)+)", README, re.M | re.S)[1]
 SMALLER = {"MFA_Conformer": {"num_blocks": 1}, "SKA_TDNN": {"frt_c": 8, "eca_s": 2}, "ECAPA_TDNN": {"eca_c": 64, "eca_s": 2},
            **{name: {"nOut": 16} for name in MODELS if name.startswith("MyLinear")}}
+pytestmark = pytest.mark.slow
 TOLERANCES = {"RawNet3": 1e-4}                                                   # its logarithms of nearly empty bands amplify the last digit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model(name, monkeypatch):
     import onnxruntime

@@ -131,7 +131,7 @@ def test_resumes_anywhere(corpus, tmp_path, checkpoint, program):
     assert code == 0 and "going on" in out and equal(read_checkpoint(tmp_path / "model" / "last.model")["model"], state["model"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_saves_and_exits_with_zero(number, corpus, tmp_path):
     words = [sys.executable, ROOT / "trainSpeakerNet.py", *small_run(corpus, tmp_path, "--max_epoch", 10**6, "--nDataLoaderThread", 2)]
     process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
