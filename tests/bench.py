@@ -407,7 +407,8 @@ def main():
             rows_of_the_rest(row, row_of_files)
         if args.only != "rest":
             rows_of_models(row, args.device, 2)
-    print(f"medians of {REPEATS} (updates: 5 on a CPU, else 25; conversion and check: 3) repetitions; {platform.processor() or platform.machine()}"
+    print(f"medians of {REPEATS} (updates of all models: 3 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "
+          f"{platform.processor() or platform.machine()}"
           f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
     for (name, value, unit, cores), ratio in zip(rows, compared(rows, args.compare), strict=True):
         print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)} {ratio}")
