@@ -407,7 +407,7 @@ def main():
             rows_of_the_rest(row, row_of_files)
         if args.only != "rest":
             rows_of_models(row, args.device, 2)
-    print(f"medians of {REPEATS} (updates of all models: 3 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "
+    print(f"medians of {REPEATS} (updates of all models: 1 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "
           f"{platform.processor() or platform.machine()}"
           f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
     for (name, value, unit, cores), ratio in zip(rows, compared(rows, args.compare), strict=True):

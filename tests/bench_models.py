@@ -38,11 +38,15 @@ def trainer_of(model, kind, device):
     return trainer
 
 
+def batch_of(speakers):
+    """Two crops of 2 s of each."""
+    return {"x": 0.1 * torch.randn(speakers, 2, 200 * HOP + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
+            "index": torch.zeros(speakers, 2, dtype=torch.int64)}
+
+
 def training(model, kind, device, speakers, repeats=25):
     """-> (utterances a second of whole updates, 2 utterances of 2 s a speaker; MB that they take at most). kind "modules" is the yardstick of slow machines."""
-    trainer = trainer_of(model, kind, device)
-    batch = {"x": 0.1 * torch.randn(speakers, 2, 200 * HOP + 240), "label": torch.arange(speakers), "spoof": torch.zeros(speakers, dtype=torch.bool),
-             "index": torch.zeros(speakers, 2, dtype=torch.int64)}
+    trainer, batch = trainer_of(model, kind, device), batch_of(speakers)
 
     def update():
         list(trainer.train_epoch([batch]))                                       # an epoch ends when the device is done
@@ -60,9 +64,8 @@ def extraction(model, device, files, repeats=9):
 def arithmetic(model, device):
     """Floating-point operations of an update, a crop of 2 s: forward and backward, those of convolutions and products of matrices."""
     trainer = trainer_of(model, "", device)
-    x = 0.1 * torch.randn(2, 2, 200 * HOP + 240, device=device)
     with FlopCounterMode(display=False) as counter:
-        trainer.net({"x": x, "label": torch.arange(2, device=device), "step": 0})["loss"].backward()
+        trainer.net({name: value.to(device) for name, value in batch_of(2).items()} | {"step": 0})["loss"].backward()
     return counter.get_total_flops() / 4
 
 
@@ -81,7 +84,7 @@ def rows_of_models(row, device, cores):
     """Of every model that takes waves, with its own defaults: rates of updates, the most memory, the share of the device's rate of products; extraction.
     On a GPU batches are of 200 utterances, on a CPU of 4, and few networks are compiled, so that it takes minutes."""
     gpu = device != "cpu"
-    speakers, repeats, rates = (100, 25, {"bf16": torch.bfloat16, "float32": torch.float32}) if gpu else (2, 3, {"float32": torch.float32})
+    speakers, repeats, rates = (100, 25, {"bf16": torch.bfloat16, "float32": torch.float32}) if gpu else (2, 1, {"float32": torch.float32})
     rates = {name: matrix_rate(device, dtype, 8192 if gpu else 2048) for name, dtype in rates.items()}
     for name, rate in rates.items():
         row(f"products of matrices, {name}", "GFLOP/s", cores, lambda rate=rate: rate / 1e9)
@@ -97,4 +100,4 @@ def rows_of_models(row, device, cores):
             row(f"{name}, its memory {kind or 'float32'}", "MB", cores, lambda memory=memory: memory)
             rate = rates["bf16" if gpu and kind else "float32"]
             row(f"{name}, its share of that rate {kind or 'float32'}", "", cores, lambda share=speed * work / rate: share)
-        row(f"{name}, extraction", "crops/s", cores, extraction, find("model", name)(), device, 200 if gpu else 16, repeats)
+        row(f"{name}, extraction", "crops/s", cores, extraction, find("model", name)(), device, 200 if gpu else 8, repeats)
