@@ -1,4 +1,4 @@
-"""Speed of the parts that a run waits for. One table of medians; every figure on the cores it names.
+"""Speed of the parts that a run waits for. One table of medians, a line as soon as it is measured; every figure on the cores it names.
 
 python tests/bench.py [--json FILE] [--compare FILE]        (make bench)
 python tests/bench.py --device cuda                         the models on a GPU
@@ -375,11 +375,9 @@ def rows_of_the_rest(row, row_of_files):
             lambda kind=kind: training(ECAPA(eca_c=512), kind, "cpu", 16, 9)[0])
 
 
-def compared(rows, earlier):
-    """Ratios to the figures of an earlier JSON file, "" where it has none: of speeds, so that above 1 is better; of seconds and memory upside down."""
-    before = {row["name"]: row["value"] for row in json.loads(Path(earlier).read_text())} if earlier else {}
-    lower_is_better = {"s", "s CPU", "MB"}
-    return [f"{(before[name] / value if unit in lower_is_better else value / before[name]):6.2f} x" if name in before else "" for name, value, unit, _ in rows]
+def ratio(value, unit, before):
+    """To the figure of an earlier run, above 1 if it is better now, which is lower for seconds and memory."""
+    return f"{(before / value if unit in ('s', 's CPU', 'MB') else value / before):6.2f} x"
 
 
 def main():
@@ -391,11 +389,18 @@ def main():
     args = parser.parse_args()
     trainSpeakerNet.keep_freed_memory()
     rows = []
+    before = {row["name"]: row["value"] for row in json.loads(Path(args.compare).read_text())} if args.compare else {}
+    print(f"medians of {REPEATS} (updates of all models: 1 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "
+          f"{platform.processor() or platform.machine()}"
+          f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
 
     def row(name, unit, cores, measure, *more):
         torch.set_num_threads(cores)
         bar.set_description(name)
-        rows.append((name, measure(*more), unit, cores))
+        value = measure(*more)
+        rows.append({"name": name, "value": value, "unit": unit, "cores": cores})
+        bar.write(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)} "
+                  f"{ratio(value, unit, before[name]) if name in before else ''}")
         bar.update()
 
     def row_of_files(name, unit, cores, measure, *more):
@@ -407,13 +412,8 @@ def main():
             rows_of_the_rest(row, row_of_files)
         if args.only != "rest":
             rows_of_models(row, args.device, 2)
-    print(f"medians of {REPEATS} (updates of all models: 1 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "
-          f"{platform.processor() or platform.machine()}"
-          f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
-    for (name, value, unit, cores), ratio in zip(rows, compared(rows, args.compare), strict=True):
-        print(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)} {ratio}")
     if args.json:
-        Path(args.json).write_text(json.dumps([dict(zip(("name", "value", "unit", "cores"), r, strict=True)) for r in rows], indent=1))
+        Path(args.json).write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

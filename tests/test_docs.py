@@ -44,6 +44,11 @@ def spoofing_lists(corpus):
         (files[1], files[2], files[6], files[7]), ("bonafide target", "A01 spoof", "bonafide nontarget", "bonafide nontarget"), strict=True)))
 
 
+def small_spoofing(corpus):
+    """The same of a config that knows spoofed speech."""
+    return {"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"}
+
+
 def embeddings(corpus, dim):
     """Trees train/ and test/ of random embeddings of the test corpus's files, with targets and lists -> their folder."""
     root, draw = corpus / f"embeddings{dim}", np.random.default_rng(0)
@@ -89,7 +94,7 @@ def losses(config, corpus, folder):
             (corpus / f"{name}.lst").write_text("\n".join(lines))
             words += [f"--valid_{name}", str(corpus / f"{name}.lst"), "--test_list", ""]
     if "num_spk" in options:
-        words += words_of({"num_spk": 2, "batch_size": 8, "train_list": corpus / "cm.train.trn.txt", "test_list": corpus / "asv.eval.trl.txt"})
+        words += words_of(small_spoofing(corpus))
     if options.get("model", "").startswith("MyLinearNet"):
         words += words_of(embedding_lists(options, corpus))
     if "initial_model" in options:
@@ -156,7 +161,10 @@ def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monke
             if "configs/large_margin_finetuning.yaml" in words:
                 base = Path(words[words.index("--config") + 1])           # what is to be fine-tuned
                 losses(base.name, noisy, tmp_path / "exps" / base.stem)
+            if "exps/speechocean_mini_ska/model/last.model" in words:
+                losses("speechocean_mini_ska.yaml", noisy, tmp_path / "exps" / "speechocean_mini_ska")
             words += words_of(small(noisy)) + ["--save_path", str(tmp_path / "run"), "--eca_c", "64", "--kernel_size", "64"]
+            words += words_of(small_spoofing(noisy)) if "asvspoof_mini" in command else []
             words += words_of(embedding_lists(yaml.safe_load(Path("configs/enhance_demo.yaml").read_text()), noisy)) if enhancing else []
         main = trainSpeakerNet.main
     elif script == "dataprep.py":
