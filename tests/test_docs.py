@@ -105,7 +105,9 @@ def losses(config, corpus, folder):
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines() if "loss" in json.loads(line)]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+# those that start from another one, which runs before, are slow
+@pytest.mark.parametrize("config", [pytest.param(name, marks=[pytest.mark.slow] * ("\ninitial_model:" in (ROOT / "configs" / name).read_text()))
+                                    for name in CONFIGS])
 def test_config_runs_and_its_losses_stay(config, noisy, tmp_path, monkeypatch):
     monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
     np.testing.assert_allclose(losses(config, noisy, tmp_path / "run"), json.loads(GOLDEN.read_text())[config], rtol=2e-3)

@@ -45,7 +45,8 @@ def voices(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("trainfunc, options", [("sasv_e2e_v1", {}), ("sasv_multitask", {}), ("sasv_multitask", {"spoof_head": "sigmoid"})])
+@pytest.mark.parametrize("trainfunc, options", [("sasv_e2e_v1", {}), ("sasv_multitask", {}),
+                                                pytest.param("sasv_multitask", {"spoof_head": "sigmoid"}, marks=pytest.mark.slow)])
 def test_learns(trainfunc, options, voices):
     """List to SASV-EER: near 0 after, far from it before; the cosine of speakers alone lets spoofed copies pass in the case of two tasks."""
     torch.manual_seed(0)

@@ -52,7 +52,8 @@ def tones(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("trainfunc", [name for name in options.components("trainfunc") if not find("trainfunc", name).reads])
+@pytest.mark.parametrize("trainfunc", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("softmax", "aamsoftmaxproto", "angleproto", "proto")))
+                                       for name in options.components("trainfunc") if not find("trainfunc", name).reads])
 def test_learns(trainfunc, tones):
     """List to EER with every loss that needs no more than speakers: near 0 after, far from it before."""
     torch.manual_seed(0)
