@@ -65,3 +65,13 @@ def largest_batch(trainer, row, most):
 def update(trainer, row, rows):
     batch = {name: value.repeat(rows, *[1] * (value.dim() - 1)) for name, value in row.items()}
     list(trainer.train_epoch([batch]))
+
+
+def remedy(options, use):
+    """What to change where a GPU's memory runs out. use: of a checkpoint, or in training?"""
+    if use:
+        return (f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
+                "--cache_precision float16")
+    return (f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
+            f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
+            "the last checkpoint is untouched")

@@ -32,18 +32,20 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import parallel
+from checkpoints import read_checkpoint, with_head_for, write_checkpoint
 from corpus import InputError, write_atomically
 from corpus.augment import mixed
 from corpus.cohort import the_cohort
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
-from DatasetLoader import GroupSampler, LoadingError, QuotaSampler, batches, every_group, train_loader
-from memory import largest_batch
+from DatasetLoader import LoadingError, batches, train_loader
+from memory import largest_batch, remedy
 from options.choices import build_net, source_of, the_device
 from options.parser import build, configuration, contradictions, find, parse
 from parallel.launch import already_told, launch, number_of_processes
 from report.tensorboard import open_board, write_line, write_trials, writer_class
-from SpeakerNet import NonFiniteLoss, Trainer, read_checkpoint, with_head_for, write_checkpoint
+from sampling import GroupSampler, QuotaSampler, every_group
+from SpeakerNet import NonFiniteLoss, Trainer
 from use.checkpoint import ACTIONS
 from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
 
@@ -406,15 +408,6 @@ class Run:
             write_atomically(path, "".join(kept).encode())
 
 
-def memory_remedy(options):
-    if any(getattr(options, mode) for mode in ACTIONS):
-        return (f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
-                "--cache_precision float16")
-    return (f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
-            f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
-            "the last checkpoint is untouched")
-
-
 def main(argv):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     keep_freed_memory()
@@ -437,7 +430,7 @@ def main(argv):
             sys.stderr.write(f"error: {error}\n")
         return 2
     except torch.OutOfMemoryError as error:                                      # of a GPU
-        sys.stderr.write(f"error: {str(error).partition('. ')[0]}; {memory_remedy(options)}\n")
+        sys.stderr.write(f"error: {str(error).partition('. ')[0]}; {remedy(options, act)}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")

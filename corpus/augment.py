@@ -65,7 +65,6 @@ class Augment:
             if not self.files[kind]:
                 raise InputError(f"--{option} {folder}: want files {pattern} in it, got none; choose the folder that holds them")
             check_files(folder, self.files[kind], f"--{option} {folder}")
-
         self.spectrum = Spectra(self.make_spectrum, CACHE)
 
     def plan(self, length, rng):
@@ -130,7 +129,7 @@ def energies(x):
 
 
 def mixed(batch):
-    """A batch of TrainDataset with on_device -> the same with crops as Augment.mix makes them, to rounding, and without ENTRIES; any other batch: as it is.
+    """A batch of TrainDataset with augment_later -> the same with crops as Augment.mix makes them, to rounding, and without ENTRIES; any other batch: as it is.
 
     tail [B, M, rest of T]: the part of the crops that random slicing has cut off x, and that counts in their energies all the same.
     """

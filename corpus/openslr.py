@@ -4,13 +4,14 @@ python dataprep.py --mini_librispeech data/mini_librispeech
 python dataprep.py --speechocean762 data/speechocean762
 """
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from corpus import InputError, write_atomically
 from corpus.files import audio_below
+from corpus.kaldi import read_table
 from corpus.obtain import obtain
+from corpus.trees import read_speaker_table
 from corpus.trials import draw_trials
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,6 @@ def write_lists(folder, train, test, genders, trials, seed, paths):
 
 
 # ---------------------------------------------------------------------- Mini LibriSpeech
-def genders_of_librispeech(path):
-    """SPEAKERS.TXT, lines 'speaker | gender | ...' and comments from ';' on -> {speaker: gender}."""
-    lines = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";")]
-    return {words[0].strip(): words[1].strip() for words in lines if len(words) > 1}
-
-
 def speakers_below(folder):
     """A tree of speaker/.../file -> {speaker: files}, relative to it."""
     files = {}
@@ -51,18 +46,10 @@ def make_mini_librispeech(request, trials, seed):
     obtain(request)
     folder = request.folder
     paths = folder / "train" / "train-clean-5", folder / "test" / "dev-clean-2"
-    write_lists(folder, *map(speakers_below, paths), genders_of_librispeech(folder / "test" / "SPEAKERS.TXT"), trials, seed, paths)
+    write_lists(folder, *map(speakers_below, paths), read_speaker_table(folder / "test" / "SPEAKERS.TXT"), trials, seed, paths)
 
 
 # ---------------------------------------------------------------------- speechocean762
-def read_table(path):
-    """A table of Kaldi, lines 'key value' -> {key: value}."""
-    rows = [line.split(maxsplit=1) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    if bad := next((words for words in rows if len(words) != 2), None):
-        raise InputError(f"{path}: want lines '<key> <value>', got {' '.join(bad)!r}; extract the archive again")
-    return {key: value.strip() for key, value in rows}
-
-
 def speakers_of_tables(folder):
     """wav.scp and utt2spk of a folder -> {speaker: files}."""
     files, speakers = read_table(folder / "wav.scp"), read_table(folder / "utt2spk")
@@ -77,5 +64,5 @@ def speakers_of_tables(folder):
 def make_speechocean(request, trials, seed):
     obtain(request)
     folder = request.folder
-    write_lists(folder, speakers_of_tables(folder / "train"), speakers_of_tables(folder / "test"), read_table(folder / "test" / "spk2gender"), trials, seed,
-                (folder, folder))
+    train, test = (speakers_of_tables(folder / part) for part in ("train", "test"))
+    write_lists(folder, train, test, read_speaker_table(folder / "test" / "spk2gender"), trials, seed, (folder, folder))

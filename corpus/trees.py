@@ -14,6 +14,7 @@ from corpus.files import audio_below
 from corpus.output import check_words, write_lists
 from corpus.rows import read_lines
 from corpus.trials import draw_trials
+from report.speakers import speaker_of
 
 log = logging.getLogger(__name__)
 TRAIN, TEST, TRIALS = "train_list.txt", "test_list.txt", "trials.txt"
@@ -32,15 +33,6 @@ class Options(NamedTuple):
     trials: int = 2000
     table: Path | None = None
     seed: int = 0
-
-
-def speaker_of(path, level, regex):
-    """Path relative to the root -> speaker, None if there is none in it."""
-    if regex:
-        found = regex.search(path)
-        return found and found[1]
-    folders = path.split("/")[:-1]
-    return folders[level - 1] if len(folders) >= level else None
 
 
 def files_of_speakers(options):

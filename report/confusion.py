@@ -20,13 +20,6 @@ class Confusion(NamedTuple):
         return np.where(self.trials > 0, self.accepted / np.maximum(self.trials, 1), np.nan)
 
 
-def numbered(names):
-    """Names [n] -> those that there are, sorted, and the number of each name in them [n]."""
-    known = sorted(set(names))
-    number = {name: i for i, name in enumerate(known)}
-    return known, np.array([number[name] for name in names])
-
-
 def count(rows, columns, shape, weights=None):
     return np.bincount(rows * shape[1] + columns, weights, shape[0] * shape[1]).reshape(shape)
 
@@ -46,7 +39,7 @@ def confusion(scores, threshold, most=12) -> Confusion:
     words = [line.split() for line in scores.lines]
     if not all("/" in a and "/" in b for _, a, b in words):
         raise ValueError("its files are not in folders of speakers")
-    names, of = numbered([word.partition("/")[0] for _, *pair in words for word in pair])
+    names, of = np.unique([word.partition("/")[0] for _, *pair in words for word in pair], return_inverse=True)
     left, right = of.reshape(-1, 2).T
     if not np.array_equal(left == right, scores.labels):
         raise ValueError("the first folders of its files are not speakers")
@@ -59,20 +52,20 @@ def confusion(scores, threshold, most=12) -> Confusion:
     mine = (left >= 0) & (right >= 0)
     low, high, shape = np.minimum(left, right)[mine], np.maximum(left, right)[mine], (len(rows), len(rows))
     filled = [np.triu(table) + np.triu(table, 1).T for table in (count(low, high, shape, accepted[mine]), count(low, high, shape))]
-    shown = [names[row] for row in rows]
+    shown = names[rows].tolist()
     return Confusion(shown, shown, *filled, len(names))
 
 
 def claims(scores, accepted, most):
     """Claimed speakers against target, nontarget and each attack."""
-    names, of = numbered([line.partition(" ")[0] for line in scores.lines])
+    names, of = np.unique([line.partition(" ")[0] for line in scores.lines], return_inverse=True)
     kinds = np.where(scores.kinds == "spoof", scores.attacks, scores.kinds)
     columns = [kind for kind in ("target", "nontarget") if (kinds == kind).any()] + sorted({*kinds} - {"target", "nontarget"})
     column = np.array([columns.index(kind) for kind in kinds.tolist()])
     shape = len(names), len(columns)
     trials = count(of, column, shape)
     rows = worst(count(of, column, shape, accepted != scores.labels), trials, most)
-    return Confusion([names[row] for row in rows], columns, count(of, column, shape, accepted)[rows], trials[rows], len(names))
+    return Confusion(names[rows].tolist(), columns, count(of, column, shape, accepted)[rows], trials[rows], len(names))
 
 
 # ---------------------------------------------------------------------- embeddings

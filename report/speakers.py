@@ -52,6 +52,15 @@ def naming(args):
     return lambda file: folder(file, level)
 
 
+def speaker_of(path, level, regex=None):
+    """Path below the root -> speaker, None if there is none in it: the level-th folder, 1 = the first, or of a compiled regex its group."""
+    if regex:
+        found = regex.search(path)
+        return found and found[1]
+    folders = path.split("/")[:-1]
+    return folders[level - 1] if len(folders) >= level else None
+
+
 def found_in(table, file, path):
     if file not in table:
         raise ValueError(f"{path}: want the speakers of all files of the trials, {file} is missing")
@@ -59,17 +68,17 @@ def found_in(table, file, path):
 
 
 def matched(pattern, file):
-    found = pattern.search(file)
-    if not found or not found[1]:
+    speaker = speaker_of(file, None, pattern)
+    if not speaker:
         raise ValueError(f"--speaker_regex {pattern.pattern}: finds no speaker in {file}")
-    return found[1]
+    return speaker
 
 
 def folder(file, level):
-    parts = file.split("/")
-    if len(parts) <= level:
+    speaker = speaker_of(file, level)
+    if speaker is None:
         raise ValueError(f"{file}: has no folder number {level} that would be the speaker; give --speaker_level, --speaker_regex or --speaker_table")
-    return parts[level - 1]
+    return speaker
 
 
 def speakers_of(read, args) -> Speakers:

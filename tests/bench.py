@@ -39,7 +39,8 @@ from corpus.output import begin_record  # noqa: E402
 from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
-from DatasetLoader import EvalDataset, GroupSampler, TrainDataset, batches, eval_loader  # noqa: E402
+from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader  # noqa: E402
+from sampling import GroupSampler  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
-from test_metrics import trial_lists
+from test_metrics import costs_of_errors, priors, trial_lists
 
 import tuneThreshold
 from corpus import InputError
@@ -45,7 +45,7 @@ def log_odds(p):
     return -math.inf if p == 0 else math.inf if p == 1 else math.log(p / (1 - p))
 
 
-@given(trial_lists, st.sampled_from([0.01, 0.05, 0.5, 0.9]), st.sampled_from([(1, 1), (10, 1), (1, 5)]))
+@given(trial_lists, priors, costs_of_errors)
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_against_direct_computations(trials, p_target, costs):
     scores, labels = [score / 4 for score, _ in trials], [label for _, label in trials]

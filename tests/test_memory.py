@@ -7,7 +7,7 @@ import yaml
 from conftest import small_run
 
 import memory
-from SpeakerNet import read_checkpoint
+from checkpoints import read_checkpoint
 
 
 @pytest.mark.parametrize("size", [20, 80])

@@ -37,10 +37,11 @@ def crossing(points):
     raise AssertionError(points)
 
 
+priors, costs_of_errors = st.sampled_from([0.01, 0.05, 0.5, 0.9]), st.sampled_from([(1, 1), (10, 1), (1, 5)])             # P_target; C_miss, C_fa
 trial_lists = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=40).filter(lambda t: len({label for _, label in t}) == 2)
 
 
-@given(trial_lists, st.sampled_from([0.01, 0.05, 0.5, 0.9]), st.sampled_from([(1, 1), (10, 1), (1, 5)]))
+@given(trial_lists, priors, costs_of_errors)
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_against_a_direct_loop(trials, p_target, costs):
     scores, labels = [score / 4 for score, _ in trials], [label for _, label in trials]

@@ -13,10 +13,12 @@ import torch
 from conftest import Tiny, small_run
 
 import dataprep
+from checkpoints import read_checkpoint
 from corpus.lists import classes_of, read_train_list, read_trials
-from DatasetLoader import EvalDataset, QuotaSampler, TrainDataset, batches, eval_loader, train_loader
+from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from options.parser import build, options_of
-from SpeakerNet import SpeakerNet, Trainer, read_checkpoint
+from sampling import QuotaSampler
+from SpeakerNet import SpeakerNet, Trainer
 from tuneThreshold import sasv_eers
 
 

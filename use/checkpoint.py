@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import parallel
+from checkpoints import load_weights, write_checkpoint
 from corpus import InputError, write_atomically
 from corpus.cohort import the_cohort
 from corpus.files import is_recording
@@ -21,7 +22,7 @@ from options.choices import build_net, source_of, the_device
 from options.parser import options_of
 from report import calibration
 from report.qualities import inputs_of, measure
-from SpeakerNet import SpeakerNet, Trainer, load_weights, write_checkpoint
+from SpeakerNet import SpeakerNet, Trainer
 from use import all_pairs
 from use.averaging import average, checkpoints_of
 from use.evaluation import beside, embed_cohort, evaluate, extract, moments_of, numbered, read_tests, refuse_pairwise, score
