@@ -35,11 +35,12 @@ class SpeakerNet(nn.Module):
         self.model, self.loss, self.gather = model, loss, False
 
     def forward(self, batch):
-        """batch with x [B, M, T] and label [B] -> dict with `loss` (scalar) and the loss's named terms."""
+        """batch with x [B, M, T] and what loss/__init__.py names -> dict with `loss` (scalar) and the loss's named terms."""
         x = batch["x"]
         rep = self.model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])      # [B, M, ...]
         if self.gather:
-            rep, batch = parallel.gathered(rep), {k: parallel.gathered(v) if k not in ("x", "step") else v for k, v in batch.items()}
+            rep, batch = parallel.gathered(rep), {k: parallel.gathered(v) if k not in ("x", "step", "real") else v for k, v in batch.items()}
+            batch = with_real(batch)
         with torch.autocast(x.device.type, enabled=False):                       # logits and margins in full precision
             return self.loss(rep, batch, self.model.pair)
 
@@ -149,9 +150,8 @@ class Trainer:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for batch in batches:
                 groups = len(batch["label"])
-                batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()} | {"step": self.step}
                 with self.autocast:
-                    out = self.used(batch)
+                    out = self.used(self.on_device(batch))
                 for name, value in out.items():
                     totals[name] = totals.get(name, 0.0) + value.double() * groups
                 count += groups
@@ -163,6 +163,10 @@ class Trainer:
         self.used.eval()
         allow_tf32(False)
         parallel.from_first(self.used.buffers())
+
+    def on_device(self, batch):
+        """A batch of a loader, on the device."""
+        return {k: v.to(self.device, non_blocking=True) for k, v in with_real(batch).items()} | {"step": self.step}
 
     def _alone(self, alone):
         """Context in which the next backward pass leaves gradients alone, or adds those of the other processes."""
@@ -184,7 +188,7 @@ class Trainer:
         sums, lr = {}, self.optimizer.param_groups[0]["lr"]
         for number, loaded in enumerate(group, 1):
             allow_tf32(False)                                                    # noise is mixed in full precision
-            batch = mixed({k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}) | {"step": self.step}
+            batch = mixed(self.on_device(loaded))
             allow_tf32(self.tf32)
             with self.autocast, self._alone(number < len(group)):
                 out = self.training_net(batch)
@@ -210,13 +214,20 @@ class Trainer:
         self.step += 1
 
     def _step_unless(self, bad):
-        """An update of the weights; none where bad, a bool on the device, is true, which fused optimizers see for themselves."""
+        """An update of the weights; none where bad, a bool on the device, is true: fused optimizers see to that, what others change is put back."""
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
         elif self.optimizer.defaults.get("fused"):
             self.optimizer.grad_scale, self.optimizer.found_inf = None, bad.float()
             self.optimizer.step()
-        elif not bad:
+        elif self.optimizer.state:
+            changed = [x for part in (*self.optimizer.state.values(), dict(self.net.named_parameters())) for x in part.values()]
+            changed = [x.detach() for x in changed if isinstance(x, torch.Tensor) and x.device == bad.device]
+            kept = [x.clone() for x in changed]
+            self.optimizer.step()
+            for x, old in zip(changed, kept, strict=True):
+                x.copy_(torch.where(bad, old, x))
+        elif not bad:                                                            # waits, in the first update of a run
             self.optimizer.step()
 
     @torch.no_grad()
@@ -398,6 +409,11 @@ class Trainer:
 
     def _rng(self):
         return torch.get_rng_state(), torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+
+
+def with_real(batch):
+    """A batch with `real` [Q], its groups of real speech. Made where the batch comes from: a GPU would have to be waited for."""
+    return batch | {"real": (~batch["spoof"]).nonzero().squeeze(1)}
 
 
 def allow_tf32(allowed):

@@ -209,7 +209,7 @@ class Run:
         self.trainer.net.eval()                                                 # leaves batch statistics alone
         try:
             with torch.no_grad():
-                self.trainer.net(mixed({name: value.to(self.trainer.device) for name, value in batch.items()}) | {"step": 0})
+                self.trainer.net(mixed(self.trainer.on_device(batch)))
         except ValueError as error:
             raise InputError(f"{place}{error}") from error
 

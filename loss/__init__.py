@@ -21,9 +21,9 @@ class Loss(nn.Module):
         super().__init__()
 
     def forward(self, rep, batch, pair):
-        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, step int, and where the data have them target [B, D], the
-        clean embedding of the speaker, other [B, D], that of another one, session [B, M] int64, equal for utterances of one recording session;
-        pair: the model's pair()
+        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, real [Q] int64, the groups that are not spoofed, step int, and where
+        the data have them target [B, D], the clean embedding of the speaker, other [B, D], that of another one, session [B, M] int64, equal for
+        utterances of one recording session; pair: the model's pair()
         -> {"loss": scalar, "acc": per cent, named terms ...}. A loss that has no use for spoofed speech refuses it."""
         raise NotImplementedError
 
@@ -61,7 +61,7 @@ def queries(rep, batch):
     """rep [B, M, ...] -> the groups [Q] whose utterances are queries: spoofed ones are there to be told apart. ValueError if M is 1."""
     if rep.shape[1] < 2:
         raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
-    return (~batch["spoof"]).nonzero().squeeze(1)
+    return batch["real"]
 
 
 def prototypes(rep, batch):

@@ -17,7 +17,7 @@ class Enhancement(Loss):
         if missing:
             raise ValueError(f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which only lists of embeddings bring along"
                              f"{', ' + WHOSE[missing[-1]] if missing[-1] in WHOSE else ''}: give such a list, or choose another loss")
-        if batch["spoof"].any():
+        if len(batch["real"]) < len(rep):
             raise ValueError("--trainfunc: this loss makes nothing of spoofed speech: take it off the train list, or choose another loss")
         if rep.shape[2:] != batch["target"].shape[1:]:
             raise ValueError(f"--trainfunc: this loss wants embeddings of {batch['target'].shape[1]} numbers, as the targets are, got {list(rep.shape)} "

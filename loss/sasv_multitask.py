@@ -48,11 +48,11 @@ class LossFunction(Loss):
         return F.linear(F.normalize(x, dim=-1), F.normalize(self.direction)).squeeze(-1)
 
     def forward(self, rep, batch, pair):
-        spoof = batch["spoof"]
-        real = rep[~spoof]
-        if not len(real):
+        spoof, which = batch["spoof"], batch["real"]
+        if not len(which):
             raise ValueError("--trainfunc: this loss classifies the speakers of real speech and wants some in every batch: set --num_spk")
-        of_real = batch | {"label": batch["label"][~spoof], "spoof": spoof[~spoof]}
+        real = rep[which]
+        of_real = batch | {"label": batch["label"][which], "spoof": spoof[which], "real": torch.arange(len(which), device=which.device)}
         speakers = self.speakers(real, of_real, pair)
         out = {"loss": speakers["loss"], "acc": speakers["acc"], "loss_speakers": speakers["loss"].detach()}
         if rep.shape[1] > 1:

@@ -33,15 +33,13 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         # a buffer, because published checkpoints store it
         self.register_buffer("flipped_filter", flipped_filter() if pre_emphasis else None)
 
-    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() * self.scale
             if self.flipped_filter is not None:
                 x = pre_emphasise(x, self.flipped_filter)
-            x = self.spectrogram(x)                                              # [N, 257, T'] complex
-            x = self.mel_scale(x.real.square() + x.imag.square()) + 1e-6         # [N, n_mels, T']; abs() is five times slower
+            x = self.mel_scale(powers(x, self.spectrogram.window)) + 1e-6        # [N, n_mels, T']
             if self.log:
                 x = x.log()
             x = NORMS[self.norm](x)
@@ -64,12 +62,11 @@ class LogBeforeMel(nn.Module):
         self.register_buffer("window", torch.hamming_window(WINDOW))
         self.register_buffer("mel_basis", mel.t().contiguous())                  # [n_mels, 257]
 
-    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
             x = pre_emphasise(x.float(), self.flipped_filter)
-            x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, return_complex=True).abs()   # [N, 257, T']
+            x = powers(x, self.window).sqrt()                                    # [N, 257, T']
             x = NORMS[self.norm](self.mel_basis @ (x + 1e-9).log())              # [N, n_mels, T']
             return spec_augment(x) if self.augment and self.training else x
 
@@ -88,16 +85,22 @@ class MFSC(nn.Module):
         filters = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney")
         self.register_buffer("filters", filters, persistent=False)               # [257, n_mels]
 
-    @torch.compiler.disable                                                      # complex numbers are beyond it
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
             x = F.pad(x.float() * 32768.0, (1, 0), "replicate")                  # magnitudes below 1 are cut off: the scale of 16 bits matters
             x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
             x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))                        # a frame at least
-            x = torch.stft(x, N_FFT, HOP, WINDOW, self.window, center=False, return_complex=True).transpose(1, 2)   # [N, T', 257]
-            x = ((x.real.square() + x.imag.square()).sqrt() @ self.filters).clamp(min=1.0).log()                    # [N, T', n_mels]
+            x = powers(x, self.window, center=False).sqrt().transpose(1, 2)      # [N, T', 257]
+            x = (x @ self.filters).clamp(min=1.0).log()                          # [N, T', n_mels]
             return normalise(x, self.normalization)
+
+
+@torch.compiler.disable                                                          # complex numbers are beyond it
+def powers(x, window, center=True):
+    """x [N, T] -> squared magnitudes of the spectrum [N, 257, T'] at every HOP; center: of windows around these samples, else from them on."""
+    x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
+    return x.real.square() + x.imag.square()                                     # abs() is five times slower
 
 
 def normalise(x, normalization):
@@ -120,6 +123,7 @@ def pre_emphasise(x, flipped_filter):
     return F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), flipped_filter).squeeze(1)
 
 
+@torch.compiler.disable                                                          # its draws are the host's
 def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):
     """features [N, n_mels, T] -> the same with a run of frames and a run of bands of every row set to 0, lengths uniform from 0.
 
@@ -131,5 +135,5 @@ def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK
         start = torch.randint(max(1, size - int(length.max())), (len(x), 1))
         place = torch.arange(size)
         mask = (place >= start) & (place < start + length)                       # [N, size]
-        x = x.masked_fill(mask.to(x.device).unsqueeze(3 - axis), 0.0)
+        x = x.masked_fill(mask.to(x.device, non_blocking=True).unsqueeze(3 - axis), 0.0)
     return x

@@ -215,7 +215,7 @@ class HeadsAttention(Attention):
         logits = super().logits(heads)                                           # [N, 1, heads]
         if not self.training:
             return logits
-        draw = torch.rand(logits.shape).to(logits.device)                        # the CPU generator's whatever the device, as in spec_augment()
+        draw = torch.rand(logits.shape).to(logits.device, non_blocking=True)          # the CPU generator's whatever the device, as in spec_augment()
         # the reference may leave out all heads, whose softmax is NaN: here the one with the largest draw stays
         return logits.masked_fill((draw < self.left_out) & (draw < draw.amax(-1, keepdim=True)), -torch.inf)
 

@@ -22,23 +22,24 @@ class AdamP(torch.optim.Optimizer):
     @staticmethod
     def _update(p, group, state):
         if not state:
-            state |= {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-        state["step"] += 1
+            state |= {"updates": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        updates = state["updates"].add_(1.0).double()
         beta1, beta2 = group["betas"]
         mean = state["exp_avg"].lerp_(p.grad, 1 - beta1)
         square = state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-        scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+        scale = (square / (1 - beta2 ** updates)).sqrt_().add_(group["eps"])
         update, decay = mean / scale, group["weight_decay"]
         if p.dim() > 1:
-            for rows in (p.shape[0], 1):                                         # scale-free by output channel, or as a whole
+            free = torch.zeros((), dtype=torch.bool, device=p.device)            # a GPU is not asked which way it went
+            for rows in (p.shape[0], 1):                                         # scale-free by output channel, or else as a whole
                 weight, gradient = p.reshape(rows, -1), p.grad.reshape(rows, -1)
-                if F.cosine_similarity(gradient, weight, eps=group["eps"]).abs().max() < CLOSE / math.sqrt(weight.shape[1]):
-                    unit = weight / (weight.norm(dim=1, keepdim=True) + group["eps"])
-                    along = (unit * update.reshape(rows, -1)).sum(1, keepdim=True)
-                    update, decay = update - (unit * along).view(p.shape), decay * KEPT_DECAY
-                    break
+                now = F.cosine_similarity(gradient, weight, eps=group["eps"]).abs().max() < CLOSE / math.sqrt(weight.shape[1])
+                unit = weight / (weight.norm(dim=1, keepdim=True) + group["eps"])
+                along = (unit * update.reshape(rows, -1)).sum(1, keepdim=True)
+                update, free = torch.where(now & ~free, update - (unit * along).view(p.shape), update), now | free
+            decay = torch.where(free, decay * KEPT_DECAY, decay)
         p.mul_(1 - group["lr"] * decay)
-        p.sub_(update, alpha=group["lr"] / (1 - beta1 ** state["step"]))
+        p.sub_(update * (group["lr"] / (1 - beta1 ** updates)))
 
 
 def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0):

@@ -221,13 +221,13 @@ def checking(folder, suffix, files=400, seconds=12):
     return files * seconds / 3600 / median(lambda: check_lists(CheckOptions([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
 
 
-def whole_files(folder, model, bucket, files=48):
+def whole_files(folder, model, bucket, mixedprec, files=48):
     """Seconds of speech a second from whole files to embeddings, one by one or in buckets of so many frames; lengths like those of speechocean762."""
     seconds = 3 + np.random.default_rng(0).gamma(2, 1, files)
     for i, length in enumerate(seconds):
         sf.write(folder / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(int(length * 16000)), 16000)
     data = EvalDataset([f"{i}.wav" for i in range(files)], str(folder), eval_frames=0, num_eval=1, bucket_frames=bucket)
-    trainer = Trainer(SpeakerNet(model, Loss()))
+    trainer = Trainer(SpeakerNet(model, Loss()), mixedprec=mixedprec)
     return seconds.sum() / median(lambda: list(trainer.extract(batches(eval_loader(data, workers=0)))), 3)
 
 
@@ -355,9 +355,9 @@ def rows_of_the_rest(row, row_of_files):
     for kind in ("wav", "flac"):
         row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
     for name, model in (("ResNetSE34L", MainModel()), ("ECAPA_TDNN, 512 channels", ECAPA(eca_c=512))):
-        for kind, bucket in (("one by one", 0), ("buckets of 0.5 s", 50)):
+        for kind, bucket, mixedprec in (("one by one", 0, False), ("buckets of 0.5 s", 50, False), ("buckets of 0.5 s, --mixedprec", 50, True)):
             for cores in (1, 2):
-                row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket)
+                row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket, mixedprec)
     torch.set_num_threads(2)
     for what, seconds in ten_million().items():
         row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)

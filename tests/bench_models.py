@@ -11,7 +11,7 @@ from optimizer.adam import Optimizer
 from options import components
 from options.parser import find
 from scheduler.steplr import Scheduler
-from SpeakerNet import SpeakerNet, Trainer
+from SpeakerNet import SpeakerNet, Trainer, with_real
 
 
 def block_of_modules(self, x):
@@ -65,7 +65,7 @@ def arithmetic(model, device):
     """Floating-point operations of an update, a crop of 2 s: forward and backward, those of convolutions and products of matrices."""
     trainer = trainer_of(model, "", device)
     with FlopCounterMode(display=False) as counter:
-        trainer.net({name: value.to(device) for name, value in batch_of(2).items()} | {"step": 0})["loss"].backward()
+        trainer.net({name: value.to(device) for name, value in with_real(batch_of(2)).items()} | {"step": 0})["loss"].backward()
     return counter.get_total_flops() / 4
 
 

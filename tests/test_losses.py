@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from loss._margin import Schedule, narrow, widen
 from models import SpeakerModel
 from options import VALUES
+from SpeakerNet import with_real
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")
@@ -43,8 +44,8 @@ def batch(labels, spoof=None, step=0, utterances=2, dim=6):
     size = len(labels)
     session = torch.zeros(size, utterances, dtype=torch.int64)
     session[1::2, 1:2] = 1
-    return {"label": torch.as_tensor(labels), "spoof": torch.as_tensor(spoof or [False] * size), "step": step,
-            "target": embeddings(size, dim, seed=8), "other": embeddings(size, dim, seed=9), "session": session}
+    return with_real({"label": torch.as_tensor(labels), "spoof": torch.as_tensor(spoof or [False] * size), "step": step,
+                      "target": embeddings(size, dim, seed=8), "other": embeddings(size, dim, seed=9), "session": session})
 
 
 def embeddings(*shape, seed=0):
@@ -122,7 +123,7 @@ def test_enhancement_parity(case, grouping):
     golden.check_state(published, case.state)
     key = "feat" if options else "x"
     x = torch.from_numpy(case.inputs[key]).requires_grad_()
-    data = {"label": torch.from_numpy(case.inputs["label"]), "spoof": torch.zeros(8, dtype=torch.bool), "step": 0}
+    data = {"label": torch.from_numpy(case.inputs["label"]), "step": 0}
     if options:                                                                  # rows 2i, 2i + 1 are a pair, of one session before cut_idx
         session = torch.arange(len(x))
         session[1:int(case.inputs["cut_idx"]):2] -= 1
@@ -132,7 +133,7 @@ def test_enhancement_parity(case, grouping):
     else:
         rep = x.unsqueeze(1)
         data |= {"target": torch.from_numpy(case.inputs["mult"]), "other": torch.from_numpy(case.inputs["mult_other"])}
-    out = loss(rep, data, pair)
+    out = loss(rep, with_real(data | {"spoof": torch.zeros(len(rep), dtype=torch.bool)}), pair)
     out["loss"].backward()
     assert close(out["loss"].item(), case.arrays["loss"])
     assert close(x.grad.numpy(), case.arrays["grad_x"])

@@ -1,0 +1,139 @@
+"""Updates on a GPU that is not there: its tensors have shapes and no values (torch's device "meta"). What would fail on a real one does so here: tensors of
+different devices in one operation, and whatever waits for the device to tell the host a number."""
+import inspect
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from kill_resume import noise_corpus
+from test_losses import loss_function
+from test_models import MODELS, small
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from corpus.augment import Augment
+from corpus.lists import Utterance, classes_of
+from DatasetLoader import TrainDataset
+from models import SpeakerModel
+from models._pooling import POOLINGS
+from options import components
+from options.parser import find
+from SpeakerNet import SpeakerNet, Trainer
+
+GPU = torch.device("meta")
+
+
+class Autocast(torch.autocast):
+    """torch.autocast knows no such device."""
+
+    def __init__(self, device_type, *args, **kwargs):
+        super().__init__("cpu" if device_type == GPU.type else device_type, *args, **kwargs)
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations of tensors of two devices, but for numbers of the host, and copies from or to the device that would be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        devices = {x.device.type for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)}
+        if function is torch.ops.aten._fused_sgd_.default:                       # the one that knows no shapes without values
+            return None
+        out = function(*args, **kwargs)
+        moved = devices | {x.device.type for x in tree_leaves(out) if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)}
+        if len(moved) > 1:
+            assert function is torch.ops.aten._to_copy.default, f"{function} of {devices}"
+            assert devices == {"cpu"} and kwargs.get("non_blocking"), f"{function} is waited for"
+        return out
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", Autocast)
+    for where in ("torch.optim.optimizer", "torch.utils._foreach_utils"):        # the fused optimizers refuse it too
+        monkeypatch.setattr(sys.modules[where], "_get_fused_kernels_supported_devices", lambda: ["cpu", GPU.type])
+
+
+class Linear(SpeakerModel):
+    dim = 6
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+def update(model, loss, batch, optimizer="adam", **options):
+    """As Trainer._update makes them until the host has to know how they went."""
+    made = Trainer(SpeakerNet(model, loss).to(GPU), device=GPU, **options)
+    made.optimizer = find("optimizer", optimizer)(made.net.parameters())
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
+    made.net.train()
+    with OneDevice():
+        if not made.optimizer.defaults.get("fused"):
+            for p in made.net.parameters():
+                p.grad = torch.zeros_like(p)
+            made.optimizer.step()                                                # makes its state, for which the first update waits
+        made._update([batch])
+    assert made.unsettled[0].terms.device == GPU
+    assert all(p.device == GPU for p in made.net.parameters())
+
+
+def embeddings(spoofed=0):
+    """Of 8 groups, 4 utterances each, and all that a loss may read of them."""
+    return {"x": torch.randn(8, 4, 6), "label": torch.arange(8), "spoof": torch.arange(8) >= 8 - spoofed, "index": torch.arange(32).view(8, 4),
+            "target": torch.randn(8, 6), "other": torch.randn(8, 6), "session": torch.tensor([0, 0, 0, 1]).expand(8, 4)}
+
+
+def speech(net):
+    """Of 4 groups, 2 utterances each, what the model takes."""
+    return {"x": torch.randn(4, 2, 16000 if net.takes == "waves" else net.dim), "label": torch.arange(4), "spoof": torch.zeros(4, dtype=torch.bool),
+            "index": torch.arange(8).view(4, 2)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name):
+    augments = "spec_augment" in inspect.signature(find("model", name)).parameters
+    net = small(name, **({"spec_augment": True} if augments else {}))
+    update(net, loss_function("softmax", dim=net.dim, num_classes=4), speech(net))
+
+
+@pytest.mark.parametrize("encoder_type", POOLINGS)
+def test_poolings(encoder_type):
+    net = small("ResNetSE34L", encoder_type=encoder_type)
+    update(net, loss_function("proto", global_clf=True, dim=net.dim, num_classes=4), speech(net))
+
+
+@pytest.mark.parametrize("name", components("trainfunc"))
+def test_losses(name):
+    loss = loss_function(name, dim=6, num_classes=8)
+    update(Linear(), loss, embeddings(spoofed=0 if loss.reads else 2))          # those of enhancement refuse spoofed speech
+
+
+@pytest.mark.parametrize("optimizer", components("optimizer"))
+def test_optimizers(optimizer):
+    update(Linear(), loss_function("aamsoftmax", dim=6, num_classes=8), embeddings(), optimizer, clip=1.0, skip_nonfinite=2, ema=0.99)
+
+
+def test_augmentation(tmp_path):
+    noise_corpus(tmp_path)
+    for i in range(8):
+        sf.write(tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(16000), 16000)
+    utterances = [Utterance(str(i // 2), f"{i}.wav") for i in range(8)]
+    data = TrainDataset(utterances, str(tmp_path), classes_of(utterances), max_frames=50, seed=0, augment_later=True,
+                        augment=Augment(str(tmp_path / "musan"), str(tmp_path / "rir")))
+    net = small("ResNetSE34L")
+    batch = data[1, [[0, 1], [2, 3], [4, 5], [6, 7]]]
+    assert len(batch["noise"]) and len(batch["rir"])
+    update(net, loss_function("softmax", dim=net.dim, num_classes=4), batch)
+
+
+def test_the_guard():
+    """What is refused above."""
+    x, y = torch.randn(3, device=GPU), torch.randn(3)
+    for wrong in (lambda: x + y, lambda: x[y > 0], lambda: y.to(GPU), lambda: x.nonzero(), lambda: bool(x.sum()), lambda: x.masked_fill(y > 0, 0), x.cpu):
+        with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), OneDevice():
+            wrong()
