@@ -1,4 +1,5 @@
 """Options: order of precedence, aliases, configs, help, warnings, what a checkpoint brings along."""
+import itertools
 from pathlib import Path
 
 import pytest
@@ -102,12 +103,10 @@ def test_environment_variables(config):
     assert (chosen.train_path, chosen.test_path) == ("/corpus/wav", ["data/wav"])
 
 
-@pytest.mark.parametrize("model", options.components("model"))
-@pytest.mark.parametrize("trainfunc", options.components("trainfunc"))
-def test_no_two_components_share_an_option(model, trainfunc):
-    for optimizer in options.components("optimizer"):
-        for scheduler in options.components("scheduler"):
-            given("--model", model, "--trainfunc", trainfunc, "--optimizer", optimizer, "--scheduler", scheduler)
+@pytest.mark.parametrize("first, second", itertools.combinations(options.PARTS, 2))
+def test_no_two_components_share_an_option(first, second):
+    for one, other in itertools.product(options.components(first), options.components(second)):
+        given(f"--{first}", one, f"--{second}", other)
 
 
 @pytest.mark.parametrize("part", options.PARTS)
