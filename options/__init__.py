@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from corpus.audio import CROP_MARGIN, FILLS
+from report.rates import EERS
 from report.score_norm import NORMS
-from tuneThreshold import EERS
 
 ROOT = Path(__file__).parent.parent
 PARTS = {"model": ("models", "MainModel"), "trainfunc": ("loss", "LossFunction"),        # option -> its folder, the name in each file

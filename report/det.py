@@ -30,7 +30,7 @@ def axis(eers):
 def plot_det(path, systems, title="Detection error trade-off", bands=None):
     """Draws DET curves into the image file `path`, with EER points and their values in the legend.
 
-    systems: {name: {EER's name: (EER in per cent, (threshold, p_miss, p_fa) of tuneThreshold.error_rates)}}; up to three curves a system, which has
+    systems: {name: {EER's name: (EER in per cent, (threshold, p_miss, p_fa) of report.rates.error_rates)}}; up to three curves a system, which has
     a colour and a marker. bands: {name: {EER's name: (p_miss [2, G], p_fa [2, G])}}, lower and upper edge of what is shaded.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: the metrics need numpy alone

@@ -1,5 +1,5 @@
 """Metrics of scores that are log-likelihood ratios, natural logarithm of p(trial | same speaker) / p(trial | different speakers): whether a threshold
-set in advance holds, and how much information the numbers carry. Rates are those of tuneThreshold.error_rates."""
+set in advance holds, and how much information the numbers carry. Rates are those of report.rates.error_rates."""
 import math
 
 import numpy as np

@@ -127,7 +127,7 @@ def operating_points(summary, far):
 
 
 def rates_at(rates, threshold):
-    """(p_miss, p_fa) of rates as of tuneThreshold.error_rates at any threshold."""
+    """(p_miss, p_fa) of rates as of report.rates.error_rates at any threshold."""
     i = np.searchsorted(rates[0], threshold)
     return rates[1][i], rates[2][i]
 

@@ -30,6 +30,8 @@ from timing import REPEATS, median  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
+from report.rates import summarize  # noqa: E402
+from report.sasv import summarize_sasv  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
 from corpus.check import Options as CheckOptions  # noqa: E402
 from corpus.check import check_lists  # noqa: E402
@@ -253,7 +255,7 @@ def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
         reps = {name: torch.randn(crops, dim, generator=draw) for name in listed.paths()}
         scores = timed("scoring", Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10))).score, listed, reps)
         timed("writing the scores", write_scores, scores_path, listed.lines, scores)
-        timed("EER + minDCF", tuneThreshold.summarize, scores, listed.label)
+        timed("EER + minDCF", summarize, scores, listed.label)
         timed("reading the scores", read_scores, scores_path)
     return taken
 
@@ -308,7 +310,7 @@ def metrics(trials=581_480):
     draw = np.random.default_rng(0)
     label = draw.random(trials) < 0.5
     scores = (draw.standard_normal(trials) + 2 * label).astype(np.float32)
-    return median(lambda: tuneThreshold.summarize(scores, label))
+    return median(lambda: summarize(scores, label))
 
 
 def resampling(trials=37_720, speakers=40, repeats=1000):
@@ -332,7 +334,7 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
                     attacks, kinds)
     reps = dict(zip(listed.paths(), torch.randn(len(listed.paths()), 1, dim, generator=torch.Generator().manual_seed(0)), strict=True))
     trainer = Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
-    return median(lambda: tuneThreshold.summarize_sasv(trainer.score(listed, reps), kinds, attacks))
+    return median(lambda: summarize_sasv(trainer.score(listed, reps), kinds, attacks))
 
 
 def rows_of_the_rest(row, row_of_files):

@@ -16,8 +16,8 @@ from corpus import InputError
 from report.calibration import Calibration, load, train
 from report.llr import act_dcf, cllr, effective_prior, llr_metrics, min_cllr
 from report.qualities import inputs_of, read_qualities, write_qualities
+from report.rates import error_rates, min_dcf
 from report.scores import read_scores, write_scores
-from tuneThreshold import error_rates, min_dcf
 
 
 # ---------------------------------------------------------------------- metrics

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 import tuneThreshold
 from report import confidence, speakers
 from report.confidence import TooFew, bands, bootstrap, difference, interval, spread
+from report.rates import EERS, eer, error_rates, min_dcf
+from report.sasv import a_dcf, sasv_eers
 from report.scores import KINDS, Scores, in_order_of, read_scores
-from tuneThreshold import a_dcf, eer, error_rates, measured, min_dcf, sasv_eers
+from tuneThreshold import measured
 
 PARSER = ArgumentParser()
 for part in (speakers, confidence):
@@ -79,7 +81,7 @@ def slow(scores, kinds, who, wanted, repeats):
     return np.array([wanted(*one) for one in some])
 
 
-@pytest.mark.parametrize("definition", tuneThreshold.EERS)
+@pytest.mark.parametrize("definition", EERS)
 @given(lists(KINDS[:2]))
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_weights_are_copies(definition, trials):
@@ -337,5 +339,10 @@ def test_spoofing_aware_command(tmp_path, capsys):
 
 def test_options_without_effect_are_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tuneThreshold, "plot_det", lambda *_, **__: None)
-    assert tuneThreshold.main([str(scores_file(tmp_path / "s.txt")), "--seed", "3", "--bins", "2"]) == 0
+    path = scores_file(tmp_path / "s.txt")
+    assert tuneThreshold.main([str(path), "--seed", "3", "--bins", "2"]) == 0
     assert capsys.readouterr().err == "warning: --seed has no effect without --bootstrap\nwarning: --bins has no effect without --by\n"
+    assert tuneThreshold.main([str(path), "--speaker_level", "1", "--adcf_c_miss", "2"]) == 0
+    assert capsys.readouterr().err == ("warning: --adcf_c_miss has no effect on '1|0' scores\n"
+                                       "warning: --speaker_level has no effect without --bootstrap or --by or --worst\n")
+    assert tuneThreshold.main([str(path), "--speaker_level", "1", "--worst", "2"]) == 0 and not capsys.readouterr().err

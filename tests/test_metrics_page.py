@@ -11,8 +11,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 from test_metrics import trial_lists
 
+from report.rates import EERS, eer, error_rates, min_dcf, thresholds_at
+from report.sasv import a_dcf, min_t_dcf, sasv_eers, t_eer
 from report.scores import KINDS
-from tuneThreshold import EERS, a_dcf, eer, error_rates, min_dcf, min_t_dcf, sasv_eers, t_eer, thresholds_at
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## A worked example\n")[2]

@@ -17,7 +17,9 @@ import tuneThreshold
 from report import trials
 from report.confusion import confusion, map_of
 from report.markup import html
+from report.rates import summarize
 from report.runs import Run, names_of
+from report.sasv import summarize_sasv
 from report.scores import Scores
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
@@ -130,9 +132,9 @@ def test_names_do_not_become_markup(pages):
 def test_contents(pages, inputs):
     text = " ".join(checked(pages["all"]).texts)
     read = tuneThreshold.read_scores(inputs / "first" / "result" / "scores.txt")
-    known = tuneThreshold.summarize(read.scores, read.labels, p_target=(0.05, 0.01))
+    known = summarize(read.scores, read.labels, p_target=(0.05, 0.01))
     aware = tuneThreshold.read_scores(inputs / "aware.txt")
-    sasv = tuneThreshold.summarize_sasv(aware.scores, aware.kinds, aware.attacks)
+    sasv = summarize_sasv(aware.scores, aware.kinds, aware.attacks)
     for value in (f"{known.eer:.2f}", f"{known.min_dcf:.4f}", f"{known.costs[1].value:.4f}", f"{known.eer_threshold:.4f}", "6 / 60",
                   f"{sasv.eer:.2f}", f"{sasv.spf_eer:.2f}", f"{sasv.a_dcf.value:.4f}", f"{sasv.attack_eers['A08']:.2f}", "36 / 36 / 72",
                   "ResNetSE34L", "ECAPA_TDNN", "revision abc", "Options that differ", "All 4 options", "aware.txt: scores alone", "all 8 speakers"):
@@ -171,14 +173,14 @@ def test_many_trials_make_a_small_page():
     draw = np.random.default_rng(0)
     labels = np.arange(200_000) % 2 == 0
     scores = draw.standard_normal(200_000) + 2 * labels
-    run = Run("x", "c0", Scores([], scores, labels, None, None), tuneThreshold.summarize(scores, labels), [], {}, "")
+    run = Run("x", "c0", Scores([], scores, labels, None, None), summarize(scores, labels), [], {}, "")
     parts = (trials.results([run], {}), trials.det([run]), trials.histograms([run]), trials.thresholds([run], (0.1, 0.01, 0.001)))
     assert sum(len(html(part)) for part in parts) < 100_000
 
 
 def test_thresholds_have_the_rates_they_say(inputs):
     read = tuneThreshold.read_scores(inputs / "aware.txt")
-    summary = tuneThreshold.summarize_sasv(read.scores, read.kinds, read.attacks)
+    summary = summarize_sasv(read.scores, read.kinds, read.attacks)
     for _, threshold in trials.operating_points(summary, (0.1, 0.01, 0.001)):
         for kind, name in (("nontarget", "SV-EER"), ("spoof", "SPF-EER")):
             miss, accept = trials.rates_at(summary.all_rates[name], threshold)
@@ -257,11 +259,15 @@ def test_what_cannot_be_reported(words, message, inputs, tmp_path, capsys):
     assert message in capsys.readouterr().err and not (tmp_path / "r.html").exists()
 
 
-@pytest.mark.parametrize("words", [["s.txt", "--embeddings", "x"], ["--report", "x", "--det", "d.png"], ["s.txt", "--report", "x"], []])
-def test_options_that_do_not_go_together(words, capsys):
+@pytest.mark.parametrize("words, message", [
+    (["s.txt", "--embeddings", "x"], "--embeddings: goes with --report"), (["--report", "x", "--det", "d.png"], "--det: has no effect with --report"),
+    (["--plot", "x", "--bootstrap", "9"], "--bootstrap: has no effect with --plot"), (["s.txt", "--curves", "x"], "--curves: goes with --plot"),
+    (["--calibrate", "s.txt", "--output", "c.json", "--cm", "c.txt"], "--cm: has no effect with --calibrate"),
+    (["s.txt", "--effective_prior", "0.5"], "--effective_prior: goes with --calibrate"), (["s.txt", "--report", "x"], "--report"), ([], "--report")])
+def test_options_that_do_not_go_together(words, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         tuneThreshold.main(words)
-    assert "--report" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_run_without_scores(inputs, tmp_path):

@@ -17,9 +17,9 @@ from checkpoints import read_checkpoint
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from options.parser import build, options_of
+from report.sasv import sasv_eers
 from sampling import QuotaSampler
 from SpeakerNet import SpeakerNet, Trainer
-from tuneThreshold import sasv_eers
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from test_metrics import crossing
 
 import tuneThreshold
 from report.det import COLOURS
+from report.rates import eer, error_rates, min_dcf, summarize
+from report.sasv import NotDefined, a_dcf, min_t_dcf, sasv_eers, sasv_rates, spf_eers, summarize_sasv, t_eer
 from report.scores import KINDS, read_cm_scores, read_scores
-from tuneThreshold import NotDefined, a_dcf, eer, error_rates, min_dcf, min_t_dcf, sasv_eers, sasv_rates, spf_eers, summarize, summarize_sasv, t_eer
 
 TANDEM = np.load(Path(__file__).parent / "reference" / "metric_tandem.npz")
 COSTS = json.loads(str(TANDEM["hparams_json"]))
@@ -404,7 +405,8 @@ def test_verification_that_leaves_no_work(tmp_path, capsys):
 def test_options_without_effect_are_told(tmp_path, capsys):
     path, _ = scores_file(tmp_path / "s.txt")
     assert tuneThreshold.main([str(path), "--p_target", "0.1", "--prevalence", "0.5", "--tdcf_p_spoof", "0.1", "--adcf_c_miss", "2"]) == 0
-    assert capsys.readouterr().err == "warning: --p_target, --prevalence, --tdcf_p_spoof has no effect on scores of these lines without --cm\n"
+    assert capsys.readouterr().err == ("warning: --p_target has no effect on spoofing-aware scores\n"
+                                       "warning: --prevalence, --tdcf_p_spoof has no effect without --cm\n")
     (tmp_path / "plain.txt").write_text("1 a b 1\n0 a c 0\n")
     assert tuneThreshold.main([str(tmp_path / "plain.txt"), "--p_target", "0.1", "--adcf_c_miss", "2"]) == 0
     assert "--adcf_c_miss has" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import tuneThreshold
 from report import speakers
+from report.rates import eer, error_rates, summarize
 from report.scores import Scores, read_scores, taken
 from report.slices import bins_of, read_table, slices_of, text_of
 from report.worst import Errors, errors_of, hardest
-from tuneThreshold import eer, error_rates, summarize
 
 GENDER = {"a": "F", "b": "M", "c": "F", "d": "M"}
 

@@ -21,7 +21,6 @@ from reference import golden
 from torch import nn
 
 import options
-import tuneThreshold
 from checkpoints import load_weights, read_checkpoint, write_checkpoint
 from corpus import InputError
 from corpus.lists import Trials, read_train_list, read_trials
@@ -29,6 +28,7 @@ from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train
 from loss import Loss
 from models import SpeakerModel
 from options.parser import build, find, options_of
+from report.rates import summarize
 from sampling import GroupSampler
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, with_real
 from trainSpeakerNet import Run
@@ -70,7 +70,7 @@ def test_learns(trainfunc, tones):
     def eer():
         evaluation = EvalDataset(trials.paths(), tones, eval_frames=0, num_eval=1)
         reps = {trials.paths()[i]: rep for index, x in made.extract(batches(eval_loader(evaluation, workers=0))) for i, rep in zip(index, x, strict=True)}
-        return tuneThreshold.summarize(made.score(trials, reps), trials.label).eer
+        return summarize(made.score(trials, reps), trials.label).eer
 
     before, losses = eer(), []
     for epoch in range(1, 31):
@@ -105,7 +105,7 @@ def test_learns_to_enhance(trainfunc):
     def eer(x):                                                                  # [8, 12, 16]
         pairs = list(itertools.combinations(range(96), 2))
         trials = Trials.of_pairs(pairs, label=np.array([a // 12 == b // 12 for a, b in pairs]))
-        return tuneThreshold.summarize(made.score(trials, dict(enumerate(x.reshape(96, 1, 16)))), trials.label).eer
+        return summarize(made.score(trials, dict(enumerate(x.reshape(96, 1, 16)))), trials.label).eer
 
     before = eer(test)
     steps = (data | {"x": noisy(), "other": clean.roll(1 + step % 7, 0)} for step in range(200))

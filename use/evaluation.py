@@ -6,10 +6,10 @@ import torch
 from tqdm import tqdm
 
 import parallel
-import tuneThreshold
 from corpus import InputError
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from DatasetLoader import LoadingError, batches, eval_loader
+from report import rates, sasv
 from report.qualities import measure, write_qualities
 from report.score_norm import normalise
 from report.scores import write_scores
@@ -111,9 +111,9 @@ def evaluate(trainer, trials, dataset, options, scores_path, stop=None, cohort=N
 def summarize(scores, trials, options):
     try:
         if trials.kinds is not None:
-            return tuneThreshold.summarize_sasv(scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer)
-        return tuneThreshold.summarize(scores, trials.label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
-                                       definition=options.eer)
+            return sasv.summarize_sasv(scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer)
+        return rates.summarize(scores, trials.label, p_target=options.dcf_p_target, c_miss=options.dcf_c_miss, c_fa=options.dcf_c_fa, p_fa=options.far,
+                               definition=options.eer)
     except ValueError as error:
         raise InputError(f"evaluation: {error}") from error
 
