@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import parallel
-from checkpoints import load_weights
 from corpus import InputError
 from corpus.augment import mixed
+from training.checkpoints import load_weights
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
 NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings

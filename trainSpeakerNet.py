@@ -4,9 +4,6 @@ python trainSpeakerNet.py --config configs/demo.yaml                            
 python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
 python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
 """
-import argparse
-import ctypes
-import inspect
 import json
 import logging
 import math
@@ -32,35 +29,22 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import parallel
-from checkpoints import read_checkpoint, with_head_for, write_checkpoint
 from corpus import InputError, write_atomically
-from corpus.augment import mixed
-from corpus.cohort import the_cohort
-from corpus.listing import shared_speakers, speakers_by_folder
-from corpus.lists import classes_of
 from DatasetLoader import LoadingError, batches, train_loader
-from memory import largest_batch, remedy
-from options.choices import build_net, source_of, the_device
-from options.parser import build, configuration, contradictions, find, parse
+from options.parser import configuration, contradictions, parse
 from parallel.launch import already_told, launch, number_of_processes
 from report.tensorboard import open_board, write_line, write_trials, writer_class
-from sampling import GroupSampler, QuotaSampler, every_group
-from SpeakerNet import NonFiniteLoss, Trainer
+from SpeakerNet import NonFiniteLoss
+from training.checkpoints import read_checkpoint, with_head_for, write_checkpoint
+from training.memory import keep_freed_memory, remedy
+from training.task import Task, last_of
 from use.checkpoint import ACTIONS
-from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered, read_tests, refuse_pairwise
+from use.evaluation import Stopped, check_stop, embed_cohort, evaluate, numbered
 
 log = logging.getLogger("trainSpeakerNet")
 HERE = Path(__file__).parent
 MUCH_WAITING = 0.2                                                              # share of the time
 RUN_PROGRESS = ("best", "stale", "validated", "result")                         # of a Run, in its checkpoints
-
-
-def keep_freed_memory():
-    """glibc hands large blocks back to the system as soon as they are free, and getting them again, page by page, takes a fifth of a step on a CPU."""
-    libc = ctypes.CDLL(None)
-    if platform.libc_ver()[0] == "glibc":
-        libc.mallopt(-4, 0)                                                     # M_MMAP_MAX: large blocks come from the heap, which
-        libc.mallopt(-1, 2**31 - 1)                                             # M_TRIM_THRESHOLD: is kept
 
 
 class Stop:
@@ -80,15 +64,6 @@ class Stop:
     def request(self, number, _):
         self.requested = True
         signal.signal(number, signal.default_int_handler)
-
-
-def warn_of_shared_speakers(utterances, tests):
-    originals = [u for u in utterances if u.speed == 1]
-    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
-    for trials, _ in tests:
-        if shared := shared_speakers(level, folders, trials.paths()):
-            log.warning("warning: %d speakers of the trials are in the train list too (%s%s): the EER will be lower than that of unknown speakers",
-                        len(shared), ", ".join(shared[:5]), ", ..." if len(shared) > 5 else "")
 
 
 class Clock:
@@ -120,98 +95,18 @@ class Run:
         self.options, self.stop, self.folder = options, Stop(), Path(options.save_path)
         if not options.train_list:
             raise InputError("want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, --verify to use a checkpoint")
-        self.last = self.folder / "model" / "last.model"
+        self.last = last_of(options)
         if self.last.exists() and not options.requeue:
             raise InputError(f"{self.last}: there is a run already, which --no-requeue does not go on with; choose another --save_path, or leave it out")
-        if not options.ema < 1:
-            raise InputError(f"--ema: want a decay below 1, for instance 0.999, or 0 for no average, got {options.ema:g}")
         if options.tensorboard:
             writer_class()                                                      # complains where it is not installed
-        source = source_of(options)
-        utterances = parallel.first(source.read_train, options.train_list, options.train_path, options)
-        self.tests, self.cohort = parallel.first(read_tests, options, source), parallel.first(the_cohort, options, source)
-        warn_of_shared_speakers(utterances, self.tests)
-        self.classes = classes_of(utterances, options.nClasses)
-        if (options.nClasses or math.inf) < len(self.classes):
-            raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
-        self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
-        if options.batch_size == "auto":
-            options.batch_size = self.fitting_batch(utterances)
-        self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
-        size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed,
-                "processes": (parallel.rank(), parallel.world())}
-        self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
-                        else GroupSampler(utterances, **size))
-        self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
-        self.trainer = self.make_trainer()
-        refuse_pairwise(self.trainer, options)
-        epoch, groups = next(iter(self.sampler))
-        self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
-        if self.valid:
-            self.try_out(self.valid, (0, self.valid_items[0][1][:3]), f"{options.valid_list}: ")
-        if options.compile and options.randomSlicing:
-            raise InputError("--compile: makes a program for one length of crops, and --randomSlicing makes all lengths; leave one of them out")
-        if options.compile:
-            self.trainer.compile()
-        if options.early_stopping and not self.valid and (not self.tests or self.tests[0][0].label is None):
-            raise InputError("--early_stopping: follows the EER or the validation loss; want labelled trials by --test_list, or --valid_clients and "
-                             "--valid_impostors, or a --valid_list")
+        self.task = Task(options)
+        self.trainer = self.task.trainer
         # stale: evaluations since the best one; validated: step of the last evaluation within an epoch
         self.best, self.stale, self.validated, self.result, self.saved = math.inf, 0, 0, {}, time.monotonic()
         self.warned = False
         self.open_folder(argv)
         self.begin(state)
-
-    def fitting_batch(self, utterances):
-        """--batch_size auto: that of the run that is gone on with, or as many speakers as updates of a trainer that is thrown away leave room for."""
-        options = self.options
-        if self.last.exists():
-            return read_checkpoint(self.last)["options"]["batch_size"]
-        if options.num_spk:
-            raise InputError("--batch_size auto: counts speakers, and with --num_spk a batch has those of real speech; want a number")
-        size = {"nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
-        sampler, self.steps_per_epoch = GroupSampler(utterances, batch_size=1, **size), 1
-        trainer, (batch,) = self.make_trainer(), batches([self.dataset[next(iter(sampler))]])
-        trainer.skip_nonfinite = math.inf
-        fits = largest_batch(trainer, batch, np.count_nonzero(sampler.groups) // parallel.world())
-        found = parallel.collect(fits)
-        log.info("--batch_size auto: %d speakers in each process", fits := parallel.first(lambda: min(found)))
-        return fits
-
-    def read_valid(self, source):
-        """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""
-        options = argparse.Namespace(**vars(self.options) | {"augment": False, "speed_perturb": False, "spk_meta_train": None})
-        utterances = parallel.first(source.read_train, options.valid_list, options.valid_path, options)
-        strangers = [name for name in classes_of(utterances) if name not in self.classes]
-        if strangers and "num_classes" in inspect.signature(find("trainfunc", options.trainfunc)).parameters:
-            raise InputError(f"{options.valid_list}: {len(strangers)} speakers are not in {options.train_list}, whose speakers --trainfunc {options.trainfunc} "
-                             f"classifies: {', '.join(strangers[:10])}; take utterances of the training speakers, or another loss")
-        classes = self.classes | {name: i for i, name in enumerate(strangers, max(self.classes.values()) + 1)}
-        return (source.train_dataset(utterances, options.valid_path, classes, options),
-                every_group(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker))
-
-    def make_trainer(self):
-        options = self.options
-        torch.manual_seed(options.seed)                                         # the same network in all processes, and then
-        trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
-                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite, tf32=options.tf32, ema=options.ema)
-        trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
-        trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
-                                  max_epoch=options.max_epoch, test_interval=options.test_interval)
-        trainer.share(options.gather_embeddings, options.sync_batchnorm)
-        if parallel.rank():
-            torch.manual_seed(options.seed + parallel.rank())                   # other draws in each
-        return trainer
-
-    def try_out(self, dataset, item, place=""):
-        """A batch through model and loss: what does not go together says so before the run folder is touched."""
-        batch, = batches([dataset[item]])
-        self.trainer.net.eval()                                                 # leaves batch statistics alone
-        try:
-            with torch.no_grad():
-                self.trainer.net(mixed(self.trainer.on_device(batch)))
-        except ValueError as error:
-            raise InputError(f"{place}{error}") from error
 
     def open_folder(self, argv):
         """config.yaml and command.txt tell how the run came about."""
@@ -231,8 +126,8 @@ class Run:
         if last.exists():
             state = read_checkpoint(last)
             contradictions(vars(self.options), state["options"], self.options, last)
-            if state["classes"] != self.classes:
-                raise InputError(f"{last}: this run had other speakers ({len(state['classes'])}, now {len(self.classes)}); choose another --save_path")
+            if state["classes"] != self.task.classes:
+                raise InputError(f"{last}: this run had other speakers ({len(state['classes'])}, now {len(self.task.classes)}); choose another --save_path")
             self.trainer.load(state, last)
             self.trainer.resume(state)
             for name in RUN_PROGRESS:
@@ -243,7 +138,7 @@ class Run:
             log.info("going on with %s: epoch %d, step %d", last, self.trainer.epoch, self.trainer.step)
         elif state:
             head = "wanted" if "options" in state else "optional"               # published weights are there to be trained on, with other speakers
-            state = with_head_for(self.classes, state, self.trainer.net)
+            state = with_head_for(self.task.classes, state, self.trainer.net)
             for problem in self.trainer.load(state, self.options.initial_model, self.options.partial, head):
                 log.info("%s: left out: %s", self.options.initial_model, problem)
         self.trim_log()
@@ -253,13 +148,13 @@ class Run:
     def train(self):
         options, trainer = self.options, self.trainer
         log.info("%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch of %d utterances; %s%s", options.model, options.trainfunc,
-                 f"{sum(p.numel() for p in trainer.net.parameters()):,}", len(self.classes), len(self.dataset.utterances), self.steps_per_epoch,
-                 self.sampler.utterances * options.accumulate, trainer.device, f", {parallel.world()} processes" * (parallel.world() > 1))
-        loader = train_loader(self.dataset, self.sampler, workers=options.nDataLoaderThread, pin_memory=trainer.device.type == "cuda")
-        total = min(options.max_epoch * self.steps_per_epoch, options.max_steps or math.inf)
+                 f"{sum(p.numel() for p in trainer.net.parameters()):,}", len(self.task.classes), len(self.task.dataset.utterances), self.task.steps_per_epoch,
+                 self.task.sampler.utterances * options.accumulate, trainer.device, f", {parallel.world()} processes" * (parallel.world() > 1))
+        loader = train_loader(self.task.dataset, self.task.sampler, workers=options.nDataLoaderThread, pin_memory=trainer.device.type == "cuda")
+        total = min(options.max_epoch * self.task.steps_per_epoch, options.max_steps or math.inf)
         try:
             with self.stop, logging_redirect_tqdm(), tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar:
-                if options.eval_first and not trainer.step and (self.tests or self.valid):
+                if options.eval_first and not trainer.step and (self.task.tests or self.task.valid):
                     self.write_log({"epoch": 0, "step": 0} | self.test())
                 open_epoch = trainer.step < total or trainer.position           # a stop may have come before its evaluation
                 while open_epoch and not self.stalled():
@@ -269,7 +164,7 @@ class Run:
             self.save("last")
             log.info("stopped at step %d and saved; the same command goes on from here", trainer.step)
         except NonFiniteLoss as error:
-            files = [self.dataset.utterances[i].path for i in error.index]
+            files = [self.task.dataset.utterances[i].path for i in error.index]
             raise InputError(f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, set --clip or tolerate it with "
                              "--skip_nonfinite N; the last checkpoint is untouched") from None
         else:
@@ -284,7 +179,7 @@ class Run:
     def validation_due(self):
         """Within an epoch; what is due at its end is done there."""
         every, trainer = self.options.validate_every, self.trainer
-        return every and trainer.step % every == 0 and self.validated < trainer.step and 0 < trainer.position < len(self.sampler)
+        return every and trainer.step % every == 0 and self.validated < trainer.step and 0 < trainer.position < len(self.task.sampler)
 
     def validate(self, line):
         """An evaluation within an epoch; line: of the log, what is known without it."""
@@ -299,7 +194,7 @@ class Run:
         options, trainer = self.options, self.trainer
         clock, begun = Clock(), trainer.position
         if trainer.step < total:
-            self.sampler.set_epoch(trainer.epoch, skip=trainer.position)
+            self.task.sampler.set_epoch(trainer.epoch, skip=trainer.position)
             bar.set_description(f"epoch {trainer.epoch}/{options.max_epoch}")
             if self.validation_due():                                           # a stop came before it
                 self.validate(self.so_far())
@@ -320,14 +215,14 @@ class Run:
                     return
                 if save:
                     self.save("last")
-        line = self.so_far() | clock.report((trainer.position - begun) * self.sampler.utterances)
+        line = self.so_far() | clock.report((trainer.position - begun) * self.task.sampler.utterances)
         self.warn_of_waiting(line)
         every, done = (options.validate_every, trainer.step) if options.validate_every else (options.test_interval, trainer.epoch)
         due = done % every == 0 or trainer.step >= total
         if due:
             line |= self.test()
         self.write_log(line)
-        if trainer.position >= len(self.sampler):
+        if trainer.position >= len(self.task.sampler):
             trainer.next_epoch(line)
         if due:
             self.keep_checkpoints(done)
@@ -359,12 +254,12 @@ class Run:
     def test(self):
         """Validation loss and metrics of every list of trials, from the second on with its number; what came out is remembered in the checkpoints."""
         result = {}
-        if self.valid:
-            loader = train_loader(self.valid, parallel.share(self.valid_items), workers=self.options.nDataLoaderThread)
+        if self.task.valid:
+            loader = train_loader(self.task.valid, parallel.share(self.task.valid_items), workers=self.options.nDataLoaderThread)
             result = {f"valid_{name}": value for name, value in self.trainer.validate(self.until_stop(batches(loader))).items()}
             check_stop(self.stop)
-        cohort = embed_cohort(self.trainer, self.cohort if self.tests else None, self.options, self.stop)
-        for number, (trials, dataset) in enumerate(self.tests, 1):
+        cohort = embed_cohort(self.trainer, self.task.cohort if self.task.tests else None, self.options, self.stop)
+        for number, (trials, dataset) in enumerate(self.task.tests, 1):
             path, reps = numbered(self.folder / "result" / "scores.txt", number), {}
             summaries = evaluate(self.trainer, trials, dataset, self.options, path, self.stop, cohort, reps)
             for part, summary in summaries.items():
@@ -381,7 +276,7 @@ class Run:
             yield item
 
     def save(self, *names):
-        state = self.trainer.state() | {"options": configuration(self.options), "classes": self.classes}
+        state = self.trainer.state() | {"options": configuration(self.options), "classes": self.task.classes}
         state |= {name: getattr(self, name) for name in RUN_PROGRESS}
         self.saved = time.monotonic()
         if parallel.rank():

@@ -14,9 +14,9 @@ from typing import Literal, get_args, get_origin
 
 import yaml
 
-from checkpoints import read_checkpoint
 from corpus import InputError
 from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, SETTINGS, UNITS, USES, VALUES, Option, components
+from training.checkpoints import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
 

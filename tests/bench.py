@@ -19,7 +19,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import trainSpeakerNet  # noqa: E402, I001 - first: what it sets is read when torch is loaded
 import numpy as np  # noqa: E402
 import scipy.signal  # noqa: E402
 import soundfile as sf  # noqa: E402
@@ -30,8 +29,6 @@ from timing import REPEATS, median  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
-from report.rates import summarize  # noqa: E402
-from report.sasv import summarize_sasv  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
 from corpus.check import Options as CheckOptions  # noqa: E402
 from corpus.check import check_lists  # noqa: E402
@@ -42,15 +39,17 @@ from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader  # noqa: E402
-from sampling import GroupSampler  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
-from memory import megabytes  # noqa: E402
+from report.rates import summarize  # noqa: E402
+from report.sasv import summarize_sasv  # noqa: E402
 from report.score_norm import normalise  # noqa: E402
 from report.scores import Scores, read_scores, write_scores  # noqa: E402
 from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
+from training.memory import keep_freed_memory, megabytes  # noqa: E402
+from training.sampling import GroupSampler  # noqa: E402
 from use import all_pairs  # noqa: E402
 
 
@@ -390,7 +389,7 @@ def main():
     parser.add_argument("--json", help="write the figures to this file too")
     parser.add_argument("--compare", metavar="FILE", help="JSON of an earlier run: adds a column of ratios to it, above 1 = better now")
     args = parser.parse_args()
-    trainSpeakerNet.keep_freed_memory()
+    keep_freed_memory()
     rows = []
     before = {row["name"]: row["value"] for row in json.loads(Path(args.compare).read_text())} if args.compare else {}
     print(f"medians of {REPEATS} (updates of all models: 1 on a CPU, 25 on a GPU; conversion and check: 3) repetitions; "

@@ -4,7 +4,6 @@ from timing import median
 from torch.utils.flop_counter import FlopCounterMode
 
 from loss.softmaxproto import LossFunction
-from memory import taken
 from models._frontend import HOP
 from models._resnet import Block
 from optimizer.adam import Optimizer
@@ -12,6 +11,7 @@ from options import components
 from options.parser import find
 from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer, with_real
+from training.memory import taken
 
 
 def block_of_modules(self, x):

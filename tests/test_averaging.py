@@ -10,11 +10,11 @@ from kill_resume import end_of, equal
 from test_distributed import close, processes, vector_run, vectors, weights  # noqa: F401
 from test_trainer import batch, trainer
 
-from checkpoints import read_checkpoint, with_head_for, write_checkpoint
 from corpus import InputError
 from loss import aamsoftmax, aamsoftmax_subcenter, amsoftmax, softmaxproto
 from models._linear import Identity
 from SpeakerNet import SpeakerNet
+from training.checkpoints import read_checkpoint, with_head_for, write_checkpoint
 from use.averaging import average
 
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataprep
-import trainSpeakerNet
 from corpus import InputError, check
 from corpus.audio import AudioError
 from corpus.check import Examined
 from corpus.listing import Listing, read_listing, speakers_by_folder
 from corpus.lists import Trials, Utterance, speed_copies
+from training.task import warn_of_shared_speakers
 
 SPEECH = os.environ.get("SPEECH_DATA")
 TRAIN = [(f"id{speaker}", f"id{speaker}/{i}.wav") for speaker in range(4) for i in range(3)]
@@ -302,7 +302,7 @@ def test_trainer_warns_of_speakers_who_are_like_a_tested_one(caplog):
     train = speed_copies([Utterance(f"s{i}", f"id{i}/x/{k}.wav") for i in range(9) for k in range(3)], [0.9, 1.1])
     with caplog.at_level(logging.WARNING):
         for shared in (range(20, 24), range(7, 12), range(8)):
-            trainSpeakerNet.warn_of_shared_speakers(train, [(Trials.of_pairs([(f"id{i}/y/1.wav", f"id{i}/z/1.wav") for i in shared]), None)])
+            warn_of_shared_speakers(train, [(Trials.of_pairs([(f"id{i}/y/1.wav", f"id{i}/z/1.wav") for i in shared]), None)])
     assert [message.partition(":")[2].partition(":")[0] for message in caplog.messages] == [
         " 2 speakers of the trials are in the train list too (s7, s8)", " 8 speakers of the trials are in the train list too (s0, s1, s2, s3, s4, ...)"]
 

@@ -19,9 +19,9 @@ from test_sasv import published
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
-from checkpoints import read_checkpoint
 from options import VALUES
 from options.parser import parse
+from training.checkpoints import read_checkpoint
 
 SECTION = DOCS.partition("## Coming from")[2].partition("\n## ")[0]
 COMMANDS = [command for command in re.findall(r"`python (\w+\.py [^`]+)`", SECTION) if not command.startswith("dataprep.py --save_path")]

@@ -23,7 +23,7 @@ from corpus.augment import Augment, Plan
 from corpus.files import check_files
 from corpus.lists import Utterance, classes_of, read_file_list, read_train_list, read_trials, speed_copies
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
-from sampling import GroupSampler
+from training.sampling import GroupSampler
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
 REFERENCE = Path(__file__).parent / "reference"

@@ -17,6 +17,7 @@ from conftest import small_run
 from kill_resume import equal
 
 import trainSpeakerNet
+from SpeakerNet import Trainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -187,14 +188,14 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
 
 def fail(rank):
     """In process 1 the second update fails for a reason of its own."""
-    update = trainSpeakerNet.Trainer._update
+    update = Trainer._update
 
     def broken(self, group):
         if rank == 1 and self.step == 1:
             raise ZeroDivisionError("of process 1")
         return update(self, group)
 
-    trainSpeakerNet.Trainer._update = broken
+    Trainer._update = broken
 
 
 def test_a_process_that_fails_ends_the_others(vectors, tmp_path):

@@ -12,12 +12,12 @@ from conftest import small_run
 from kill_resume import end_of, equal
 
 import dataprep
-from checkpoints import read_checkpoint
 from corpus import InputError
 from corpus.embeddings import Example, load_embeddings, read_examples, session_of, targets_of, tree
 from DatasetLoader import EmbeddingDataset, EmbeddingEvalDataset
 from report.scores import read_scores
-from sampling import every_group
+from training.checkpoints import read_checkpoint
+from training.sampling import every_group
 
 D = 16
 LISTS = {"Softmax": "normal", "MSE": "normal", "MAE": "normal", "CS": "normal", "MSE_CS": "normal", "MSE_Softmax": "normal",

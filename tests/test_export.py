@@ -20,9 +20,9 @@ from conftest import small_run
 from test_models import MODELS, difference, noise, small
 
 import trainSpeakerNet
-from checkpoints import read_checkpoint
 from models import _resnet
 from options.parser import build
+from training.checkpoints import read_checkpoint
 from use import export as exporting
 from use.export import OPSET, to_onnx
 

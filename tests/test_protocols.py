@@ -15,7 +15,7 @@ from corpus.enrolment import check_against_meta, read_speaker_meta
 from corpus.files import find_files
 from corpus.lists import Utterance, class_of, classes_of, described, described_trials, read_train_list, read_trials, speed_copies
 from DatasetLoader import TrainDataset
-from sampling import GroupSampler, QuotaSampler
+from training.sampling import GroupSampler, QuotaSampler
 
 PROTOCOLS = Path(os.environ.get("SPEECH_DATA") or "/nowhere").parent / "protocols"
 real_lists = pytest.mark.skipif(not PROTOCOLS.is_dir(), reason="the public protocols are not beside SPEECH_DATA")

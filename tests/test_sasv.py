@@ -13,13 +13,13 @@ import torch
 from conftest import Tiny, small_run
 
 import dataprep
-from checkpoints import read_checkpoint
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from options.parser import build, options_of
 from report.sasv import sasv_eers
-from sampling import QuotaSampler
 from SpeakerNet import SpeakerNet, Trainer
+from training.checkpoints import read_checkpoint
+from training.sampling import QuotaSampler
 
 
 @pytest.fixture(scope="module")

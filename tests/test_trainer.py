@@ -21,7 +21,6 @@ from reference import golden
 from torch import nn
 
 import options
-from checkpoints import load_weights, read_checkpoint, write_checkpoint
 from corpus import InputError
 from corpus.lists import Trials, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
@@ -29,8 +28,9 @@ from loss import Loss
 from models import SpeakerModel
 from options.parser import build, find, options_of
 from report.rates import summarize
-from sampling import GroupSampler
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, with_real
+from training.checkpoints import load_weights, read_checkpoint, write_checkpoint
+from training.sampling import GroupSampler
 from trainSpeakerNet import Run
 
 ROOT = Path(__file__).parent.parent
@@ -440,6 +440,6 @@ def test_nothing_is_loaded_by_halves():
 
 def test_trainer_names_no_component_or_corpus():
     names = [name for part in options.PARTS for name in options.components(part)] + ["voxceleb", "musan/", "asvspoof"]
-    for file in ("SpeakerNet.py", "checkpoints.py", "trainSpeakerNet.py"):
+    for file in ("SpeakerNet.py", "training/checkpoints.py", "trainSpeakerNet.py", "training/task.py"):
         text = (ROOT / file).read_text().split('"""', 2)[2]                              # below the head
         assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text], file

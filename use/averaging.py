@@ -1,9 +1,9 @@
 """The mean of the weights of several checkpoints of one run (Izmailov et al., "Averaging weights leads to wider optima", arXiv:1803.05407)."""
 from pathlib import Path
 
-from checkpoints import read_checkpoint
 from corpus import InputError
 from options.parser import options_of
+from training.checkpoints import read_checkpoint
 
 NUMBERED = "model?????????.model"                                               # of the checkpoints that a run keeps
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 import parallel
-from checkpoints import load_weights, write_checkpoint
 from corpus import InputError, write_atomically
 from corpus.cohort import the_cohort
 from corpus.files import is_recording
@@ -23,6 +22,7 @@ from options.parser import options_of
 from report import calibration
 from report.qualities import inputs_of, measure
 from SpeakerNet import SpeakerNet, Trainer
+from training.checkpoints import load_weights, write_checkpoint
 from use import all_pairs
 from use.averaging import average, checkpoints_of
 from use.evaluation import beside, embed_cohort, evaluate, extract, moments_of, numbered, read_tests, refuse_pairwise, score
