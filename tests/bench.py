@@ -4,6 +4,7 @@ python tests/bench.py [--json FILE] [--compare FILE]        (make bench)
 python tests/bench.py --device cuda                         the models on a GPU
 """
 import argparse
+import functools
 import itertools
 import json
 import multiprocessing
@@ -19,13 +20,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import trainSpeakerNet  # noqa: E402, F401, I001 - first: what it sets is read when torch is loaded
 import numpy as np  # noqa: E402
 import scipy.signal  # noqa: E402
 import soundfile as sf  # noqa: E402
 import torch  # noqa: E402
-from bench_models import rows_of_models, training  # noqa: E402
+from bench_models import rows_of_models, training_in_turns  # noqa: E402
 from kill_resume import noise_corpus  # noqa: E402
-from timing import REPEATS, median  # noqa: E402
+from timing import REPEATS, median, medians  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
@@ -222,14 +224,20 @@ def checking(folder, suffix, files=400, seconds=12):
     return files * seconds / 3600 / median(lambda: check_lists(CheckOptions([folder / "list.txt"], [folder], None, 200, 2), 2), 3)
 
 
-def whole_files(folder, model, bucket, mixedprec, files=48):
-    """Seconds of speech a second from whole files to embeddings, one by one or in buckets of so many frames; lengths like those of speechocean762."""
+def whole_files(model, files=48):
+    """-> {how: seconds of speech a second} from whole files to embeddings; lengths like those of speechocean762."""
     seconds = 3 + np.random.default_rng(0).gamma(2, 1, files)
-    for i, length in enumerate(seconds):
-        sf.write(folder / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(int(length * 16000)), 16000)
-    data = EvalDataset([f"{i}.wav" for i in range(files)], str(folder), eval_frames=0, num_eval=1, bucket_frames=bucket)
-    trainer = Trainer(SpeakerNet(model, Loss()), mixedprec=mixedprec)
-    return seconds.sum() / median(lambda: list(trainer.extract(batches(eval_loader(data, workers=0)))), 3)
+    def work(bucket, mixedprec):
+        data = EvalDataset([f"{i}.wav" for i in range(files)], folder, eval_frames=0, num_eval=1, bucket_frames=bucket)
+        trainer = Trainer(SpeakerNet(model, Loss()), mixedprec=mixedprec)
+        return lambda: list(trainer.extract(batches(eval_loader(data, workers=0))))
+
+    with tempfile.TemporaryDirectory() as folder:
+        for i, length in enumerate(seconds):
+            sf.write(f"{folder}/{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(int(length * 16000)), 16000)
+        works = {"one by one": work(0, False), "buckets of 0.5 s": work(50, False), "one by one, --mixedprec": work(0, True),
+                 "buckets of 0.5 s, --mixedprec": work(50, True)}
+        return {how: seconds.sum() / taken for how, taken in medians(works).items()}
 
 
 def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
@@ -355,10 +363,11 @@ def rows_of_the_rest(row, row_of_files):
         row_of_files(f"conversion, .m4a of 8 s, {name}", "files/s", cores, conversion, kind)
     for kind in ("wav", "flac"):
         row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
-    for name, model in (("ResNetSE34L", MainModel()), ("ECAPA_TDNN, 512 channels", ECAPA(eca_c=512))):
-        for kind, bucket, mixedprec in (("one by one", 0, False), ("buckets of 0.5 s", 50, False), ("buckets of 0.5 s, --mixedprec", 50, True)):
-            for cores in (1, 2):
-                row_of_files(f"whole files, {name}, {kind}", "s/s", cores, whole_files, model, bucket, mixedprec)
+    networks = {"ResNetSE34L": MainModel, "ECAPA_TDNN, 512 channels": functools.partial(ECAPA, eca_c=512)}
+    for (name, network), cores in itertools.product(networks.items(), (1, 2)):
+        torch.set_num_threads(cores)
+        for how, speed in whole_files(network()).items():
+            row(f"whole files, {name}, {how}", "s/s", cores, lambda speed=speed: speed)
     torch.set_num_threads(2)
     for what, seconds in ten_million().items():
         row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)
@@ -370,11 +379,10 @@ def rows_of_the_rest(row, row_of_files):
     row("EER + minDCF of 581,480 trials", "s", 1, metrics)
     row("EER + minDCF of 1,000 resamples of 37,720 trials", "s", 1, resampling)
     row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
-    for kind in ("modules", "", "--mixedprec", "--mixedprec --compile"):
-        row(f"training step ResNetSE34L, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, lambda kind=kind: training(MainModel(), kind, "cpu", 16)[0])
-    for kind in ("", "--mixedprec", "--mixedprec --compile"):
-        row(f"training step ECAPA_TDNN, 512 channels, 32 x 2 s, {kind or 'float32'}", "utt/s", 2,
-            lambda kind=kind: training(ECAPA(eca_c=512), kind, "cpu", 16, 9)[0])
+    for name, network in networks.items():
+        kinds = (*(("modules",) if network is MainModel else ()), "", "--mixedprec", "--mixedprec --compile")
+        for kind, speed in training_in_turns(network, kinds, 16, 15).items():
+            row(f"training step {name}, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, lambda speed=speed: speed)
 
 
 def ratio(value, unit, before):

@@ -1,6 +1,6 @@
 """Speed and memory of every model: updates, extraction, and how much of the device's arithmetic they get. Part of bench.py."""
 import torch
-from timing import median
+from timing import median, medians
 from torch.utils.flop_counter import FlopCounterMode
 
 from loss.softmaxproto import LossFunction
@@ -44,8 +44,18 @@ def batch_of(speakers):
             "index": torch.zeros(speakers, 2, dtype=torch.int64)}
 
 
+def training_in_turns(make_model, kinds, speakers, repeats):
+    """-> {kind: utterances a second of whole updates on the CPU, 2 utterances of 2 s a speaker}. "modules" is the yardstick of slow machines."""
+    batch = batch_of(speakers)
+
+    def updates(kind):
+        trainer = trainer_of(make_model(), kind, "cpu")
+        return lambda: list(trainer.train_epoch([batch]))
+    return {kind: 2 * speakers / seconds for kind, seconds in medians({kind: updates(kind) for kind in kinds}, repeats).items()}
+
+
 def training(model, kind, device, speakers, repeats=25):
-    """-> (utterances a second of whole updates, 2 utterances of 2 s a speaker; MB that they take at most). kind "modules" is the yardstick of slow machines."""
+    """-> (utterances a second of whole updates, 2 utterances of 2 s a speaker; MB that they take at most)."""
     trainer, batch = trainer_of(model, kind, device), batch_of(speakers)
 
     def update():
