@@ -105,11 +105,11 @@ def in_pack(folder, lists=()):
     return pack
 
 
-def crops_per_second(data, before=None):
-    """Of 200 files, in batches of 100."""
+def crops_of(data):
+    """-> function that makes a crop of each of 200 files, in batches of 100, every time those of another epoch."""
     groups = [[[i] for i in range(b * 100, b * 100 + 100)] for b in range(2)]
-    epoch = iter(range(10**6))
-    return 200 / median(lambda: [data[next(epoch), g] for g in groups], before=before)
+    epoch = itertools.count()
+    return lambda: [data[next(epoch), g] for g in groups]
 
 
 def loader(folder, kind, cold=False):
@@ -117,7 +117,7 @@ def loader(folder, kind, cold=False):
     wav = folder / "wav"
     files = write_files(wav, "flac" if kind == "flac" else "wav")
     root = in_pack(wav, ["list"]) if kind == "pack" else wav
-    return crops_per_second(TrainDataset(files, str(root), max_frames=200, seed=0), (lambda: forget(root)) if cold else None)
+    return 200 / median(crops_of(TrainDataset(files, str(root), max_frames=200, seed=0)), before=(lambda: forget(root)) if cold else None)
 
 
 class Usual:
@@ -154,17 +154,19 @@ class Usual:
         return x + np.sum(noises, 0)
 
 
-def augmented(folder, suffix, kind):
-    """The same of synthetic speech, with noise of 5 s and rooms of 1 s: "usual", by Augment from files or from packs, or read for --gpu_augment."""
-    wav, musan, rir = folder / "wav", folder / "musan", folder / "rir"
-    files = write_files(wav, suffix, speech=True)
-    noise_corpus(folder, rooms=100, seconds=1)
-    if kind == "packs":
-        wav, musan, rir = in_pack(wav, ["list"]), in_pack(musan), in_pack(rir)
-    augment = Augment(str(musan), str(rir))
-    if kind == "usual":
-        return crops_per_second(Usual(files, wav, augment))
-    return crops_per_second(TrainDataset(files, str(wav), max_frames=200, seed=0, augment=augment, augment_later=kind == "--gpu_augment"))
+def augmented(suffix):
+    """-> {how: the same of synthetic speech}, with noise of 5 s and rooms of 1 s: "usual", by Augment from files or from packs, or read for --gpu_augment."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        wav, musan, rir = folder / "wav", folder / "musan", folder / "rir"
+        files = write_files(wav, suffix, speech=True)
+        noise_corpus(folder, rooms=100, seconds=1)
+
+        def data(root, musan, rir, later=False):
+            return TrainDataset(files, str(root), max_frames=200, seed=0, augment=Augment(str(musan), str(rir)), augment_later=later)
+        kinds = {"usual": Usual(files, wav, Augment(str(musan), str(rir))), "files": data(wav, musan, rir),
+                 "packs": data(in_pack(wav, ["list"]), in_pack(musan), in_pack(rir)), "--gpu_augment": data(wav, musan, rir, True)}
+        return {how: 200 / seconds for how, seconds in medians({how: crops_of(each) for how, each in kinds.items()}).items()}
 
 
 def packing(folder, extension):
@@ -353,8 +355,10 @@ def rows_of_the_rest(row, row_of_files):
         row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
     for kind in ("wav", "flac", "pack"):
         row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
-    for suffix, kind in itertools.product(("wav", "flac"), ("usual", "files", "packs", "--gpu_augment")):
-        row_of_files(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, augmented, suffix, kind)
+    torch.set_num_threads(1)
+    for suffix in ("wav", "flac"):
+        for how, speed in augmented(suffix).items():
+            row(f"loader, augmented speech, {suffix}, {how}", "crops/s", 1, lambda speed=speed: speed)
     for kind in ("wav", "flac"):
         row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
     row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)

@@ -29,8 +29,8 @@ from use.export import OPSET, to_onnx
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="not installed (requirements-dev.txt)")
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-EXAMPLE = re.search(r"^## Export\n.*?^((?: {4}(?!python )[^\n]*\n)+)", README, re.M | re.S)[1]
+PAGE = (ROOT / "docs/export.md").read_text()
+EXAMPLE = re.search(r"^((?: {4}(?!python )[^\n]*\n)+)", PAGE, re.M | re.S)[1]
 SMALLER = {"MFA_Conformer": {"num_blocks": 1}, "SKA_TDNN": {"frt_c": 8, "eca_s": 2}, "ECAPA_TDNN": {"eca_c": 64, "eca_s": 2},
            **{name: {"nOut": 16} for name in MODELS if name.startswith("MyLinear")}}
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_every_model(name, monkeypatch):
 
 @pytest.fixture(scope="module")
 def demo(corpus, tmp_path_factory):
-    """Folder in which README's commands work, with a small network as exps/demo."""
+    """Folder in which the page's commands work, with a small network as exps/demo."""
     folder = tmp_path_factory.mktemp("export")
     words = small_run(corpus, folder / "exps" / "demo", "--model", "MFA_Conformer", "--num_blocks", 1, "--output_size", 16, "--attention_heads", 2,
                       "--linear_units", 16, "--eval_frames", 0, "--max_steps", 2)
@@ -67,7 +67,7 @@ def demo(corpus, tmp_path_factory):
         (folder / f"{name}.wav").symlink_to(wav)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert not trainSpeakerNet.main(shlex.split(re.search(r"^ {4}python trainSpeakerNet.py (--export .*)", README, re.M)[1]))
+        assert not trainSpeakerNet.main(shlex.split(re.search(r"^ {4}python trainSpeakerNet.py (--export .*)", PAGE, re.M)[1]))
     return folder
 
 
