@@ -167,6 +167,12 @@ class Run:
             files = [self.task.dataset.utterances[i].path for i in error.index]
             raise InputError(f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, set --clip or tolerate it with "
                              "--skip_nonfinite N; the last checkpoint is untouched") from None
+        except RuntimeError as error:
+            from torch._dynamo.exc import TorchDynamoException  # here: it takes a second to load
+            if not (self.stop.requested and isinstance(error, TorchDynamoException)):
+                raise
+            log.info("stopped while --compile was at work; the last checkpoint is untouched")           # Ctrl-C has ended its compilers
+            raise KeyboardInterrupt from None
         else:
             log.info("done%s: %s", f", after {self.stale} evaluations without a better EER" if self.stalled() else "", self.folder)
         finally:

@@ -24,7 +24,8 @@ class Loss(nn.Module):
         """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, real [Q] int64, the groups that are not spoofed, step int, and where
         the data have them target [B, D], the clean embedding of the speaker, other [B, D], that of another one, session [B, M] int64, equal for
         utterances of one recording session; pair: the model's pair()
-        -> {"loss": scalar, "acc": per cent, named terms ...}. A loss that has no use for spoofed speech refuses it."""
+        -> {"loss": scalar, "acc": per cent, named terms ...}; gradients of the scalar reach all parameters, for which several processes wait.
+        A loss that has no use for spoofed speech refuses it."""
         raise NotImplementedError
 
     def project(self, x):

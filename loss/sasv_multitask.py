@@ -58,6 +58,8 @@ class LossFunction(Loss):
         if rep.shape[1] > 1:
             protos = self.prototypes(real, of_real, pair)
             out |= {"loss": out["loss"] + protos["loss"], "loss_proto": protos["loss"].detach()}
+        else:                                                                    # several processes wait for the gradients of all parameters
+            out["loss"] = out["loss"] + 0.0 * (self.prototypes.w + self.prototypes.b)
         head = self.head_loss(self.bonafide(rep), spoof.unsqueeze(1).expand(rep.shape[:2]))
         return out | {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
 

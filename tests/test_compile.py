@@ -3,6 +3,7 @@ import copy
 import functools
 import os
 import shutil
+import signal
 import sysconfig
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
         state, other = end_of(tmp_path / name)
         assert all(equal(state[key], plain[key]) for key in ("model", "loss", "trained", "optimizer", "step", "rng"))
         assert [line["loss"] for line in other] == [line["loss"] for line in log]
+
+
+def test_stopped_at_work(corpus, tmp_path, program, monkeypatch):
+    """Ctrl-C reaches the compilers too, which fail."""
+    def compile_and_update(self, group):
+        signal.raise_signal(signal.SIGINT)
+        raise torch._dynamo.exc.TorchDynamoException("C++ compile error")
+    monkeypatch.setattr(Trainer, "compile", lambda self: None)
+    monkeypatch.setattr(Trainer, "_update", compile_and_update)
+    code, out, err = program(*small_run(corpus, tmp_path, "--compile"))
+    assert code == 130 and "stopped while --compile was at work" in out and not err and not (tmp_path / "model" / "last.model").exists()
 
 
 def test_no_compiler(corpus, tmp_path, program, monkeypatch):

@@ -172,6 +172,13 @@ def test_returns_a_scalar_whose_gradient_reaches_everything(name):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in loss.parameters())
 
 
+@pytest.mark.parametrize("name", sorted({*LOSSES} - {*WITH_PROTOTYPES}))
+def test_gradient_of_single_utterances_reaches_every_parameter(name):
+    loss = loss_function(name)
+    loss(embeddings(4, 1, 6).requires_grad_(), batch([3, 0, 4, 1], utterances=1), pair)["loss"].backward()
+    assert all(p.grad is not None for p in loss.parameters())
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient_steps_tell_the_speakers_apart(name):
     loss = loss_function(name)
