@@ -241,11 +241,11 @@ def train_loader(dataset, sampler, *, workers, pin_memory=False):
                       worker_init_fn=in_worker, generator=torch.Generator())
 
 
-def eval_loader(dataset, *, workers, items=None):
+def eval_loader(dataset, *, workers, items=None, pin_memory=False):
     """Loader of evaluation batches, to be gone through by batches(). items: numbers of those wanted (all)."""
     items = range(len(dataset)) if items is None else items
     return DataLoader(dataset, batch_size=None, sampler=items, num_workers=min(workers, len(items)), worker_init_fn=in_worker,
-                      generator=torch.Generator())
+                      pin_memory=pin_memory, generator=torch.Generator())
 
 
 def batches(loader):

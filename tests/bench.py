@@ -4,6 +4,7 @@ python tests/bench.py [--json FILE] [--compare FILE]        (make bench)
 python tests/bench.py --device cuda                         the models on a GPU
 """
 import argparse
+import collections
 import functools
 import itertools
 import json
@@ -40,7 +41,7 @@ from corpus.output import begin_record  # noqa: E402
 from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
 from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
-from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader  # noqa: E402
+from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
@@ -154,19 +155,37 @@ class Usual:
         return x + np.sum(noises, 0)
 
 
-def augmented(suffix):
-    """-> {how: the same of synthetic speech}, with noise of 5 s and rooms of 1 s: "usual", by Augment from files or from packs, or read for --gpu_augment."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        wav, musan, rir = folder / "wav", folder / "musan", folder / "rir"
-        files = write_files(wav, suffix, speech=True)
-        noise_corpus(folder, rooms=100, seconds=1)
+def speech_and_noise(folder, suffix):
+    """-> {kind: data set} of synthetic speech, with noise of 5 s and rooms of 1 s: "plain", augmented in the "usual" way, by Augment from "files" or from
+    "packs", read for "--gpu_augment"."""
+    wav, musan, rir = folder / "wav", folder / "musan", folder / "rir"
+    files = write_files(wav, suffix, speech=True)
+    noise_corpus(folder, rooms=100, seconds=1)
 
-        def data(root, musan, rir, later=False):
-            return TrainDataset(files, str(root), max_frames=200, seed=0, augment=Augment(str(musan), str(rir)), augment_later=later)
-        kinds = {"usual": Usual(files, wav, Augment(str(musan), str(rir))), "files": data(wav, musan, rir),
-                 "packs": data(in_pack(wav, ["list"]), in_pack(musan), in_pack(rir)), "--gpu_augment": data(wav, musan, rir, True)}
-        return {how: 200 / seconds for how, seconds in medians({how: crops_of(each) for how, each in kinds.items()}).items()}
+    def data(root, *noise, later=False):
+        return TrainDataset(files, str(root), max_frames=200, seed=0, augment=noise and Augment(*map(str, noise)), augment_later=later)
+    return {"plain": data(wav), "usual": Usual(files, wav, Augment(str(musan), str(rir))), "files": data(wav, musan, rir),
+            "packs": data(in_pack(wav, ["list"]), in_pack(musan), in_pack(rir)), "--gpu_augment": data(wav, musan, rir, later=True)}
+
+
+def augmented(suffix):
+    """-> {kind: crops a second}."""
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = speech_and_noise(Path(folder), suffix)
+        return {kind: 200 / seconds for kind, seconds in medians({kind: crops_of(kinds[kind]) for kind in kinds if kind != "plain"}).items()}
+
+
+def by_workers(count, at_once=100, steps=40):
+    """-> {kind: crops a second that so many loader processes hand over} in batches, WAV files."""
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = speech_and_noise(Path(folder), "wav")
+        items = [(epoch, [[i] for i in range(first, first + at_once)]) for epoch in range(steps // 2) for first in (0, at_once)]
+
+        def epoch_of(kind):
+            loader = train_loader(kinds[kind], items, workers=count)
+            return lambda: collections.deque(batches(loader), 0)                 # as in training, batches go when they are used
+        works = {kind: epoch_of(kind) for kind in ("plain", "files", "packs", "--gpu_augment")}
+        return {kind: at_once * steps / seconds for kind, seconds in medians(works, 5).items()}
 
 
 def packing(folder, extension):
@@ -357,8 +376,11 @@ def rows_of_the_rest(row, row_of_files):
         row_of_files(f"the same not in the page cache, {kind}", "crops/s", 1, loader, kind, True)
     torch.set_num_threads(1)
     for suffix in ("wav", "flac"):
-        for how, speed in augmented(suffix).items():
-            row(f"loader, augmented speech, {suffix}, {how}", "crops/s", 1, lambda speed=speed: speed)
+        for kind, speed in augmented(suffix).items():
+            row(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, lambda speed=speed: speed)
+    for workers in [n for n in (1, 2, 4, 8, 16) if n <= os.cpu_count()]:
+        for kind, speed in by_workers(workers).items():
+            row(f"{workers} loader processes, {'plain' if kind == 'plain' else f'augmented, {kind}'}", "crops/s", workers, lambda speed=speed: speed)
     for kind in ("wav", "flac"):
         row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
     row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)

@@ -24,7 +24,7 @@ class Stopped(Exception):
 def extract(trainer, dataset, options, stop=None):
     """Evaluation data set -> yields (file, representation [K, ...]) of this process's share, in batches of equal lengths."""
     paths, items = dataset.paths, parallel.share(range(len(dataset)))
-    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread, items=items))
+    loaded = batches(eval_loader(dataset, workers=options.nDataLoaderThread, items=items, pin_memory=trainer.device.type == "cuda"))
     begun = []                                                                  # numbers of the files of each batch
     watched = (begun.append(batch[0]) or batch for batch in loaded)
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
