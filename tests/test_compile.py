@@ -33,7 +33,8 @@ def relative_error(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("mixedprec", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("mixedprec", [False, True])
 def test_gradients_of_a_network(mixedprec, narrow):
     x = torch.randn(4, 2, 4000, generator=torch.Generator().manual_seed(0))
     grads = []

@@ -103,7 +103,7 @@ def test_models(name):
 
 @pytest.mark.parametrize("encoder_type", POOLINGS)
 def test_poolings(encoder_type):
-    net = small("ResNetSE34L", encoder_type=encoder_type)
+    net = small("VGGVox", encoder_type=encoder_type)
     update(net, loss_function("proto", global_clf=True, dim=net.dim, num_classes=4), speech(net))
 
 
