@@ -25,8 +25,8 @@ def count(rows, columns, shape, weights=None):
 
 
 def worst(wrong, trials, most):
-    """Errors and trials [speakers, kinds] -> rows of the speakers with the highest error rates, the mean over the kinds of trials."""
-    rate = (wrong / np.maximum(trials, 1)).mean(1)
+    """Errors and trials [speakers, kinds] -> rows of the speakers with the highest error rates, the mean over the kinds of trials that they have."""
+    rate = (wrong / np.maximum(trials, 1)).sum(1) / np.maximum((trials > 0).sum(1), 1)
     return np.argsort(-rate, kind="stable")[:most]
 
 

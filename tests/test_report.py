@@ -208,8 +208,8 @@ def test_confusion_against_a_direct_loop(rows, threshold, most):
         rates = []
         for same in (False, True):
             mine = [s for a, b, s in rows for side in (a, b) if f"id{side}" == name and (a == b) == same]
-            rates.append(sum((s >= threshold) != same for s in mine) / max(len(mine), 1))
-        return sum(rates) / 2
+            rates += [sum((s >= threshold) != same for s in mine) / len(mine)] if mine else []
+        return sum(rates) / len(rates)
     errors = [error(name) for name in found.rows]
     rest = [error(f"id{x}") for x in {x for a, b, _ in rows for x in (a, b)} if f"id{x}" not in found.rows]
     assert errors == sorted(errors, reverse=True) and (not rest or min(errors) >= max(rest) - 1e-12)
