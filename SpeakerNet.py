@@ -15,6 +15,7 @@ from torch import nn
 import parallel
 from corpus import InputError
 from corpus.augment import mixed
+from loss import with_real
 from training.checkpoints import load_weights
 
 TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
@@ -221,7 +222,7 @@ class Trainer:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, bad.float()
             self.optimizer.step()
         elif self.optimizer.state:
-            changed = [x for part in (*self.optimizer.state.values(), dict(self.net.named_parameters())) for x in part.values()]
+            changed = itertools.chain(self.net.parameters(), *(state.values() for state in self.optimizer.state.values()))
             changed = [x.detach() for x in changed if isinstance(x, torch.Tensor) and x.device == bad.device]
             kept = [x.clone() for x in changed]
             self.optimizer.step()
@@ -409,11 +410,6 @@ class Trainer:
 
     def _rng(self):
         return torch.get_rng_state(), torch.cuda.get_rng_state() if self.device.type == "cuda" else None
-
-
-def with_real(batch):
-    """A batch with `real` [Q], its groups of real speech. Made where the batch comes from: a GPU would have to be waited for."""
-    return batch | {"real": (~batch["spoof"]).nonzero().squeeze(1)}
 
 
 def allow_tf32(allowed):

@@ -58,6 +58,11 @@ def rows(rep, batch):
     return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
 
 
+def with_real(batch):
+    """A batch of a data set with `real`. Made on the host, where `spoof` comes from: a GPU would have to be waited for."""
+    return batch | {"real": (~batch["spoof"]).nonzero().squeeze(1)}
+
+
 def queries(rep, batch):
     """rep [B, M, ...] -> the groups [Q] whose utterances are queries: spoofed ones are there to be told apart. ValueError if M is 1."""
     if rep.shape[1] < 2:

@@ -368,8 +368,8 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
 def rows_of_the_rest(row, row_of_files):
     for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
         seconds, memory = start_up(factors)
-        row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, lambda value=seconds: value)
-        row(f"its memory above that of the imports{copies}", "MB", 1, lambda value=memory: value)
+        row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, seconds)
+        row(f"its memory above that of the imports{copies}", "MB", 1, memory)
     for kind in ("wav", "flac", "pack"):
         row_of_files(f"loader, 2 s crops of 12 s files, {kind}", "crops/s", 1, loader, kind)
     for kind in ("wav", "flac", "pack"):
@@ -377,10 +377,10 @@ def rows_of_the_rest(row, row_of_files):
     torch.set_num_threads(1)
     for suffix in ("wav", "flac"):
         for kind, speed in augmented(suffix).items():
-            row(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, lambda speed=speed: speed)
+            row(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, speed)
     for workers in [n for n in (1, 2, 4, 8, 16) if n <= os.cpu_count()]:
         for kind, speed in by_workers(workers).items():
-            row(f"{workers} loader processes, {'plain' if kind == 'plain' else f'augmented, {kind}'}", "crops/s", workers, lambda speed=speed: speed)
+            row(f"{workers} loader processes, {'plain' if kind == 'plain' else f'augmented, {kind}'}", "crops/s", workers, speed)
     for kind in ("wav", "flac"):
         row_of_files(f"packing 12 s files not in the page cache, {kind}", "MB/s", 2, packing, kind)
     row_of_files("opening a pack of 1,100,000 recordings", "s", 1, opening)
@@ -393,10 +393,10 @@ def rows_of_the_rest(row, row_of_files):
     for (name, network), cores in itertools.product(networks.items(), (1, 2)):
         torch.set_num_threads(cores)
         for how, speed in whole_files(network()).items():
-            row(f"whole files, {name}, {how}", "s/s", cores, lambda speed=speed: speed)
+            row(f"whole files, {name}, {how}", "s/s", cores, speed)
     torch.set_num_threads(2)
     for what, seconds in ten_million().items():
-        row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, lambda value=seconds: value)
+        row(f"10,000,000 trials of 5,000 files x 10 crops, {what}", "s", 2, seconds)
     row("all pairs of 5,000 files x 10 crops, scores file and metrics", "s", 2, every_pair)
     row("scoring, 37,720 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 37_720, 4_708)
     row("scoring, 581,480 trials of 4,708 files x 10 crops", "trials/s", 1, scoring, 581_480, 4_708)
@@ -408,7 +408,7 @@ def rows_of_the_rest(row, row_of_files):
     for name, network in networks.items():
         kinds = (*(("modules",) if network is MainModel else ()), "", "--mixedprec", "--mixedprec --compile")
         for kind, speed in training_in_turns(network, kinds, 16, 15).items():
-            row(f"training step {name}, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, lambda speed=speed: speed)
+            row(f"training step {name}, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, speed)
 
 
 def ratio(value, unit, before):
@@ -430,10 +430,11 @@ def main():
           f"{platform.processor() or platform.machine()}"
           f"{f', {torch.cuda.get_device_name()}' if args.device != 'cpu' else ''}, torch {torch.__version__}")
 
-    def row(name, unit, cores, measure, *more):
+    def row(name, unit, cores, value, *more):
+        """value: the figure, or the function of `more` that measures it on so many cores."""
         torch.set_num_threads(cores)
         bar.set_description(name)
-        value = measure(*more)
+        value = value(*more) if callable(value) else value
         rows.append({"name": name, "value": value, "unit": unit, "cores": cores})
         bar.write(f"{name:63s} {value:12,.{3 if value < 10 else 0}f} {unit:9s} {cores} core{'s' * (cores > 1)} "
                   f"{ratio(value, unit, before[name]) if name in before else ''}")

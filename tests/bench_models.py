@@ -10,7 +10,7 @@ from optimizer.adam import Optimizer
 from options import components
 from options.parser import find
 from scheduler.steplr import Scheduler
-from SpeakerNet import SpeakerNet, Trainer, with_real
+from SpeakerNet import SpeakerNet, Trainer
 from training.memory import taken
 
 
@@ -75,7 +75,7 @@ def arithmetic(model, device):
     """Floating-point operations of an update, a crop of 2 s: forward and backward, those of convolutions and products of matrices."""
     trainer = trainer_of(model, "", device)
     with FlopCounterMode(display=False) as counter:
-        trainer.net({name: value.to(device) for name, value in with_real(batch_of(2)).items()} | {"step": 0})["loss"].backward()
+        trainer.net(trainer.on_device(batch_of(2)))["loss"].backward()
     return counter.get_total_flops() / 4
 
 
@@ -97,17 +97,17 @@ def rows_of_models(row, device, cores):
     speakers, repeats, rates = (100, 25, {"bf16": torch.bfloat16, "float32": torch.float32}) if gpu else (2, 1, {"float32": torch.float32})
     rates = {name: matrix_rate(device, dtype, 8192 if gpu else 2048) for name, dtype in rates.items()}
     for name, rate in rates.items():
-        row(f"products of matrices, {name}", "GFLOP/s", cores, lambda rate=rate: rate / 1e9)
+        row(f"products of matrices, {name}", "GFLOP/s", cores, rate / 1e9)
     for name in components("model"):
         if find("model", name).takes != "waves":
             continue
         compiled = ("--mixedprec --compile",) if gpu or name in ("ResNetSE34L", "ECAPA_TDNN") else ()
         work = arithmetic(find("model", name)(), device)
-        row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, lambda work=work: work / 1e9)
+        row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, work / 1e9)
         for kind in ("", "--mixedprec", *compiled):
             speed, memory = training(find("model", name)(), kind, device, speakers, repeats)
-            row(f"{name}, training step {kind or 'float32'}", "utt/s", cores, lambda speed=speed: speed)
-            row(f"{name}, its memory {kind or 'float32'}", "MB", cores, lambda memory=memory: memory)
+            row(f"{name}, training step {kind or 'float32'}", "utt/s", cores, speed)
+            row(f"{name}, its memory {kind or 'float32'}", "MB", cores, memory)
             rate = rates["bf16" if gpu and kind else "float32"]
-            row(f"{name}, its share of that rate {kind or 'float32'}", "", cores, lambda share=speed * work / rate: share)
+            row(f"{name}, its share of that rate {kind or 'float32'}", "", cores, speed * work / rate)
         row(f"{name}, extraction", "crops/s", cores, extraction, find("model", name)(), device, 200 if gpu else 8, repeats)

@@ -14,10 +14,10 @@ from reference import golden
 from torch import nn
 from torch.nn import functional as F
 
+from loss import with_real
 from loss._margin import Schedule, narrow, widen
 from models import SpeakerModel
 from options import VALUES
-from SpeakerNet import with_real
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")

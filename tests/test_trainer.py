@@ -28,7 +28,7 @@ from loss import Loss
 from models import SpeakerModel
 from options.parser import build, find, options_of
 from report.rates import summarize
-from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer, with_real
+from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer
 from training.checkpoints import load_weights, read_checkpoint, write_checkpoint
 from training.sampling import GroupSampler
 from trainSpeakerNet import Run
@@ -294,7 +294,7 @@ def batch(seed, value=0.0):
 def test_accumulation_is_the_mean_gradient():
     made, parts = trainer(accumulate=2), trainer()
     list(made.train_epoch([batch(1), batch(2)]))
-    losses = [parts.net(with_real(batch(seed) | {"step": 0}))["loss"] for seed in (1, 2)]
+    losses = [parts.net(parts.on_device(batch(seed)))["loss"] for seed in (1, 2)]
     (sum(losses) / 2).backward()
     parts.optimizer.step()
     for a, b in zip(made.net.parameters(), parts.net.parameters(), strict=True):
