@@ -1,400 +1,366 @@
-"""SpeakerNet: all that is learned, a model and a loss. Trainer: one update, extraction, scoring, checkpoints.
+"""SpeakerNet: everything that is learned, a model and a loss. Trainer: updates of its weights.
 
-Nothing here knows which model, loss or corpus is in use: a model meets a loss through `pair`, a trial gets its score from
-the loss's `similarity`, and everything that varies per item or per step travels in the batch. Contracts: models/__init__.py, loss/__init__.py.
+Nothing here depends on the chosen model, loss or corpus. A model and a loss meet through `pair`, and
+everything that varies per item or per step is in the batch. The contracts are in models/__init__.py
+and loss/__init__.py. inference/scorer.py scores trials.
 """
+
 import contextlib
 import copy
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-import parallel
-from corpus import InputError
+import distributed
+from common.errors import InputError
 from corpus.augment import mixed
-from loss import with_real
-from training.checkpoints import load_weights
+from loss import Loss, with_real
+from models import SpeakerModel
+from network.devices import allow_tf32, make_autocast
+from optimizer._skip import average_unless, step_unless
 
-TRIALS_AT_ONCE, FILES_AT_ONCE = 1024, 64                                        # what is gathered or projected at a time stays in the cache
-NUMBERS_AT_ONCE = 2**22                                                         # of the differences of two sets of embeddings
-SETTLED_AT_ONCE = 20                                                            # updates that a GPU may be behind
-SCORES_AT_ONCE = 2**24                                                          # of a matrix of files
-PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")        # of a Trainer
+# On a GPU, losses are read back once per so many updates, because reading waits for the GPU.
+UPDATES_PER_SYNC = 20
+# Attributes of a Trainer that a checkpoint stores.
+PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")
+# Entries of a batch that are not gathered from all processes.
+LOCAL_ENTRIES = ("x", "step", "real")
 
 
 class SpeakerNet(nn.Module):
-    """model: waves -> representations; loss: representations -> a number to minimise, and the similarity of two of them.
+    """A model (waves to representations) and a loss (representations to a scalar, and similarity).
 
-    gather: the loss is that of the batches of all processes together, the same in each of them.
+    gather: if true, the loss sees the batches of all processes, the same in each process.
     """
 
-    def __init__(self, model, loss):
+    def __init__(self, model: SpeakerModel, loss: Loss):
         super().__init__()
-        self.model, self.loss, self.gather = model, loss, False
+        self.model = model
+        self.loss = loss
+        self.gather = False
 
-    def forward(self, batch):
-        """batch with x [B, M, T] and what loss/__init__.py names -> dict with `loss` (scalar) and the loss's named terms."""
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        """Computes the loss of a batch with x [B, M, T] and the entries named in loss/__init__.py.
+
+        Returns a dict with `loss` (scalar) and the loss's named terms.
+        """
         x = batch["x"]
-        rep = self.model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])      # [B, M, ...]
+        # rep [B, M, ...]
+        rep = self.model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
         if self.gather:
-            rep, batch = parallel.gathered(rep), {k: parallel.gathered(v) if k not in ("x", "step", "real") else v for k, v in batch.items()}
-            batch = with_real(batch)
-        with torch.autocast(x.device.type, enabled=False):                       # logits and margins in full precision
+            rep = distributed.gather_rows(rep)
+            batch = with_real(gathered_batch(batch))
+        # Logits and margins are computed in full precision.
+        with torch.autocast(x.device.type, enabled=False):
             return self.loss(rep, batch, self.model.pair)
 
 
-class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient is NaN or infinite. index: rows of the train list in the batches of this update."""
+def gathered_batch(batch: dict) -> dict:
+    """Returns the entries of the batches of all processes, except for LOCAL_ENTRIES."""
+    gathered = {}
+    for name, value in batch.items():
+        gathered[name] = value if name in LOCAL_ENTRIES else distributed.gather_rows(value)
+    return gathered
 
-    def __init__(self, step, index):
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient is NaN or infinite.
+
+    index: rows of the train list that are in the batches of this update.
+    """
+
+    def __init__(self, step: int, index: list[int]):
         super().__init__(f"the loss or its gradient is not finite at step {step}")
-        self.step, self.index = step, index
+        self.step = step
+        self.index = index
 
 
 class Update(NamedTuple):
-    """One that is not settled. index: rows of the list in each of its batches. terms: on the device, whether it was left out, then those of `names`."""
+    """An update whose losses have not been read back from the device.
+
+    index: rows of the train list in each of its batches. terms: on the device, first whether the
+    update was skipped, then the values of `names`.
+    """
+
     step: int
     lr: float
-    index: list
-    names: list
+    index: list[torch.Tensor]
+    names: list[str]
     terms: torch.Tensor
 
 
 class Trainer:
-    """One net on one device, and what must be saved to go on with it bit for bit.
+    """Trains one net on one device, and holds the state that an exact resume needs.
 
-    mixedprec: autocast to bfloat16 where the device has it, else float16 with a loss scaler. accumulate: batches an update. clip: largest norm
-    of the gradient, 0 for none. skip_nonfinite: updates with a non-finite loss that are left out before NonFiniteLoss is raised. tf32: products of
-    float32 numbers may be rounded so on GPUs, in training alone. ema: decay of an exponential moving average of weights and batch statistics, 0 for
-    none. net: what is trained. used: what is evaluated, and what checkpoints hold as weights: the average or, without one, the net.
-    step: updates so far. epoch: the one in progress, from 1. position: its batches that are done. totals: sums of the loss's terms over the
-    `counted` ones of these, up to the last settle(). terms: those of the last update that was settled.
+    mixedprec: autocast to bfloat16 where the device has it, else to float16 with a loss scaler.
+    accumulate: number of batches per update. clip: largest norm of the gradient, 0 for no limit.
+    skip_nonfinite: number of updates with a non-finite loss that are skipped before NonFiniteLoss
+    is raised. tf32: allow TF32 matrix products on GPUs, in training only. ema: decay of an
+    exponential moving average of weights and batch statistics, 0 for none.
+
+    net: the net that is trained. eval_net: the net that is evaluated and saved: the moving average,
+    or `net` itself if there is no average. step: number of updates so far. epoch: the current
+    epoch, from 1. position: number of its batches that are done. totals: sums of the loss's terms
+    over the `counted` batches of the epoch, up to the last sync(). terms: the terms of the last
+    update that was read back. skipped: number of skipped updates.
     """
 
-    def __init__(self, net, optimizer=None, scheduler=None, *, device="cpu", mixedprec=False, accumulate=1, clip=0.0, skip_nonfinite=0,
-                 tf32=True, ema=0.0):
+    def __init__(
+        self,
+        net: SpeakerNet,
+        optimizer=None,
+        scheduler=None,
+        *,
+        device: torch.device | str = "cpu",
+        mixedprec: bool = False,
+        accumulate: int = 1,
+        clip: float = 0.0,
+        skip_nonfinite: float = 0,
+        tf32: bool = True,
+        ema: float = 0.0,
+    ):
         self.device = torch.device(device)
         self.net = net.to(self.device, memory_format=torch.channels_last)
-        self.ema, self.used = ema, copy.deepcopy(self.net) if ema else self.net
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.accumulate, self.clip, self.skip_nonfinite, self.tf32 = accumulate, clip, skip_nonfinite, tf32
-        half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
-        self.autocast = torch.autocast(self.device.type, dtype=torch.float16 if half else torch.bfloat16, enabled=mixedprec)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=mixedprec and half)
-        self.step, self.epoch, self.position, self.counted, self.totals, self.skipped = 0, 1, 0, 0, {}, 0
-        self.unsettled, self.terms, self.settle_every = [], {}, 1 if self.device.type == "cpu" else SETTLED_AT_ONCE
-        self.training_net = self.net                                             # the same weights; see share()
+        # The net that computes updates: the same weights, but see distribute().
+        self.training_net: nn.Module = self.net
+        self.ema = ema
+        self.eval_net = copy.deepcopy(self.net) if ema else self.net
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.accumulate = accumulate
+        self.clip = clip
+        self.skip_nonfinite = skip_nonfinite
+        self.tf32 = tf32
+        self.autocast = make_autocast(self.device, mixedprec)
+        float16 = self.autocast.fast_dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=mixedprec and float16)
+        self.step = 0
+        self.epoch = 1
+        self.position = 0
+        self.counted = 0
+        self.totals: dict[str, float] = {}
+        self.skipped = 0
+        self.pending: list[Update] = []
+        self.terms: dict[str, float] = {}
+        self.updates_per_sync = 1 if self.device.type == "cpu" else UPDATES_PER_SYNC
 
-    # ------------------------------------------------------------------ training
-    def share(self, gather=False, sync_batchnorm=False):
-        """From now on every update is that of all processes (parallel/__init__.py): gradients are means over them. gather: see SpeakerNet.
-        sync_batchnorm: batch statistics are of all processes too; InputError without GPUs, which torch's layer wants."""
+    # ------------------------------------------------------------------ set-up
+    def distribute(self, gather: bool = False, sync_batchnorm: bool = False) -> None:
+        """Makes every later update one of all processes: gradients are averaged over them.
+
+        gather: see SpeakerNet. sync_batchnorm: compute batch statistics over all processes too.
+        Raises InputError for sync_batchnorm without GPUs, which torch's layer needs.
+        """
         if sync_batchnorm and self.device.type != "cuda":
             raise InputError("--sync_batchnorm: works on GPUs alone; leave it out")
-        if parallel.world() == 1:
+        if distributed.world_size() == 1:
             return
         if sync_batchnorm:
             nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
-        self.net.gather = self.used.gather = gather
+        self.net.gather = gather
+        self.eval_net.gather = gather
         self.training_net = nn.parallel.DistributedDataParallel(self.net)
 
-    def compile(self):
-        """torch.compile of the model for training; InputError where that cannot work. Extraction, whose lengths vary, runs as written."""
+    def compile(self) -> None:
+        """Compiles the model for training with torch.compile.
+
+        Evaluation, in which lengths vary, runs uncompiled. Raises InputError without a compiler.
+        """
         try:
-            torch.compile(torch.neg)(torch.zeros(8, device=self.device))         # finds a missing compiler before the run begins
+            # Finds a missing compiler before the run begins.
+            torch.compile(torch.neg)(torch.zeros(8, device=self.device))
         except RuntimeError as error:
-            raise InputError(f"--compile does not work here: {str(error).splitlines()[0]}; it wants a C++ compiler (g++) and Python's headers") from None
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"--compile does not work here: {reason}; it wants a C++ compiler (g++) and "
+                "Python's headers"
+            ) from None
         self.net.model.compile(dynamic=False)
 
-    def train_epoch(self, batches):
-        """Goes through the rest of the epoch; yields the named terms (floats) of the last update that was settled, {} if it was left out. A caller
-        that stops between two updates may save and go on later from there."""
+    def start_average(self) -> None:
+        """Starts the moving average from the current weights. Without an average nothing changes."""
+        self.eval_net.load_state_dict(self.net.state_dict())
+
+    # ------------------------------------------------------------------ training
+    def train_epoch(self, batches: Iterable[dict]) -> Iterator[dict[str, float]]:
+        """Trains on the batches that are left of the epoch.
+
+        Yields the named terms of the last update that was read back, {} if it was skipped. The
+        caller may stop after any update, save, and resume from there.
+        """
         batches = iter(batches)
         while group := list(itertools.islice(batches, self.accumulate)):
-            self.net.train()                                                     # the caller may have evaluated in between
+            # The caller may have evaluated in between.
+            self.net.train()
             self._update(group)
             self.position += len(group)
-            if len(self.unsettled) >= self.settle_every:
-                self.settle()
+            if len(self.pending) >= self.updates_per_sync:
+                self.sync()
             yield self.terms
-        self.settle()
+        self.sync()
 
-    def settle(self):
-        """Waits for the device and counts the updates since the last time -> the named terms of the last one. NonFiniteLoss if too many were left out."""
-        rows = torch.stack([update.terms for update in self.unsettled]).tolist() if self.unsettled else []
-        for update, (bad, *values) in zip(self.unsettled, rows, strict=True):
-            self.terms = {} if bad else {"lr": update.lr} | dict(zip(update.names, values, strict=True))
-            for name, value in self.terms.items():
-                self.totals[name] = self.totals.get(name, 0.0) + value * len(update.index)
-            self.counted += 0 if bad else len(update.index)
-            self.skipped += bool(bad)
+    def sync(self) -> dict[str, float]:
+        """Reads the losses of the pending updates back from the device and counts them.
+
+        Returns the named terms of the last update. Raises NonFiniteLoss if too many were skipped.
+        """
+        rows = []
+        if self.pending:
+            rows = torch.stack([update.terms for update in self.pending]).tolist()
+        for update, (bad, *values) in zip(self.pending, rows, strict=True):
+            self._count(update, bool(bad), values)
             if self.skipped > self.skip_nonfinite:
-                index = parallel.collect(torch.cat(update.index).tolist())
+                index = distributed.gather(torch.cat(update.index).tolist())
                 raise NonFiniteLoss(update.step, sum(index or [], []))
-        self.unsettled.clear()
+        self.pending.clear()
         return self.terms
 
-    def means(self):
-        """Mean of every named term over the batches of this epoch so far."""
-        self.settle()
+    def _count(self, update: Update, bad: bool, values: list[float]) -> None:
+        """Adds the terms of one update to the totals of the epoch, or counts it as skipped."""
+        if bad:
+            self.terms = {}
+            self.skipped += 1
+            return
+        self.terms = {"lr": update.lr}
+        self.terms |= dict(zip(update.names, values, strict=True))
+        number_of_batches = len(update.index)
+        self.counted += number_of_batches
+        for name, value in self.terms.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * number_of_batches
+
+    def means(self) -> dict[str, float]:
+        """Returns the mean of every named term over the batches of this epoch so far."""
+        self.sync()
         return {name: value / self.counted for name, value in self.totals.items()}
 
-    @torch.inference_mode()
-    def validate(self, batches):
-        """Mean of every named term over the groups of these batches, in eval mode; the random numbers of training stay as they are. Several processes
-        go through batches of their own."""
-        self._ready()
-        totals, count = {}, 0
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            for batch in batches:
-                groups = len(batch["label"])
-                with self.autocast:
-                    out = self.used(self.on_device(batch))
-                for name, value in out.items():
-                    totals[name] = totals.get(name, 0.0) + value.double() * groups
-                count += groups
-        parts = parallel.collect((count, {name: value.item() for name, value in totals.items()}))
-        return parallel.first(lambda: mean_of(parts))
-
-    def _ready(self):
-        """For use, with the batch statistics of the first process, as checkpoints hold them."""
-        self.used.eval()
-        allow_tf32(False)
-        parallel.from_first(self.used.buffers())
-
-    def on_device(self, batch):
-        """A batch of a loader, on the device."""
-        return {k: v.to(self.device, non_blocking=True) for k, v in with_real(batch).items()} | {"step": self.step}
-
-    def _alone(self, alone):
-        """Context in which the next backward pass leaves gradients alone, or adds those of the other processes."""
-        return self.training_net.no_sync() if alone and self.training_net is not self.net else contextlib.nullcontext()
-
-    def watch(self, results):
-        """results: named numbers, for a scheduler that follows them."""
+    def follow(self, results: dict[str, float]) -> None:
+        """Passes the results of an evaluation to a scheduler that follows them."""
         if hasattr(self.scheduler, "watch"):
             self.scheduler.watch(results)
 
-    def next_epoch(self, results):
-        """results: the line of the log of the epoch that is over."""
-        self.watch(results)
-        self.epoch, self.position, self.counted, self.totals = self.epoch + 1, 0, 0, {}
+    def next_epoch(self, results: dict[str, float]) -> None:
+        """Starts the next epoch. results: the log line of the epoch that has ended."""
+        self.follow(results)
+        self.epoch += 1
+        self.position = 0
+        self.counted = 0
+        self.totals = {}
 
-    def _update(self, group):
-        """Nothing here waits for the device: what the host wants to know it is told by settle()."""
-        kept = [b.clone() for b in self.net.buffers()] if self.skip_nonfinite else []    # batch statistics of before
-        sums, lr = {}, self.optimizer.param_groups[0]["lr"]
-        for number, loaded in enumerate(group, 1):
-            allow_tf32(False)                                                    # noise is mixed in full precision
-            batch = mixed(self.on_device(loaded))
-            allow_tf32(self.tf32)
-            with self.autocast, self._alone(number < len(group)):
-                out = self.training_net(batch)
-                loss = self.scaler.scale(out["loss"] / len(group))
-            loss.backward()
-            for name, value in out.items():
-                sums[name] = sums.get(name, 0.0) + value.detach().double() / len(group)
-        terms = parallel.mean(torch.stack([*sums.values()]))
+    def on_device(self, batch: dict) -> dict:
+        """Returns a batch of a loader with its tensors on the device, and the current step."""
+        moved = {}
+        for name, value in with_real(batch).items():
+            moved[name] = value.to(self.device, non_blocking=True)
+        return moved | {"step": self.step}
+
+    def _update(self, group: list[dict]) -> None:
+        """Makes one update from a group of batches.
+
+        Nothing here waits for the device. What the host has to know is read back by sync().
+        """
+        buffers = list(self.net.buffers())
+        buffers_before = [buffer.clone() for buffer in buffers] if self.skip_nonfinite else []
+        lr = self.optimizer.param_groups[0]["lr"]
+        index, sums = self._accumulate_gradients(group)
+        terms = distributed.mean_over_ranks(torch.stack([*sums.values()]))
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip or math.inf)
         bad = ~terms[[*sums].index("loss")].isfinite()
-        if not self.scaler.is_enabled():                                         # float16 gradients overflow now and then, which the scaler sees to
+        if not self.scaler.is_enabled():
+            # float16 gradients overflow now and then; then the loss scaler skips the update.
             bad = bad | ~norm.isfinite()
-        self._step_unless(bad)
-        for buffer, old in zip(self.net.buffers(), kept, strict=bool(kept)):
-            buffer.copy_(torch.where(bad, old, buffer))
+        step_unless(bad, self.optimizer, self.scaler, self.net.parameters())
+        if buffers_before:
+            for buffer, before in zip(buffers, buffers_before, strict=True):
+                buffer.copy_(torch.where(bad, before, buffer))
         if self.ema:
-            self._average_unless(bad | ~norm.isfinite())
-        self.unsettled.append(Update(self.step, lr, [batch["index"].flatten() for batch in group], [*sums], torch.cat([bad.double()[None], terms])))
+            decay = min(self.ema, (1 + self.step) / (10 + self.step))
+            average_unless(bad | ~norm.isfinite(), self.eval_net, self.net, decay)
+        values = torch.cat([bad.double()[None], terms])
+        self.pending.append(Update(self.step, lr, index, [*sums], values))
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
         self.step += 1
 
-    def _step_unless(self, bad):
-        """An update of the weights; none where bad, a bool on the device, is true: fused optimizers see to that, what others change is put back."""
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)
-        elif self.optimizer.defaults.get("fused"):
-            self.optimizer.grad_scale, self.optimizer.found_inf = None, bad.float()
-            self.optimizer.step()
-        elif self.optimizer.state:
-            changed = itertools.chain(self.net.parameters(), *(state.values() for state in self.optimizer.state.values()))
-            changed = [x.detach() for x in changed if isinstance(x, torch.Tensor) and x.device == bad.device]
-            kept = [x.clone() for x in changed]
-            self.optimizer.step()
-            for x, old in zip(changed, kept, strict=True):
-                x.copy_(torch.where(bad, old, x))
-        elif not bad:                                                            # waits, in the first update of a run
-            self.optimizer.step()
+    def _accumulate_gradients(self, group: list[dict]) -> tuple[list, dict[str, torch.Tensor]]:
+        """Adds up the gradients of a group of batches.
 
-    @torch.no_grad()
-    def _average_unless(self, bad):
-        """The average moves towards the net; while it is young by more, so that it forgets where training began: min(ema, (1 + n) / (10 + n)) in step n.
-        Batch statistics are averaged like weights, which were trained with them; their counters are the net's."""
-        part = torch.where(bad, 0.0, 1 - min(self.ema, (1 + self.step) / (10 + self.step)))
-        for average, value in zip(self.used.state_dict().values(), self.net.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, part)
-            else:
-                average.copy_(value)
-
-    # ------------------------------------------------------------------ use
-    @torch.inference_mode()
-    def extract(self, batches, dtype=torch.float32):
-        """(file numbers [n], x [n, K, T]) -> (file numbers, representations [n, K, ...] of that type on the CPU), batch by batch."""
-        self._ready()
-        for index, x in batches:
-            yield index, self._represent(x.flatten(0, 1)).to(dtype).unflatten(0, x.shape[:2])
-
-    def _represent(self, x):
-        """x [N, ...] -> representations [N, ...] on the CPU, by halves where the device's memory is too small for all; OutOfMemoryError if it is for one."""
-        try:
-            with self.autocast:
-                return self.used.model.forward(x.to(self.device, non_blocking=True)).cpu()          # not a call, which may be compiled
-        except torch.OutOfMemoryError:
-            if len(x) == 1:
-                raise
-        return torch.cat([self._represent(half) for half in x.chunk(2)])                 # here, where what did not fit is free again
-
-    @torch.inference_mode()
-    def score(self, trials, reps, scoring="similarity", pairs_at_once=32):
-        """One similarity per trial, higher = same speaker: the mean over all pairs of crops of what the loss's method `scoring` says of them.
-
-        trials: Trials. reps: {file: representation [K, ...]}. pairs_at_once: trials in memory at a time with a
-        pair-wise pooling -> float32 array [number of trials].
+        Returns the rows of the train list in each batch, and the named terms as means over the
+        group, float64 on the device.
         """
-        self.used.eval()
-        model, loss = self.used.model, self.used.loss
-        bank, enrol, test = self._bank(trials, reps)                                         # F of [K, ...], rows of it
-        if self._linear(scoring):
-            # an inner product: the mean over pairs of crops is the product of the means over crops
-            bank = self._mean_projections(bank)                                              # [F, D]
-            (left, enrol), (right, test) = (torch.unique(rows, return_inverse=True) for rows in (enrol, test))
-            if len(left) * len(right) <= 64 * len(enrol):
-                return self._products(bank[left], bank[right].T, enrol, test).cpu().numpy()
-            enrol, test = left[enrol], right[test]
-            def compare(r, q):
-                return (r * q).sum(1)
-        else:
-            bank = torch.stack(bank).to(self.device)
-            def one_trial(r, q):                                                             # [K, ...] each
-                return getattr(loss, scoring)(*model.pair(r.float(), q.float())).mean()
-            compare = torch.vmap(one_trial)
-        at_once = pairs_at_once if model.pairwise else TRIALS_AT_ONCE
-        scores = [compare(bank[e], bank[t]).cpu() for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True)]
-        return torch.cat(scores).numpy()
+        index = []
+        sums: dict[str, torch.Tensor] = {}
+        for number, loaded in enumerate(group, 1):
+            # Noise is mixed in full precision.
+            allow_tf32(False)
+            batch = mixed(self.on_device(loaded))
+            allow_tf32(self.tf32)
+            with self.autocast, self._sync_gradients(number == len(group)):
+                out = self.training_net(batch)
+                loss = self.scaler.scale(out["loss"] / len(group))
+            loss.backward()
+            for name, value in out.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double() / len(group)
+            index.append(batch["index"].flatten())
+        return index, sums
 
+    def _sync_gradients(self, sync: bool):
+        """Context for a backward pass. sync: average the gradients over all processes in it."""
+        if sync or self.training_net is self.net:
+            return contextlib.nullcontext()
+        return self.training_net.no_sync()
+
+    # ------------------------------------------------------------------ validation
     @torch.inference_mode()
-    def cohort_moments(self, trials, reps, cohort, scoring="similarity", top_n=None):
-        """How the two sides of each trial score against a cohort: mean and standard deviation (of the population) of the top_n highest scores
-        of each, or of all -> float32 arrays [number of trials, 2] both, enrolment and test.
+    def validate(self, batches: Iterable[dict]) -> dict[str, float]:
+        """Returns the mean of every named term over the groups of the batches, in eval mode.
 
-        trials, reps, scoring: see score(). cohort [C, K, ...]: see references(). Of instance-wise models alone: with a pair-wise pooling every pair
-        would be a pass through the network.
+        The random numbers of training are not disturbed. Each process reads its own batches.
         """
-        self.used.eval()
-        bank, *sides = self._bank(trials, reps)
-        used, place = torch.unique(torch.stack(sides, 1), return_inverse=True)               # each file once: similarities are symmetric
-        moments = []
-        for scores in self.matrix([bank[i] for i in used.tolist()], list(cohort), scoring):
-            moments.append(torch.var_mean(scores.topk(top_n, sorted=False).values if top_n else scores, 1, correction=0))
-        var, mean = (torch.cat(part)[place].cpu() for part in zip(*moments, strict=True))
-        return mean.numpy(), var.sqrt().numpy()
+        prepare_for_inference(self.eval_net)
+        totals: dict[str, torch.Tensor] = {}
+        count = 0
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for batch in batches:
+                groups = len(batch["label"])
+                with self.autocast:
+                    out = self.eval_net(self.on_device(batch))
+                for name, value in out.items():
+                    totals[name] = totals.get(name, 0.0) + value.double() * groups
+                count += groups
+        sums = {name: value.item() for name, value in totals.items()}
+        parts = distributed.gather((count, sums))
+        return distributed.on_rank_zero(lambda: mean_of_parts(parts))
 
-    @torch.inference_mode()
-    def matrix(self, left, right, scoring="similarity"):
-        """Representations [K, ...] of L and of R files -> yields the scores of all pairs, some rows of the matrix [L, R] at a time, in their order.
-        scoring: see score(). Of instance-wise models alone."""
-        self.used.eval()
-        if self._linear(scoring):
-            rows, right = max(min(SCORES_AT_ONCE // len(right), 16 * FILES_AT_ONCE), 1), self._mean_projections(right).T                     # [D, R]
-            def compare(files):
-                return self._mean_projections(files) @ right                                 # [n, R]
-        else:
-            crops, dim = right[0].shape
-            rows = max(FILES_AT_ONCE // crops, 1)
-            right = torch.stack(right).to(self.device).split(max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1))
-            def compare(files):
-                files = torch.stack(files).to(self.device).float()
-                return torch.cat([self._mean_similarities(files, part.float(), scoring) for part in right], 1)
-        for first in range(0, len(left), rows):
-            yield compare(left[first:first + rows])
+    # ------------------------------------------------------------------ state
+    def state(self) -> dict:
+        """Returns everything that the rest of the run depends on: tensors and plain values."""
+        self.sync()
+        state = {
+            "model": self.eval_net.model.state_dict(),
+            "loss": self.eval_net.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": distributed.gather(self._rng_states()),
+        }
+        if self.ema:
+            state["trained"] = self.net.state_dict()
+        for name in PROGRESS:
+            state[name] = getattr(self, name)
+        return state
 
-    @torch.inference_mode()
-    def references(self, models, reps):
-        """models: tuples of files -> the representation of each [n, K, ...]; those of several files are merged as those of an enrolment."""
-        return torch.stack([self.used.model.merge(torch.stack([reps[name] for name in names])) for names in models])
+    def resume(self, state: dict) -> None:
+        """Continues exactly where `state()` was taken. The weights must have been loaded before.
 
-    def _linear(self, scoring):
-        return scoring == "similarity" and self.used.loss.linear and not self.used.model.pairwise
-
-    def _mean_projections(self, reps):
-        """F embeddings [K, D] -> [F, D], the mean over crops where similarities are measured."""
-        parts = (torch.stack(reps[first:first + FILES_AT_ONCE]).to(self.device) for first in range(0, len(reps), FILES_AT_ONCE))
-        return torch.cat([self.used.loss.project(part.float()).mean(1) for part in parts])
-
-    def _products(self, left, right, rows, columns):
-        """left [L, D], right [D, R] -> numbers [n] of their product, that stand in these rows [n] and columns [n]; some rows of it are made at a time."""
-        found, size = torch.empty(len(rows), device=left.device), max(SCORES_AT_ONCE // right.shape[1], 1)
-        for first in range(0, len(left), size):
-            here = slice(None) if size >= len(left) else ((rows >= first) & (rows < first + size)).nonzero().squeeze(1)
-            found[here] = (left[first:first + size] @ right)[rows[here] - first, columns[here]]
-        return found
-
-    def _mean_similarities(self, ref, qry, scoring):
-        """Embeddings [R, K, D], [Q, K, D] -> [R, Q], the mean over all pairs of crops."""
-        pairs = getattr(self.used.loss, scoring)(*self.used.model.pair(ref.flatten(0, 1), qry.flatten(0, 1)))                      # [Q * K, R * K]
-        return pairs.unflatten(1, ref.shape[:2]).unflatten(0, qry.shape[:2]).mean((1, 3)).T
-
-    @torch.inference_mode()
-    def norms(self, trials, reps):
-        """Length of the embedding of the two sides of each trial, the mean over crops -> float32 array [number of trials, 2], enrolment and test."""
-        bank, *sides = self._bank(trials, reps)
-        bank = torch.stack(bank).to(self.device)
-        return bank.float().norm(dim=-1).mean(1)[torch.stack(sides, 1)].cpu().numpy()
-
-    @torch.inference_mode()
-    def bonafide(self, trials, reps):
-        """What the loss says of the tested file of each trial, the mean over its crops, higher = rather real than spoofed speech
-        -> float32 array [number of trials]; None where it has nothing to say."""
-        self.used.eval()
-        files = [self.used.loss.bonafide(reps[name].float().to(self.device)) for name in trials.files]
-        return None if files[0] is None else torch.stack([file.mean() for file in files])[torch.from_numpy(trials.test)].cpu().numpy()
-
-    def _bank(self, trials, reps):
-        """-> all F representations of the trials [K, ...], padded with zeros to the longest, and which of them are each trial's two sides [n]."""
-        row = {name: i for i, name in enumerate(reps)}
-        bank = padded(list(reps.values()))
-        merged = [self.used.model.merge(torch.stack([bank[row[name]] for name in names])) for names in trials.models if len(names) > 1]
-        place = itertools.count(len(bank))
-        enrol = torch.tensor([row[names[0]] if len(names) == 1 else next(place) for names in trials.models])
-        test = torch.tensor([row[name] for name in trials.files])
-        enrol, test = enrol[torch.from_numpy(trials.enrol)], test[torch.from_numpy(trials.test)]
-        return padded(bank + merged), enrol.to(self.device), test.to(self.device)
-
-    # ------------------------------------------------------------------ checkpoints
-    def state(self):
-        """Everything that the rest of the run depends on, as a dict of tensors and plain values."""
-        self.settle()
-        return {
-            "model": self.used.model.state_dict(), "loss": self.used.loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
-            "rng": parallel.collect(self._rng()),
-        } | ({"trained": self.net.state_dict()} if self.ema else {}) | {name: getattr(self, name) for name in PROGRESS}
-
-    def load(self, state, path, *how):
-        """load_weights() into the net, from which an average begins too."""
-        left_out = load_weights(self.net, state, path, *how)
-        self.used.load_state_dict(self.net.state_dict())
-        return left_out
-
-    def resume(self, state):
-        """Goes on exactly where `state()` was taken, after load(). A run that has averaged so far goes on from the weights behind the average; one that begins
-        to average does so here."""
+        A run with an average continues from the trained weights, not from the average. If the
+        average is new, it starts here.
+        """
         if "trained" in state:
             self.net.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -402,27 +368,33 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         for name in PROGRESS:
             setattr(self, name, state[name])
-        if parallel.rank() < len(state["rng"]):                                   # more processes than before go on as they were seeded
-            cpu, cuda = state["rng"][parallel.rank()]
+        # With more processes than before, the new ones keep the random state of their seed.
+        if distributed.rank() < len(state["rng"]):
+            cpu, cuda = state["rng"][distributed.rank()]
             torch.set_rng_state(cpu)
             if self.device.type == "cuda" and cuda is not None:
                 torch.cuda.set_rng_state(cuda)
 
-    def _rng(self):
-        return torch.get_rng_state(), torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+    def _rng_states(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns the states of torch's random generators, of the CPU and of the GPU."""
+        cuda = torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+        return torch.get_rng_state(), cuda
 
 
-def allow_tf32(allowed):
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+def prepare_for_inference(net: SpeakerNet) -> None:
+    """Puts a net into eval mode, with full precision and the batch statistics of rank 0.
+
+    Checkpoints hold the batch statistics of rank 0.
+    """
+    net.eval()
+    allow_tf32(False)
+    distributed.broadcast(net.buffers())
 
 
-def mean_of(parts):
-    """(count, {name: sum}) of every process -> {name: mean}."""
-    count = sum(count for count, _ in parts)
-    return {name: sum(sums.get(name, 0.0) for _, sums in parts) / count for name in parts[0][1]}
-
-
-def padded(reps):
-    """Representations [K, ...] -> the same with zeros at the end of the last axis, up to the longest; those as long as it are not copied."""
-    longest = max(rep.shape[-1] for rep in reps)
-    return [rep if rep.shape[-1] == longest else nn.functional.pad(rep, (0, longest - rep.shape[-1])) for rep in reps]
+def mean_of_parts(parts: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Combines the (count, {name: sum}) of every process to {name: mean}."""
+    total = sum(count for count, _ in parts)
+    means = {}
+    for name in parts[0][1]:
+        means[name] = sum(sums.get(name, 0.0) for _, sums in parts) / total
+    return means

@@ -30,27 +30,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import (
-    InputError,
-    asvspoof,
-    check,
-    conversion,
-    copy_synthesis,
-    embeddings,
-    extraction,
-    kaldi,
-    merging,
-    noise,
-    openslr,
-    pack,
-    synthetic,
-    trees,
-    voxceleb,
-)
-from corpus.download import Access
-from corpus.obtain import Request
-from corpus.sources import LISTS
-from corpus.vocoders import COPIES
+from common.errors import InputError
+from prep import asvspoof, check, conversion, copy_synthesis, embedding_lists, extraction, kaldi, merging, noise, openslr, pack, synthetic, trees, voxceleb
+from prep.download import Access
+from prep.obtain import Request
+from prep.sources import LISTS
+from prep.vocoders import COPIES
 
 log = logging.getLogger("dataprep")
 
@@ -142,12 +127,12 @@ def run_features(args):
 
 
 def run_combine_embeddings(args):
-    embeddings.combine_embeddings(args.combine_embeddings, args.processes)
+    embedding_lists.combine_embeddings(args.combine_embeddings, args.processes)
 
 
 def run_embedding_lists(args):
-    sizes = embeddings.Sizes(args.same, args.different, args.others, args.pairs)
-    embeddings.make_lists(args.embedding_lists, args.name, sizes, args.seed)
+    sizes = embedding_lists.Sizes(args.same, args.different, args.others, args.pairs)
+    embedding_lists.make_lists(args.embedding_lists, args.name, sizes, args.seed)
 
 
 def run_make_list(args):
@@ -183,7 +168,7 @@ class Mode(NamedTuple):
 
 PROCESSES = {"type": integer(1), "metavar": "N", "help": "worker processes (all cores)"}
 THREADS = {"type": integer(1), "default": 2 * os.cpu_count(), "metavar": "N", "help": "files that are read at once; more for network disks (%(default)s)"}
-SIZES = embeddings.Sizes()
+SIZES = embedding_lists.Sizes()
 SAVE_PATH = {"metavar": "DIR", "type": Path, "default": Path("data"), "help": "folder of all that is made (%(default)s)"}
 TRIALS = {
     "--trials": {"type": integer(2), "default": 20000, "metavar": "N", "help": "trials, half target, half non-target of the same gender; fewer where there "
@@ -195,7 +180,7 @@ TRIALS = {
 def download_options(file_list):
     return {
         "--file_list": {"metavar": "FILE", "type": Path, "default": LISTS / file_list, "help": "what to download, with MD5 sums and what becomes of it "
-                        f"(lists/{file_list}, which tells how to write another)"},
+                        f"(prep/catalogues/{file_list}, which tells how to write another)"},
         "--base_url": {"metavar": "URL", "help": "another host: URL/NAME, or a URL with {name}, and {key} where a key is wanted (that of the file list)"},
         "--connections": {"type": integer(1), "default": 4, "metavar": "N", "help": "downloads at once (%(default)s)"},
         "--remove_archives": {"action": "store_true", "help": "removes parts once the whole is verified, and archives once they are extracted"},

@@ -19,15 +19,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from report import calibration, confidence, slices, speakers, worst
+from common.trial_kinds import KINDS
+from metrics import calibration, confidence, slices, speakers, worst
+from metrics.llr import effective_prior, llr_text
+from metrics.rates import EERS, eer, error_rates, min_dcf, rates_between, summarize
+from metrics.sasv import NotDefined, a_dcf, adcf_weights, groups_of, least_cost, min_t_dcf, rates_of, summarize_sasv, t_eer
+from metrics.scores import in_order_of, read_cm_scores, read_scores
 from report.curves import plot_curves, read_log
 from report.det import plot_det
-from report.llr import effective_prior, llr_text
 from report.page import write_report
-from report.rates import EERS, eer, error_rates, min_dcf, rates_between, summarize
 from report.runs import read_runs
-from report.sasv import NotDefined, a_dcf, adcf_weights, groups_of, least_cost, min_t_dcf, rates_of, summarize_sasv, t_eer
-from report.scores import KINDS, in_order_of, read_cm_scores, read_scores
 
 log = logging.getLogger("tuneThreshold")
 # Options --adcf_... and --tdcf_...: parameters of the two functions, which have the defaults.
@@ -45,6 +46,14 @@ READS = {"plot": ("curves",), "calibrate": ("output", "quality", "effective_prio
 ALONE = {"curves": "plot", "embeddings": "report", "effective_prior": "calibrate"}
 WANTS = {("cm",): ("prevalence", *(f"tdcf_{name}" for name in TDCF)), ("bootstrap",): ("confidence", "seed"), ("by",): ("table", "path", "bins"),
          ("bootstrap", "by", "worst"): ("speaker_level", "speaker_regex", "speaker_table")}
+
+
+def durations(folder, names, place):
+    """Seconds of audio files, see corpus/durations.py."""
+    # Imported here, because most metrics need no audio.
+    from corpus import durations as of_files
+
+    return of_files.durations(folder, names, place)
 
 
 def options_of(args, prefix, names):
@@ -158,7 +167,7 @@ def run_scores(args, paths):
             more = f"\n{llr_text(read.scores, read.labels, summaries[path].rates, *operating_points(args))}" if args.llr else ""
             more += f"\n{tandem_text(read, args)}" if args.cm else ""
             who = functools.cache(functools.partial(speakers.speakers_of, read, args))
-            parts = {column: slices.slices_of(column, read, who, args) for column in args.by}
+            parts = {column: slices.slices_of(column, read, who, args, durations) for column in args.by}
             if args.bootstrap:
                 summaries[path], resamples[path], bands[path] = with_intervals(summaries[path], read, who().who, args)
                 more += f"\nin brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of {resamples[path].speakers:,} speakers"

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import soundfile
 
-from corpus import InputError
-from models._frontend import HOP, SAMPLE_RATE, WINDOW
+from common.constants import SAMPLE_RATE
+from common.errors import InputError
 
 FORMAT = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)      # PCM, channels, rate, bytes/s, bytes a sample, bits
 
@@ -135,4 +135,3 @@ def surround(x, length):
 
 
 FILLS = {"repeat": repeat, "zeros": surround}                            # how a file that is shorter than a crop is made one
-CROP_MARGIN = WINDOW - HOP                                               # samples beyond frames * HOP that complete the last window

@@ -5,7 +5,7 @@ import numpy as np
 import scipy.fft
 import torch
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.files import check_files
 from corpus.roots import open_root
 

@@ -2,7 +2,7 @@
 import logging
 from typing import NamedTuple
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.lists import read_cohort
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ class Cohort(NamedTuple):
     dataset: object
 
 
-def the_cohort(options, source):
+def load_cohort(options, source):
     """Cohort of --score_norm, its files checked; None without. source: what reads files for the model, see DatasetLoader.SOURCES."""
     if not options.score_norm:
         return None

@@ -2,7 +2,7 @@
 import pickle
 from pathlib import Path
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.rows import Kind, read_rows
 
 BESIDE = ((".gi.trl", ".female.trn"), (".gi.trl", ".male.trn"), (".gi.trl", ".gi.trn"), (".trl", ".trn"), ("trial", "enroll"))

@@ -7,11 +7,10 @@ import pickle
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from corpus import InputError
+from common.errors import InputError
+from common.normalisation import normalise
 from corpus.audio import Recording
-from models._frontend import normalise
 
 SUFFIXES = NPY, PICKLE = ".npy", ".pickle"
 WANT = "want an array of finite numbers, [frames, bands]"
@@ -58,6 +57,9 @@ class Features(Recording):
         x = load_array(path)
         if x.shape[1] != wanted.bands:
             raise InputError(f"{path}: want {wanted.bands} bands, got {x.shape[1]}; extract them anew, or list audio")
+        # Imported here, because lists of audio can do without torch, which takes seconds to load.
+        import torch
+
         self.x = normalise(torch.from_numpy(x.astype(np.float32)), wanted.normalization).numpy()
         self.frames = len(x)
 

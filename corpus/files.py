@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.features import SUFFIXES
 from corpus.roots import AUDIO, open_root, refuse_pack
 

@@ -1,10 +1,10 @@
 """Lists as they stand, line by line, for those who check or compare them; what is wrong in them they tell, not the reader."""
 from typing import NamedTuple
 
+from common.trial_kinds import REAL
 from corpus.files import is_recording
 from corpus.lists import TRAIN_KINDS, TRIAL_KINDS, UNLABELLED, read_trials
 from corpus.rows import read_rows
-from report.scores import REAL
 
 
 class Listing(NamedTuple):

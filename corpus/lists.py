@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corpus import InputError
+from common.errors import InputError
+from common.text import Numbers, without_collector
+from common.trial_kinds import KINDS, REAL, SPOOF
 from corpus.enrolment import read_enrolment
 from corpus.rows import Kind, read_rows
-from corpus.text import Numbers, without_collector
-from report.scores import KINDS, REAL
-
-SPOOF = "spoof"                                                          # the class of all spoofed speech; and a kind of trials
 
 
 class Utterance(NamedTuple):

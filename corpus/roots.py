@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.audio import Audio, Recording, decode
 from corpus.features import SUFFIXES, Features
-from corpus.output import check_record
+from corpus.records import check_record
 
 AUDIO = (".wav", ".flac", ".ogg")                                        # files of a folder that are taken for audio
 MARK, INDEX = "pack.json", "index.npz"

@@ -2,8 +2,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from corpus import InputError
-from corpus.text import Lines, columns
+from common.errors import InputError
+from common.text import Lines, columns
 
 
 class Kind(NamedTuple):

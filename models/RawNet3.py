@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from common.constants import SAMPLE_RATE
 from models import Backbone
-from models._frontend import SAMPLE_RATE, flipped_filter, pre_emphasise
+from models._frontend import flipped_filter, pre_emphasise
 from models._pooling import ECA, Encoder, make_pooling
 from models._res2net import Res2Net
 

@@ -3,15 +3,15 @@
     self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
     features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
 """
+
 import torch
 import torchaudio
 from torch import nn
 from torch.nn import functional as F
 
-SAMPLE_RATE = 16000
-HOP = 160
-WINDOW = 400
-N_FFT = 512
+from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
+from common.normalisation import normalise
+
 PRE_EMPHASIS = 0.97
 LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7                                       # frames and bands, of SASV2
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
@@ -101,17 +101,6 @@ def powers(x, window, center=True):
     """x [N, T] -> squared magnitudes of the spectrum [N, 257, T'] at every HOP; center: of windows around these samples, else from them on."""
     x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
     return x.real.square() + x.imag.square()                                     # abs() is five times slower
-
-
-def normalise(x, normalization):
-    """Spectral coefficients [..., T, n_mels], over time in each band: "cmn" (mean 0), "cmvn" (deviation 1 too) or "none"."""
-    if normalization == "none":
-        return x
-    x = x - x.mean(-2, keepdim=True)
-    if normalization == "cmvn":
-        deviation = x.std(-2, correction=0, keepdim=True)
-        x = x / deviation.masked_fill(deviation <= 0.01, 1.0)                    # a silent band stays 0
-    return x
 
 
 def flipped_filter():

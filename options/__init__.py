@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from corpus.audio import CROP_MARGIN, FILLS
-from report.rates import EERS
-from report.score_norm import NORMS
+from common.constants import CROP_MARGIN
+from corpus.audio import FILLS
+from metrics.rates import EERS
+from metrics.score_norm import NORMS
 
 ROOT = Path(__file__).parent.parent
 PARTS = {"model": ("models", "MainModel"), "trainfunc": ("loss", "LossFunction"),        # option -> its folder, the name in each file

@@ -14,9 +14,8 @@ from typing import Literal, get_args, get_origin
 
 import yaml
 
-from corpus import InputError
+from common.errors import InputError
 from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, SETTINGS, UNITS, USES, VALUES, Option, components
-from training.checkpoints import read_checkpoint
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -165,10 +164,10 @@ def read_pieces(parser, argv, environ, strict):
     return vars(given)
 
 
-def parse(argv, environ, description):
+def parse(argv, environ, description, read_checkpoint):
     """argv -> (options, checkpoint of --initial_model or None).
 
-    Defaults < what the checkpoint was trained with < configs and flags in their order.
+    read_checkpoint: reads the file of --initial_model, see network/checkpoints.py. Defaults < what the checkpoint was trained with < configs and flags in their order.
     """
     parser = Parser(description)
     for title, options in OPTIONS.items():
@@ -223,15 +222,6 @@ def contradictions(given, stored, options, path):
     for name in fixed:
         if name in given and name in stored and given[name] != stored[name]:
             raise InputError(f"--{name} {given[name]} contradicts {path}, which was trained with --{name} {stored[name]}; leave the option out")
-
-
-def build(part, options, **supplied):
-    component = find(part, getattr(options, part))
-    parameters = inspect.signature(component).parameters.values()
-    try:
-        return component(**{p.name: supplied[p.name] if p.default is p.empty else getattr(options, p.name) for p in parameters})
-    except ValueError as error:
-        raise InputError(f"--{part} {getattr(options, part)}: {error}") from error
 
 
 def configuration(options):

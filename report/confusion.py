@@ -3,7 +3,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corpus import InputError
+from common.errors import InputError
 
 
 class Confusion(NamedTuple):

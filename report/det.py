@@ -1,23 +1,13 @@
 """DET plot: misses against false accepts on normal-deviate axes (Martin et al., The DET curve in assessment of detection task performance, 1997)."""
-from statistics import NormalDist
 
 import numpy as np
+
+from metrics.rates import corners, probit
 
 TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])               # per cent
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")       # told apart by colour-blind readers (Okabe & Ito)
 MARKERS = "osD^vP*"
 DASHES = ("-", "--", ":")
-
-
-def probit(p):
-    """Quantile of the standard normal distribution, the scale of a DET plot: Gaussian scores make a straight line."""
-    return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
-
-
-def corners(p_miss, p_fa):
-    """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
-    turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
-    return np.flatnonzero(np.concatenate([[True], turns, [True]]))
 
 
 def axis(eers):

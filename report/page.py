@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus import write_atomically
-from report import svg, trials
+from common.writing import write_atomically
+from report import svg
+from report import trial_plots as trials
 from report.confusion import confusion, map_of
 from report.curves import curves_of
 from report.det import COLOURS

@@ -2,11 +2,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import InputError
+from common.errors import InputError
+from metrics.scores import Scores, read_scores
+from metrics.summary import SasvSummary, Summary
 from report.curves import read_log
 from report.markup import colour
-from report.scores import Scores, read_scores
-from report.summary import SasvSummary, Summary
 
 
 class Run(NamedTuple):

@@ -6,7 +6,8 @@ Written before the line of log.jsonl and taken back by a run that goes on from b
 import io
 import json
 
-from corpus import InputError, write_atomically
+from common.errors import InputError
+from common.writing import write_atomically
 from report.det import plot_det
 
 EMBEDDINGS = 1000                                                         # most files whose embeddings are shown

@@ -33,27 +33,28 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
-from corpus.check import Options as CheckOptions  # noqa: E402
-from corpus.check import check_lists  # noqa: E402
-from corpus.conversion import convert, find_ffmpeg  # noqa: E402
+from prep.check import Options as CheckOptions  # noqa: E402
+from prep.check import check_lists  # noqa: E402
+from prep.conversion import convert, find_ffmpeg  # noqa: E402
 from corpus.lists import Trials, Utterance, classes_of, described, read_train_list, read_trials, speed_copies  # noqa: E402
-from corpus.output import begin_record  # noqa: E402
-from corpus.pack import Options, Shard, make_pack, write_index  # noqa: E402
+from corpus.records import begin_record  # noqa: E402
+from prep.pack import Options, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
-from corpus.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
+from prep.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
 from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
 from models.ResNetSE34L import MainModel  # noqa: E402
-from report.rates import summarize  # noqa: E402
-from report.sasv import summarize_sasv  # noqa: E402
-from report.score_norm import normalise  # noqa: E402
-from report.scores import Scores, read_scores, write_scores  # noqa: E402
-from SpeakerNet import SpeakerNet, Trainer  # noqa: E402
+from metrics.rates import summarize  # noqa: E402
+from metrics.sasv import summarize_sasv  # noqa: E402
+from metrics.score_norm import normalise_scores  # noqa: E402
+from metrics.scores import Scores, read_scores, write_scores  # noqa: E402
+from SpeakerNet import SpeakerNet  # noqa: E402
 from training.memory import keep_freed_memory, megabytes  # noqa: E402
 from training.sampling import GroupSampler  # noqa: E402
-from use import all_pairs  # noqa: E402
+from inference import all_pairs  # noqa: E402
+from inference.scorer import Scorer  # noqa: E402
 
 
 def start(list_file, factors):
@@ -250,8 +251,8 @@ def whole_files(model, files=48):
     seconds = 3 + np.random.default_rng(0).gamma(2, 1, files)
     def work(bucket, mixedprec):
         data = EvalDataset([f"{i}.wav" for i in range(files)], folder, eval_frames=0, num_eval=1, bucket_frames=bucket)
-        trainer = Trainer(SpeakerNet(model, Loss()), mixedprec=mixedprec)
-        return lambda: list(trainer.extract(batches(eval_loader(data, workers=0))))
+        trainer = Scorer(SpeakerNet(model, Loss()), mixedprec=mixedprec)
+        return lambda: list(trainer.represent(batches(eval_loader(data, workers=0))))
 
     with tempfile.TemporaryDirectory() as folder:
         for i, length in enumerate(seconds):
@@ -281,7 +282,7 @@ def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
         listed = timed("reading them", read_trials, path)
         draw = torch.Generator().manual_seed(0)
         reps = {name: torch.randn(crops, dim, generator=draw) for name in listed.paths()}
-        scores = timed("scoring", Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10))).score, listed, reps)
+        scores = timed("scoring", Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10))).score, listed, reps)
         timed("writing the scores", write_scores, scores_path, listed.lines, scores)
         timed("EER + minDCF", summarize, scores, listed.label)
         timed("reading the scores", read_scores, scores_path)
@@ -294,9 +295,9 @@ def every_pair(files=5_000, crops=10, dim=512):
     bank = list(torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(0)))
     listed = all_pairs.Files(names, names, np.arange(files) // 10)
     options = argparse.Namespace(scoring="similarity", dcf_p_target=0.05, dcf_c_miss=1.0, dcf_c_fa=1.0, far=[0.1], eer="interpolated")
-    trainer = Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
     with tempfile.TemporaryDirectory() as folder:
-        return median(lambda: all_pairs.write_and_summarize(trainer, listed, bank, options, Path(folder, "all.txt")), 1)
+        return median(lambda: all_pairs.write_pairs(trainer, listed, bank, options, Path(folder, "all.txt")), 1)
 
 
 def some_trials(trials, files):
@@ -311,7 +312,7 @@ def scoring(trials, files, crops=10, dim=512):
     names, listed = some_trials(trials, files)
     reps = dict(zip(names, torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(0)), strict=True))
     net = SpeakerNet(MainModel(), LossFunction(512, 10))
-    return trials / median(lambda: Trainer(net).score(listed, reps))
+    return trials / median(lambda: Scorer(net).score(listed, reps))
 
 
 def adaptive_norm(trials, files, members, crops=10, dim=512):
@@ -320,8 +321,8 @@ def adaptive_norm(trials, files, members, crops=10, dim=512):
     draw = torch.Generator().manual_seed(0)
     reps = dict(zip(names, torch.randn(files, crops, dim, generator=draw), strict=True))
     cohort = torch.randn(members, crops, dim, generator=draw)
-    trainer = Trainer(SpeakerNet(MainModel(), LossFunction(512, 10)))
-    return median(lambda: normalise(trainer.score(listed, reps), *trainer.cohort_moments(listed, reps, cohort, top_n=300), "asnorm"))
+    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(512, 10)))
+    return median(lambda: normalise_scores(trainer.score(listed, reps), *trainer.cohort_moments(listed, reps, cohort, top_n=300), "asnorm"))
 
 
 def pairwise_scoring(trials, files, crops=10, frames=89):
@@ -330,7 +331,7 @@ def pairwise_scoring(trials, files, crops=10, frames=89):
     net = SpeakerNet(MainModel(encoder_type="CAP"), proto.LossFunction(512, 10, global_clf=True))
     with torch.no_grad():
         reps = {name: net.model.pooling(torch.randn(crops, 128, frames)) for name in names}
-    return trials / median(lambda: Trainer(net).score(listed, reps), 3)
+    return trials / median(lambda: Scorer(net).score(listed, reps), 3)
 
 
 def metrics(trials=581_480):
@@ -361,7 +362,7 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
     listed = Trials([], models, [str(i) for i in range(files)], draw.integers(0, speakers, trials), draw.integers(0, files, trials), kinds == "target",
                     attacks, kinds)
     reps = dict(zip(listed.paths(), torch.randn(len(listed.paths()), 1, dim, generator=torch.Generator().manual_seed(0)), strict=True))
-    trainer = Trainer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
     return median(lambda: summarize_sasv(trainer.score(listed, reps), kinds, attacks))
 
 

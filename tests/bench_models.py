@@ -3,8 +3,9 @@ import torch
 from timing import median, medians
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.constants import HOP
+from inference.scorer import Scorer
 from loss.softmaxproto import LossFunction
-from models._frontend import HOP
 from models._resnet import Block
 from optimizer.adam import Optimizer
 from options import components
@@ -68,7 +69,7 @@ def training(model, kind, device, speakers, repeats=25):
 def extraction(model, device, files, repeats=9):
     """Crops of 2 s that are embedded a second, in float32."""
     trainer, x = Trainer(SpeakerNet(model, LossFunction(model.dim, 2)), device=device), 0.1 * torch.randn(files, 1, 200 * HOP)
-    return files / median(lambda: list(trainer.extract([([*range(files)], x)])), repeats)
+    return files / median(lambda: list(Scorer(trainer.net, device=device).represent([([*range(files)], x)])), repeats)
 
 
 def arithmetic(model, device):

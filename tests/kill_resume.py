@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from conftest import small_run  # noqa: E402
 
-from training.checkpoints import read_checkpoint  # noqa: E402
+from network.checkpoints import read_checkpoint  # noqa: E402
 
 
 def start(words):

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import catalogue, kill_until_done, run, tree
 
-from corpus import InputError, archives, output
-from corpus.sources import Source
+from common.errors import InputError
+from prep import archives, output
+from prep.sources import Source
 
 FILES = {f"top/{letter}/{i}.wav": random.Random(f"{letter}{i}").randbytes(1000 + 700 * i) for letter in "xyz" for i in range(3)} | {"top/read me": b""}
 

@@ -10,12 +10,13 @@ from kill_resume import end_of, equal
 from test_distributed import close, processes, vector_run, vectors, weights  # noqa: F401
 from test_trainer import batch, trainer
 
-from corpus import InputError
+from common.errors import InputError
+from inference.averaging import average
+from inference.scorer import Scorer
 from loss import aamsoftmax, aamsoftmax_subcenter, amsoftmax, softmaxproto
 from models._linear import Identity
+from network.checkpoints import load_weights, read_checkpoint, with_head_for, write_checkpoint
 from SpeakerNet import SpeakerNet
-from training.checkpoints import read_checkpoint, with_head_for, write_checkpoint
-from use.averaging import average
 
 
 # ---------------------------------------------------------------- the average in training
@@ -33,17 +34,17 @@ def test_average_equals_its_definition(decay, steps, accumulate):
         keep = min(decay, (1 + n) / (10 + n))
         want = {name: keep * want[name] + (1 - keep) * value for name, value in numbers(made.net).items()}
     list(plain.train_epoch(batches))
-    got = numbers(made.used)
+    got = numbers(made.eval_net)
     assert all(np.allclose(got[name], want[name], rtol=1e-5, atol=1e-7) for name in want if "num_batches" not in name)
     assert got["model.bn.num_batches_tracked"] == steps * accumulate
-    assert equal(dict(made.net.state_dict()), dict(plain.net.state_dict())) and equal(dict(plain.used.state_dict()), dict(plain.net.state_dict()))
+    assert equal(dict(made.net.state_dict()), dict(plain.net.state_dict())) and equal(dict(plain.eval_net.state_dict()), dict(plain.net.state_dict()))
 
 
 def test_an_update_that_is_left_out_leaves_the_average_alone():
     made, clean = trainer(ema=0.1, skip_nonfinite=2), trainer(ema=0.1)
     list(made.train_epoch([batch(1), batch(2, float("nan")), batch(3)]))
     list(clean.train_epoch([batch(1), batch(3)]))
-    assert made.skipped == 1 and equal(dict(made.used.state_dict()), dict(clean.used.state_dict()))
+    assert made.skipped == 1 and equal(dict(made.eval_net.state_dict()), dict(clean.eval_net.state_dict()))
 
 
 def test_the_average_is_used():
@@ -51,9 +52,10 @@ def test_the_average_is_used():
     made, x = trainer(ema=0.9), batch(9)["x"]
     list(made.train_epoch([batch(1), batch(2)]))
     fresh = trainer()
-    fresh.load(made.state(), "a.model")
-    (_, got), = made.extract([(torch.arange(8), x)])
-    (_, want), = fresh.extract([(torch.arange(8), x)])
+    load_weights(fresh.net, made.state(), "a.model")
+    fresh.start_average()
+    (_, got), = Scorer(made.eval_net).represent([(torch.arange(8), x)])
+    (_, want), = Scorer(fresh.eval_net).represent([(torch.arange(8), x)])
     assert torch.equal(got, want) and not torch.allclose(got, made.net.eval().model(x.flatten(0, 1)).unflatten(0, (8, 2)))
     assert made.validate([batch(9)]) == fresh.validate([batch(9)])
 
@@ -65,7 +67,8 @@ def test_goes_on_bit_for_bit(stop, tmp_path):
     list(first.train_epoch([batch(i) for i in range(stop)]))
     write_checkpoint(first.state() | {"options": {}}, tmp_path / "a.model")
     state = read_checkpoint(tmp_path / "a.model")
-    then.load(state, "a.model")
+    load_weights(then.net, state, "a.model")
+    then.start_average()
     then.resume(state)
     list(then.train_epoch([batch(i) for i in range(stop, 6)]))
     assert equal(then.state(), whole.state())

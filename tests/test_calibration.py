@@ -12,12 +12,12 @@ from sklearn.isotonic import IsotonicRegression
 from test_metrics import costs_of_errors, priors, trial_lists
 
 import tuneThreshold
-from corpus import InputError
-from report.calibration import Calibration, load, train
-from report.llr import act_dcf, cllr, effective_prior, llr_metrics, min_cllr
-from report.qualities import inputs_of, read_qualities, write_qualities
-from report.rates import error_rates, min_dcf
-from report.scores import read_scores, write_scores
+from common.errors import InputError
+from metrics.calibration import Calibration, load, train
+from metrics.llr import act_dcf, cllr, effective_prior, llr_metrics, min_cllr
+from metrics.qualities import inputs_of, read_qualities, write_qualities
+from metrics.rates import error_rates, min_dcf
+from metrics.scores import read_scores, write_scores
 
 
 # ---------------------------------------------------------------------- metrics

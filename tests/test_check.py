@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataprep
-from corpus import InputError, check
+from common.errors import InputError
 from corpus.audio import AudioError
-from corpus.check import Examined
 from corpus.listing import Listing, read_listing, speakers_by_folder
 from corpus.lists import Trials, Utterance, speed_copies
+from prep import check
+from prep.check import Examined
 from training.task import warn_of_shared_speakers
 
 SPEECH = os.environ.get("SPEECH_DATA")

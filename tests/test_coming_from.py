@@ -19,9 +19,9 @@ from test_sasv import published
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
+from network.checkpoints import read_checkpoint
 from options import VALUES
 from options.parser import parse
-from training.checkpoints import read_checkpoint
 
 SECTION = DOCS.partition("## Coming from")[2].partition("\n## ")[0]
 COMMANDS = [command for command in re.findall(r"`python (\w+\.py [^`]+)`", SECTION) if not command.startswith("dataprep.py --save_path")]
@@ -192,4 +192,4 @@ PUBLISHED = {
 @pytest.mark.parametrize("ours", PUBLISHED)
 def test_published_defaults_are_ours_or_those_of_the_config(ours, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert parse(shlex.split(ours), {}, "")[0] == parse(shlex.split(f"{ours} {PUBLISHED[ours]}"), {}, "")[0]
+    assert parse(shlex.split(ours), {}, "", read_checkpoint)[0] == parse(shlex.split(f"{ours} {PUBLISHED[ours]}"), {}, "", read_checkpoint)[0]

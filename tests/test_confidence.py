@@ -12,11 +12,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tuneThreshold
-from report import confidence, speakers
-from report.confidence import TooFew, bands, bootstrap, difference, interval, spread
-from report.rates import EERS, eer, error_rates, min_dcf
-from report.sasv import a_dcf, sasv_eers
-from report.scores import KINDS, Scores, in_order_of, read_scores
+from common.trial_kinds import KINDS
+from metrics import confidence, speakers
+from metrics.confidence import TooFew, bands, bootstrap, difference, interval, spread
+from metrics.rates import EERS, eer, error_rates, min_dcf
+from metrics.sasv import a_dcf, sasv_eers
+from metrics.scores import Scores, in_order_of, read_scores
 from tuneThreshold import measured
 
 PARSER = ArgumentParser()

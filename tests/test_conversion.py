@@ -18,8 +18,8 @@ import soundfile
 from test_synthetic import contents
 
 import dataprep
-from corpus import conversion
 from corpus.audio import Audio, find_pcm16
+from prep import conversion
 
 ROOT = Path(__file__).parent.parent
 FFMPEG = conversion.find_ffmpeg()

@@ -15,9 +15,10 @@ import soundfile
 from test_synthetic import contents, pitch_of
 
 import dataprep
-from corpus import InputError, copy_synthesis, synthesis, vocoders
+from common.errors import InputError
 from corpus.audio import Audio
 from corpus.lists import Utterance
+from prep import copy_synthesis, synthesis, vocoders
 
 ROOT = Path(__file__).parent.parent
 try:

@@ -9,13 +9,14 @@ import soundfile
 from loopback import catalogue, kill_until_done, run, tree
 from test_archives import tarred, zipped
 
-from corpus import InputError, noise, openslr
+from common.errors import InputError
 from corpus.augment import Augment
-from corpus.conversion import convert, find_ffmpeg
 from corpus.enrolment import lists_beside
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
-from corpus.sources import LISTS, read_catalogue
+from prep import noise, openslr
+from prep.conversion import convert, find_ffmpeg
+from prep.sources import LISTS, read_catalogue
 
 
 def sound(tmp_path, seed, seconds=0.1, suffix=".wav"):
@@ -30,7 +31,7 @@ def md5(data):
 
 
 def serve(server, tmp_path, files, name, sums=True, **more):
-    """Puts archives on the server and writes a list with all that lists/NAME says but for sums, counts and hosts -> the list."""
+    """Puts archives on the server and writes a list with all that prep/catalogues/NAME says but for sums, counts and hosts -> the list."""
     found = read_catalogue(LISTS / name)
     server.files.update(files)
     fields = {}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import corpus
 import DatasetLoader
-from corpus import InputError
+from common.errors import InputError
 from corpus.audio import Audio
 from corpus.augment import Augment, Plan
 from corpus.files import check_files

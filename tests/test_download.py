@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from loopback import catalogue, kill_until_done, run, tree
 
-from corpus import InputError, download, obtain, output, sources
-from corpus.download import Access
-from corpus.obtain import Request
+from common.errors import InputError
+from prep import download, obtain, output, sources
+from prep.download import Access
+from prep.obtain import Request
 
 SECRETS = "hunter2&pass", "k/e+y", "k%2Fe%2By"
 

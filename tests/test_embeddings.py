@@ -12,11 +12,12 @@ from conftest import small_run
 from kill_resume import end_of, equal
 
 import dataprep
-from corpus import InputError
-from corpus.embeddings import Example, load_embeddings, read_examples, session_of, targets_of, tree
+from common.errors import InputError
+from corpus.embeddings import Example, load_embeddings, read_examples, tree
 from DatasetLoader import EmbeddingDataset, EmbeddingEvalDataset
-from report.scores import read_scores
-from training.checkpoints import read_checkpoint
+from metrics.scores import read_scores
+from network.checkpoints import read_checkpoint
+from prep.embedding_lists import session_of, targets_of
 from training.sampling import every_group
 
 D = 16

@@ -20,11 +20,11 @@ from conftest import small_run
 from test_models import MODELS, difference, noise, small
 
 import trainSpeakerNet
+from inference import export as exporting
+from inference.export import OPSET, to_onnx
 from models import _resnet
-from options.parser import build
-from training.checkpoints import read_checkpoint
-from use import export as exporting
-from use.export import OPSET, to_onnx
+from network.checkpoints import read_checkpoint
+from network.components import build
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="not installed (requirements-dev.txt)")
@@ -107,12 +107,12 @@ def test_example_of_readme(demo, program, monkeypatch):
 def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     best, path = demo / "exps" / "demo" / "model" / "best.model", tmp_path / "x.onnx"
     words = ["--export", path, "--initial_model"]
-    monkeypatch.setattr("use.checkpoint.to_onnx", lambda model, facts: facts["threshold"].encode())
+    monkeypatch.setattr("inference.actions.to_onnx", lambda model, facts: facts["threshold"].encode())
     for found in (2e-4, float("nan")):
-        monkeypatch.setattr("use.checkpoint.difference", lambda model, data, found=found: found)
+        monkeypatch.setattr("inference.actions.difference", lambda model, data, found=found: found)
         code, _, err = program(*words, best)
         assert code == 2 and f"want a relative difference of at most 0.0001, got {found:.1e}" in err and not path.exists()
-    monkeypatch.setattr("use.checkpoint.difference", lambda model, data: 1e-5)
+    monkeypatch.setattr("inference.actions.difference", lambda model, data: 1e-5)
     code, out, _ = program(*words, best, "--threshold", 0.25)
     assert code == 0 and "largest relative difference to PyTorch: 1.0e-05" in out and path.read_bytes() == b"0.25"
     code, _, err = program(*words, best)

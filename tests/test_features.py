@@ -17,14 +17,18 @@ from reference import golden
 
 import dataprep
 import trainSpeakerNet
-from corpus import InputError
-from corpus.extraction import FEATURE_TYPES
+from common.constants import HOP
+from common.errors import InputError
+from common.normalisation import normalise
 from corpus.features import FeatureInput, Features, load_array
 from corpus.files import find_files
 from corpus.lists import Utterance, classes_of, read_clients_and_impostors, read_train_list
 from DatasetLoader import EvalDataset, TrainDataset
-from models._frontend import HOP, MFSC, N_FFT, normalise
+from inference.scorer import Scorer
+from models._frontend import MFSC, N_FFT
+from network.checkpoints import read_checkpoint
 from options.parser import parse
+from prep.extraction import FEATURE_TYPES
 from SpeakerNet import Trainer
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -349,7 +353,7 @@ def test_published_options_are_accepted(caplog):
                    --mask_prob 0.3 --scalingFactor 30.0 --marginFactor 0.4 --annealing --optimizer Adam --learning_rate 0.0001 --weight_decay 0.001
                    --batch_size 64 --gradientAccumulation 2 --max_epochs 1000000 --early_stopping 25 --requeue --validate_every 10000""")
     more = shlex.split("--print_every 1000 --randomSlicing --num_workers 2")
-    ours, theirs = (vars(parse([*config, *words], {}, "")[0]) for words in ([], [*published, *more]))
+    ours, theirs = (vars(parse([*config, *words], {}, "", read_checkpoint)[0]) for words in ([], [*published, *more]))
     changed = {"train_path": "d", "train_list": "l", "test_path": ["v"], "valid_clients": "c", "valid_impostors": "i", "save_path": "o", "print_every": 1000,
                "randomSlicing": True, "nDataLoaderThread": 2}
     assert theirs == ours | changed and not caplog.records
@@ -387,7 +391,7 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
     assert [(line["step"], "EER" in line) for line in whole_log] == [(5, True), (10, True), (12, False), (15, True), (20, True), (24, True)]
     assert {path.stem for path in (tmp_path / "whole" / "model").glob("model*")} == {f"model{step:09d}" for step in (5, 10, 15, 20, 24)}
     assert whole_log[-1]["lr"] < 1e-3                                                    # the schedule was at work
-    update, extract = Trainer._update, Trainer.extract
+    update, extract = Trainer._update, Scorer.represent
     stops = [("update", step) for step in (4, 5, 6, 10, 12, 20)] + [("extract", count) for count in (1, 2, 3)]
     for i, (where, number) in enumerate(stops):
         calls = {"update": 0, "extract": 0}
@@ -399,7 +403,7 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
             return result
 
         monkeypatch.setattr(Trainer, "_update", lambda self, group, call=call: call("update", update(self, group)))
-        monkeypatch.setattr(Trainer, "extract", lambda self, *loaded, call=call: call("extract", extract(self, *loaded)))
+        monkeypatch.setattr(Scorer, "represent", lambda self, *loaded, call=call: call("extract", extract(self, *loaded)))
         run = tmp_path / f"{i}"
         assert "stopped at step" in program(*words(cut, run, "features", *more))[1]
         monkeypatch.undo()

@@ -66,7 +66,7 @@ def update(model, loss, batch, optimizer="adam", **options):
                 p.grad = torch.zeros_like(p)
             made.optimizer.step()                                                # makes its state, for which the first update waits
         made._update([batch])
-    assert made.unsettled[0].terms.device == GPU
+    assert made.pending[0].terms.device == GPU
     assert all(p.device == GPU for p in made.net.parameters())
 
 

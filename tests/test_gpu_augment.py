@@ -13,9 +13,10 @@ from test_distributed import processes
 
 from corpus.augment import ENTRIES, Augment, Plan, Spectra, mixed
 from corpus.lists import Utterance, speed_copies
-from corpus.pack import Options, make_pack
 from DatasetLoader import TrainDataset, batches, train_loader
+from network.checkpoints import read_checkpoint
 from options.parser import parse
+from prep.pack import Options, make_pack
 from SpeakerNet import Trainer
 
 LENGTHS = {"noise": (60000, 0), "music": (48000, 6000), "speech": (50000, 40000, 30000, 9000)}       # 0: digital silence; some are shorter than a crop
@@ -198,5 +199,5 @@ def test_two_processes(corpus, sounds, tmp_path):
 
 
 def test_option(caplog):
-    parse(["--gpu_augment"], {}, "")
+    parse(["--gpu_augment"], {}, "", read_checkpoint)
     assert "--gpu_augment has no effect without --augment" in caplog.text

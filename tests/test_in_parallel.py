@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from corpus import InputError
-from corpus.output import in_parallel
+from common.errors import InputError
+from prep.output import in_parallel
 
 
 def square(x):

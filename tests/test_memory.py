@@ -6,8 +6,8 @@ import torch
 import yaml
 from conftest import small_run
 
+from network.checkpoints import read_checkpoint
 from training import memory
-from training.checkpoints import read_checkpoint
 
 
 @pytest.mark.parametrize("size", [20, 80])

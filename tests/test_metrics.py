@@ -13,9 +13,8 @@ from matplotlib.image import imread
 from reference import golden
 
 import tuneThreshold
-from report.det import corners
-from report.rates import eer, error_rates, min_dcf, summarize, thresholds_at
-from report.sasv import sasv_eers
+from metrics.rates import corners, eer, error_rates, min_dcf, summarize, thresholds_at
+from metrics.sasv import sasv_eers
 
 HERE = Path(__file__).parent
 CLOVA = np.load(HERE / "reference" / "metric_clova.npz")

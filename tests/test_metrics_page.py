@@ -11,9 +11,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 from test_metrics import trial_lists
 
-from report.rates import EERS, eer, error_rates, min_dcf, thresholds_at
-from report.sasv import a_dcf, min_t_dcf, sasv_eers, t_eer
-from report.scores import KINDS
+from common.trial_kinds import KINDS
+from metrics.rates import EERS, eer, error_rates, min_dcf, thresholds_at
+from metrics.sasv import a_dcf, min_t_dcf, sasv_eers, t_eer
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## A worked example\n")[2]

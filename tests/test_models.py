@@ -23,9 +23,9 @@ from models import Backbone
 from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
 from models._pooling import ASP, ECA, MAX, MHA, POOLINGS, SAP, TAP, Attention, CentredECA, DoubleMHA, Pooling
 from models._resnet import ExciteAdd
+from network.checkpoints import load_weights, read_checkpoint
 from options import OPTIONS
 from SpeakerNet import SpeakerNet
-from training.checkpoints import load_weights, read_checkpoint
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")

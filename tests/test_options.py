@@ -7,12 +7,13 @@ import yaml
 from conftest import small_run
 
 import options
-from corpus import InputError
+from common.errors import InputError
+from network.checkpoints import read_checkpoint
 from options.parser import configuration, options_of, parse
 
 
 def given(*words, environ=None):
-    return parse([str(word) for word in words], environ or {}, "")[0]
+    return parse([str(word) for word in words], environ or {}, "", read_checkpoint)[0]
 
 
 @pytest.fixture

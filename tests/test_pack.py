@@ -19,12 +19,14 @@ from kill_resume import noise_corpus
 from test_synthetic import contents
 
 import dataprep
-from corpus import InputError, pack, roots
+from common.errors import InputError
+from corpus import roots
 from corpus.augment import Augment
 from corpus.files import find_files
 from corpus.lists import read_train_list, read_trials, speed_copies
 from corpus.roots import Folder, Pack, open_root
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
+from prep import pack
 
 SPEECH_DATA = os.environ.get("SPEECH_DATA")
 SUBTYPES = (("wav", "PCM_16"), ("flac", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24"), ("wav", "PCM_16"), ("ogg", "VORBIS"))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.enrolment import check_against_meta, read_speaker_meta
 from corpus.files import find_files
 from corpus.lists import Utterance, class_of, classes_of, described, described_trials, read_train_list, read_trials, speed_copies

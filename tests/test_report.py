@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tuneThreshold
-from report import trials
+from metrics.rates import summarize
+from metrics.sasv import summarize_sasv
+from metrics.scores import Scores
+from report import trial_plots as trials
 from report.confusion import confusion, map_of
 from report.markup import html
-from report.rates import summarize
 from report.runs import Run, names_of
-from report.sasv import summarize_sasv
-from report.scores import Scores
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 VOID = {"meta", "br", "hr", "img", "input", "link"}

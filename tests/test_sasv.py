@@ -15,10 +15,12 @@ from conftest import Tiny, small_run
 import dataprep
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
-from options.parser import build, options_of
-from report.sasv import sasv_eers
+from inference.scorer import Scorer
+from metrics.sasv import sasv_eers
+from network.checkpoints import read_checkpoint
+from network.components import build
+from options.parser import options_of
 from SpeakerNet import SpeakerNet, Trainer
-from training.checkpoints import read_checkpoint
 from training.sampling import QuotaSampler
 
 
@@ -63,10 +65,12 @@ def test_learns(trainfunc, options, voices):
     made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.01)
     made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
 
+    scorer = Scorer(made.eval_net)
+
     def eers():
         loader = eval_loader(EvalDataset(trials.paths(), voices, eval_frames=0, num_eval=1), workers=0)
-        reps = {trials.paths()[i]: rep for index, x in made.extract(batches(loader)) for i, rep in zip(index, x, strict=True)}
-        scores, bonafide = made.score(trials, reps), made.bonafide(trials, reps)
+        reps = {trials.paths()[i]: rep for index, x in scorer.represent(batches(loader)) for i, rep in zip(index, x, strict=True)}
+        scores, bonafide = scorer.score(trials, reps), scorer.bonafide(trials, reps)
         return sasv_eers(scores if bonafide is None else scores + made.net.loss.fusion * bonafide, trials.kinds)
 
     before, losses = eers(), []

@@ -13,10 +13,11 @@ from matplotlib.image import imread
 from test_metrics import crossing
 
 import tuneThreshold
+from common.trial_kinds import KINDS
+from metrics.rates import eer, error_rates, min_dcf, summarize
+from metrics.sasv import NotDefined, a_dcf, min_t_dcf, sasv_eers, sasv_rates, spf_eers, summarize_sasv, t_eer
+from metrics.scores import read_cm_scores, read_scores
 from report.det import COLOURS
-from report.rates import eer, error_rates, min_dcf, summarize
-from report.sasv import NotDefined, a_dcf, min_t_dcf, sasv_eers, sasv_rates, spf_eers, summarize_sasv, t_eer
-from report.scores import KINDS, read_cm_scores, read_scores
 
 TANDEM = np.load(Path(__file__).parent / "reference" / "metric_tandem.npz")
 COSTS = json.loads(str(TANDEM["hparams_json"]))

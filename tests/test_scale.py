@@ -2,6 +2,7 @@
 
     pytest tests/test_scale.py
 """
+import inference.scorer as scorer_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,23 +15,26 @@ from hypothesis import strategies as st
 from test_trainer import Distance, Squares
 
 import DatasetLoader
-import report.scores
-import SpeakerNet as speaker_net
-from corpus import InputError, text, write_atomically
+import metrics.scores
+
+from common import text
+from common.errors import InputError
+from common.text import Lines, Numbers
+from common.writing import write_atomically
 from corpus.lists import Trials, read_trials
-from corpus.text import Lines, Numbers
 from DatasetLoader import EvalDataset, LoadingError, batches, eval_loader
+from inference.all_pairs import evaluate_pairs
+from inference.evaluation import represent_files
+from inference.scorer import Scorer
+from metrics.scores import read_scores, write_scores
 from models.ECAPA_TDNN import MainModel as ECAPA
 from models.ResNetSE34L import MainModel as ResNet
-from report.scores import read_scores, write_scores
-from SpeakerNet import SpeakerNet, Trainer
-from use.all_pairs import evaluate
-from use.evaluation import extract
+from SpeakerNet import SpeakerNet
 
 
 @pytest.fixture
 def three_at_once(monkeypatch):
-    for module in (text, report.scores):
+    for module in (text, metrics.scores):
         monkeypatch.setattr(module, "LINES_AT_ONCE", 3)
 
 
@@ -143,9 +147,9 @@ def test_scores_in_blocks_of_the_matrix(files, trials, at_once, seed):
     names = [f"f{i}" for i in range(files)]
     listed = Trials([], [(name,) for name in names], names, draw.integers(0, files, trials), draw.integers(0, files, trials))
     reps = torch.randn(files, 3, 4, generator=torch.Generator().manual_seed(seed))
-    made = Trainer(SpeakerNet(Tiny(), Squares()))
+    made = Scorer(SpeakerNet(Tiny(), Squares()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speaker_net, "SCORES_AT_ONCE", at_once)
+        patch.setattr(scorer_module, "SCORES_AT_ONCE", at_once)
         got = made.score(listed, dict(zip(names, reps, strict=True)))
     unit = made.net.loss.project(reps).mean(1).numpy().astype(float)
     np.testing.assert_allclose(got, (unit[listed.enrol] * unit[listed.test]).sum(1), atol=1e-5)
@@ -166,10 +170,10 @@ def lengths(tmp_path_factory):
 def test_embeddings_in_buckets_are_those_of_the_repeated_files(lengths, model):
     folder, waves = lengths
     torch.manual_seed(0)
-    made = Trainer(SpeakerNet(model(), Squares()))
+    made = Scorer(SpeakerNet(model(), Squares()))
     data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1, bucket_frames=25)
     assert len(data) < 6 and sorted(i for item in data.items for i in item) == [*range(16)]
-    for index, reps in made.extract(batches(eval_loader(data, workers=0))):
+    for index, reps in made.represent(batches(eval_loader(data, workers=0))):
         for i, rep in zip(index, reps, strict=True):
             wave = waves[f"{i}.wav"]
             whole = np.resize(wave, -(-len(wave) // 4000) * 4000)
@@ -197,18 +201,18 @@ def test_memory_too_small_for_a_batch(lengths):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             tried.append(len(x))
             return super().forward(x)
-    made, x = Trainer(SpeakerNet(Small(), Squares())), torch.randn(7, 2, 4000)
+    made, x = Scorer(SpeakerNet(Small(), Squares())), torch.randn(7, 2, 4000)
     most, tried = 100, []
-    (_, whole), = made.extract([([*range(7)], x)])
+    (_, whole), = made.represent([([*range(7)], x)])
     most, tried = 3, []
-    (index, parts), = made.extract([([*range(7)], x)])
+    (index, parts), = made.represent([([*range(7)], x)])
     assert sum(tried) == 14 and max(tried) <= 3 and index == [*range(7)]
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
     most = 0
     folder, waves = lengths
     data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1)
     with pytest.raises(LoadingError, match=rf"^{data.paths[data.items[0][0]]}: too long for the memory of cpu, even alone; .*--eval_frames"):
-        list(extract(made, data, SimpleNamespace(nDataLoaderThread=0, cache_precision="float32")))
+        list(represent_files(made, data, SimpleNamespace(nDataLoaderThread=0, cache_precision="float32")))
 
 
 def test_buckets_and_mixed_precision_are_choices(corpus, checkpoint, tmp_path, program):
@@ -245,7 +249,7 @@ def all_pairs(program, corpus, checkpoint, list_file, output, *words):
 
 
 def test_all_pairs_equal_trials_of_these(corpus, checkpoint, tmp_path, program, monkeypatch):
-    monkeypatch.setattr(speaker_net, "SCORES_AT_ONCE", 30)                            # two rows at a time
+    monkeypatch.setattr(scorer_module, "SCORES_AT_ONCE", 30)                            # two rows at a time
     lines = (corpus / "train_list.txt").read_text().splitlines()[::4][:8]
     (tmp_path / "list.txt").write_text("\n".join(lines))
     files = [line.split() for line in lines]
@@ -275,8 +279,8 @@ def test_all_pairs_equal_trials_of_these(corpus, checkpoint, tmp_path, program, 
 @pytest.mark.parametrize("scoring", ["similarity", "euclidean"])
 def test_a_matrix_in_blocks(loss, scoring, monkeypatch):
     for name, size in (("SCORES_AT_ONCE", 20), ("NUMBERS_AT_ONCE", 300), ("FILES_AT_ONCE", 4)):
-        monkeypatch.setattr(speaker_net, name, size)
-    made, reps = Trainer(SpeakerNet(Tiny(), loss())), list(torch.randn(11, 2, 16, generator=torch.Generator().manual_seed(0)))
+        monkeypatch.setattr(scorer_module, name, size)
+    made, reps = Scorer(SpeakerNet(Tiny(), loss())), list(torch.randn(11, 2, 16, generator=torch.Generator().manual_seed(0)))
     blocks = list(made.matrix(reps, reps[:7], scoring))
     want = [[np.mean([getattr(made.net.loss, scoring)(x[None, None], y[None, None]).item() for x in a for y in b]) for b in reps[:7]] for a in reps]
     assert len(blocks) > 3 and np.allclose(torch.cat(blocks), want, atol=1e-5)
@@ -299,10 +303,10 @@ def test_lists_that_have_no_pairs(corpus, checkpoint, tmp_path, program, lines, 
 
 
 def test_all_pairs_want_similarities_that_are_symmetric(tmp_path):
-    made = Trainer(SpeakerNet(Tiny(), Squares()))
+    made = Scorer(SpeakerNet(Tiny(), Squares()))
     made.net.loss.fusion = 0.5
     with pytest.raises(InputError, match="--trainfunc x depends on which file of a pair is the tested one"):
-        evaluate(made, None, None, SimpleNamespace(trainfunc="x"), tmp_path / "all.txt")
+        evaluate_pairs(made, None, None, SimpleNamespace(trainfunc="x"), tmp_path / "all.txt")
 
 
 def test_all_pairs_want_embeddings(corpus, tmp_path, program):

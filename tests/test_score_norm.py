@@ -17,18 +17,19 @@ from reference import golden
 from test_losses import loss_function
 from test_trainer import Distance, Squares
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.lists import Trials, read_cohort
 from DatasetLoader import EvalDataset
+from inference.evaluation import score_trials
+from inference.scorer import Scorer
 from loss import Loss
+from metrics.calibration import Calibration
+from metrics.qualities import quality_measures, read_qualities
+from metrics.score_norm import NORMS, normalise_scores
+from metrics.scores import read_scores
 from models import SpeakerModel
 from options import components
-from report.calibration import Calibration
-from report.qualities import measure, read_qualities
-from report.score_norm import NORMS, normalise
-from report.scores import read_scores
-from SpeakerNet import SpeakerNet, Trainer
-from use.evaluation import score
+from SpeakerNet import SpeakerNet
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,12 +72,12 @@ def plain_norm(norm, loss, scoring, ref, qry, cohort, top_n):
 @pytest.mark.parametrize("loss, scoring", [(Squares, "similarity"), (Distance, "similarity"), (Squares, "euclidean"), (Distance, "euclidean")])
 def test_against_a_plain_loop(norm, loss, scoring):
     """Linear and other losses, crops, several enrolment files, a cohort of speakers of several files."""
-    made = Trainer(SpeakerNet(Embeddings(), loss()))
+    made = Scorer(SpeakerNet(Embeddings(), loss()))
     trials, reps = some_trials(12, crops=2)
     others = dict(zip("abcdefghij", embeddings(10, 2, seed=9), strict=True))
     cohort = made.references([("a", "b"), *((name,) for name in "cdefghij")], others)
     moments = made.cohort_moments(trials, reps, cohort, scoring, 4 if norm == "asnorm" else None)
-    got = normalise(made.score(trials, reps, scoring), *moments, norm)
+    got = normalise_scores(made.score(trials, reps, scoring), *moments, norm)
     for n in range(12):
         ref = torch.stack([reps[name] for name in trials.models[trials.enrol[n]]]).mean(0)
         qry = reps[trials.files[trials.test[n]]]
@@ -88,7 +89,7 @@ def test_against_a_plain_loop(norm, loss, scoring):
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_blocks_of_any_size(files, members, crops, linear, seed):
     """Numbers of files, members and crops around the sizes of blocks: against one whole matrix."""
-    made = Trainer(SpeakerNet(Embeddings(), Squares() if linear else Distance()))
+    made = Scorer(SpeakerNet(Embeddings(), Squares() if linear else Distance()))
     names = [str(i) for i in range(files)]
     draw = np.random.default_rng(seed)
     trials = Trials([], [(name,) for name in names], names, draw.integers(0, files, 50), draw.integers(0, files, 50))
@@ -111,10 +112,10 @@ def test_the_published_scoring(case):
     top_n = case.hparams["top_coh_size"] or len(cohort)
     reps = {str(i): torch.from_numpy(rep) for i, rep in enumerate(case.inputs["emb_whole"])}
     trials = Trials.of_pairs([(str(a), str(b)) for _, a, b in case.arrays["trials"].astype(int)])
-    made = Trainer(SpeakerNet(Embeddings(), Squares()))
+    made = Scorer(SpeakerNet(Embeddings(), Squares()))
     moments = made.cohort_moments(trials, reps, cohort, top_n=top_n)
     for norm in ("asnorm", "snorm"):
-        got = normalise(made.score(trials, reps), *moments, norm) * ((top_n - 1) / top_n) ** 0.5
+        got = normalise_scores(made.score(trials, reps), *moments, norm) * ((top_n - 1) / top_n) ** 0.5
         np.testing.assert_allclose(got, case.arrays["scores"].flatten(), rtol=1e-4, atol=1e-5)
 
 
@@ -131,19 +132,19 @@ def test_similarities_are_symmetric(trainfunc):
 
 def test_a_flat_side_is_an_error_where_it_counts():
     mean, std = np.zeros((2, 2)), np.array([[1.0, 0.0], [2.0, 0.0]])
-    np.testing.assert_allclose(normalise(np.array([1.0, 3.0]), mean, std, "znorm"), [1, 1.5])
+    np.testing.assert_allclose(normalise_scores(np.array([1.0, 3.0]), mean, std, "znorm"), [1, 1.5])
     for norm in ("tnorm", "snorm", "asnorm"):
         with pytest.raises(InputError, match="trial 1 scores the same against every file of the cohort"):
-            normalise(np.array([1.0, 3.0]), mean, std, norm)
+            normalise_scores(np.array([1.0, 3.0]), mean, std, norm)
 
 
 def test_by_hand():
     mean, std = np.array([[1.0, 2.0]]), np.array([[2.0, 4.0]])
-    assert {norm: normalise(np.array([6.0]), mean, std, norm).item() for norm in NORMS} == {"znorm": 2.5, "tnorm": 1, "snorm": 1.75, "asnorm": 1.75}
+    assert {norm: normalise_scores(np.array([6.0]), mean, std, norm).item() for norm in NORMS} == {"znorm": 2.5, "tnorm": 1, "snorm": 1.75, "asnorm": 1.75}
 
 
 def test_norms_of_embeddings():
-    made = Trainer(SpeakerNet(Embeddings(), Squares()))
+    made = Scorer(SpeakerNet(Embeddings(), Squares()))
     trials, reps = some_trials(8, crops=3)
     for row, enrol, test in zip(made.norms(trials, reps), trials.enrol, trials.test, strict=True):
         merged = sum(reps[name] for name in trials.models[enrol]) / len(trials.models[enrol])
@@ -151,14 +152,14 @@ def test_norms_of_embeddings():
 
 
 def test_quality_measures():
-    made = Trainer(SpeakerNet(Embeddings(), Squares()))
+    made = Scorer(SpeakerNet(Embeddings(), Squares()))
     trials, reps = some_trials(8, crops=3)
     mean, std = made.cohort_moments(trials, reps, embeddings(10, 3, seed=9))
-    found = measure(made, trials, SimpleNamespace(seconds=lambda: {f"f{i}": 2.0**i for i in range(12)}), reps, (mean, std))
+    found = quality_measures(made, trials, SimpleNamespace(seconds=lambda: {f"f{i}": 2.0**i for i in range(12)}), reps, (mean, std))
     assert list(found) == ["duration", "norm", "cohort"] and found["cohort"] is mean
     for row, enrol, test in zip(found["duration"], trials.enrol, trials.test, strict=True):
         assert row.tolist() == [sum(2.0 ** int(name[1:]) for name in trials.models[enrol]), 2.0**test]
-    assert list(measure(made, trials, SimpleNamespace(seconds=lambda: None), reps, None)) == ["norm"]                # embeddings have no duration
+    assert list(quality_measures(made, trials, SimpleNamespace(seconds=lambda: None), reps, None)) == ["norm"]                # embeddings have no duration
 
 
 # ---------------------------------------------------------------------- lists
@@ -266,11 +267,11 @@ def test_spoofing_aware_scores_keep_their_head():
         def bonafide(self, x):
             return x[..., 0]
 
-    made = Trainer(SpeakerNet(Tiny(), Headed()))
+    made = Scorer(SpeakerNet(Tiny(), Headed()))
     trials, reps = some_trials(6, crops=2)
     options = SimpleNamespace(scoring="similarity", trials_at_once=32, score_norm="snorm")
     moments = made.cohort_moments(trials, reps, embeddings(10, 2, seed=9))
-    got = score(made, trials, reps, options, moments=moments)
+    got = score_trials(made, trials, reps, options, moments=moments)
     head = 2 * made.bonafide(trials, reps)
     np.testing.assert_allclose(got[""], made.score(trials, reps) + head, rtol=1e-6)
-    np.testing.assert_allclose(got["_snorm"], normalise(made.score(trials, reps), *moments, "snorm") + head, rtol=1e-6)
+    np.testing.assert_allclose(got["_snorm"], normalise_scores(made.score(trials, reps), *moments, "snorm") + head, rtol=1e-6)

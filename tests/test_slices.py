@@ -1,5 +1,6 @@
 """Slices against filtering by hand, tables, durations, the worst speakers and trials against a direct loop, the command."""
 import re
+from corpus.durations import durations
 from argparse import Namespace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tuneThreshold
-from report import speakers
-from report.rates import eer, error_rates, summarize
-from report.scores import Scores, read_scores, taken
-from report.slices import bins_of, read_table, slices_of, text_of
-from report.worst import Errors, errors_of, hardest
+from metrics import speakers
+from metrics.rates import eer, error_rates, summarize
+from metrics.scores import Scores, read_scores, taken
+from metrics.slices import bins_of, read_table, slices_of, text_of
+from metrics.worst import Errors, errors_of, hardest
 
 GENDER = {"a": "F", "b": "M", "c": "F", "d": "M"}
 
@@ -129,7 +130,7 @@ def test_durations(tmp_path):
         path = tmp_path / f"{file}.wav"                                        # an extension that the list leaves out
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.full(int(16000 * length), 0.1), 16000)
-    found = slices_of("duration", read, None, options(path=tmp_path, bins=[0.5, 2]))
+    found = slices_of("duration", read, None, options(path=tmp_path, bins=[0.5, 2]), durations)
     assert {name: used.tolist() for name, used in found.items()} == {
         "below 0.5": [False, True, False], "0.5 to 2": [True, False, False], "from 2": [False, False, True]}
 

@@ -9,9 +9,9 @@ import scipy.signal
 import soundfile
 
 import dataprep
-from corpus import synthesis, synthetic, vocoders
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
+from prep import synthesis, synthetic, vocoders
 
 SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", "20"]
 

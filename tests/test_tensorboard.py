@@ -89,12 +89,12 @@ def test_going_on_has_no_step_twice(corpus, copied):
 
 @needs_tensorboard
 def test_stopped_between_events_and_log(corpus, copied, monkeypatch):
-    original = trainSpeakerNet.write_line
+    original = board_of.write_line
 
     def interrupted(board, line):
         original(board, line)
         raise KeyboardInterrupt
-    monkeypatch.setattr(trainSpeakerNet, "write_line", interrupted)
+    monkeypatch.setattr(board_of, "write_line", interrupted)
     words = small_run(corpus, copied, "--tensorboard", *SMALL, "--max_epoch", 3)
     assert trainSpeakerNet.main([str(word) for word in words]) == 130
     assert len(scalars(copied)["loss"]) == 3 and len(logged(copied)["loss"]) == 2

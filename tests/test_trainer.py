@@ -21,17 +21,19 @@ from reference import golden
 from torch import nn
 
 import options
-from corpus import InputError
+from common.errors import InputError
 from corpus.lists import Trials, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
+from inference.scorer import Scorer
 from loss import Loss
+from metrics.rates import summarize
 from models import SpeakerModel
-from options.parser import build, find, options_of
-from report.rates import summarize
+from network.checkpoints import load_weights, read_checkpoint, write_checkpoint
+from network.components import build
+from options.parser import find, options_of
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer
-from training.checkpoints import load_weights, read_checkpoint, write_checkpoint
+from training.run import TrainingRun
 from training.sampling import GroupSampler
-from trainSpeakerNet import Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,10 +69,12 @@ def test_learns(trainfunc, tones):
     made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.01)
     made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
 
+    scorer = Scorer(made.eval_net)
+
     def eer():
         evaluation = EvalDataset(trials.paths(), tones, eval_frames=0, num_eval=1)
-        reps = {trials.paths()[i]: rep for index, x in made.extract(batches(eval_loader(evaluation, workers=0))) for i, rep in zip(index, x, strict=True)}
-        return summarize(made.score(trials, reps), trials.label).eer
+        reps = {trials.paths()[i]: rep for index, x in scorer.represent(batches(eval_loader(evaluation, workers=0))) for i, rep in zip(index, x, strict=True)}
+        return summarize(scorer.score(trials, reps), trials.label).eer
 
     before, losses = eer(), []
     for epoch in range(1, 31):
@@ -105,12 +109,12 @@ def test_learns_to_enhance(trainfunc):
     def eer(x):                                                                  # [8, 12, 16]
         pairs = list(itertools.combinations(range(96), 2))
         trials = Trials.of_pairs(pairs, label=np.array([a // 12 == b // 12 for a, b in pairs]))
-        return summarize(made.score(trials, dict(enumerate(x.reshape(96, 1, 16)))), trials.label).eer
+        return summarize(Scorer(made.eval_net).score(trials, dict(enumerate(x.reshape(96, 1, 16)))), trials.label).eer
 
     before = eer(test)
     steps = (data | {"x": noisy(), "other": clean.roll(1 + step % 7, 0)} for step in range(200))
     losses = [terms["loss"] for terms in made.train_epoch(steps)]
-    (_, enhanced), = made.extract([(label, test)])
+    (_, enhanced), = Scorer(made.eval_net).represent([(label, test)])
     after = eer(enhanced)
     assert losses[-1] < 0.5 * losses[0] and after < 3 < 10 < before
 
@@ -172,17 +176,17 @@ def test_memory_of_the_gpu_runs_out(corpus, checkpoint, tmp_path, program, monke
     monkeypatch.setattr(Trainer, "_update", too_large)
     code, _, err = program(*small_run(corpus, tmp_path))
     assert code == 2 and "error: CUDA out of memory; lower --batch_size (now 4" in err and "--nPerSpeaker (now 2)" in err
-    monkeypatch.setattr(Trainer, "_bank", too_large)
+    monkeypatch.setattr(Scorer, "_bank", too_large)
     code, _, err = program(*small_run(corpus, tmp_path), "--eval", "--initial_model", checkpoint)
     assert code == 2 and "lower --num_eval (now 2) or --eval_frames (now 40" in err
 
 
 def test_waiting_for_data_is_told_once(caplog):
-    run = types.SimpleNamespace(warned=False, options=types.SimpleNamespace(nDataLoaderThread=0))
+    run = types.SimpleNamespace(warned_of_waiting=False, options=types.SimpleNamespace(nDataLoaderThread=0))
     for line, told in (({"seconds": 9, "waiting": 0.9}, False), ({"seconds": 60, "waiting": 0.2}, False), ({"seconds": 60, "waiting": 0.21}, True),
                        ({"seconds": 60, "waiting": 0.9}, False)):
         caplog.clear()
-        Run.warn_of_waiting(run, line)
+        TrainingRun.warn_of_waiting(run, line)
         assert ("21 % of the time training waits for data: raise --nDataLoaderThread (now 0" in caplog.text) == told == bool(caplog.text)
 
 
@@ -343,7 +347,7 @@ def test_scores_equal_a_loop(loss, scoring, dense):
     count = 2000 if dense else 50
     trials = Trials(lines=[""] * count, models=models, files=[f"f{i}" for i in range(40)], enrol=draw.integers(0, len(models), count),
                     test=draw.integers(0, 40, count), label=None)
-    scores = made.score(trials, reps, scoring)
+    scores = Scorer(made.net).score(trials, reps, scoring)
     for n in range(0, count, 7):
         ref, qry = torch.stack([reps[f] for f in models[trials.enrol[n]]]).mean(0), reps[trials.files[trials.test[n]]]
         want = np.mean([getattr(made.net.loss, scoring)(*made.net.model.pair(r[None], q[None])).item() for r in ref for q in qry])
@@ -366,7 +370,7 @@ def test_scores_equal_the_references(file, case):
         reps = {str(i): torch.from_numpy(rep) for i, rep in enumerate(x)}
         trials = Trials.of_pairs([(str(a), str(b)) for _, a, b in case.arrays["trials"].astype(int)])
     loss = Distance() if case.hparams.get("test_normalize") is False and file == "score_clova" else Squares()
-    got = trainer(loss).score(trials, reps, "euclidean" if file == "score_clova" else "similarity")
+    got = Scorer(trainer(loss).net).score(trials, reps, "euclidean" if file == "score_clova" else "similarity")
     assert np.allclose(got, case.arrays["scores"].flatten(), rtol=1e-5, atol=1e-6)
 
 
@@ -440,6 +444,6 @@ def test_nothing_is_loaded_by_halves():
 
 def test_trainer_names_no_component_or_corpus():
     names = [name for part in options.PARTS for name in options.components(part)] + ["voxceleb", "musan/", "asvspoof"]
-    for file in ("SpeakerNet.py", "training/checkpoints.py", "trainSpeakerNet.py", "training/task.py"):
+    for file in ("SpeakerNet.py", "network/checkpoints.py", "trainSpeakerNet.py", "training/task.py", "training/run.py", "training/run_folder.py"):
         text = (ROOT / file).read_text().split('"""', 2)[2]                              # below the head
         assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text], file

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataprep
-from corpus import InputError, kaldi, merging, trees, trials
+from common.errors import InputError
 from corpus.files import audio_below
 from corpus.lists import read_train_list, read_trials
-from corpus.output import write_lists
+from prep import kaldi, merging, trees
+from prep import trial_drawing as trials
+from prep.output import write_lists
 
 SPEECH = Path(os.environ.get("SPEECH_DATA", "/nonexistent"))
 needs_speech = pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from corpus import InputError
+from common.errors import InputError
 
 PROBES = 8, 24                                                                   # rows of the batches that are tried
 ROOM = 0.85                                                                      # share of the free memory that may be used: its blocks do not fit together
@@ -75,9 +75,9 @@ def update(trainer, row, rows):
     list(trainer.train_epoch([batch]))
 
 
-def remedy(options, use):
-    """What to change where a GPU's memory runs out. use: of a checkpoint, or in training?"""
-    if use:
+def memory_remedy(options, in_training):
+    """What to change where a GPU's memory runs out. in_training: else while a checkpoint is used."""
+    if not in_training:
         return (f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
                 "--cache_precision float16")
     return (f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from torch.utils.data import Sampler
 
-from corpus import InputError
+from common.errors import InputError
 from corpus.lists import counted
 
 log = logging.getLogger(__name__)

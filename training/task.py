@@ -1,130 +1,247 @@
-"""The task of a training run: data, network, trials. Everything about them is checked when it is made, before the run's folder is touched."""
+"""The task of a training run: data, network, trials.
+
+Everything about them is checked when the task is created, before the run's folder is touched.
+"""
+
 import argparse
 import inspect
 import logging
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 
-import parallel
-from corpus import InputError
+import distributed
+from common.errors import InputError
 from corpus.augment import mixed
-from corpus.cohort import the_cohort
+from corpus.cohort import load_cohort
 from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
 from DatasetLoader import batches
-from options.choices import build_net, source_of, the_device
-from options.parser import build, find
+from inference.evaluation import read_tests, refuse_pairwise
+from inference.networks import build_net
+from inference.sources import source_of
+from network.checkpoints import read_checkpoint
+from network.components import build
+from network.devices import resolve_device
+from options.parser import find
 from SpeakerNet import Trainer
-from training.checkpoints import read_checkpoint
 from training.memory import largest_batch
+from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
-from use.evaluation import read_tests, refuse_pairwise
 
 log = logging.getLogger("trainSpeakerNet")
 
 
-def last_of(options):
-    """The checkpoint that a run goes on from."""
-    return Path(options.save_path, "model", "last.model")
-
-
-def warn_of_shared_speakers(utterances, tests):
-    originals = [u for u in utterances if u.speed == 1]
-    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
-    for trials, _ in tests:
-        if shared := shared_speakers(level, folders, trials.paths()):
-            log.warning("warning: %d speakers of the trials are in the train list too (%s%s): the EER will be lower than that of unknown speakers",
-                        len(shared), ", ".join(shared[:5]), ", ..." if len(shared) > 5 else "")
-
-
 class Task:
-    """classes: {name: number}. dataset, sampler: of the train list. valid, valid_items: data set of --valid_list or None, and its batches. tests: [(trials,
-    data set)]. cohort: what scores are normalised against, or None. trainer: with the network at its start. InputError where anything does not fit."""
+    """Data, network and trials of a training run.
 
-    def __init__(self, options):
+    classes: {speaker: class}. dataset, sampler: of the train list. valid, valid_items: data set of
+    --valid_list or None, and its batches. tests: [(trials, data set)]. cohort: of --score_norm, or
+    None. steps_per_epoch: number of updates per epoch. trainer: with the untrained network.
+    Raises InputError for whatever does not fit together.
+    """
+
+    def __init__(self, options: argparse.Namespace):
         self.options = options
         if not options.ema < 1:
-            raise InputError(f"--ema: want a decay below 1, for instance 0.999, or 0 for no average, got {options.ema:g}")
-        source = source_of(options)
-        utterances = parallel.first(source.read_train, options.train_list, options.train_path, options)
-        self.tests, self.cohort = parallel.first(read_tests, options, source), parallel.first(the_cohort, options, source)
-        warn_of_shared_speakers(utterances, self.tests)
-        self.classes = classes_of(utterances, options.nClasses)
-        if (options.nClasses or math.inf) < len(self.classes):
-            raise InputError(f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} classes; leave the option out to count them")
-        self.dataset = source.train_dataset(utterances, options.train_path, self.classes, options)
+            raise InputError(
+                "--ema: want a decay below 1, for instance 0.999, or 0 for no average, got "
+                f"{options.ema:g}"
+            )
+        self.source = source_of(options)
+        utterances = self.read_lists()
+        self.valid = None
+        self.valid_items: list = []
         if options.batch_size == "auto":
-            options.batch_size = self.fitting_batch(utterances)
-        self.valid, self.valid_items = self.read_valid(source) if options.valid_list else (None, [])
-        size = {"batch_size": options.batch_size, "nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed,
-                "processes": (parallel.rank(), parallel.world())}
-        self.sampler = (QuotaSampler(utterances, num_spk=options.num_spk, balance_attacks=options.balance_attacks, **size) if options.num_spk
-                        else GroupSampler(utterances, **size))
+            options.batch_size = self.fitting_batch_size(utterances)
+        if options.valid_list:
+            self.valid, self.valid_items = self.read_valid()
+        self.sampler = self.make_sampler(utterances)
         self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
         self.trainer = self.make_trainer()
-        refuse_pairwise(self.trainer, options)
-        epoch, groups = next(iter(self.sampler))
-        self.try_out(self.dataset, (epoch, [*groups[:2], groups[-1]]))           # spoofed groups come last
-        if self.valid:
-            self.try_out(self.valid, (0, self.valid_items[0][1][:3]), f"{options.valid_list}: ")
-        if options.compile and options.randomSlicing:
-            raise InputError("--compile: makes a program for one length of crops, and --randomSlicing makes all lengths; leave one of them out")
+        self.check_fit()
         if options.compile:
             self.trainer.compile()
-        if options.early_stopping and not self.valid and (not self.tests or self.tests[0][0].label is None):
-            raise InputError("--early_stopping: follows the EER or the validation loss; want labelled trials by --test_list, or --valid_clients and "
-                             "--valid_impostors, or a --valid_list")
 
-    def fitting_batch(self, utterances):
-        """--batch_size auto: that of the run that is gone on with, or as many speakers as updates of a trainer that is thrown away leave room for."""
+    # ------------------------------------------------------------------ data
+    def read_lists(self) -> list:
+        """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
-        if last_of(options).exists():
-            return read_checkpoint(last_of(options))["options"]["batch_size"]
+        utterances = distributed.on_rank_zero(
+            self.source.read_train, options.train_list, options.train_path, options
+        )
+        self.tests = distributed.on_rank_zero(read_tests, options, self.source)
+        self.cohort = distributed.on_rank_zero(load_cohort, options, self.source)
+        warn_of_shared_speakers(utterances, self.tests)
+        self.classes = classes_of(utterances, options.nClasses)
+        if options.nClasses and options.nClasses < len(self.classes):
+            raise InputError(
+                f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} "
+                "classes; leave the option out to count them"
+            )
+        self.dataset = self.source.train_dataset(
+            utterances, options.train_path, self.classes, options
+        )
+        return utterances
+
+    def read_valid(self) -> tuple:
+        """Returns the data set of --valid_list, without augmentation, and its batches.
+
+        Speakers that are not in the train list are numbered after those that are.
+        """
+        unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
+        options = argparse.Namespace(**vars(self.options) | unchanged)
+        utterances = distributed.on_rank_zero(
+            self.source.read_train, options.valid_list, options.valid_path, options
+        )
+        unknown = [name for name in classes_of(utterances) if name not in self.classes]
+        loss = find("trainfunc", options.trainfunc)
+        if unknown and "num_classes" in inspect.signature(loss).parameters:
+            raise InputError(
+                f"{options.valid_list}: {len(unknown)} speakers are not in {options.train_list}, "
+                f"whose speakers --trainfunc {options.trainfunc} classifies: "
+                f"{', '.join(unknown[:10])}; take utterances of the training speakers, or another "
+                "loss"
+            )
+        first = max(self.classes.values()) + 1
+        classes = self.classes | {name: i for i, name in enumerate(unknown, first)}
+        dataset = self.source.train_dataset(utterances, options.valid_path, classes, options)
+        items = every_group(
+            utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker
+        )
+        return dataset, items
+
+    def make_sampler(self, utterances: list) -> GroupSampler:
+        """Returns the sampler of the train list."""
+        options = self.options
+        settings = {
+            "batch_size": options.batch_size,
+            "nPerSpeaker": options.nPerSpeaker,
+            "max_seg_per_spk": options.max_seg_per_spk,
+            "seed": options.seed,
+            "processes": (distributed.rank(), distributed.world_size()),
+        }
+        if not options.num_spk:
+            return GroupSampler(utterances, **settings)
+        return QuotaSampler(
+            utterances,
+            num_spk=options.num_spk,
+            balance_attacks=options.balance_attacks,
+            **settings,
+        )
+
+    def fitting_batch_size(self, utterances: list) -> int:
+        """--batch_size auto: the batch size of the run that is resumed, or the largest that fits.
+
+        The largest one is found with updates of a trainer that is thrown away.
+        """
+        options = self.options
+        last = last_checkpoint(options)
+        if last.exists():
+            return read_checkpoint(last)["options"]["batch_size"]
         if options.num_spk:
-            raise InputError("--batch_size auto: counts speakers, and with --num_spk a batch has those of real speech; want a number")
-        size = {"nPerSpeaker": options.nPerSpeaker, "max_seg_per_spk": options.max_seg_per_spk, "seed": options.seed}
-        sampler, self.steps_per_epoch = GroupSampler(utterances, batch_size=1, **size), 1
-        trainer, (batch,) = self.make_trainer(), batches([self.dataset[next(iter(sampler))]])
+            raise InputError(
+                "--batch_size auto: counts speakers, and with --num_spk a batch has those of real "
+                "speech; want a number"
+            )
+        sampler = GroupSampler(
+            utterances,
+            batch_size=1,
+            nPerSpeaker=options.nPerSpeaker,
+            max_seg_per_spk=options.max_seg_per_spk,
+            seed=options.seed,
+        )
+        self.steps_per_epoch = 1
+        trainer = self.make_trainer()
         trainer.skip_nonfinite = math.inf
-        fits = largest_batch(trainer, batch, np.count_nonzero(sampler.groups) // parallel.world())
-        found = parallel.collect(fits)
-        log.info("--batch_size auto: %d speakers in each process", fits := parallel.first(lambda: min(found)))
-        return fits
+        (batch,) = batches([self.dataset[next(iter(sampler))]])
+        limit = np.count_nonzero(sampler.groups) // distributed.world_size()
+        sizes = distributed.gather(largest_batch(trainer, batch, limit))
+        smallest = distributed.on_rank_zero(lambda: min(sizes))
+        log.info("--batch_size auto: %d speakers in each process", smallest)
+        return smallest
 
-    def read_valid(self, source):
-        """Data set of --valid_list, without augmentation, and its batches. Speakers that are not trained on are numbered after those that are."""
-        options = argparse.Namespace(**vars(self.options) | {"augment": False, "speed_perturb": False, "spk_meta_train": None})
-        utterances = parallel.first(source.read_train, options.valid_list, options.valid_path, options)
-        strangers = [name for name in classes_of(utterances) if name not in self.classes]
-        if strangers and "num_classes" in inspect.signature(find("trainfunc", options.trainfunc)).parameters:
-            raise InputError(f"{options.valid_list}: {len(strangers)} speakers are not in {options.train_list}, whose speakers --trainfunc {options.trainfunc} "
-                             f"classifies: {', '.join(strangers[:10])}; take utterances of the training speakers, or another loss")
-        classes = self.classes | {name: i for i, name in enumerate(strangers, max(self.classes.values()) + 1)}
-        return (source.train_dataset(utterances, options.valid_path, classes, options),
-                every_group(utterances, batch_size=options.batch_size, nPerSpeaker=options.nPerSpeaker))
-
-    def make_trainer(self):
+    # ------------------------------------------------------------------ network
+    def make_trainer(self) -> Trainer:
+        """Builds the network, its optimizer and its schedule."""
         options = self.options
-        torch.manual_seed(options.seed)                                         # the same network in all processes, and then
-        trainer = Trainer(build_net(options, max(self.classes.values()) + 1), device=the_device(options.device), mixedprec=options.mixedprec,
-                          accumulate=options.accumulate, clip=options.clip, skip_nonfinite=options.skip_nonfinite, tf32=options.tf32, ema=options.ema)
+        # All processes build the same network.
+        torch.manual_seed(options.seed)
+        trainer = Trainer(
+            build_net(options, max(self.classes.values()) + 1),
+            device=resolve_device(options.device),
+            mixedprec=options.mixedprec,
+            accumulate=options.accumulate,
+            clip=options.clip,
+            skip_nonfinite=options.skip_nonfinite,
+            tf32=options.tf32,
+            ema=options.ema,
+        )
         trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
-        trainer.scheduler = build("scheduler", options, optimizer=trainer.optimizer, steps_per_epoch=self.steps_per_epoch,
-                                  max_epoch=options.max_epoch, test_interval=options.test_interval)
-        trainer.share(options.gather_embeddings, options.sync_batchnorm)
-        if parallel.rank():
-            torch.manual_seed(options.seed + parallel.rank())                   # other draws in each
+        trainer.scheduler = build(
+            "scheduler",
+            options,
+            optimizer=trainer.optimizer,
+            steps_per_epoch=self.steps_per_epoch,
+            max_epoch=options.max_epoch,
+            test_interval=options.test_interval,
+        )
+        trainer.distribute(options.gather_embeddings, options.sync_batchnorm)
+        if distributed.rank():
+            # From here on the processes draw different random numbers.
+            torch.manual_seed(options.seed + distributed.rank())
         return trainer
 
-    def try_out(self, dataset, item, place=""):
-        """A batch through model and loss: what does not go together says so before the run folder is touched."""
-        batch, = batches([dataset[item]])
-        self.trainer.net.eval()                                                 # leaves batch statistics alone
+    # ------------------------------------------------------------------ checks
+    def check_fit(self) -> None:
+        """Raises InputError if options, data, model and loss do not fit together."""
+        options = self.options
+        refuse_pairwise(self.trainer.net.model.pairwise, options)
+        epoch, groups = next(iter(self.sampler))
+        # The last group is added, because spoofed groups come last.
+        self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]))
+        if self.valid:
+            first_groups = self.valid_items[0][1][:3]
+            self.try_batch(self.valid, (0, first_groups), f"{options.valid_list}: ")
+        if options.compile and options.randomSlicing:
+            raise InputError(
+                "--compile: makes a program for one length of crops, and --randomSlicing makes all "
+                "lengths; leave one of them out"
+            )
+        unlabelled = not self.tests or self.tests[0][0].label is None
+        if options.early_stopping and not self.valid and unlabelled:
+            raise InputError(
+                "--early_stopping: follows the EER or the validation loss; want labelled trials by "
+                "--test_list, or --valid_clients and --valid_impostors, or a --valid_list"
+            )
+
+    def try_batch(self, dataset, item, place: str = "") -> None:
+        """Computes the loss of one batch. Raises InputError if model and loss refuse it."""
+        (batch,) = batches([dataset[item]])
+        # In eval mode the batch statistics do not change.
+        self.trainer.net.eval()
         try:
             with torch.no_grad():
                 self.trainer.net(mixed(self.trainer.on_device(batch)))
         except ValueError as error:
             raise InputError(f"{place}{error}") from error
+
+
+def warn_of_shared_speakers(utterances: list, tests: list) -> None:
+    """Warns of training speakers who are in the trials too."""
+    originals = [u for u in utterances if u.speed == 1]
+    level, folders = speakers_by_folder(
+        [u.speaker for u in originals], [u.path for u in originals]
+    )
+    for trials, _ in tests:
+        shared = shared_speakers(level, folders, trials.paths())
+        if shared:
+            more = ", ..." if len(shared) > 5 else ""
+            log.warning(
+                "warning: %d speakers of the trials are in the train list too (%s%s): the EER will "
+                "be lower than that of unknown speakers",
+                len(shared),
+                ", ".join(shared[:5]),
+                more,
+            )

@@ -1,0 +1,125 @@
+"""The processes of one training or evaluation.
+
+Each process holds the whole network and computes its share of every batch. torchrun, or
+distributed/launch.py, starts the processes. In a single process every function returns the
+obvious result, so callers need not ask whether there are other processes.
+
+Python objects and flags travel over the CPUs (gloo). Gradients and gathered embeddings travel over
+the network's device.
+"""
+
+import datetime
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from common.errors import InputError
+
+# A lost process ends the others, whoever started them. Checking the files of a list may take hours.
+TIMEOUT = datetime.timedelta(days=1)
+
+
+def join() -> None:
+    """Connects to the other processes if the environment (torchrun's variables) names any.
+
+    From then on only rank 0 prints log lines.
+    """
+    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    else:
+        backend = "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    if rank():
+        logging.disable(logging.WARNING)
+
+
+def leave() -> None:
+    """Disconnects from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Returns the number of this process, from 0. Rank 0 prints, writes and scores."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Returns the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def shard(items):
+    """Returns the items that belong to this process: every world_size-th one."""
+    return items[rank() :: world_size()]
+
+
+def on_rank_zero(function: Callable, *args) -> Any:
+    """Calls function(*args) on rank 0 only; returns its result, or raises its InputError, on all ranks."""
+    if world_size() == 1:
+        return function(*args)
+    box: list = [None]
+    if rank() == 0:
+        try:
+            box = [function(*args)]
+        except InputError as error:
+            box = [error]
+    dist.broadcast_object_list(box, device=torch.device("cpu"))
+    if isinstance(box[0], InputError):
+        raise box[0]
+    return box[0]
+
+
+def gather(value: Any) -> list | None:
+    """Returns the values of all processes in the order of their ranks on rank 0, None elsewhere."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size() if rank() == 0 else None
+    dist.gather_object(value, values)
+    return values
+
+
+def any_rank(*flags: bool) -> tuple[bool, ...]:
+    """Returns, for each flag, whether it is set in any process."""
+    if world_size() == 1:
+        return flags
+    votes = torch.tensor(flags, dtype=torch.int32)
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return tuple(votes.bool().tolist())
+
+
+def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
+    """Returns the mean of x over all processes, in which x has the same shape."""
+    if world_size() > 1:
+        dist.all_reduce(x)
+    return x / world_size()
+
+
+def broadcast(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrites the tensors of every process with the values of rank 0."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)
+
+
+def gather_rows(x: torch.Tensor) -> torch.Tensor:
+    """Concatenates x [B, ...] of all ranks to [world_size * B, ...].
+
+    Gradients flow back to the process that the rows came from.
+    """
+    if not x.requires_grad:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+    # Imported here, because builds of torch without distributed support lack it.
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(x))

@@ -1,0 +1,1 @@
+"""Inference: evaluation, scoring, embedding, verification, averaging and export."""

@@ -1,0 +1,183 @@
+"""The actions of trainSpeakerNet.py besides training: a function run_* for each.
+
+Every action takes the options and the checkpoint of --initial_model, as read_checkpoint() returned
+it, or None.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+import distributed
+from common.constants import SAMPLE_RATE
+from common.errors import InputError
+from common.writing import write_atomically
+from corpus.cohort import Cohort, load_cohort
+from inference.all_pairs import evaluate_pairs, read_files
+from inference.averaging import average, checkpoints_of
+from inference.embedding import one_root, run_extract, run_generate
+from inference.evaluation import (
+    evaluate_trials,
+    path_of_list,
+    path_of_part,
+    read_tests,
+    refuse_pairwise,
+    represent_cohort,
+)
+from inference.export import OPSET, TOLERANCE, difference, require_packages, to_onnx
+from inference.networks import load_scorer
+from inference.scorer import Scorer
+from inference.sources import SOURCES, source_of
+from inference.verification import run_verify
+from loss import Loss
+from models._linear import Identity
+from network.checkpoints import write_checkpoint
+from network.devices import resolve_device
+from options.parser import options_of
+from SpeakerNet import SpeakerNet
+
+log = logging.getLogger("trainSpeakerNet")
+
+
+def print_scores(
+    scorer: Scorer, tests: list, options: argparse.Namespace, path: Path, cohort: Cohort | None
+) -> None:
+    """Evaluates every list of trials; prints the metrics and the names of the scores files."""
+    refuse_pairwise(scorer.pairwise, options)
+    represented_cohort = represent_cohort(scorer, cohort, options)
+    parts = [""]
+    if cohort is not None:
+        parts.append(f"_{options.score_norm}")
+    for number, (trials, dataset) in enumerate(tests, 1):
+        path_of_scores = path_of_list(path, number)
+        summaries = evaluate_trials(
+            scorer, trials, dataset, options, path_of_scores, cohort=represented_cohort
+        )
+        without_metric = f"{len(trials.lines)} trials without labels: no metric"
+        for part in parts:
+            log.info("%s", summaries.get(part, without_metric))
+            log.info("scores: %s", path_of_part(path_of_scores, part))
+
+
+def run_eval(options: argparse.Namespace, state: dict | None) -> None:
+    """Scores the lists of trials with a checkpoint."""
+    source = source_of(options)
+    tests = distributed.on_rank_zero(read_tests, options, source)
+    if not tests:
+        raise InputError(
+            "--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and "
+            "--valid_impostors"
+        )
+    cohort = distributed.on_rank_zero(load_cohort, options, source)
+    path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
+    print_scores(load_scorer(options, state), tests, options, path, cohort)
+
+
+def run_check(options: argparse.Namespace, _: dict | None) -> None:
+    """Scores embeddings as they are: the baseline of an enhancement."""
+    source = SOURCES[Identity.takes]
+    tests = distributed.on_rank_zero(read_tests, options, source)
+    if not tests:
+        raise InputError(
+            "--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)"
+        )
+    path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
+    cohort = distributed.on_rank_zero(load_cohort, options, source)
+    scorer = Scorer(SpeakerNet(Identity(), Loss()), device=resolve_device(options.device))
+    print_scores(scorer, tests, options, path, cohort)
+
+
+def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
+    """Scores every pair of the files of a list."""
+    source = source_of(options)
+    root = one_root(options)
+    files = distributed.on_rank_zero(read_files, options, source, root)
+    scorer = load_scorer(options, state)
+    refuse_pairwise(scorer.pairwise, options)
+    path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
+    dataset = source.eval_dataset([*dict.fromkeys(files.paths)], root, options)
+    summary = evaluate_pairs(scorer, files, dataset, options, path)
+    without_metric = f"{len(files.names):,} files, whose list tells no speakers: no metric"
+    log.info("%s", summary or without_metric)
+    log.info("scores: %s", path)
+
+
+def new_file(path: str, option: str) -> Path:
+    """Returns the Path of a file to write. Raises InputError if it exists."""
+    if Path(path).exists():
+        raise InputError(
+            f"{option} {path}: is there already and is not overwritten; give another name, or "
+            "remove it"
+        )
+    return Path(path)
+
+
+def run_average(options: argparse.Namespace, _: dict | None) -> None:
+    """Writes the mean of checkpoints of one run, a checkpoint that is used like them."""
+    if not options.output:
+        raise InputError("--average: want --output FILE for the checkpoint to be made")
+    path = new_file(options.output, "--output")
+    files = checkpoints_of(options.average)
+    distributed.on_rank_zero(lambda: write_checkpoint(average(files), path))
+    log.info("%s: the mean of %s", path, ", ".join(map(str, files)))
+
+
+def run_export(options: argparse.Namespace, state: dict | None) -> None:
+    """Writes the network as an ONNX file; its metadata hold what is needed to use it."""
+    path = new_file(options.export, "--export")
+    require_packages()
+    options.device = "cpu"
+    model = load_scorer(options, state).net.model.eval()
+    model = model.to(memory_format=torch.contiguous_format)
+    facts = facts_of(options, (state or {}).get("result", {}))
+    try:
+        data = to_onnx(model, facts)
+    except ValueError as error:
+        raise InputError(f"--export: {error}") from error
+    found = difference(model, data)
+    if not found <= TOLERANCE:
+        raise InputError(
+            "--export: the file would give other embeddings than this network: want a relative "
+            f"difference of at most {TOLERANCE:g}, got {found:.1e}; nothing was written; try other "
+            "versions of the packages (requirements-optional.txt)"
+        )
+    distributed.on_rank_zero(lambda: write_atomically(path, data))
+    shown = "  ".join(f"{name} {value}" for name, value in facts.items())
+    log.info("%s: opset %d, %s", path, OPSET, shown)
+    log.info("largest relative difference to PyTorch: %.1e", found)
+
+
+def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
+    """The metadata of an exported network. result: of the last evaluation in the checkpoint."""
+    if options.threshold is not None:
+        result = result | {"threshold": options.threshold}
+    network = {}
+    for option in options_of("model", options.model):
+        network[option.name] = getattr(options, option.name)
+    facts = {
+        "sample_rate": str(SAMPLE_RATE),
+        "model": options.model,
+        "options": json.dumps(network),
+        "trainfunc": options.trainfunc,
+        "scoring": options.scoring,
+    }
+    for name in ("threshold", "EER"):
+        if name in result:
+            facts[name] = repr(result[name])
+    return facts
+
+
+# The option that selects an action -> its function. The first one that is given is run.
+ACTIONS = {
+    "eval": run_eval,
+    "all_pairs": run_all_pairs,
+    "check": run_check,
+    "generate": run_generate,
+    "extract": run_extract,
+    "verify": run_verify,
+    "average": run_average,
+    "export": run_export,
+}

@@ -1,0 +1,143 @@
+"""--all_pairs: the scores of every pair of the files of a list, F (F - 1) / 2 trials.
+
+Neither the score matrix nor the text is ever whole in memory. Metrics need all scores at once,
+about 50 bytes per pair.
+"""
+
+import argparse
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import distributed
+from common.errors import InputError
+from common.text import Numbers
+from common.writing import write_atomically
+from corpus.lists import Trials, read_utterances
+from inference.evaluation import represent_all, summary_of_trials
+from inference.scorer import Scorer
+from metrics.scores import scored
+
+
+class PairedFiles(NamedTuple):
+    """The files of --all_pairs.
+
+    names: as they stand in the list. paths: as they were found. speaker: number of each file's
+    speaker, int64 [F], or None if the list names no speakers.
+    """
+
+    names: list[str]
+    paths: list[str]
+    speaker: np.ndarray | None
+
+
+def read_files(options: argparse.Namespace, source, root: str) -> PairedFiles:
+    """Reads the list of --all_pairs and checks its files.
+
+    source: reads files for the model, see inference/sources.py.
+    """
+    for name in ("score_norm", "qualities"):
+        if getattr(options, name):
+            raise InputError(
+                f"--{name}: is of trials that a list names, not of --all_pairs; leave it out, or "
+                "write them down for --eval"
+            )
+    speakers = read_utterances(options.all_pairs)
+    if len(speakers) < 2:
+        raise InputError(
+            f"{options.all_pairs}: want two files or more, whose pairs are scored, got "
+            f"{len(speakers)}"
+        )
+    number = None
+    if None not in speakers.values():
+        number = Numbers().of(list(speakers.values()))
+        if number.max() == 0 or np.bincount(number).max() == 1:
+            raise InputError(
+                f"{options.all_pairs}: want several speakers, and several files of one, got "
+                f"{len(speakers)} files of {number.max() + 1} speakers; add others, or list files "
+                "without speakers to get scores without metrics"
+            )
+    found = source.check_files(root, [*speakers], options.all_pairs, options)
+    return PairedFiles([*speakers], [found[name] for name in speakers], number)
+
+
+def evaluate_pairs(
+    scorer: Scorer, files: PairedFiles, dataset, options: argparse.Namespace, path: Path
+):
+    """Scores all pairs and writes the scores to `path`.
+
+    A path that ends in .npy receives the matrix [F, F] of float32, any other path a scores file.
+    Returns the metrics, or None if the list names no speakers.
+    """
+    if scorer.fusion:
+        raise InputError(
+            f"--all_pairs: the score of --trainfunc {options.trainfunc} depends on which file of a "
+            "pair is the tested one; take --fusion 0, or --eval with a list of trials"
+        )
+    reps = represent_all(scorer, dataset, options)
+
+    def write_and_summarize():
+        bank = [reps[name] for name in files.paths]
+        return write_pairs(scorer, files, bank, options, path)
+
+    return distributed.on_rank_zero(write_and_summarize)
+
+
+def write_pairs(
+    scorer: Scorer,
+    files: PairedFiles,
+    bank: list[torch.Tensor],
+    options: argparse.Namespace,
+    path: Path,
+):
+    """See evaluate_pairs(). bank: representations [K, ...] of the F files."""
+    # The part of each row that is right of the diagonal, for the metrics.
+    kept: list[np.ndarray] = []
+
+    def rows():
+        number = 0
+        for block in scorer.matrix(bank, bank, options.scoring):
+            for row in block.cpu().numpy():
+                number += 1
+                if files.speaker is not None:
+                    # A copy, because a view would keep the whole block in memory.
+                    kept.append(row[number:].copy())
+                yield row
+
+    if path.suffix == ".npy":
+        write_atomically(path, matrix_bytes(rows(), len(bank)))
+    else:
+        write_atomically(path, lines_bytes(rows(), files))
+    if files.speaker is None:
+        return None
+    same = [files.speaker[i + 1 :] == speaker for i, speaker in enumerate(files.speaker)]
+    trials = Trials([], [], [], np.array([]), np.array([]), np.concatenate(same))
+    return summary_of_trials(np.concatenate(kept), trials, options)
+
+
+def matrix_bytes(rows: Iterable[np.ndarray], size: int) -> Iterator[bytes]:
+    """Yields the parts of a .npy file with the rows of a matrix [size, size]."""
+    header = io.BytesIO()
+    description = {"descr": "<f4", "fortran_order": False, "shape": (size, size)}
+    np.lib.format.write_array_header_1_0(header, description)
+    yield header.getvalue()
+    for row in rows:
+        yield row.astype("<f4").tobytes()
+
+
+def lines_bytes(rows: Iterable[np.ndarray], files: PairedFiles) -> Iterator[bytes]:
+    """Yields the parts of a scores file: each pair once, in the order of the list."""
+    for i, row in enumerate(rows):
+        keys: Iterable[str] = itertools.repeat("")
+        if files.speaker is not None:
+            same = files.speaker[i + 1 :] == files.speaker[i]
+            keys = np.where(same, "1 ", "0 ").tolist()
+        lines = []
+        for key, name in zip(keys, files.names[i + 1 :], strict=False):
+            lines.append(f"{key}{files.names[i]} {name}")
+        yield scored(lines, row[i + 1 :])

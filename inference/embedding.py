@@ -1,0 +1,108 @@
+"""--extract and --generate: embeddings of files, as .npy files or printed."""
+
+import argparse
+import io
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+import distributed
+from common.errors import InputError
+from common.writing import write_atomically
+from corpus.files import is_recording
+from corpus.lists import read_file_list
+from inference.evaluation import represent_files
+from inference.networks import load_scorer
+from inference.sources import source_of
+
+log = logging.getLogger("trainSpeakerNet")
+
+
+def run_extract(options: argparse.Namespace, state: dict | None) -> None:
+    """Embeds the files of a list or a folder. Embeddings that exist already are left alone."""
+    if not options.output:
+        print_embedding(options, state)
+        return
+    dataset, target, existing = distributed.on_rank_zero(files_to_embed, options)
+    scorer = load_scorer(options, state)
+    if dataset.paths:
+        for path, rep in represent_files(scorer, dataset, options):
+            buffer = io.BytesIO()
+            np.save(buffer, rep.numpy())
+            write_atomically(target[path], buffer.getbuffer())
+    log.info(
+        "%d embeddings written to %s, %d were there already",
+        len(dataset.paths),
+        options.output,
+        existing,
+    )
+
+
+def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path], int]:
+    """Finds the files of --extract that have no embedding yet.
+
+    Returns their data set, the path of each file's embedding, and the number of embeddings that
+    exist already.
+    """
+    source = source_of(options)
+    folder = options.extract
+    if os.path.isdir(folder):
+        root = folder
+        names = source.files_below(folder)
+    else:
+        root = one_root(options)
+        names = [folder] if is_recording(folder) else read_file_list(folder)
+    paths = list(dict.fromkeys(source.check_files(root, names, folder, options).values()))
+    target = {}
+    for path in paths:
+        target[path] = Path(options.output, path.lstrip("/")).with_suffix(".npy")
+    if len({*target.values()}) < len(paths):
+        raise InputError(
+            f"{folder}: has files whose names differ in the extension alone, which would have the "
+            "same .npy; take one of them off"
+        )
+    if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
+        raise InputError(
+            f"--output {options.output}: holds the embeddings that go in, which are not "
+            "overwritten; choose another folder"
+        )
+    missing = [path for path in paths if not target[path].exists()]
+    return source.eval_dataset(missing, root, options), target, len(paths) - len(missing)
+
+
+def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
+    """Prints the embedding of one file, a line per crop."""
+    if not is_recording(options.extract):
+        raise InputError(
+            "--extract: want --output FOLDER for the .npy files; without it one file of audio, "
+            "whose embedding is printed"
+        )
+    source = source_of(options)
+    root = one_root(options)
+    found = source.check_files(root, [options.extract], "--extract", options)
+    dataset = source.eval_dataset(list(found.values()), root, options)
+    for _, rep in represent_files(load_scorer(options, state), dataset, options):
+        for row in rep.flatten(1).tolist():
+            log.info("%s", " ".join(f"{value:.6g}" for value in row))
+
+
+def run_generate(options: argparse.Namespace, state: dict | None) -> None:
+    """Runs --extract with the option names of the published enhancement program."""
+    if not options.gen_list or not options.gen_target_dir:
+        raise InputError(
+            "--generate: want --gen_list FILE and --gen_target_dir FOLDER (and --gen_path FOLDER)"
+        )
+    options.extract = options.gen_list
+    options.test_path = [options.gen_path]
+    options.output = options.gen_target_dir
+    run_extract(options, state)
+
+
+def one_root(options: argparse.Namespace) -> str:
+    """Returns the folder that the files of --extract and --verify are relative to."""
+    roots = options.test_path or [""]
+    if len(roots) > 1:
+        raise InputError(f"--test_path: want one folder, got {len(roots)}: {' '.join(roots)}")
+    return roots[0]

@@ -1,0 +1,269 @@
+"""From lists of trials to scores and metrics: each file is represented once, then all trials are
+scored."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import distributed
+from common.errors import InputError
+from corpus.cohort import Cohort
+from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from DatasetLoader import LoadingError, batches, eval_loader
+from inference.scorer import Scorer
+from metrics import rates, sasv
+from metrics.qualities import quality_measures, write_qualities
+from metrics.score_norm import normalise_scores
+from metrics.scores import write_scores
+
+log = logging.getLogger("trainSpeakerNet")
+
+
+class Stopped(Exception):
+    """A stop was requested during work that is repeated when the run resumes."""
+
+
+def check_stop(stop) -> None:
+    """Raises Stopped in all processes if a stop was requested in any of them.
+
+    stop: an object with a bool `requested`, or None.
+    """
+    if stop and any(distributed.any_rank(stop.requested)):
+        raise Stopped
+
+
+# ---------------------------------------------------------------------- representations
+def represent_files(
+    scorer: Scorer, dataset, options: argparse.Namespace, stop=None
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
+    paths = dataset.paths
+    loader = eval_loader(
+        dataset,
+        workers=options.nDataLoaderThread,
+        items=distributed.shard(range(len(dataset))),
+        pin_memory=scorer.device.type == "cuda",
+    )
+    # Numbers of the files of the batch that is being represented.
+    current: list[int] = []
+
+    def watched():
+        for batch in batches(loader):
+            current[:] = batch[0]
+            yield batch
+
+    dtype = getattr(torch, options.cache_precision)
+    with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
+        try:
+            for index, reps in scorer.represent(watched(), dtype):
+                if stop and stop.requested:
+                    break
+                bar.update(min(len(index) * distributed.world_size(), bar.total - bar.n))
+                for i, rep in zip(index, reps, strict=True):
+                    yield paths[i], rep
+        except torch.OutOfMemoryError:
+            raise LoadingError(
+                f"{paths[current[0]]}: too long for the memory of {scorer.device}, even alone; cut "
+                "it, take crops (--eval_frames), or --device cpu"
+            ) from None
+    check_stop(stop)
+
+
+def represent_all(
+    scorer: Scorer, dataset, options: argparse.Namespace, stop=None
+) -> dict[str, torch.Tensor] | None:
+    """Returns {file: representation} of the whole data set on rank 0, None on other ranks."""
+    parts = distributed.gather(dict(represent_files(scorer, dataset, options, stop)))
+    if parts is None:
+        return None
+    reps = {}
+    for part in parts:
+        reps |= part
+    return reps
+
+
+def represent_cohort(
+    scorer: Scorer, cohort: Cohort | None, options: argparse.Namespace, stop=None
+) -> torch.Tensor | None:
+    """Returns the representations [C, K, ...] of a cohort's members on rank 0.
+
+    Returns None on other ranks and without a cohort.
+    """
+    if cohort is None:
+        return None
+    reps = represent_all(scorer, cohort.dataset, options, stop)
+    return None if reps is None else scorer.references(cohort.members, reps)
+
+
+def refuse_pairwise(pairwise: bool, options: argparse.Namespace) -> None:
+    """Raises InputError for options that need an embedding of each file.
+
+    pairwise: whether the pooling makes embeddings of two files together.
+    """
+    for name in ("score_norm", "qualities", "all_pairs"):
+        if getattr(options, name) and pairwise:
+            raise InputError(
+                f"--{name}: works on embeddings of single utterances, but --encoder_type "
+                f"{options.encoder_type} pools every pair of utterances anew; leave it out, or "
+                "take a model with another pooling"
+            )
+
+
+# ---------------------------------------------------------------------- scores
+def moments_of(scorer: Scorer, trials: Trials, reps, options: argparse.Namespace, cohort):
+    """Returns Scorer.cohort_moments() against a represented cohort, None without a cohort."""
+    if cohort is None:
+        return None
+    top_n = options.top_n if options.score_norm == "asnorm" else None
+    return scorer.cohort_moments(trials, reps, cohort, options.scoring, top_n)
+
+
+def score_trials(
+    scorer: Scorer,
+    trials: Trials,
+    reps,
+    options: argparse.Namespace,
+    path: Path | None = None,
+    moments=None,
+) -> dict[str, np.ndarray]:
+    """Scores trials and writes the scores to `path`.
+
+    Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores,
+    under the name that also ends their file's name, such as "_asnorm". If the loss learns about
+    spoofed speech, the two parts of the raw score are written as well, to *_speaker.txt and
+    *_bonafide.txt.
+    """
+    speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
+    parts = {"": speaker}
+    if moments:
+        normalised = normalise_scores(speaker, *moments, options.score_norm)
+        parts[f"_{options.score_norm}"] = normalised
+    written = {}
+    bonafide = scorer.bonafide(trials, reps)
+    if bonafide is not None:
+        written = {"_speaker": speaker, "_bonafide": bonafide}
+        for part in parts:
+            parts[part] = parts[part] + scorer.fusion * bonafide
+    if path:
+        for part, values in (parts | written).items():
+            write_scores(path_of_part(path, part), trials.lines, values)
+    return parts
+
+
+def path_of_part(path: Path, part: str) -> Path:
+    """scores.txt and "_asnorm" -> scores_asnorm.txt."""
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
+
+
+def path_of_list(path: Path, number: int) -> Path:
+    """The file of list number 1, 2, ... of trials: scores.txt, scores_2.txt, ..."""
+    return path if number == 1 else path_of_part(path, f"_{number}")
+
+
+def evaluate_trials(
+    scorer: Scorer,
+    trials: Trials,
+    dataset,
+    options: argparse.Namespace,
+    scores_path: Path,
+    stop=None,
+    cohort: torch.Tensor | None = None,
+    kept: dict | None = None,
+) -> dict:
+    """Scores the trials of a data set's files and writes the scores files.
+
+    cohort: of represent_cohort(). kept: a dict that receives the representations on rank 0.
+    Returns the summary of each part of score_trials(), {} for trials without labels.
+    """
+    reps = represent_all(scorer, dataset, options, stop)
+    if kept is not None and reps:
+        kept.update(reps)
+
+    def score_and_summarize():
+        moments = moments_of(scorer, trials, reps, options, cohort)
+        scores = score_trials(scorer, trials, reps, options, scores_path, moments)
+        if options.qualities:
+            measures = quality_measures(scorer, trials, dataset, reps, moments)
+            write_qualities(path_of_part(scores_path, "_qualities"), trials.lines, measures)
+        if trials.label is None:
+            return {}
+        return {part: summary_of_trials(s, trials, options) for part, s in scores.items()}
+
+    return distributed.on_rank_zero(score_and_summarize)
+
+
+def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Namespace):
+    """Returns the metrics of labelled trials. Raises InputError for impossible costs or rates."""
+    try:
+        if trials.kinds is not None:
+            return sasv.summarize_sasv(
+                scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
+            )
+        return rates.summarize(
+            scores,
+            trials.label,
+            p_target=options.dcf_p_target,
+            c_miss=options.dcf_c_miss,
+            c_fa=options.dcf_c_fa,
+            p_fa=options.far,
+            definition=options.eer,
+        )
+    except ValueError as error:
+        raise InputError(f"evaluation: {error}") from error
+
+
+# ---------------------------------------------------------------------- lists of trials
+def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Returns the names of all lists of trials, and the folder or pack of each list's files."""
+    lists = [name for name in options.test_list or [] if name]
+    roots = options.test_path or [""]
+    pairs = [options.valid_clients, options.valid_impostors]
+    if any(pairs) and (not all(pairs) or lists):
+        raise InputError(
+            "want both --valid_clients and --valid_impostors, and then no --test_list"
+        )
+    if any(pairs):
+        lists = [" and ".join(pairs)]
+    if len(roots) not in (1, max(len(lists), 1)):
+        raise InputError(
+            f"--test_path: want one folder, or one for each of {len(lists)} lists, got "
+            f"{len(roots)}: {' '.join(roots)}"
+        )
+    roots = (roots * len(lists))[: len(lists)]
+    if options.test_list_libri:
+        lists = [*lists, options.test_list_libri]
+        roots = [*roots, options.test_path_libri]
+    return lists, roots
+
+
+def read_tests(options: argparse.Namespace, source) -> list[tuple[Trials, object]]:
+    """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
+
+    source: reads files for the model, see inference/sources.py. Returns [(trials, data set of their
+    files)]. All files are checked. Raises InputError for whatever cannot be used.
+    """
+    lists, roots = lists_and_roots(options)
+    if lists:
+        check_costs(options)
+    tests = []
+    for list_file, root in zip(lists, roots, strict=True):
+        if options.valid_clients and not tests:
+            trials = read_clients_and_impostors(options.valid_clients, options.valid_impostors)
+        else:
+            trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
+        log.info("%s: %s", list_file, described_trials(trials))
+        found = source.check_files(root, trials.paths(), list_file, options)
+        trials = trials.renamed(found)
+        tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
+    return tests
+
+
+def check_costs(options: argparse.Namespace) -> None:
+    """Raises InputError for impossible priors, costs and rates, before anything is computed."""
+    trials = Trials.of_pairs([("", "")] * 2, label=np.array([False, True]))
+    summary_of_trials(np.arange(2.0), trials, options)

@@ -1,0 +1,36 @@
+"""The network that options and a checkpoint describe, ready for use."""
+
+import argparse
+
+from common.errors import InputError
+from inference.scorer import Scorer
+from network.checkpoints import load_weights
+from network.components import build
+from network.devices import resolve_device
+from SpeakerNet import SpeakerNet
+
+
+def build_net(options: argparse.Namespace, num_classes: int) -> SpeakerNet:
+    """Builds model and loss. --nClasses overrides the number of classes that was counted."""
+    model = build("model", options)
+    num_classes = options.nClasses or num_classes
+    return SpeakerNet(model, build("trainfunc", options, dim=model.dim, num_classes=num_classes))
+
+
+def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
+    """Builds the net of a checkpoint that was read from --initial_model, and loads its weights.
+
+    The number of classes is that of the training. Raises InputError without a checkpoint, or if its
+    weights do not fit.
+    """
+    if not state:
+        raise InputError(
+            "want --initial_model CHECKPOINT for --eval, --extract and --verify, or the "
+            "--save_path of a run"
+        )
+    classes = state.get("classes", {"": 0})
+    net = build_net(options, max(classes.values(), default=0) + 1)
+    # The speakers that a published classifier was trained on are unknown, so it is not used.
+    head = "required" if "options" in state else "unused"
+    load_weights(net, state, options.initial_model, head=head)
+    return Scorer(net, device=resolve_device(options.device), mixedprec=options.mixedprec)

@@ -1,0 +1,1 @@
+"""Building components and devices from options, and reading and writing checkpoint files."""

@@ -1,0 +1,28 @@
+"""Components, built from the options that their signatures declare."""
+
+import argparse
+import inspect
+from typing import Any
+
+from common.errors import InputError
+from options.parser import find
+
+
+def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
+    """Builds the component that option `part` (model, trainfunc, optimizer, scheduler) selects.
+
+    Parameters with a default are options; `supplied` are the values of the others. Raises
+    InputError if the component refuses its options.
+    """
+    name = getattr(options, part)
+    component = find(part, name)
+    arguments = {}
+    for parameter in inspect.signature(component).parameters.values():
+        if parameter.default is parameter.empty:
+            arguments[parameter.name] = supplied[parameter.name]
+        else:
+            arguments[parameter.name] = getattr(options, parameter.name)
+    try:
+        return component(**arguments)
+    except ValueError as error:
+        raise InputError(f"--{part} {name}: {error}") from error

@@ -1,0 +1,33 @@
+"""The device to compute on, and the precision that it computes in."""
+
+import torch
+
+from common.errors import InputError
+
+
+def resolve_device(name: str | None) -> torch.device:
+    """Returns the device called `name`, or without a name the best device of this machine.
+
+    The device is tried out. Raises InputError if it cannot be used.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        devices = torch.cuda.device_count()
+        raise InputError(f"--device {name}: {reason} (CUDA devices here: {devices})") from None
+    return torch.device(name)
+
+
+def make_autocast(device: torch.device, enabled: bool) -> torch.autocast:
+    """Returns autocast to bfloat16, or to float16 on GPUs without bfloat16."""
+    float16 = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+    dtype = torch.float16 if float16 else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Allows or forbids TF32 matrix products and convolutions on GPUs."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

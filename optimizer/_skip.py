@@ -1,0 +1,63 @@
+"""Updates that a flag on the device can cancel, without a wait for the device."""
+
+import itertools
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def step_unless(
+    bad: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    parameters: Iterable[nn.Parameter],
+) -> None:
+    """Updates the parameters unless `bad`, a bool on their device, is true.
+
+    Fused optimizers and the loss scaler test for bad gradients themselves. For the other
+    optimizers the old values are put back.
+    """
+    if scaler.is_enabled():
+        scaler.step(optimizer)
+    elif optimizer.defaults.get("fused"):
+        optimizer.grad_scale = None
+        optimizer.found_inf = bad.float()
+        optimizer.step()
+    elif optimizer.state:
+        changed = changed_tensors(optimizer, parameters, bad.device)
+        before = [x.clone() for x in changed]
+        optimizer.step()
+        for x, old in zip(changed, before, strict=True):
+            x.copy_(torch.where(bad, old, x))
+    elif not bad:
+        # The first update of a run waits for the device here.
+        optimizer.step()
+
+
+def changed_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], device: torch.device
+) -> list[torch.Tensor]:
+    """Returns all tensors on the device that an update changes: parameters and optimizer state."""
+    states = [state.values() for state in optimizer.state.values()]
+    tensors = []
+    for x in itertools.chain(parameters, *states):
+        if isinstance(x, torch.Tensor) and x.device == device:
+            tensors.append(x.detach())
+    return tensors
+
+
+@torch.no_grad()
+def average_unless(bad: torch.Tensor, average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Moves the weights of `average` towards those of `net` unless `bad` is true.
+
+    Batch statistics are averaged like weights, because the weights were trained with them.
+    Integer counters are copied.
+    """
+    share = torch.where(bad, 0.0, 1 - decay)
+    averages = average.state_dict().values()
+    for old, new in zip(averages, net.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, share)
+        else:
+            old.copy_(new)

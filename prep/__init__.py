@@ -1,0 +1,1 @@
+"""What dataprep.py does: downloads, conversion, checks, lists, packs and synthetic speech."""

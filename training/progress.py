@@ -1,0 +1,103 @@
+"""Progress of a run: requests to stop, time spent waiting for data, the progress bar."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+import distributed
+
+log = logging.getLogger("trainSpeakerNet")
+# Above this share of the time spent waiting for data, a warning says what helps.
+MUCH_WAITING = 0.2
+
+
+class StopRequest:
+    """A context in which SIGTERM and Ctrl-C only set `requested`.
+
+    The second Ctrl-C raises KeyboardInterrupt as usual.
+    """
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self.handlers_before = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.handlers_before[number] = signal.signal(number, self.request)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.handlers_before.items():
+            signal.signal(number, handler)
+
+    def request(self, number, _):
+        """The signal handler."""
+        self.requested = True
+        signal.signal(number, signal.default_int_handler)
+
+
+class Clock:
+    """Measures a stretch of training: the seconds, and the part of them spent waiting for data."""
+
+    def __init__(self):
+        self.start = time.monotonic()
+        self.waited = 0.0
+
+    def watch(self, items: Iterable) -> Iterator:
+        """Yields the items and adds up the time that passes until each one is there."""
+        before = time.monotonic()
+        for item in items:
+            self.waited += time.monotonic() - before
+            yield item
+            before = time.monotonic()
+
+    def waiting_share(self) -> float:
+        """Returns the share of the time spent waiting for data, from 0 to 1."""
+        return self.waited / (time.monotonic() - self.start)
+
+    def report(self, utterances: int) -> dict[str, float]:
+        """Returns the entries of a log line about speed. utterances: number since the start."""
+        seconds = time.monotonic() - self.start
+        return {
+            "utt_per_s": round(utterances / seconds, 1),
+            "seconds": round(seconds, 2),
+            "waiting": round(self.waiting_share(), 4),
+        }
+
+
+def warn_of_waiting(line: dict, threads: int) -> bool:
+    """Warns if an epoch of at least 10 s spent much of its time waiting for data.
+
+    line: the log line of the epoch. threads: number of loader processes. Returns whether it warned.
+    """
+    if line["seconds"] < 10 or line["waiting"] <= MUCH_WAITING:
+        return False
+    cores = (os.cpu_count() or 1) // distributed.world_size()
+    remedies = []
+    if threads < cores:
+        remedies.append(f"raise --nDataLoaderThread (now {threads}, of {cores} cores)")
+    remedies.append("read a pack on a fast disk (dataprep.py --pack)")
+    remedies.append("WAV files instead of FLAC")
+    log.warning(
+        "warning: %.0f %% of the time training waits for data: %s",
+        100 * line["waiting"],
+        ", or ".join(remedies),
+    )
+    return True
+
+
+def show_terms(bar: tqdm, terms: dict, clock: Clock) -> None:
+    """Advances the progress bar by one update."""
+    bar.update()
+    shown = {name: f"{value:.3g}" for name, value in terms.items()}
+    shown["waiting"] = f"{clock.waiting_share():.0%}"
+    bar.set_postfix(shown, refresh=False)
+
+
+def text_of(numbers: dict) -> str:
+    """{name: number} -> 'name number  name number'."""
+    return "  ".join(f"{name} {value:.6g}" for name, value in numbers.items())

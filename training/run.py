@@ -1,0 +1,375 @@
+"""A training run: the epoch loop, evaluations and checkpoints."""
+
+import argparse
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+import distributed
+from common.errors import InputError
+from DatasetLoader import batches, train_loader
+from inference.evaluation import (
+    Stopped,
+    check_stop,
+    evaluate_trials,
+    path_of_list,
+    represent_cohort,
+)
+from inference.scorer import Scorer
+from network.checkpoints import load_weights, read_checkpoint, with_head_for
+from options.parser import configuration, contradictions
+from SpeakerNet import NonFiniteLoss
+from training.progress import Clock, StopRequest, show_terms, text_of, warn_of_waiting
+from training.run_folder import RunFolder
+from training.task import Task
+
+log = logging.getLogger("trainSpeakerNet")
+# Attributes of a TrainingRun that its checkpoints store.
+RUN_PROGRESS = ("best", "stale", "validated", "result")
+
+
+class TrainingRun:
+    """A training run in the folder --save_path.
+
+    Everything is checked when the run is created. train() starts or resumes it, from any point, and
+    goes on to the end or until a stop is requested.
+
+    best: lowest EER (or validation loss) so far. stale: number of evaluations since then.
+    validated: step of the last evaluation within an epoch. result: of the last evaluation.
+    """
+
+    def __init__(self, options: argparse.Namespace, state: dict | None, argv: list[str]):
+        """state: the checkpoint of --initial_model, or None. argv: the command line."""
+        if not options.train_list:
+            raise InputError(
+                "want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, "
+                "--verify to use a checkpoint"
+            )
+        self.options = options
+        self.stop = StopRequest()
+        self.folder = RunFolder(options)
+        self.task = Task(options)
+        self.trainer = self.task.trainer
+        self.best = math.inf
+        self.stale = 0
+        self.validated = 0
+        self.result: dict = {}
+        self.saved_at = time.monotonic()
+        self.warned_of_waiting = False
+        self.folder.open(argv)
+        self.begin(state)
+
+    # ------------------------------------------------------------------ start
+    def begin(self, state: dict | None) -> None:
+        """Loads the folder's last checkpoint, else --initial_model, else keeps random weights."""
+        if self.folder.last.exists():
+            self.resume(read_checkpoint(self.folder.last))
+        elif state:
+            self.initialise(state)
+        # The lines of the current epoch will be written again.
+        self.folder.trim_log(self.trainer.epoch if self.trainer.step else 0, self.validated)
+        self.folder.open_board()
+        # A barrier: all processes have read the folder before one of them writes to it.
+        distributed.any_rank(False)
+
+    def resume(self, state: dict) -> None:
+        """Continues the run that is in the folder, from its last checkpoint."""
+        last = self.folder.last
+        contradictions(vars(self.options), state["options"], self.options, last)
+        if state["classes"] != self.task.classes:
+            raise InputError(
+                f"{last}: this run had other speakers ({len(state['classes'])}, now "
+                f"{len(self.task.classes)}); choose another --save_path"
+            )
+        load_weights(self.trainer.net, state, last)
+        self.trainer.start_average()
+        self.trainer.resume(state)
+        for name in RUN_PROGRESS:
+            setattr(self, name, state.get(name, getattr(self, name)))
+        for name, value in configuration(self.options).items():
+            before = state["options"].get(name)
+            if value != before:
+                log.info("changed since: --%s %s -> %s", name, before, value)
+        log.info(
+            "going on with %s: epoch %d, step %d",
+            last,
+            self.trainer.epoch,
+            self.trainer.step,
+        )
+
+    def initialise(self, state: dict) -> None:
+        """Loads the weights of --initial_model for a new run."""
+        path = self.options.initial_model
+        # Published weights may be fine-tuned on other speakers, so their classifier is optional.
+        head = "required" if "options" in state else "optional"
+        net = self.trainer.net
+        state = with_head_for(self.task.classes, state, net)
+        for problem in load_weights(net, state, path, self.options.partial, head):
+            log.info("%s: left out: %s", path, problem)
+        self.trainer.start_average()
+
+    # ------------------------------------------------------------------ the loop
+    def train(self) -> None:
+        """Trains to the end, or until a stop is requested."""
+        self.log_sizes()
+        try:
+            self.train_epochs()
+        except Stopped:
+            self.save("last")
+            log.info(
+                "stopped at step %d and saved; the same command goes on from here",
+                self.trainer.step,
+            )
+        except NonFiniteLoss as error:
+            raise InputError(self.non_finite_text(error)) from None
+        except RuntimeError as error:
+            self.end_if_stopped_while_compiling(error)
+            raise
+        else:
+            reason = ""
+            if self.stalled():
+                reason = f", after {self.stale} evaluations without a better EER"
+            log.info("done%s: %s", reason, self.folder.path)
+        finally:
+            self.folder.close()
+
+    def train_epochs(self) -> None:
+        """The epoch loop."""
+        options = self.options
+        trainer = self.trainer
+        loader = train_loader(
+            self.task.dataset,
+            self.task.sampler,
+            workers=options.nDataLoaderThread,
+            pin_memory=trainer.device.type == "cuda",
+        )
+        # The last step of the run.
+        total = min(options.max_epoch * self.task.steps_per_epoch, options.max_steps or math.inf)
+        with (
+            self.stop,
+            logging_redirect_tqdm(),
+            tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar,
+        ):
+            # Evaluate the untrained network, if asked for.
+            if options.eval_first and not trainer.step and (self.task.tests or self.task.valid):
+                self.folder.write_log({"epoch": 0, "step": 0} | self.evaluate())
+            # A run may have been stopped after its last step, before the evaluation.
+            unfinished = trainer.step < total or trainer.position > 0
+            while unfinished and not self.stalled():
+                self.train_epoch(loader, bar, total)
+                unfinished = trainer.step < total
+
+    def train_epoch(self, loader: Iterable, bar: tqdm, total: float) -> None:
+        """Trains for the rest of the current epoch, evaluates, writes the log, saves."""
+        trainer = self.trainer
+        clock = Clock()
+        first = trainer.position
+        # Make the updates that are left of the epoch.
+        if trainer.step < total:
+            self.train_steps(loader, bar, total, clock)
+        if self.stalled():
+            return
+        # Collect the log line: means of the losses, speed, waiting time.
+        utterances = (trainer.position - first) * self.task.sampler.utterances
+        line = self.losses_so_far() | clock.report(utterances)
+        self.warn_of_waiting(line)
+        # Evaluate, if it is time.
+        due, number = self.evaluation_due(total)
+        if due:
+            line |= self.evaluate()
+        # Write the log line.
+        self.folder.write_log(line)
+        # Start the next epoch.
+        if trainer.position >= len(self.task.sampler):
+            trainer.next_epoch(line)
+        # Save the last, the best and the numbered checkpoint.
+        if due:
+            self.save_checkpoints(number)
+
+    def train_steps(self, loader: Iterable, bar: tqdm, total: float, clock: Clock) -> None:
+        """Makes the updates that are left of the epoch. Raises Stopped if a stop is requested."""
+        options = self.options
+        trainer = self.trainer
+        self.task.sampler.set_epoch(trainer.epoch, skip=trainer.position)
+        bar.set_description(f"epoch {trainer.epoch}/{options.max_epoch}")
+        # A stop may have come between an update and its evaluation.
+        if self.validation_due():
+            self.validate()
+        for terms in trainer.train_epoch(clock.watch(batches(loader))):
+            # Show progress.
+            show_terms(bar, terms, clock)
+            # Stop, if requested in any process.
+            seconds = time.monotonic() - self.saved_at
+            stop, save = distributed.any_rank(
+                self.stop.requested, seconds > 60 * options.save_minutes
+            )
+            if stop:
+                raise Stopped
+            # Print the losses every --print_every updates.
+            if options.print_every and trainer.step % options.print_every == 0:
+                log.info("step %d  %s", trainer.step, text_of(trainer.sync()))
+            if trainer.step >= total:
+                break
+            # Evaluate every --validate_every updates.
+            if self.validation_due():
+                self.validate()
+            if self.stalled():
+                return
+            # Save every --save_minutes.
+            if save:
+                self.save("last")
+
+    # ------------------------------------------------------------------ evaluation
+    def stalled(self) -> bool:
+        """Whether --early_stopping ends the run."""
+        return 0 < self.options.early_stopping <= self.stale
+
+    def validation_due(self) -> bool:
+        """Whether an evaluation within the epoch is due. train_epoch() handles those at its end."""
+        every = self.options.validate_every
+        trainer = self.trainer
+        if not every or trainer.step % every or self.validated >= trainer.step:
+            return False
+        return 0 < trainer.position < len(self.task.sampler)
+
+    def evaluation_due(self, total: float) -> tuple[bool, int]:
+        """Returns whether an evaluation is due at the end of an epoch, and its number.
+
+        The number is a step with --validate_every, else an epoch.
+        """
+        options = self.options
+        if options.validate_every:
+            every = options.validate_every
+            number = self.trainer.step
+        else:
+            every = options.test_interval
+            number = self.trainer.epoch
+        return number % every == 0 or self.trainer.step >= total, number
+
+    def validate(self) -> None:
+        """Evaluates within an epoch."""
+        line = self.losses_so_far()
+        results = self.evaluate()
+        self.folder.write_log(line | results)
+        self.trainer.follow(results)
+        self.validated = line["step"]
+        self.save_checkpoints(line["step"])
+
+    def evaluate(self) -> dict:
+        """Returns the validation loss and the metrics of every list of trials.
+
+        The names of the second and later lists end in their number. The result is remembered in
+        the checkpoints.
+        """
+        task = self.task
+        trainer = self.trainer
+        result = {}
+        if task.valid:
+            result = self.validation_losses()
+        scorer = Scorer(
+            trainer.eval_net, device=trainer.device, mixedprec=self.options.mixedprec
+        )
+        cohort = task.cohort if task.tests else None
+        cohort_reps = represent_cohort(scorer, cohort, self.options, self.stop)
+        for number, (trials, dataset) in enumerate(task.tests, 1):
+            path = path_of_list(self.folder.scores, number)
+            reps: dict = {}
+            summaries = evaluate_trials(
+                scorer, trials, dataset, self.options, path, self.stop, cohort_reps, reps
+            )
+            suffix = "" if number == 1 else f"_{number}"
+            for part, summary in summaries.items():
+                for name, value in summary.results().items():
+                    result[f"{name}{part}{suffix}"] = value
+            self.folder.write_trials(number, summaries.get(""), reps, trainer.step)
+        self.result = result
+        return result
+
+    def validation_losses(self) -> dict:
+        """Returns the losses of --valid_list, with names that begin with valid_."""
+        items = distributed.shard(self.task.valid_items)
+        loader = train_loader(self.task.valid, items, workers=self.options.nDataLoaderThread)
+        losses = self.trainer.validate(self.until_stop(batches(loader)))
+        check_stop(self.stop)
+        return {f"valid_{name}": value for name, value in losses.items()}
+
+    def until_stop(self, items: Iterable) -> Iterator:
+        """Yields items until a stop is requested."""
+        for item in items:
+            if self.stop.requested:
+                return
+            yield item
+
+    # ------------------------------------------------------------------ checkpoints and log
+    def save_checkpoints(self, number: int) -> None:
+        """Saves after an evaluation: the last, the best and the last --keep numbered ones."""
+        error = self.result.get("EER", self.result.get("valid_loss", math.inf))
+        names = ["last", f"model{number:09d}"]
+        if error < self.best:
+            names.append("best")
+            self.best = error
+            self.stale = 0
+        else:
+            self.stale += 1
+        self.save(*names)
+        self.folder.remove_old_checkpoints()
+
+    def save(self, *names: str) -> None:
+        """Writes the state of the run to the checkpoints of these names."""
+        state = self.trainer.state()
+        state["options"] = configuration(self.options)
+        state["classes"] = self.task.classes
+        for name in RUN_PROGRESS:
+            state[name] = getattr(self, name)
+        self.saved_at = time.monotonic()
+        self.folder.write_checkpoints(state, *names)
+
+    def losses_so_far(self) -> dict:
+        """Returns the beginning of a log line: the means over the epoch so far."""
+        line = {"epoch": self.trainer.epoch, "step": self.trainer.step}
+        return line | self.trainer.means()
+
+    # ------------------------------------------------------------------ messages
+    def log_sizes(self) -> None:
+        """Prints the sizes of network and data."""
+        parameters = sum(p.numel() for p in self.trainer.net.parameters())
+        processes = distributed.world_size()
+        log.info(
+            "%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch of %d utterances; "
+            "%s%s",
+            self.options.model,
+            self.options.trainfunc,
+            f"{parameters:,}",
+            len(self.task.classes),
+            len(self.task.dataset.utterances),
+            self.task.steps_per_epoch,
+            self.task.sampler.utterances * self.options.accumulate,
+            self.trainer.device,
+            f", {processes} processes" if processes > 1 else "",
+        )
+
+    def warn_of_waiting(self, line: dict) -> None:
+        """Warns once if training spends much of its time waiting for data."""
+        if not self.warned_of_waiting:
+            self.warned_of_waiting = warn_of_waiting(line, self.options.nDataLoaderThread)
+
+    def non_finite_text(self, error: NonFiniteLoss) -> str:
+        """The message about a loss that is not finite."""
+        files = [self.task.dataset.utterances[i].path for i in error.index]
+        return (
+            f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, "
+            "set --clip or tolerate it with --skip_nonfinite N; the last checkpoint is untouched"
+        )
+
+    def end_if_stopped_while_compiling(self, error: RuntimeError) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C has ended the compilers of --compile."""
+        # Imported here, because it takes a second to load.
+        from torch._dynamo.exc import TorchDynamoException
+
+        if self.stop.requested and isinstance(error, TorchDynamoException):
+            log.info("stopped while --compile was at work; the last checkpoint is untouched")
+            raise KeyboardInterrupt from None

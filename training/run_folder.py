@@ -1,0 +1,134 @@
+"""The folder of a training run: what is written to it. In all ranks but 0 nothing is written."""
+
+import argparse
+import json
+import logging
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+import distributed
+from common.errors import InputError
+from common.writing import write_atomically
+from network.checkpoints import write_checkpoint
+from options.parser import configuration
+from report import tensorboard
+from training.progress import text_of
+
+log = logging.getLogger("trainSpeakerNet")
+ROOT = Path(__file__).parent.parent
+
+
+def last_checkpoint(options: argparse.Namespace) -> Path:
+    """Returns the path of the checkpoint that a run resumes from."""
+    return Path(options.save_path, "model", "last.model")
+
+
+class RunFolder:
+    """The folder --save_path of a run.
+
+    path: the folder. last: its last checkpoint. scores: the scores file of the first list of
+    trials. Raises InputError if there is a run already and --no-requeue was given, or if
+    TensorBoard is asked for and is not installed. Creating it changes nothing on the disk.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.path = Path(options.save_path)
+        self.last = last_checkpoint(options)
+        self.scores = self.path / "result" / "scores.txt"
+        self.board = None
+        if self.last.exists() and not options.requeue:
+            raise InputError(
+                f"{self.last}: there is a run already, which --no-requeue does not go on with; "
+                "choose another --save_path, or leave it out"
+            )
+        if options.tensorboard:
+            # Fails if TensorBoard is not installed.
+            tensorboard.writer_class()
+
+    def open(self, argv: list[str]) -> None:
+        """Writes config.yaml and command.txt, which document how the run was started."""
+        if distributed.rank():
+            return
+        for name in ("model", "result"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        config = yaml.safe_dump(configuration(self.options), sort_keys=False)
+        write_atomically(self.path / "config.yaml", config.encode())
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        command = shlex.join(["python", *sys.argv[:1], *argv])
+        versions = (
+            f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
+            f"torch {torch.__version__}, numpy {np.__version__}"
+        )
+        with (self.path / "command.txt").open("a") as file:
+            file.write(f"{command}\n{versions}\n")
+
+    def trim_log(self, epoch: int, validated: int) -> None:
+        """Removes the lines of log.jsonl that the resumed run will write again.
+
+        These are the lines of `epoch` and later ones, except for evaluations within an epoch up to
+        step `validated`. The last line may be incomplete.
+        """
+        path = self.path / "log.jsonl"
+        if distributed.rank() or not path.exists():
+            return
+        kept = []
+        for text in path.read_text().splitlines(keepends=True):
+            if not text.endswith("\n"):
+                continue
+            line = json.loads(text)
+            if line["epoch"] < epoch or 0 < line["step"] <= validated:
+                kept.append(text)
+        write_atomically(path, "".join(kept).encode())
+
+    def open_board(self) -> None:
+        """Opens the files for TensorBoard, if asked for."""
+        if self.options.tensorboard and not distributed.rank():
+            self.board = tensorboard.open_board(self.path)
+
+    def close(self) -> None:
+        """Closes the files for TensorBoard."""
+        if self.board:
+            self.board.close()
+
+    def write_log(self, line: dict) -> None:
+        """Prints a log line and appends it to log.jsonl."""
+        if distributed.rank():
+            return
+        if self.board:
+            # Before log.jsonl; report/tensorboard.py says why.
+            tensorboard.write_line(self.board, line)
+        with (self.path / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info(text_of(line))
+
+    def write_trials(self, number: int, summary, reps: dict, step: int) -> None:
+        """Shows the result of list `number` of trials in TensorBoard."""
+        if self.board:
+            tensorboard.write_trials(self.board, number, summary, reps, step)
+
+    def write_checkpoints(self, state: dict, *names: str) -> None:
+        """Writes the state of the run to the checkpoints of these names."""
+        if not distributed.rank():
+            write_checkpoint(state, *(self.path / "model" / f"{name}.model" for name in names))
+
+    def remove_old_checkpoints(self) -> None:
+        """Removes all numbered checkpoints but the last --keep ones."""
+        if distributed.rank():
+            return
+        numbered = sorted((self.path / "model").glob("model?????????.model"))
+        for old in numbered[: -self.options.keep]:
+            old.unlink()
