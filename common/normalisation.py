@@ -8,5 +8,6 @@ def normalise(x, normalization):
     x = x - x.mean(-2, keepdim=True)
     if normalization == "cmvn":
         deviation = x.std(-2, correction=0, keepdim=True)
-        x = x / deviation.masked_fill(deviation <= 0.01, 1.0)                    # a silent band stays 0
+        # a silent band stays 0
+        x = x / deviation.masked_fill(deviation <= 0.01, 1.0)
     return x

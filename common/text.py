@@ -1,4 +1,5 @@
 """Lists and scores files of ten million lines, in memory as they stand in the file: a string for each line would take twice as much, its words ten times."""
+
 import copy
 import functools
 import gc
@@ -17,8 +18,13 @@ class Lines(Sequence):
 
     def __init__(self, text, form=str.strip):
         self.text, self.form, parts = text, form, range(0, len(text), 2**24)
-        ends = [np.flatnonzero(np.frombuffer(text, np.uint8, min(2**24, len(text) - i), i) == ord("\n")) + i for i in parts]
-        self.end = np.concatenate([*ends, [len(text)]])                      # of each line, int64 [n]
+        ends = [
+            np.flatnonzero(np.frombuffer(text, np.uint8, min(2**24, len(text) - i), i) == ord("\n"))
+            + i
+            for i in parts
+        ]
+        # of each line, int64 [n]
+        self.end = np.concatenate([*ends, [len(text)]])
 
     def formed(self, form):
         """The same lines with another form."""
@@ -34,28 +40,43 @@ class Lines(Sequence):
             i = range(len(self))[i]
             return self.between(i, i + 1)[0]
         first, last, step = i.indices(len(self))
-        return self.between(first, max(first, last)) if step == 1 else [self[n] for n in range(first, last, step)]
+        return (
+            self.between(first, max(first, last))
+            if step == 1
+            else [self[n] for n in range(first, last, step)]
+        )
 
     def __iter__(self):
         return itertools.chain.from_iterable(itertools.starmap(self.between, self.blocks()))
 
     def __eq__(self, other):
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+        return (
+            isinstance(other, Sequence)
+            and len(self) == len(other)
+            and all(map(operator.eq, self, other))
+        )
 
     def between(self, first, last):
         """Lines first, ..., last - 1 -> list."""
-        return [self.form(line) for line in self.stretch(first, last).decode().split("\n")] if first < last else []
+        return (
+            [self.form(line) for line in self.stretch(first, last).decode().split("\n")]
+            if first < last
+            else []
+        )
 
     def stretch(self, first, last):
         """The same -> bytes as they stand there."""
-        return self.text[self.begin(first):self.end[last - 1]]
+        return self.text[self.begin(first) : self.end[last - 1]]
 
     def begin(self, i):
         return self.end[i - 1] + 1 if i else 0
 
     def blocks(self):
         """-> (first, last) of LINES_AT_ONCE lines each, but for the last of them."""
-        return [(first, min(first + LINES_AT_ONCE, len(self))) for first in range(0, len(self), LINES_AT_ONCE)]
+        return [
+            (first, min(first + LINES_AT_ONCE, len(self)))
+            for first in range(0, len(self), LINES_AT_ONCE)
+        ]
 
     def table(self, first, last):
         """Their words by columns; None unless these are plain lines, of equally many words with a blank between."""
@@ -64,9 +85,19 @@ class Lines(Sequence):
         if not text.isascii() or ((byte < ord(" ")) & (byte != ord("\n"))).any():
             return None
         words = text.decode().split()
-        blanks = np.diff(np.searchsorted(np.flatnonzero(byte == ord(" ")), self.end[first:last] - self.begin(first)), prepend=0)      # in each line
+        # in each line
+        blanks = np.diff(
+            np.searchsorted(
+                np.flatnonzero(byte == ord(" ")), self.end[first:last] - self.begin(first)
+            ),
+            prepend=0,
+        )
         size = blanks[0] + 1
-        return [words[i::size] for i in range(size)] if (blanks == blanks[0]).all() and len(words) == size * len(blanks) else None
+        return (
+            [words[i::size] for i in range(size)]
+            if (blanks == blanks[0]).all() and len(words) == size * len(blanks)
+            else None
+        )
 
 
 class Numbers(dict):
@@ -91,6 +122,7 @@ def columns(lines, fits, rows):
 
 def without_collector(read):
     """A function that makes a million objects, none of them garbage: Python would go through all of them again and again to see that."""
+
     @functools.wraps(read)
     def reading(*args, **options):
         enabled = gc.isenabled()
@@ -100,4 +132,5 @@ def without_collector(read):
         finally:
             if enabled:
                 gc.enable()
+
     return reading

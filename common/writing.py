@@ -1,4 +1,5 @@
 """Writing of files."""
+
 import contextlib
 import os
 from pathlib import Path
@@ -19,7 +20,10 @@ def write_atomically(path, data, flush=True):
                 os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); what was there before is untouched"
+        ) from error
     finally:
-        with contextlib.suppress(OSError):                               # has its name, or could not even be begun
+        # has its name, or could not even be begun
+        with contextlib.suppress(OSError):
             part.unlink()

@@ -1,4 +1,5 @@
 """Audio files: any stretch of one as float32, and crops for training."""
+
 import io
 import os
 import re
@@ -10,7 +11,8 @@ import soundfile
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 
-FORMAT = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)      # PCM, channels, rate, bytes/s, bytes a sample, bits
+# PCM, channels, rate, bytes/s, bytes a sample, bits
+FORMAT = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
 
 
 def find_pcm16(head, size):
@@ -19,12 +21,14 @@ def find_pcm16(head, size):
         return None
     at, form = 12, b""
     while at + 8 <= len(head):
-        name, length = head[at:at + 4], int.from_bytes(head[at + 4:at + 8], "little")
+        name, length = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
         at += 8
         if name == b"data":
-            return (at, length // 2) if form == FORMAT and length > 1 and at + length <= size else None
+            return (
+                (at, length // 2) if form == FORMAT and length > 1 and at + length <= size else None
+            )
         if name == b"fmt ":
-            form = head[at:at + 16]
+            form = head[at : at + 16]
         at += length + length % 2
     return None
 
@@ -39,7 +43,11 @@ class AudioError(InputError):
 
 def decode(raw, bits):
     """bytes of samples, 16-bit integers or float32 (bits = 32) -> [n] float32, integers divided by 32768."""
-    return np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768) if bits == 16 else np.frombuffer(raw, "<f4").astype(np.float32)
+    return (
+        np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768)
+        if bits == 16
+        else np.frombuffer(raw, "<f4").astype(np.float32)
+    )
 
 
 class Recording:
@@ -75,18 +83,26 @@ class Audio(Recording):
         convert = f"convert it: ffmpeg -i {self.path} -ar {SAMPLE_RATE} -ac 1 OUT.wav"
         try:
             self.sound = sound = soundfile.SoundFile(self.path)
-        except (soundfile.LibsndfileError, TypeError) as error:          # TypeError: a name that ends in .raw
+        except (soundfile.LibsndfileError, TypeError) as error:
+            # TypeError: a name that ends in .raw
             raise AudioError(f"{self.path}: cannot be read as audio ({error}); {convert}") from None
         self.frames, self.floating = sound.frames, sound.subtype in ("FLOAT", "DOUBLE")
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
             got = f"{sound.samplerate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}"
-            raise AudioError(f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}", "format")
+            raise AudioError(
+                f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}", "format"
+            )
         # libsndfile shortens a truncated WAV without a word; a length from 0x7ffff000 on comes from writing to a pipe and tells nothing
         cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
         if cut and int(cut[2]) < int(cut[1]) < 0x7FFFF000:
-            raise AudioError(f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got {cut[2]}; copy it again", "truncated")
+            raise AudioError(
+                f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got {cut[2]}; copy it again",
+                "truncated",
+            )
         if not self.frames:
-            raise AudioError(f"{self.path}: is empty, without samples; take it off the list", "empty")
+            raise AudioError(
+                f"{self.path}: is empty, without samples; take it off the list", "empty"
+            )
         if self.frames >= 1 << 48:
             raise AudioError(f"{self.path}: its header does not tell its length; {convert}")
 
@@ -107,10 +123,16 @@ class Audio(Recording):
         except (OSError, soundfile.LibsndfileError):
             x = ()
         if len(x) != count:
-            raise AudioError(f"{self.path}: truncated or damaged: samples {start} to {start + count} of {self.frames} cannot be read; "
-                             "copy it again", "truncated")
+            raise AudioError(
+                f"{self.path}: truncated or damaged: samples {start} to {start + count} of {self.frames} cannot be read; "
+                "copy it again",
+                "truncated",
+            )
         if self.floating and not np.isfinite(x).all():
-            raise AudioError(f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again", "not finite")
+            raise AudioError(
+                f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again",
+                "not finite",
+            )
         return x
 
 
@@ -118,7 +140,8 @@ def whole_length(path):
     """-> samples in a file, None if it cannot be used to its end."""
     try:
         with Audio(path) as audio:
-            audio.read(audio.frames - 1, 1)                              # only this tells that the end of a FLAC file is missing
+            # only this tells that the end of a FLAC file is missing
+            audio.read(audio.frames - 1, 1)
             return audio.frames
     except InputError:
         return None
@@ -134,4 +157,5 @@ def surround(x, length):
     return np.pad(x, [(max(0, length - len(x)) // 2,) * 2] + [(0, 0)] * (x.ndim - 1))
 
 
-FILLS = {"repeat": repeat, "zeros": surround}                            # how a file that is shorter than a crop is made one
+# how a file that is shorter than a crop is made one
+FILLS = {"repeat": repeat, "zeros": surround}

@@ -1,4 +1,5 @@
 """Noise, music, babble and rooms for training crops: what is drawn for each, and the mixing, of one crop by numpy or of a batch by torch."""
+
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,13 @@ from corpus.files import check_files
 from corpus.roots import open_root
 
 TINY = 1e-8
-CACHE = 64_000_000                                                       # bytes of spectra of impulse responses, in each process
+# bytes of spectra of impulse responses, in each process
+CACHE = 64_000_000
 
 
 class Plan(NamedTuple):
     """What a crop of T samples is mixed with. noises: [T] float32 each. snr: of each, in dB. rir: file of an impulse response. Empty: it stays as it is."""
+
     noises: list = []
     snr: list = []
     rir: str | None = None
@@ -30,14 +33,16 @@ class Spectra:
         if key not in self.held:
             self.held[key] = self.make(*key)
             self.bytes += self.held[key].nbytes
-        spectrum = self.held[key] = self.held.pop(key)                   # the one used last stands last
+        # the one used last stands last
+        spectrum = self.held[key] = self.held.pop(key)
         while self.bytes > self.most:
             self.bytes -= self.held.pop(next(iter(self.held))).nbytes
         return spectrum
 
 
 def energy(x):
-    return np.square(x).sum()                                            # not np.dot, whose threads would make it depend on the machine
+    # not np.dot, whose threads would make it depend on the machine
+    return np.square(x).sum()
 
 
 def fast_size(least):
@@ -51,7 +56,9 @@ class Augment:
     musan_path: {noise,speech,music}/*/*/*.wav (MUSAN, Snyder et al., arXiv:1510.08484, cut into pieces). rir_path: */*/*.wav (simulated
     impulse responses, Ko et al. 2017). Either may be a pack. InputError if files of a kind are missing or cannot be used.
     """
-    ADDED = {"music": (1, 1, 5, 15), "speech": (3, 7, 13, 20), "noise": (1, 1, 0, 15)}   # files, from .. to; SNR of each in dB, from .. to
+
+    # files, from .. to; SNR of each in dB, from .. to
+    ADDED = {"music": (1, 1, 5, 15), "speech": (3, 7, 13, 20), "noise": (1, 1, 0, 15)}
 
     def __init__(self, musan_path, rir_path):
         wanted = {kind: ("musan_path", musan_path, f"{kind}/*/*/*.wav") for kind in self.ADDED}
@@ -59,11 +66,15 @@ class Augment:
         self.roots, self.files = {}, {}
         for kind, (option, folder, pattern) in wanted.items():
             if not folder:
-                raise InputError(f"--augment: want --{option} FOLDER with files {pattern}; give it or leave out --augment")
+                raise InputError(
+                    f"--augment: want --{option} FOLDER with files {pattern}; give it or leave out --augment"
+                )
             self.roots[kind] = open_root(folder)
             self.files[kind] = self.roots[kind].glob(pattern)
             if not self.files[kind]:
-                raise InputError(f"--{option} {folder}: want files {pattern} in it, got none; choose the folder that holds them")
+                raise InputError(
+                    f"--{option} {folder}: want files {pattern} in it, got none; choose the folder that holds them"
+                )
             check_files(folder, self.files[kind], f"--{option} {folder}")
         self.spectrum = Spectra(self.make_spectrum, CACHE)
 
@@ -91,10 +102,11 @@ class Augment:
         if plan.rir:
             spectrum = self.spectrum(plan.rir, len(x))
             size = 2 * len(spectrum) - 2
-            x[:] = scipy.fft.irfft(scipy.fft.rfft(x, size) * spectrum, size)[:len(x)]
+            x[:] = scipy.fft.irfft(scipy.fft.rfft(x, size) * spectrum, size)[: len(x)]
         speech = energy(x)
         for noise, snr in zip(plan.noises, plan.snr, strict=True):
-            ratio = speech / max(energy(noise), np.float32(TINY))        # digital silence stays silence
+            # digital silence stays silence
+            ratio = speech / max(energy(noise), np.float32(TINY))
             noise *= np.sqrt(ratio * np.float32(10 ** (-snr / 10)))
             x += noise
 
@@ -110,14 +122,23 @@ class Augment:
     def entries(self, plans, length):
         """The plans of N crops of so many samples -> what mixed() wants in a batch: noise [n, T] float32, snr [n] float32 of each and noise_row [n] int64,
         the crop that it belongs to; rir [r, R] float32, zeros at their ends, and rir_row [r] int64."""
-        noises = [(noise, snr, row) for row, plan in enumerate(plans) for noise, snr in zip(plan.noises, plan.snr, strict=True)]
+        noises = [
+            (noise, snr, row)
+            for row, plan in enumerate(plans)
+            for noise, snr in zip(plan.noises, plan.snr, strict=True)
+        ]
         noise, snr, noise_row = zip(*noises, strict=True) if noises else ((), (), ())
         responses = {row: self.response(plan.rir) for row, plan in enumerate(plans) if plan.rir}
         rir = np.zeros((len(responses), max(map(len, responses.values()), default=0)), np.float32)
         for padded, response in zip(rir, responses.values(), strict=True):
-            padded[:len(response)] = response
-        return {"noise": np.array(noise, np.float32).reshape(-1, length), "snr": np.array(snr, np.float32), "noise_row": np.array(noise_row, np.int64),
-                "rir": rir, "rir_row": np.array([*responses], np.int64)}
+            padded[: len(response)] = response
+        return {
+            "noise": np.array(noise, np.float32).reshape(-1, length),
+            "snr": np.array(snr, np.float32),
+            "noise_row": np.array(noise_row, np.int64),
+            "rir": rir,
+            "rir_row": np.array([*responses], np.int64),
+        }
 
 
 ENTRIES = ("noise", "snr", "noise_row", "rir", "rir_row", "tail")
@@ -136,13 +157,24 @@ def mixed(batch):
     if "noise" not in batch:
         return batch
     noise, snr, noise_row, rir, rir_row, tail = (batch[name] for name in ENTRIES)
-    x = torch.cat([batch["x"], tail], -1).flatten(0, 1)                  # [N, T]
+    x = torch.cat([batch["x"], tail], -1).flatten(0, 1)  # [N, T]
     length = x.shape[1]
     if len(rir):
         rir = (rir / energies(rir).clamp(min=TINY).sqrt())[:, :length]
         size = fast_size(length + rir.shape[1] - 1)
-        x[rir_row] = torch.fft.irfft(torch.fft.rfft(x[rir_row], size) * torch.fft.rfft(rir, size), size)[:, :length]
-    noise = noise * (energies(x)[noise_row] / energies(noise).clamp(min=TINY) * 10 ** (-snr[:, None] / 10)).sqrt()
-    owner = torch.arange(len(x), device=x.device)[:, None] == noise_row  # [N, n]: the sums as a product, which unlike index_add is the same every time
+        x[rir_row] = torch.fft.irfft(
+            torch.fft.rfft(x[rir_row], size) * torch.fft.rfft(rir, size), size
+        )[:, :length]
+    noise = (
+        noise
+        * (
+            energies(x)[noise_row] / energies(noise).clamp(min=TINY) * 10 ** (-snr[:, None] / 10)
+        ).sqrt()
+    )
+    owner = (
+        torch.arange(len(x), device=x.device)[:, None] == noise_row
+    )  # [N, n]: the sums as a product, which unlike index_add is the same every time
     x = (x + owner.float() @ noise).unflatten(0, batch["x"].shape[:2])
-    return {name: value for name, value in batch.items() if name not in ENTRIES} | {"x": x[..., :batch["x"].shape[-1]]}
+    return {name: value for name, value in batch.items() if name not in ENTRIES} | {
+        "x": x[..., : batch["x"].shape[-1]]
+    }

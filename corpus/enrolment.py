@@ -1,12 +1,19 @@
 """Which files enrol a speaker of spoofing-aware trials: lists '<speaker> <file>,<file>,...', or the pickled tables of the SASV 2022 baseline."""
+
 import pickle
 from pathlib import Path
 
 from common.errors import InputError
-from corpus.rows import Kind, read_rows
+from corpus.rows import LineFormat, read_rows
 
-BESIDE = ((".gi.trl", ".female.trn"), (".gi.trl", ".male.trn"), (".gi.trl", ".gi.trn"), (".trl", ".trn"), ("trial", "enroll"))
-ENROLMENT_KINDS = {"<speaker> <file>,<file>,...": Kind(lambda words: len(words) == 2)}
+BESIDE = (
+    (".gi.trl", ".female.trn"),
+    (".gi.trl", ".male.trn"),
+    (".gi.trl", ".gi.trn"),
+    (".trl", ".trn"),
+    ("trial", "enroll"),
+)
+ENROLMENT_FORMATS = {"<speaker> <file>,<file>,...": LineFormat(lambda words: len(words) == 2)}
 
 
 class Plain(pickle.Unpickler):
@@ -21,24 +28,50 @@ def read_speaker_meta(path):
     try:
         with open(path, "rb") as file:
             table = Plain(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:     # whatever a torn file leads to
-        raise InputError(f"{path}: want a pickled dict of dicts of lists of names, got something else ({error}); nothing of it was run") from None
-    fits = isinstance(table, dict) and all(isinstance(kinds, dict) and set(kinds) <= {"bonafide", "spoof"} and
-                                           all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in kinds.values())
-                                           for kinds in table.values())
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        # whatever a torn file leads to
+        raise InputError(
+            f"{path}: want a pickled dict of dicts of lists of names, got something else ({error}); nothing of it was run"
+        ) from None
+    fits = isinstance(table, dict) and all(
+        isinstance(kinds, dict)
+        and set(kinds) <= {"bonafide", "spoof"}
+        and all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for names in kinds.values()
+        )
+        for kinds in table.values()
+    )
     if not fits:
-        raise InputError(f"{path}: want {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, ...]}}}}, got another structure")
+        raise InputError(
+            f"{path}: want {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, ...]}}}}, got another structure"
+        )
     return table
 
 
 def check_against_meta(utterances, path, list_file):
     """InputError unless the pickled table says the same of every utterance of the list that it knows. Folders and extensions do not matter."""
-    known = {name: (speaker, kind) for speaker, kinds in read_speaker_meta(path).items() for kind, names in kinds.items() for name in names}
+    known = {
+        name: (speaker, kind)
+        for speaker, kinds in read_speaker_meta(path).items()
+        for kind, names in kinds.items()
+        for name in names
+    }
     for u in utterances:
         got = (u.speaker, "spoof" if u.spoofed else "bonafide")
         want = known.get(Path(u.path).stem, got)
         if want != got:
-            raise InputError(f"{list_file}: {u.path} is {got[1]} of speaker {got[0]}, but {want[1]} of {want[0]} in {path}; correct one of them")
+            raise InputError(
+                f"{list_file}: {u.path} is {got[1]} of speaker {got[0]}, but {want[1]} of {want[0]} in {path}; correct one of them"
+            )
 
 
 def lists_beside(list_file):
@@ -60,19 +93,25 @@ def read_enrolment(list_file, pairs, enroll_list=None, spk_meta=None):
         return {claim: (claim,) for claim in claims}
     models = {}
     for path in lists:
-        for number, (speaker, files) in enumerate(read_rows(path, ENROLMENT_KINDS)[2], 1):
+        for number, (speaker, files) in enumerate(read_rows(path, ENROLMENT_FORMATS)[2], 1):
             if speaker in models:
-                raise InputError(f"{path}:{number}: {speaker} is enrolled already; want one line for each speaker, in all lists together")
+                raise InputError(
+                    f"{path}:{number}: {speaker} is enrolled already; want one line for each speaker, in all lists together"
+                )
             models[speaker] = tuple(files.split(","))
     if spk_meta:
         tested = {file for _, file in pairs}
         table = read_speaker_meta(spk_meta)
         for claim in claims:
-            free = tuple(name for name in table.get(claim, {}).get("bonafide", ()) if name not in tested)
+            free = tuple(
+                name for name in table.get(claim, {}).get("bonafide", ()) if name not in tested
+            )
             if claim not in models and free:
                 models[claim] = free
     if lacking := [claim for claim in claims if claim not in models]:
         sources = ", ".join([*lists, *filter(None, [spk_meta])]) or "a list beside it"
-        raise InputError(f"{list_file}: no enrolment for {len(lacking)} of {len(claims)} speakers in {sources}: {', '.join(lacking[:10])}; give lists "
-                         "'<speaker> <file>,<file>,...' by --enroll_list (a table by --spk_meta_eval enrols with utterances that no trial tests)")
+        raise InputError(
+            f"{list_file}: no enrolment for {len(lacking)} of {len(claims)} speakers in {sources}: {', '.join(lacking[:10])}; give lists "
+            "'<speaker> <file>,<file>,...' by --enroll_list (a table by --spk_meta_eval enrols with utterances that no trial tests)"
+        )
     return models

@@ -3,6 +3,7 @@
 A file holds an utterance as it comes from a front end, before its normalisation over time: float32 [T, bands] in NumPy's format (.npy), or an older pickled
 array [bands, T] (.pickle). corpus/extraction.py makes them.
 """
+
 import pickle
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ WANT = "want an array of finite numbers, [frames, bands]"
 
 class FeatureInput(NamedTuple):
     """What a network wants of features: their bands, and how they are normalised over time, see normalise()."""
+
     bands: int
     normalization: str
 
@@ -25,9 +27,16 @@ class FeatureInput(NamedTuple):
 class ArrayPickle(pickle.Unpickler):
     """Makes NumPy arrays of numbers; a file that names any other class or function is refused, so that no code of it runs."""
 
-    ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
-               ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),               # of NumPy before 2.0
-               ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.numeric", "_frombuffer")}
+    ALLOWED = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("_codecs", "encode"),
+        # of NumPy before 2.0
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.numeric", "_frombuffer"),
+    }
 
     def find_class(self, module, name):
         if (module, name) not in self.ALLOWED:
@@ -39,14 +48,29 @@ def load_array(path):
     """-> the array of a file of features, [T, bands]. InputError if the file is of another kind."""
     try:
         with open(path, "rb") as file:
-            x = np.load(file, allow_pickle=False) if str(path).endswith(NPY) else ArrayPickle(file, encoding="latin1").load()
+            x = (
+                np.load(file, allow_pickle=False)
+                if str(path).endswith(NPY)
+                else ArrayPickle(file, encoding="latin1").load()
+            )
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except Exception as error:                                           # what a torn or strange file leads to is anybody's guess
-        raise InputError(f"{path}: {WANT}, got something else ({error}); no code of it was run; make it again") from None
-    if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype.kind != "f" or not x.size or not np.isfinite(x).all():
+    except Exception as error:
+        # what a torn or strange file leads to is anybody's guess
+        raise InputError(
+            f"{path}: {WANT}, got something else ({error}); no code of it was run; make it again"
+        ) from None
+    if (
+        not isinstance(x, np.ndarray)
+        or x.ndim != 2
+        or x.dtype.kind != "f"
+        or not x.size
+        or not np.isfinite(x).all()
+    ):
         got = f"{x.dtype} {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(f"{path}: {WANT}, got {got}{' with NaN or infinity' if got.startswith('float') else ''}; make it again")
+        raise InputError(
+            f"{path}: {WANT}, got {got}{' with NaN or infinity' if got.startswith('float') else ''}; make it again"
+        )
     return x if str(path).endswith(NPY) else x.T
 
 
@@ -56,7 +80,9 @@ class Features(Recording):
     def __init__(self, path, wanted):
         x = load_array(path)
         if x.shape[1] != wanted.bands:
-            raise InputError(f"{path}: want {wanted.bands} bands, got {x.shape[1]}; extract them anew, or list audio")
+            raise InputError(
+                f"{path}: want {wanted.bands} bands, got {x.shape[1]}; extract them anew, or list audio"
+            )
         # Imported here, because lists of audio can do without torch, which takes seconds to load.
         import torch
 
@@ -71,4 +97,4 @@ class Features(Recording):
 
     def read(self, start, count):
         """`count` frames from number `start` on -> [count, bands] float32."""
-        return self.x[start:start + count]
+        return self.x[start : start + count]

@@ -1,4 +1,5 @@
 """Where the files of a list are, and whether they can be used."""
+
 import os
 
 import numpy as np
@@ -9,8 +10,15 @@ from corpus.roots import AUDIO, open_root, refuse_pack
 
 HEADERS_CHECKED = 20_000
 # Lists of spoofing corpora name utterances: without an extension, without the folder they lie in, or with that of another format
-LAYOUTS = ("{}", "{}.flac", "{}.wav", "flac/{}.flac", *(f"ASVspoof2019_LA_{part}/flac/{{}}.flac" for part in ("train", "dev", "eval")),
-           *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")), *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")))
+LAYOUTS = (
+    "{}",
+    "{}.flac",
+    "{}.wav",
+    "flac/{}.flac",
+    *(f"ASVspoof2019_LA_{part}/flac/{{}}.flac" for part in ("train", "dev", "eval")),
+    *(f"flac_{part}/{{}}.flac" for part in ("T", "D", "E_eval")),
+    *(f"flac/{part}/{{}}" for part in ("train", "development", "evaluation")),
+)
 
 
 def is_recording(path):
@@ -22,15 +30,28 @@ def find_files(root, names, features=False):
     """Names of a list -> {name: path below root}; None for what is not there. Nearly always it is `name` itself, see LAYOUTS; with `features`, features of
     that name come before audio."""
     if features:
-        found = {name: next((name + suffix for suffix in SUFFIXES if os.path.isfile(os.path.join(root, name + suffix))), None) for name in names}
+        found = {
+            name: next(
+                (
+                    name + suffix
+                    for suffix in SUFFIXES
+                    if os.path.isfile(os.path.join(root, name + suffix))
+                ),
+                None,
+            )
+            for name in names
+        }
         return found | find_files(root, [name for name, path in found.items() if path is None])
     found, layouts, there = {}, list(LAYOUTS), open_root(root).contents()
     for name in dict.fromkeys(names):
         found[name] = None
         for layout in layouts:
-            found[name] = next((path for path in map(layout.format, spellings(name)) if path in there), None)
+            found[name] = next(
+                (path for path in map(layout.format, spellings(name)) if path in there), None
+            )
             if found[name]:
-                if layout != layouts[0]:                                 # the next ones will be there too
+                # the next ones will be there too
+                if layout != layouts[0]:
                     layouts.remove(layout)
                     layouts.insert(0, layout)
                 break
@@ -39,7 +60,13 @@ def find_files(root, names, features=False):
 
 def spellings(name):
     """A name as it stands in a list, and as that of a FLAC file."""
-    return dict.fromkeys((name, name.replace("/wav/", "/flac/"), name[:-4] + ".flac" if name.endswith(".wav") else name))
+    return dict.fromkeys(
+        (
+            name,
+            name.replace("/wav/", "/flac/"),
+            name[:-4] + ".flac" if name.endswith(".wav") else name,
+        )
+    )
 
 
 def check_present(root, names, list_file, features=False):
@@ -49,8 +76,10 @@ def check_present(root, names, list_file, features=False):
     if any(name.endswith(SUFFIXES) for name in missing):
         refuse_pack(root)
     if missing:
-        raise InputError(f"{list_file}: {len(missing)} of {len(found)} files are missing in {root or 'the current folder'}; correct the "
-                         f"folder or the list: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
+        raise InputError(
+            f"{list_file}: {len(missing)} of {len(found)} files are missing in {root or 'the current folder'}; correct the "
+            f"folder or the list: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}"
+        )
     return found
 
 
@@ -61,20 +90,27 @@ def check_files(root, names, list_file, wanted=None):
     paths, bad = list(found.values()), []
     features = [path for path in paths if path.endswith(SUFFIXES)]
     if features and not wanted:
-        raise InputError(f"{list_file}: {features[0]} holds features, which this model does not take; list audio, or choose another model")
+        raise InputError(
+            f"{list_file}: {features[0]} holds features, which this model does not take; list audio, or choose another model"
+        )
     if features and len(features) < len(paths):
         audio = next(path for path in paths if not path.endswith(SUFFIXES))
-        raise InputError(f"{list_file}: want features for all of the {len(paths)} files or for none, got them for {len(features)}, but not for {audio}; "
-                         "extract the others (python dataprep.py --features), or remove these")
+        raise InputError(
+            f"{list_file}: want features for all of the {len(paths)} files or for none, got them for {len(features)}, but not for {audio}; "
+            "extract the others (python dataprep.py --features), or remove these"
+        )
     root = open_root(root)
     for i in np.linspace(0, len(paths) - 1, min(len(paths), HEADERS_CHECKED)).astype(int):
         try:
             with root.open(paths[i], wanted) as recording:
-                recording.read(recording.frames - 1, 1)                  # only this tells that the end of a FLAC file is missing
+                # only this tells that the end of a FLAC file is missing
+                recording.read(recording.frames - 1, 1)
         except InputError as error:
             bad.append(error)
     if bad:
-        raise InputError(f"{bad[0]}{f' (the first of {len(bad)} such files of {list_file})' if len(bad) > 1 else ''}")
+        raise InputError(
+            f"{bad[0]}{f' (the first of {len(bad)} such files of {list_file})' if len(bad) > 1 else ''}"
+        )
     return found
 
 
@@ -82,5 +118,7 @@ def audio_below(folder):
     """All audio files of a folder and the folders in it, linked ones too, or of a pack -> their paths relative to it, sorted."""
     paths = open_root(folder).audio()
     if not paths:
-        raise InputError(f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give another folder, or a list of files")
+        raise InputError(
+            f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give another folder, or a list of files"
+        )
     return paths

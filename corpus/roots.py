@@ -3,6 +3,7 @@
 A pack is a folder that corpus/pack.py fills: INDEX, the table of its recordings; shards 00000.pcm, ... with their samples one after another, 16-bit
 integers or float32, little-endian; beside each shard its contents in JSON, of which the index is made.
 """
+
 import glob
 import io
 import os
@@ -18,10 +19,13 @@ from corpus.audio import Audio, Recording, decode
 from corpus.features import SUFFIXES, Features
 from corpus.records import check_record
 
-AUDIO = (".wav", ".flac", ".ogg")                                        # files of a folder that are taken for audio
+# files of a folder that are taken for audio
+AUDIO = (".wav", ".flac", ".ogg")
 MARK, INDEX = "pack.json", "index.npz"
-SETTINGS = {"version": 1}                                                # of MARK; raise it when the layout changes
-COLUMNS = ("name", "shard", "first_byte", "frames", "bits")              # of INDEX, sorted by name
+# of MARK; raise it when the layout changes
+SETTINGS = {"version": 1}
+# of INDEX, sorted by name
+COLUMNS = ("name", "shard", "first_byte", "frames", "bits")
 AGAIN = "run the dataprep.py --pack command that made it again"
 
 
@@ -42,8 +46,12 @@ class Folder:
         """Names of all audio files, in linked folders too, sorted."""
         folder = self.path or os.curdir
         start = len(os.path.join(folder, ""))
-        return sorted(os.path.join(inner, name)[start:] for inner, _, names in os.walk(folder, followlinks=True) for name in names
-                      if name.lower().endswith(AUDIO))
+        return sorted(
+            os.path.join(inner, name)[start:]
+            for inner, _, names in os.walk(folder, followlinks=True)
+            for name in names
+            if name.lower().endswith(AUDIO)
+        )
 
     def glob(self, pattern):
         """Names of the files that fit a pattern, sorted."""
@@ -82,14 +90,25 @@ class Pack:
         return [os.fsdecode(name) for name in self.name.tolist()]
 
     def glob(self, pattern):
-        return [name for name in self.audio() if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)]
+        return [
+            name
+            for name in self.audio()
+            if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
+        ]
 
     def open(self, name, wanted=None):
-        key = os.fsencode(name)                                          # as strange as names on a disk may be
+        # as strange as names on a disk may be
+        key = os.fsencode(name)
         row = self.name.searchsorted(key)
         if row == len(self.name) or self.name[row] != key:
-            raise InputError(f"{self.path}: {name} is not in this pack; correct the list, or add the file: python dataprep.py --pack")
-        return Packed(name, self.file(int(self.shard[row])), *(int(x[row]) for x in (self.first_byte, self.frames, self.bits)))
+            raise InputError(
+                f"{self.path}: {name} is not in this pack; correct the list, or add the file: python dataprep.py --pack"
+            )
+        return Packed(
+            name,
+            self.file(int(self.shard[row])),
+            *(int(x[row]) for x in (self.first_byte, self.frames, self.bits)),
+        )
 
     def file(self, number):
         """The open file of a shard."""
@@ -106,7 +125,13 @@ class Packed(Recording):
     """A recording in the open file of a shard."""
 
     def __init__(self, name, file, first_byte, frames, bits):
-        self.name, self.file, self.first_byte, self.frames, self.bits = name, file, first_byte, frames, bits
+        self.name, self.file, self.first_byte, self.frames, self.bits = (
+            name,
+            file,
+            first_byte,
+            frames,
+            bits,
+        )
 
     def __enter__(self):
         return self
@@ -119,7 +144,9 @@ class Packed(Recording):
         size = self.bits // 8
         raw = os.pread(self.file.fileno(), size * count, self.first_byte + size * start)
         if len(raw) != size * count:
-            raise InputError(f"{self.file.name}: truncated: want {size * count} bytes of {self.name}, got {len(raw)}; copy it again, or {AGAIN}")
+            raise InputError(
+                f"{self.file.name}: truncated: want {size * count} bytes of {self.name}, got {len(raw)}; copy it again, or {AGAIN}"
+            )
         return decode(raw, self.bits)
 
 
@@ -130,8 +157,10 @@ def is_pack(path):
 def refuse_pack(path):
     """InputError if what wants a file for each recording is given a pack."""
     if is_pack(path):
-        raise InputError(f"{path}: want a folder with a file for each recording, got a pack, which holds audio for training and evaluation and no features or "
-                         "embeddings; give the folder of the files")
+        raise InputError(
+            f"{path}: want a folder with a file for each recording, got a pack, which holds audio for training and evaluation and no features or "
+            "embeddings; give the folder of the files"
+        )
 
 
 def open_root(path):
@@ -154,9 +183,14 @@ def read_index(pack):
     """-> {column: array} in the order of COLUMNS."""
     path = os.path.join(pack, INDEX)
     try:
-        with np.load(path, allow_pickle=False) as table:                 # the file has a CRC of each column, which is checked
+        # the file has a CRC of each column, which is checked
+        with np.load(path, allow_pickle=False) as table:
             return {column: table[column] for column in COLUMNS}
     except FileNotFoundError:
-        raise InputError(f"{pack}: want a finished pack, got one without {INDEX}; {AGAIN}, it goes on where it stopped") from None
+        raise InputError(
+            f"{pack}: want a finished pack, got one without {INDEX}; {AGAIN}, it goes on where it stopped"
+        ) from None
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it, and {AGAIN}, which makes it anew without reading the recordings") from None
+        raise InputError(
+            f"{path}: damaged ({error}); remove it, and {AGAIN}, which makes it anew without reading the recordings"
+        ) from None

@@ -1,11 +1,13 @@
 """The mean of the weights of several checkpoints of one run (Izmailov et al., "Averaging weights leads to wider optima", arXiv:1803.05407)."""
+
 from pathlib import Path
 
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
 from options.parser import options_of
 
-NUMBERED = "model?????????.model"                                               # of the checkpoints that a run keeps
+# of the checkpoints that a run keeps
+NUMBERED = "model?????????.model"
 
 
 def checkpoints_of(places):
@@ -14,8 +16,10 @@ def checkpoints_of(places):
     for place in map(Path, places):
         files += sorted((place / "model").glob(NUMBERED)) if place.is_dir() else [place]
     if len(files) < 2:
-        raise InputError(f"--average: want two checkpoints or more, got {', '.join(map(str, files)) or 'none'}; name files, or the folder of a run that was "
-                         "trained with --keep 2 or more")
+        raise InputError(
+            f"--average: want two checkpoints or more, got {', '.join(map(str, files)) or 'none'}; name files, or the folder of a run that was "
+            "trained with --keep 2 or more"
+        )
     return files
 
 
@@ -31,8 +35,15 @@ def average(files):
             for name, value in state[part].items():
                 before = sums.get((part, name), 0)
                 sums[part, name] = before + value.double() if value.is_floating_point() else value
-    means = {part: {name: (sums[part, name] / len(files)).to(value.dtype) if value.is_floating_point() else value for name, value in state[part].items()}
-             for part in ("model", "loss")}
+    means = {
+        part: {
+            name: (sums[part, name] / len(files)).to(value.dtype)
+            if value.is_floating_point()
+            else value
+            for name, value in state[part].items()
+        }
+        for part in ("model", "loss")
+    }
     return means | {"options": state["options"], "classes": state["classes"]}
 
 
@@ -40,16 +51,30 @@ def refuse_others(path, state, first_path, first):
     """InputError naming the first difference between what two checkpoints are of."""
     for name, one in ((path, state), (first_path, first)):
         if "options" not in one:
-            raise InputError(f"{name}: want a checkpoint of a run, got published weights without options; average those of one run")
+            raise InputError(
+                f"{name}: want a checkpoint of a run, got published weights without options; average those of one run"
+            )
     model = first["options"]["model"]
     names = ("model", "trainfunc", *(option.name for option in options_of("model", model)))
-    differences = [f"--{name} {state['options'].get(name)}, that one --{name} {first['options'].get(name)}" for name in names
-                   if state["options"].get(name) != first["options"].get(name)]
+    differences = [
+        f"--{name} {state['options'].get(name)}, that one --{name} {first['options'].get(name)}"
+        for name in names
+        if state["options"].get(name) != first["options"].get(name)
+    ]
     if state["classes"] != first["classes"]:
-        differences.append(f"{len(state['classes'])} speakers, that one {len(first['classes'])} or others")
+        differences.append(
+            f"{len(state['classes'])} speakers, that one {len(first['classes'])} or others"
+        )
     for part in ("model", "loss"):
-        mine, others = ({name: list(value.shape) for name, value in one[part].items()} for one in (state, first))
-        differences += [f"{part}.{name} {mine.get(name, 'missing')}, that one {others.get(name, 'missing')}" for name in {**mine, **others}
-                        if mine.get(name) != others.get(name)]
+        mine, others = (
+            {name: list(value.shape) for name, value in one[part].items()} for one in (state, first)
+        )
+        differences += [
+            f"{part}.{name} {mine.get(name, 'missing')}, that one {others.get(name, 'missing')}"
+            for name in {**mine, **others}
+            if mine.get(name) != others.get(name)
+        ]
     if differences:
-        raise InputError(f"{path}: is of another network than {first_path}: it has {differences[0]}; average checkpoints of one run")
+        raise InputError(
+            f"{path}: is of another network than {first_path}: it has {differences[0]}; average checkpoints of one run"
+        )

@@ -224,9 +224,7 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     roots = options.test_path or [""]
     pairs = [options.valid_clients, options.valid_impostors]
     if any(pairs) and (not all(pairs) or lists):
-        raise InputError(
-            "want both --valid_clients and --valid_impostors, and then no --test_list"
-        )
+        raise InputError("want both --valid_clients and --valid_impostors, and then no --test_list")
     if any(pairs):
         lists = [" and ".join(pairs)]
     if len(roots) not in (1, max(len(lists), 1)):

@@ -1,7 +1,8 @@
 """Embedding enhancement by the cosine to the speaker's clean embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc CS ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc CS ...
 """
+
 from loss._enhancement import Enhancement, away
 
 

@@ -3,6 +3,7 @@ whether they are of one session or of two (maximum mean discrepancy).
 
     python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc DA --sigma 1 --nPerSpeaker 2 ...
 """
+
 from torch.nn import functional as F
 
 from loss._enhancement import SessionAlignment, away

@@ -3,6 +3,7 @@ distributed alike whether they are of one session or of two (maximum mean discre
 
     python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc DA_MSE --sigma 1 --nPerSpeaker 2 ...
 """
+
 from torch.nn import functional as F
 
 from loss._enhancement import SessionAlignment
@@ -15,7 +16,8 @@ class LossFunction(SessionAlignment):
         super().__init__(sigma)
 
     def distance(self, x, y):
-        return (x - y).square().mean(-1).clamp(min=1e-12).sqrt()                 # at 0 the gradient would not be finite
+        # at 0 the gradient would not be finite
+        return (x - y).square().mean(-1).clamp(min=1e-12).sqrt()
 
     def pull(self, x, target):
         return {"loss_mse": F.mse_loss(x, target)}

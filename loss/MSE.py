@@ -1,7 +1,8 @@
 """Embedding enhancement by the mean squared error to the speaker's clean embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE ...
 """
+
 from torch.nn import functional as F
 
 from loss._enhancement import Euclidean

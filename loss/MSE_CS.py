@@ -1,7 +1,8 @@
 """Embedding enhancement by the mean squared error and the cosine to the speaker's clean embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_CS ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_CS ...
 """
+
 from torch.nn import functional as F
 
 from loss._enhancement import Enhancement, away

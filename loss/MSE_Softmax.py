@@ -1,7 +1,8 @@
 """Embedding enhancement by the mean squared error to the speaker's clean embedding, plus softmax cross-entropy over the speakers.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_Softmax ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_Softmax ...
 """
+
 from loss import MSE, softmax
 
 
@@ -14,4 +15,9 @@ class LossFunction(MSE.LossFunction):
 
     def forward(self, rep, batch, pair):
         m, s = super().forward(rep, batch, pair), self.softmax(rep, batch, pair)
-        return {"loss": m["loss"] + s["loss"], "acc": s["acc"], "loss_mse": m["loss_mse"], "loss_softmax": s["loss"].detach()}
+        return {
+            "loss": m["loss"] + s["loss"],
+            "acc": s["acc"],
+            "loss_mse": m["loss_mse"],
+            "loss_softmax": s["loss"].detach(),
+        }

@@ -1,7 +1,8 @@
 """Embedding enhancement by cosines: towards the speaker's clean embedding, away from another speaker's.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MyTriplet_CS ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MyTriplet_CS ...
 """
+
 from loss._enhancement import Enhancement, away
 
 
@@ -11,4 +12,7 @@ class LossFunction(Enhancement):
     reads = ("target", "other")
 
     def terms(self, x, target, batch):
-        return {"loss_cosine": away(x, target), "loss_other": 1.0 - away(x, batch["other"].unsqueeze(1))}
+        return {
+            "loss_cosine": away(x, target),
+            "loss_other": 1.0 - away(x, batch["other"].unsqueeze(1)),
+        }

@@ -4,6 +4,7 @@ One file per loss with a class `LossFunction(dim, num_classes, *, options)` that
 signature is the list of its options, the line `name: text` of its docstring is the help of an option.
 Legend of the shapes: B groups, a speaker each, of M utterances; D dim; R references, Q queries.
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,7 +18,8 @@ class Loss(nn.Module):
     fusion = 0.0
     reads: tuple[str, ...] = ()
 
-    def __init__(self):                                                          # the signature of a loss without options, not nn.Module's
+    # the signature of a loss without options, not nn.Module's
+    def __init__(self):
         super().__init__()
 
     def forward(self, rep, batch, pair):
@@ -34,7 +36,8 @@ class Loss(nn.Module):
 
     def similarity(self, ref, qry):
         """ref, qry as pair() returns them, broadcastable to [Q, R, D] -> [Q, R], higher = same speaker. Cosine by default."""
-        return torch.einsum("qrd,qrd->qr", self.project(qry), self.project(ref))   # a matrix product where axes are broadcast
+        # a matrix product where axes are broadcast
+        return torch.einsum("qrd,qrd->qr", self.project(qry), self.project(ref))
 
     def bonafide(self, x):
         """x [..., D] embeddings -> [...], higher = rather real than spoofed speech; None where the loss learns nothing of the kind."""
@@ -53,8 +56,10 @@ def accuracy(logit, label):
 def rows(rep, batch):
     """rep [B, M, D] -> embeddings [B*M, D] and their labels [B*M]. ValueError for representations that are no embeddings."""
     if rep.dim() != 3:
-        raise ValueError(f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from the model: "
-                         "choose an --encoder_type that gives embeddings, or a loss for pairs")
+        raise ValueError(
+            f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from the model: "
+            "choose an --encoder_type that gives embeddings, or a loss for pairs"
+        )
     return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
 
 
@@ -63,10 +68,12 @@ def with_real(batch):
     return batch | {"real": (~batch["spoof"]).nonzero().squeeze(1)}
 
 
-def queries(rep, batch):
+def require_pairs(rep, batch):
     """rep [B, M, ...] -> the groups [Q] whose utterances are queries: spoofed ones are there to be told apart. ValueError if M is 1."""
     if rep.shape[1] < 2:
-        raise ValueError("--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2")
+        raise ValueError(
+            "--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2"
+        )
     return batch["real"]
 
 
@@ -75,18 +82,26 @@ def prototypes(rep, batch):
 
     Utterance 0 is the query, the mean of the others the prototype.
     """
-    own = queries(rep, batch)
+    own = require_pairs(rep, batch)
     if rep.dim() > 3 and rep.shape[1] > 2:
-        raise ValueError(f"--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not give, got {rep.shape[1]} of each speaker: "
-                         "take --nPerSpeaker 2, or --trainfunc proto --proto_metric dot")
+        raise ValueError(
+            f"--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not give, got {rep.shape[1]} of each speaker: "
+            "take --nPerSpeaker 2, or --trainfunc proto --proto_metric dot"
+        )
     return rep[:, 1:].mean(1), rep[own, 0], own
 
 
 def scaled(similarity, w, b):
     """Similarities -> logits with a learnt scale and offset."""
-    return w.clamp(min=1e-6) * similarity + b                                    # references compute the clamp and drop it
+    # references compute the clamp and drop it
+    return w.clamp(min=1e-6) * similarity + b
 
 
-def together(softmax, proto):
+def sum_of_losses(softmax, proto):
     """What a classifier of the speakers and a comparison of utterances returned -> the sum of both losses, and each; accuracy is the classifier's."""
-    return {"loss": softmax["loss"] + proto["loss"], "acc": softmax["acc"], "loss_softmax": softmax["loss"].detach(), "loss_proto": proto["loss"].detach()}
+    return {
+        "loss": softmax["loss"] + proto["loss"],
+        "acc": softmax["acc"],
+        "loss_softmax": softmax["loss"].detach(),
+        "loss_proto": proto["loss"].detach(),
+    }

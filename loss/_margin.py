@@ -1,4 +1,5 @@
 """What the losses with a margin share: its schedule, angles with a margin, softmax over scaled cosines with a margin at the true class."""
+
 import math
 from typing import Literal
 
@@ -7,7 +8,8 @@ from torch.nn import functional as F
 
 from loss import Loss, accuracy, rows
 
-Growth = Literal["exponential", "linear"]                                        # the type of the option margin_growth
+# the type of the option margin_growth
+Growth = Literal["exponential", "linear"]
 
 
 class Schedule:
@@ -15,9 +17,17 @@ class Schedule:
 
     def __init__(self, margin, margin_start, margin_from, margin_until, margin_growth):
         if not 0 <= margin_from <= margin_until:
-            raise ValueError(f"--margin_from {margin_from} --margin_until {margin_until}: the margin grows from the first update to the second; "
-                             "want 0 <= margin_from <= margin_until")
-        self.last, self.first, self.begin, self.end, self.growth = margin, margin_start, margin_from, margin_until, margin_growth
+            raise ValueError(
+                f"--margin_from {margin_from} --margin_until {margin_until}: the margin grows from the first update to the second; "
+                "want 0 <= margin_from <= margin_until"
+            )
+        self.last, self.first, self.begin, self.end, self.growth = (
+            margin,
+            margin_start,
+            margin_from,
+            margin_until,
+            margin_growth,
+        )
 
     def __call__(self, step):
         if step >= self.end:
@@ -25,24 +35,27 @@ class Schedule:
         if step < self.begin:
             return self.first
         done = (step - self.begin) / (self.end - self.begin)
-        return self.first + (self.last - self.first) * (done if self.growth == "linear" else 1.0 - 1e-3 ** done)
+        return self.first + (self.last - self.first) * (
+            done if self.growth == "linear" else 1.0 - 1e-3**done
+        )
 
 
-def turn(cos, angle):
+def add_angle(cos, angle):
     """Cosines of angles -> cosines of the angles plus `angle`."""
-    sin = (1.0 - cos * cos).clamp(1e-12, 1.0).sqrt()                             # references clamp at 0, where the gradient is not finite
+    # references clamp at 0, where the gradient is not finite
+    sin = (1.0 - cos * cos).clamp(1e-12, 1.0).sqrt()
     return cos * math.cos(angle) - sin * math.sin(angle)
 
 
-def widen(cos, margin):
+def add_margin(cos, margin):
     """The same for a margin; where the sum passes pi, and the cosine would rise again, it goes on with a line, continuously."""
     limit = math.cos(math.pi - margin)
-    return torch.where(cos > limit, turn(cos, margin), cos - (1.0 + limit))
+    return torch.where(cos > limit, add_angle(cos, margin), cos - (1.0 + limit))
 
 
-def narrow(cos, margin):
+def subtract_margin(cos, margin):
     """Cosines of the angles minus the margin, where these would be negative with a line."""
-    return -widen(-cos, margin)
+    return -add_margin(-cos, margin)
 
 
 class MarginSoftmax(Loss):
@@ -54,7 +67,9 @@ class MarginSoftmax(Loss):
 
     def forward(self, rep, batch, pair):
         x, label = rows(rep, batch)
-        logit = self.scale * self.with_margin(self.cosine(x), label.unsqueeze(1), self.margin_at(batch["step"]))
+        logit = self.scale * self.with_margin(
+            self.cosine(x), label.unsqueeze(1), self.margin_at(batch["step"])
+        )
         return {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}
 
     def margin_at(self, step):

@@ -1,14 +1,15 @@
 """Additive angular margin softmax (Deng et al., "ArcFace", arXiv:1801.07698): the margin is added to the angle.
 
-    python trainSpeakerNet.py --trainfunc aamsoftmax --margin 0.2 --scale 30 ...
+python trainSpeakerNet.py --trainfunc aamsoftmax --margin 0.2 --scale 30 ...
 """
+
 import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss._margin import Growth, MarginSoftmax, Schedule, turn
+from loss._margin import Growth, MarginSoftmax, Schedule, add_angle
 
 
 class LossFunction(MarginSoftmax):
@@ -21,9 +22,22 @@ class LossFunction(MarginSoftmax):
     margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, easy_margin: bool = False,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
-        super().__init__(Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale)
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.1,
+        scale: float = 30.0,
+        easy_margin: bool = False,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+    ):
+        super().__init__(
+            Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale
+        )
         self.easy_margin = easy_margin
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.xavier_normal_(self.weight)
@@ -32,7 +46,7 @@ class LossFunction(MarginSoftmax):
         return F.linear(F.normalize(x), F.normalize(self.weight))
 
     def penalise(self, cos, margin):
-        phi = turn(cos, margin)
+        phi = add_angle(cos, margin)
         if self.easy_margin:
             return torch.where(cos > 0, phi, cos)
         # beyond pi - margin the cosine would rise again: go on with a line

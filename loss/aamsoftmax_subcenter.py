@@ -3,11 +3,12 @@
 
     python trainSpeakerNet.py --trainfunc aamsoftmax_subcenter --margin 0.2 --margin_from 20000 --margin_until 40000 ...
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss._margin import Growth, MarginSoftmax, Schedule, narrow, widen
+from loss._margin import Growth, MarginSoftmax, Schedule, subtract_margin, add_margin
 
 
 class LossFunction(MarginSoftmax):
@@ -22,22 +23,47 @@ class LossFunction(MarginSoftmax):
     margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.2, scale: float = 32.0, subcenters: int = 3, k_top: int = 5, inter_margin: float = 0.06,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
-        super().__init__(Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale)
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.2,
+        scale: float = 32.0,
+        subcenters: int = 3,
+        k_top: int = 5,
+        inter_margin: float = 0.06,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+    ):
+        super().__init__(
+            Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale
+        )
         if subcenters < 1 or k_top < 0:
-            raise ValueError(f"want at least 1 for --subcenters and 0 for --k_top, got {subcenters} and {k_top}")
-        self.subcenters, self.k_top, self.inter_margin = subcenters, min(k_top, num_classes - 1), inter_margin
+            raise ValueError(
+                f"want at least 1 for --subcenters and 0 for --k_top, got {subcenters} and {k_top}"
+            )
+        self.subcenters, self.k_top, self.inter_margin = (
+            subcenters,
+            min(k_top, num_classes - 1),
+            inter_margin,
+        )
         self.weight = nn.Parameter(torch.empty(num_classes * subcenters, dim))
         nn.init.xavier_normal_(self.weight)
 
     def cosine(self, x):
-        return F.linear(F.normalize(x), F.normalize(self.weight)).unflatten(1, (-1, self.subcenters)).amax(2)
+        return (
+            F.linear(F.normalize(x), F.normalize(self.weight))
+            .unflatten(1, (-1, self.subcenters))
+            .amax(2)
+        )
 
     def penalise(self, cos, margin):
-        return widen(cos, margin)
+        return add_margin(cos, margin)
 
     def with_margin(self, cos, index, margin):
-        top = cos.scatter(1, index, -torch.inf).topk(self.k_top).indices         # [n, k_top]
-        nearer = narrow(cos.gather(1, top), self.inter_margin * margin / 0.2)
+        top = cos.scatter(1, index, -torch.inf).topk(self.k_top).indices  # [n, k_top]
+        nearer = subtract_margin(cos.gather(1, top), self.inter_margin * margin / 0.2)
         return super().with_margin(cos, index, margin).scatter(1, top, nearer)

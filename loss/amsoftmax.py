@@ -1,8 +1,9 @@
 """Additive margin softmax (Wang et al., "CosFace", arXiv:1801.05599 and 1801.09414): the margin is taken off the cosine.
 
-    python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.2 --scale 30 ...
-    python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.4 --pre_layer --annealing ...      # as with DoubleMHA, arXiv:2007.13199
+python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.2 --scale 30 ...
+python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.4 --pre_layer --annealing ...      # as with DoubleMHA, arXiv:2007.13199
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,9 +22,23 @@ class LossFunction(MarginSoftmax):
     margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.1, scale: float = 30.0, annealing: bool = False, pre_layer: bool = False,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
-        super().__init__(Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale)
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.1,
+        scale: float = 30.0,
+        annealing: bool = False,
+        pre_layer: bool = False,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+    ):
+        super().__init__(
+            Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale
+        )
         self.annealing = annealing
         self.preLayer = nn.Linear(dim, dim) if pre_layer else nn.Identity()
         self.W = nn.Parameter(torch.empty(dim, num_classes))

@@ -1,7 +1,8 @@
 """Angular prototypical loss (Chung et al., arXiv:2003.11982): prototypes, cosines, a learned scale and offset.
 
-    python trainSpeakerNet.py --trainfunc angleproto --nPerSpeaker 2 ...
+python trainSpeakerNet.py --trainfunc angleproto --nPerSpeaker 2 ...
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,5 +22,5 @@ class LossFunction(Loss):
 
     def forward(self, rep, batch, pair):
         ref, qry, own = prototypes(rep, batch)
-        logit = scaled(self.similarity(*pair(ref, qry)), self.w, self.b)         # [Q, R]
+        logit = scaled(self.similarity(*pair(ref, qry)), self.w, self.b)  # [Q, R]
         return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}

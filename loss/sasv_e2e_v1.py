@@ -3,11 +3,12 @@ all spoofed speech is one class, the last, plus angular prototypes of which thos
 
     python trainSpeakerNet.py --trainfunc sasv_e2e_v1 --margin 0.2 --scale 30 --nPerSpeaker 2 ...
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss import Loss, aamsoftmax, accuracy, prototypes, scaled, together
+from loss import Loss, aamsoftmax, accuracy, prototypes, scaled, sum_of_losses
 from loss._margin import Growth
 
 
@@ -21,7 +22,7 @@ class AngularPrototypes(Loss):
 
     def forward(self, rep, batch, pair):
         ref, qry, own = prototypes(rep, batch)
-        logit = scaled(self.similarity(*pair(ref, qry)), self.w1, self.b1)       # [Q, R]
+        logit = scaled(self.similarity(*pair(ref, qry)), self.w1, self.b1)  # [Q, R]
         return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}
 
 
@@ -37,13 +38,36 @@ class LossFunction(Loss):
     init_b: initial offset of the prototypical part
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.2, scale: float = 30.0, easy_margin: bool = False,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential",
-                 init_w: float = 10.0, init_b: float = -5.0):
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.2,
+        scale: float = 30.0,
+        easy_margin: bool = False,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+        init_w: float = 10.0,
+        init_b: float = -5.0,
+    ):
         super().__init__()
-        self.aamsoftmax = aamsoftmax.LossFunction(dim, num_classes, margin=margin, scale=scale, easy_margin=easy_margin, margin_start=margin_start,
-                                                  margin_from=margin_from, margin_until=margin_until, margin_growth=margin_growth)
+        self.aamsoftmax = aamsoftmax.LossFunction(
+            dim,
+            num_classes,
+            margin=margin,
+            scale=scale,
+            easy_margin=easy_margin,
+            margin_start=margin_start,
+            margin_from=margin_from,
+            margin_until=margin_until,
+            margin_growth=margin_growth,
+        )
         self.angleproto_sasv = AngularPrototypes(init_w, init_b)
 
     def forward(self, rep, batch, pair):
-        return together(self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair))
+        return sum_of_losses(
+            self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair)
+        )

@@ -3,6 +3,7 @@ utterances of each, and a head that tells real from spoofed speech. A trial's sc
 
     python trainSpeakerNet.py --trainfunc sasv_multitask --spoof_head ocsoftmax --num_spk 20 --num_utt 2 --batch_size 80 ...
 """
+
 from typing import Literal
 
 import torch
@@ -31,18 +32,50 @@ class LossFunction(Loss):
     fusion: weight of the head in the score of a trial; 0 for the cosine of the speakers alone
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.2, scale: float = 30.0, easy_margin: bool = False,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential",
-                 init_w: float = 10.0, init_b: float = -5.0, spoof_head: Literal["ocsoftmax", "sigmoid"] = "ocsoftmax", spoof_scale: float = 20.0,
-                 margin_real: float = 0.9, margin_spoof: float = 0.2, spoof_weight: float = 1.0, fusion: float = 1.0):
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.2,
+        scale: float = 30.0,
+        easy_margin: bool = False,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+        init_w: float = 10.0,
+        init_b: float = -5.0,
+        spoof_head: Literal["ocsoftmax", "sigmoid"] = "ocsoftmax",
+        spoof_scale: float = 20.0,
+        margin_real: float = 0.9,
+        margin_spoof: float = 0.2,
+        spoof_weight: float = 1.0,
+        fusion: float = 1.0,
+    ):
         super().__init__()
-        self.speakers = aamsoftmax.LossFunction(dim, num_classes, margin=margin, scale=scale, easy_margin=easy_margin, margin_start=margin_start,
-                                                margin_from=margin_from, margin_until=margin_until, margin_growth=margin_growth)
+        self.speakers = aamsoftmax.LossFunction(
+            dim,
+            num_classes,
+            margin=margin,
+            scale=scale,
+            easy_margin=easy_margin,
+            margin_start=margin_start,
+            margin_from=margin_from,
+            margin_until=margin_until,
+            margin_growth=margin_growth,
+        )
         self.prototypes = angleproto.LossFunction(init_w=init_w, init_b=init_b)
-        self.direction = nn.Parameter(torch.empty(1, dim))                       # of real speech
+        # of real speech
+        self.direction = nn.Parameter(torch.empty(1, dim))
         nn.init.kaiming_uniform_(self.direction, 0.25)
         self.offset = nn.Parameter(torch.zeros(())) if spoof_head == "sigmoid" else None
-        self.spoof_scale, self.margins, self.spoof_weight, self.fusion = spoof_scale, (margin_real, margin_spoof), spoof_weight, fusion
+        self.spoof_scale, self.margins, self.spoof_weight, self.fusion = (
+            spoof_scale,
+            (margin_real, margin_spoof),
+            spoof_weight,
+            fusion,
+        )
 
     def bonafide(self, x):
         return F.linear(F.normalize(x, dim=-1), F.normalize(self.direction)).squeeze(-1)
@@ -50,15 +83,26 @@ class LossFunction(Loss):
     def forward(self, rep, batch, pair):
         spoof, which = batch["spoof"], batch["real"]
         if not len(which):
-            raise ValueError("--trainfunc: this loss classifies the speakers of real speech and wants some in every batch: set --num_spk")
+            raise ValueError(
+                "--trainfunc: this loss classifies the speakers of real speech and wants some in every batch: set --num_spk"
+            )
         real = rep[which]
-        of_real = batch | {"label": batch["label"][which], "spoof": spoof[which], "real": torch.arange(len(which), device=which.device)}
+        of_real = batch | {
+            "label": batch["label"][which],
+            "spoof": spoof[which],
+            "real": torch.arange(len(which), device=which.device),
+        }
         speakers = self.speakers(real, of_real, pair)
-        out = {"loss": speakers["loss"], "acc": speakers["acc"], "loss_speakers": speakers["loss"].detach()}
+        out = {
+            "loss": speakers["loss"],
+            "acc": speakers["acc"],
+            "loss_speakers": speakers["loss"].detach(),
+        }
         if rep.shape[1] > 1:
             protos = self.prototypes(real, of_real, pair)
             out |= {"loss": out["loss"] + protos["loss"], "loss_proto": protos["loss"].detach()}
-        else:                                                                    # several processes wait for the gradients of all parameters
+        else:
+            # several processes wait for the gradients of all parameters
             out["loss"] = out["loss"] + 0.0 * (self.prototypes.w + self.prototypes.b)
         head = self.head_loss(self.bonafide(rep), spoof.unsqueeze(1).expand(rep.shape[:2]))
         return out | {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
@@ -66,6 +110,8 @@ class LossFunction(Loss):
     def head_loss(self, cos, spoof):
         """cos [B, M] to the direction of real speech, spoof [B, M] bool -> scalar."""
         if self.offset is not None:
-            return F.binary_cross_entropy_with_logits(self.spoof_scale * cos + self.offset, (~spoof).float())
+            return F.binary_cross_entropy_with_logits(
+                self.spoof_scale * cos + self.offset, (~spoof).float()
+            )
         real, spoofed = self.margins
         return F.softplus(self.spoof_scale * torch.where(spoof, cos - spoofed, real - cos)).mean()

@@ -1,7 +1,8 @@
 """Classification of the training speakers by softmax cross-entropy.
 
-    python trainSpeakerNet.py --trainfunc softmax ...
+python trainSpeakerNet.py --trainfunc softmax ...
 """
+
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,5 +18,5 @@ class LossFunction(Loss):
 
     def forward(self, rep, batch, pair):
         x, label = rows(rep, batch)
-        logit = self.fc(x)                                                       # [B*M, classes]
+        logit = self.fc(x)  # [B*M, classes]
         return {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}

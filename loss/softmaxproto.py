@@ -1,8 +1,9 @@
 """Softmax plus angular prototypical loss, the recipe of voxceleb_trainer's best models (Heo et al., arXiv:2009.14153).
 
-    python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
+python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
 """
-from loss import Loss, angleproto, softmax, together
+
+from loss import Loss, angleproto, softmax, sum_of_losses
 
 
 class LossFunction(Loss):
@@ -16,4 +17,4 @@ class LossFunction(Loss):
         self.angleproto = angleproto.LossFunction(init_w=init_w, init_b=init_b)
 
     def forward(self, rep, batch, pair):
-        return together(self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair))
+        return sum_of_losses(self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair))

@@ -1,7 +1,8 @@
 """SphereFace2 (Wen et al., arXiv:2108.01513; for speakers Han et al., arXiv:2307.08205): every class is a yes-or-no question of its own.
 
-    python trainSpeakerNet.py --trainfunc sphereface2 --margin_type A --margin 0.15 ...
+python trainSpeakerNet.py --trainfunc sphereface2 --margin_type A --margin 0.15 ...
 """
+
 from typing import Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss import Loss, accuracy, rows
-from loss._margin import Growth, Schedule, narrow, widen
+from loss._margin import Growth, Schedule, subtract_margin, add_margin
 
 
 class LossFunction(Loss):
@@ -24,27 +25,50 @@ class LossFunction(Loss):
     margin_growth: course of the margin in between
     """
 
-    def __init__(self, dim, num_classes, *, margin: float = 0.2, margin_type: Literal["C", "A"] = "C", scale: float = 32.0,
-                 positive_weight: float = 0.7, exponent: float = 3.0,
-                 margin_start: float = 0.0, margin_from: int = 0, margin_until: int = 0, margin_growth: Growth = "exponential"):
+    def __init__(
+        self,
+        dim,
+        num_classes,
+        *,
+        margin: float = 0.2,
+        margin_type: Literal["C", "A"] = "C",
+        scale: float = 32.0,
+        positive_weight: float = 0.7,
+        exponent: float = 3.0,
+        margin_start: float = 0.0,
+        margin_from: int = 0,
+        margin_until: int = 0,
+        margin_growth: Growth = "exponential",
+    ):
         super().__init__()
         self.schedule = Schedule(margin, margin_start, margin_from, margin_until, margin_growth)
-        self.margin_type, self.scale, self.positive_weight, self.exponent = margin_type, scale, positive_weight, exponent
+        self.margin_type, self.scale, self.positive_weight, self.exponent = (
+            margin_type,
+            scale,
+            positive_weight,
+            exponent,
+        )
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.xavier_normal_(self.weight)
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, rep, batch, pair):
         x, label = rows(rep, batch)
-        cos = F.linear(F.normalize(x), F.normalize(self.weight))                 # [n, classes]
+        cos = F.linear(F.normalize(x), F.normalize(self.weight))  # [n, classes]
         true = F.one_hot(label, cos.shape[1]).bool()
         margin = self.schedule(batch["step"])
         if self.margin_type == "C":
             g = self.stretch(cos) - torch.where(true, margin, -margin)
         else:
-            g = self.stretch(torch.where(true, widen(cos, margin), narrow(cos, margin)))
+            g = self.stretch(
+                torch.where(true, add_margin(cos, margin), subtract_margin(cos, margin))
+            )
         logit = self.scale * g + self.bias
-        each = torch.where(true, self.positive_weight * F.softplus(-logit), (1.0 - self.positive_weight) * F.softplus(logit))
+        each = torch.where(
+            true,
+            self.positive_weight * F.softplus(-logit),
+            (1.0 - self.positive_weight) * F.softplus(logit),
+        )
         return {"loss": each.sum(1).mean(), "acc": accuracy(logit, label)}
 
     def stretch(self, cos):

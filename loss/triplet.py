@@ -1,7 +1,8 @@
 """Triplet loss with hard or semi-hard mining (Schroff et al., arXiv:1503.03832), as in voxceleb_trainer (arXiv:2003.11982).
 
-    python trainSpeakerNet.py --trainfunc triplet --nPerSpeaker 2 --hard_rank 10 --hard_prob 0.5 --margin 0.1 ...
+python trainSpeakerNet.py --trainfunc triplet --nPerSpeaker 2 --hard_rank 10 --hard_prob 0.5 --margin 0.1 ...
 """
+
 import torch
 from torch.nn import functional as F
 
@@ -21,13 +22,21 @@ class LossFunction(Loss):
         self.hard_rank, self.hard_prob, self.margin = hard_rank, hard_prob, margin
 
     def forward(self, rep, batch, pair):
-        ref, qry, own = prototypes(rep, batch)                                   # positives (negatives of the others), anchors
+        # positives (negatives of the others), anchors
+        ref, qry, own = prototypes(rep, batch)
         if len(ref) < 2:
-            raise ValueError("--batch_size: the triplet loss wants at least 2 speakers a batch, for negatives")
-        distance = 2.0 - 2.0 * self.similarity(*pair(ref, qry))                  # [Q, R]; reference adds 1e-6 to every component of the differences
-        positive = distance.gather(1, own.unsqueeze(1))                          # [Q, 1]
+            raise ValueError(
+                "--batch_size: the triplet loss wants at least 2 speakers a batch, for negatives"
+            )
+        distance = 2.0 - 2.0 * self.similarity(
+            *pair(ref, qry)
+        )  # [Q, R]; reference adds 1e-6 to every component of the differences
+        positive = distance.gather(1, own.unsqueeze(1))  # [Q, 1]
         negative = distance.gather(1, self.negative_index(distance.detach(), own).unsqueeze(1))
-        return {"loss": F.relu(positive - negative + self.margin).mean(), "acc": 100.0 * (positive < negative).float().mean()}
+        return {
+            "loss": F.relu(positive - negative + self.margin).mean(),
+            "acc": 100.0 * (positive < negative).float().mean(),
+        }
 
     def negative_index(self, distance, own):
         """distance [Q, R], own [Q] -> which reference is the negative [Q], drawn from torch's global generator."""
@@ -40,7 +49,11 @@ class LossFunction(Loss):
         if self.hard_rank < 0:
             positive = distance.gather(1, own.unsqueeze(1))
             semihard = ((distance > positive) & (distance < positive + self.margin)).float()
-            return torch.where(semihard.any(1, keepdim=True), semihard, others)  # reference draws the positive too where there are none
-        rank = distance.masked_fill(mine, torch.inf).argsort(1).argsort(1)       # 0 = nearest
+            # reference draws the positive too where there are none
+            return torch.where(semihard.any(1, keepdim=True), semihard, others)
+        # 0 = nearest
+        rank = distance.masked_fill(mine, torch.inf).argsort(1).argsort(1)
         hard = (rank <= self.hard_rank) * others
-        return self.hard_prob * F.normalize(hard, p=1) + (1.0 - self.hard_prob) * F.normalize(others, p=1)
+        return self.hard_prob * F.normalize(hard, p=1) + (1.0 - self.hard_prob) * F.normalize(
+            others, p=1
+        )

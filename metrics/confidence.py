@@ -4,6 +4,7 @@ Trials that share a speaker are not independent. So speakers are drawn with repl
 of its two speakers' draws; one of a single speaker as often as that one is drawn. This is the pigeonhole bootstrap (Owen, Annals of Applied Statistics
 1(2), 2007) for pairs out of one population (Davezies, D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021).
 """
+
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -22,18 +23,41 @@ class TooFew(ValueError):
 
 class Resamples(NamedTuple):
     """What was measured of R resamples: values {name: [R]}; misses {EER's name: P_miss [R, G] at the gaps}. speakers: their number."""
+
     values: dict[str, np.ndarray]
     misses: dict[str, np.ndarray]
     speakers: int
 
 
 def add_options(parser):
-    group = parser.add_argument_group("confidence", "speakers, not trials, are drawn with replacement; bands of the DET plot are pointwise")
-    group.add_argument("--bootstrap", type=int, metavar="R", help=f"intervals from R resamples, e.g. {REPEATS}")
-    group.add_argument("--confidence", type=float, default=0.95, metavar="C", help="of the intervals and bands (%(default)s)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other resamples (%(default)s)")
-    group.add_argument("--compare", nargs=2, metavar="FILE", help="instead of scores: two scores files of the same trials in any order, which are told "
-                       f"as usual, and their differences with intervals and p-values under the same resamples (--bootstrap {REPEATS} unless given)")
+    group = parser.add_argument_group(
+        "confidence",
+        "speakers, not trials, are drawn with replacement; bands of the DET plot are pointwise",
+    )
+    group.add_argument(
+        "--bootstrap", type=int, metavar="R", help=f"intervals from R resamples, e.g. {REPEATS}"
+    )
+    group.add_argument(
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="C",
+        help="of the intervals and bands (%(default)s)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="another seed, other resamples (%(default)s)",
+    )
+    group.add_argument(
+        "--compare",
+        nargs=2,
+        metavar="FILE",
+        help="instead of scores: two scores files of the same trials in any order, which are told "
+        f"as usual, and their differences with intervals and p-values under the same resamples (--bootstrap {REPEATS} unless given)",
+    )
 
 
 def check_options(args):
@@ -57,7 +81,8 @@ def bootstrap(scores, groups, who, measure, gaps, repeats=REPEATS, seed=0) -> Re
     """
     from tqdm import tqdm
 
-    speakers, who = np.unique(np.append(who, -1), return_inverse=True)                            # the first is nobody
+    # the first is nobody
+    speakers, who = np.unique(np.append(who, -1), return_inverse=True)
     who, speakers = who[:-1].reshape(-1, 2) - 1, len(speakers) - 1
     distinct, rank = np.unique(scores, return_inverse=True)
     threshold = np.append(distinct, np.inf)
@@ -67,14 +92,31 @@ def bootstrap(scores, groups, who, measure, gaps, repeats=REPEATS, seed=0) -> Re
         parts[kind] = rank[order], *np.ascontiguousarray(who[order].T)
     draw, found = np.random.default_rng(seed), []
     for _ in tqdm(range(repeats), desc="bootstrap", disable=None, leave=False):
-        counts = np.append(draw.multinomial(speakers, np.full(speakers, 1 / speakers)), 1.0)      # the last is nobody's
-        of = {kind: above(at, counts[first] * counts[second], len(distinct)) for kind, (at, first, second) in parts.items()}
+        # the last is nobody's
+        counts = np.append(draw.multinomial(speakers, np.full(speakers, 1 / speakers)), 1.0)
+        of = {
+            kind: above(at, counts[first] * counts[second], len(distinct))
+            for kind, (at, first, second) in parts.items()
+        }
         if all(of[kind][0] for kind, (at, *_) in parts.items() if len(at)):
             rates, values = measure(threshold, of)
-            found.append((values, {name: np.interp(gap, rates[name][1] - rates[name][2], rates[name][1]) for name, gap in gaps.items()}))
+            found.append(
+                (
+                    values,
+                    {
+                        name: np.interp(gap, rates[name][1] - rates[name][2], rates[name][1])
+                        for name, gap in gaps.items()
+                    },
+                )
+            )
     if len(found) <= repeats / 2:
-        raise TooFew(f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all kinds: too few speakers for intervals")
-    values, misses = ({name: np.array([one[name] for one in some]) for name in some[0]} for some in zip(*found, strict=True))
+        raise TooFew(
+            f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all kinds: too few speakers for intervals"
+        )
+    values, misses = (
+        {name: np.array([one[name] for one in some]) for name in some[0]}
+        for some in zip(*found, strict=True)
+    )
     return Resamples(values, misses, speakers)
 
 
@@ -85,7 +127,9 @@ def above(at, weights, ranks):
 
 def below(values, at):
     """Share of the values [R, ...] below `at` [...], equal ones by half; never 0 or 1, as `at` itself counts as one of them."""
-    return (np.count_nonzero(values < at, axis=0) + np.count_nonzero(values == at, axis=0) / 2 + 0.5) / (len(values) + 1)
+    return (
+        np.count_nonzero(values < at, axis=0) + np.count_nonzero(values == at, axis=0) / 2 + 0.5
+    ) / (len(values) + 1)
 
 
 def interval(values, observed, confidence=0.95):
@@ -95,14 +139,24 @@ def interval(values, observed, confidence=0.95):
     trials there are, and resamples have fewer than their list; plain percentiles of minDCF would be far too low.
     """
     bias, reach = probit(below(values, observed)), NORMAL.inv_cdf((1 + confidence) / 2)
-    levels = np.vectorize(NORMAL.cdf, otypes=[float])([2 * bias - reach, 2 * bias + reach])       # [2, ...]
-    columns = [np.quantile(column, level) for column, level in zip(values.reshape(len(values), -1).T, levels.reshape(2, -1).T, strict=True)]
+    levels = np.vectorize(NORMAL.cdf, otypes=[float])(
+        [2 * bias - reach, 2 * bias + reach]
+    )  # [2, ...]
+    columns = [
+        np.quantile(column, level)
+        for column, level in zip(
+            values.reshape(len(values), -1).T, levels.reshape(2, -1).T, strict=True
+        )
+    ]
     return np.transpose(columns).reshape(levels.shape)
 
 
 def intervals(resamples, observed, confidence=0.95):
     """Resamples, {name: value} of the trials as they are -> {name: (low, high)}."""
-    return {name: tuple(interval(values, observed[name], confidence).tolist()) for name, values in resamples.values.items()}
+    return {
+        name: tuple(interval(values, observed[name], confidence).tolist())
+        for name, values in resamples.values.items()
+    }
 
 
 # ---------------------------------------------------------------------- bands
@@ -128,6 +182,7 @@ def bands(resamples, gaps, curves, confidence=0.95):
 # ---------------------------------------------------------------------- comparison
 class Difference(NamedTuple):
     """Interval of a difference, and the p-value of there being none."""
+
     low: float
     high: float
     p: float
@@ -144,10 +199,19 @@ def difference(values, observed, confidence=0.95) -> Difference:
 
 def comparison(a, b, of_a, of_b, confidence=0.95):
     """values {name: value} of two systems, their Resamples -> the lines of a table."""
-    lines = [f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {f'{100 * confidence:g} % interval':20s}{'p':>6s}"]
+    lines = [
+        f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {f'{100 * confidence:g} % interval':20s}{'p':>6s}"
+    ]
     for name in a:
-        low, high, p = difference(of_a.values[name] - of_b.values[name], a[name] - b[name], confidence)
+        low, high, p = difference(
+            of_a.values[name] - of_b.values[name], a[name] - b[name], confidence
+        )
         digits, unit = (2, " %") if "EER" in name else (4, "")
-        first, second, between = (f"{value:{sign}.{digits}f}{unit}" for value, sign in ((a[name], ""), (b[name], ""), (a[name] - b[name], "+")))
-        lines += [f"{name:14s}{first:>10s}{second:>10s}{between:>13s}   {f'[{low:+.{digits}f}, {high:+.{digits}f}]':20s}{p:6.3f}"]
+        first, second, between = (
+            f"{value:{sign}.{digits}f}{unit}"
+            for value, sign in ((a[name], ""), (b[name], ""), (a[name] - b[name], "+"))
+        )
+        lines += [
+            f"{name:14s}{first:>10s}{second:>10s}{between:>13s}   {f'[{low:+.{digits}f}, {high:+.{digits}f}]':20s}{p:6.3f}"
+        ]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Metrics of scores that are log-likelihood ratios, natural logarithm of p(trial | same speaker) / p(trial | different speakers): whether a threshold
 set in advance holds, and how much information the numbers carry. Rates are those of report.rates.error_rates."""
+
 import math
 
 import numpy as np
@@ -12,7 +13,9 @@ def logit(p):
 def effective_prior(p_target, c_miss=1.0, c_fa=1.0):
     """The prior at which equal costs lead to the same decisions: p c_miss / (p c_miss + (1 - p) c_fa). Brümmer & du Preez 2006."""
     if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
-        raise ValueError(f"want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}")
+        raise ValueError(
+            f"want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
+        )
     return p_target * c_miss / (p_target * c_miss + (1 - p_target) * c_fa)
 
 
@@ -22,7 +25,8 @@ def act_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
     Divided as minDCF is, by the cost of the better trivial system; above 1 it would have been better not to listen. NIST SRE evaluation plans.
     """
     bayes = -logit(effective_prior(p_target, c_miss, c_fa))
-    i = np.searchsorted(threshold, bayes)                                     # accepted: at or above it
+    # accepted: at or above it
+    i = np.searchsorted(threshold, bayes)
     cost = c_miss * p_target * p_miss[i] + c_fa * (1 - p_target) * p_fa[i]
     return float(cost / min(c_miss * p_target, c_fa * (1 - p_target))), bayes
 
@@ -30,7 +34,10 @@ def act_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
 def cllr(llrs, labels):
     """Cost of log-likelihood ratios [n] with labels bool [n], in bits: mean over all priors of what decisions by them cost; 0 is perfect, 1 is what
     ratios of 1 get. Half the mean of log2(1 + e^-llr) of targets and half that of log2(1 + e^llr) of non-targets. Brümmer & du Preez 2006."""
-    return float((np.logaddexp(0, -llrs[labels]).mean() + np.logaddexp(0, llrs[~labels]).mean()) / (2 * math.log(2)))
+    return float(
+        (np.logaddexp(0, -llrs[labels]).mean() + np.logaddexp(0, llrs[~labels]).mean())
+        / (2 * math.log(2))
+    )
 
 
 def hull(x, y):
@@ -39,7 +46,8 @@ def hull(x, y):
     for i, point in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         while len(kept) > 1:
             (_, a), (_, b) = kept[-2:]
-            if (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0]) < 0:      # b lies below the line from a to here
+            # b lies below the line from a to here
+            if (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0]) < 0:
                 break
             kept.pop()
         kept.append((i, point))
@@ -53,10 +61,14 @@ def min_cllr(p_miss, p_fa):
     Niculescu-Mizil 2007). Equal scores are one point of the curve. Brümmer & du Preez 2006.
     """
     corner = hull(p_fa, p_miss)
-    targets, others = np.diff(p_miss[corner]), -np.diff(p_fa[corner])         # shares of each edge
-    both = (targets > 0) & (others > 0)                                       # an edge of one kind alone costs nothing
+    # shares of each edge
+    targets, others = np.diff(p_miss[corner]), -np.diff(p_fa[corner])
+    # an edge of one kind alone costs nothing
+    both = (targets > 0) & (others > 0)
     targets, others = targets[both], others[both]
-    return float((targets * np.log2(1 + others / targets) + others * np.log2(1 + targets / others)).sum() / 2)
+    return float(
+        (targets * np.log2(1 + others / targets) + others * np.log2(1 + targets / others)).sum() / 2
+    )
 
 
 def llr_metrics(llrs, labels, rates, p_target=(0.05,), c_miss=1.0, c_fa=1.0):
@@ -67,4 +79,7 @@ def llr_metrics(llrs, labels, rates, p_target=(0.05,), c_miss=1.0, c_fa=1.0):
 
 def llr_text(*args):
     """llr_metrics, one line each."""
-    return "\n".join(f"{name:14s}{value:10.4f}" + ("" if at is None else f"   at threshold {at:.5g}") for name, (value, at) in llr_metrics(*args).items())
+    return "\n".join(
+        f"{name:14s}{value:10.4f}" + ("" if at is None else f"   at threshold {at:.5g}")
+        for name, (value, at) in llr_metrics(*args).items()
+    )

@@ -1,4 +1,5 @@
 """Error rates of scores at every threshold, and what is read off them: EER, minDCF, thresholds. numpy only; definitions: docs/metrics.md."""
+
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -7,7 +8,8 @@ import numpy as np
 
 from metrics.summary import Cost, Point, Summary
 
-EERS = ("interpolated", "corner", "grid")                                                     # definitions of eer()
+# definitions of eer()
+EERS = ("interpolated", "corner", "grid")
 
 
 def accepted(scores, groups):
@@ -20,13 +22,20 @@ def accepted(scores, groups):
     scores = np.asarray(scores)
     if not np.isfinite(scores).all():
         bad = int(np.argmin(np.isfinite(scores)))
-        raise ValueError(f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)")
+        raise ValueError(
+            f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)"
+        )
     order = np.argsort(scores)
     scores = scores[order]
-    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))        # of each run of equal scores
-    rejected = np.append(first, len(scores))                                  # trials below each threshold
+    # of each run of equal scores
+    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    # trials below each threshold
+    rejected = np.append(first, len(scores))
     threshold = np.append(scores[first].astype(float), np.inf)
-    return threshold, {name: np.count_nonzero(group) - np.append(0, np.cumsum(group[order]))[rejected] for name, group in groups.items()}
+    return threshold, {
+        name: np.count_nonzero(group) - np.append(0, np.cumsum(group[order]))[rejected]
+        for name, group in groups.items()
+    }
 
 
 def error_rates(scores, labels):
@@ -37,22 +46,29 @@ def error_rates(scores, labels):
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
-        raise ValueError(f"want one score and one label a trial, got shapes {scores.shape} and {labels.shape}")
+        raise ValueError(
+            f"want one score and one label a trial, got shapes {scores.shape} and {labels.shape}"
+        )
     if labels.dtype != bool:
         if not np.isin(labels, (0, 1)).all():
-            raise ValueError(f"labels: want 1 (target) and 0 (non-target) only, got {np.unique(labels)[:5].tolist()}")
+            raise ValueError(
+                f"labels: want 1 (target) and 0 (non-target) only, got {np.unique(labels)[:5].tolist()}"
+            )
         labels = labels.astype(bool)
     targets = np.count_nonzero(labels)
     if targets in (0, len(labels)):
         missing, only = ("non-target (0)", "target") if targets else ("target (1)", "non-target")
-        raise ValueError(f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds")
+        raise ValueError(
+            f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds"
+        )
     threshold, of = accepted(scores, {"target": labels, "other": ~labels})
     return threshold, *shares(of["target"], of["other"])
 
 
 def shares(hits, accepts):
     """Accepted targets and others at every threshold, the first of which accepts all -> p_miss, p_fa."""
-    return 1 - hits / hits[0], accepts / accepts[0]                           # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
+    # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
+    return 1 - hits / hits[0], accepts / accepts[0]
 
 
 def steps(hits, accepts):
@@ -71,7 +87,8 @@ def between(threshold, i):
     if i == 0:
         return float(threshold[0])
     middle = float(threshold[i - 1] / 2 + threshold[i] / 2)
-    return middle if middle > threshold[i - 1] else float(threshold[i])       # neighbouring floats have no middle
+    # neighbouring floats have no middle
+    return middle if middle > threshold[i - 1] else float(threshold[i])
 
 
 def eer(threshold, p_miss, p_fa, definition="interpolated"):
@@ -84,10 +101,12 @@ def eer(threshold, p_miss, p_fa, definition="interpolated"):
     grid: the double-attention trainer's, for cosines. The mean of the rates at the last of the thresholds -1, -0.99, ..., 0.99 before they
     cross; 50 where they do not.
     """
-    gap = p_miss - p_fa                                                       # rises from -1 to 1, strictly
+    # rises from -1 to 1, strictly
+    gap = p_miss - p_fa
     if definition == "grid":
         grid = np.arange(-100, 100) / 100
-        i = np.searchsorted(threshold, grid)                                  # rates of "accepted at or above"
+        # rates of "accepted at or above"
+        i = np.searchsorted(threshold, grid)
         miss, accept = np.round(100 * p_miss[i], 4), np.round(100 * p_fa[i], 4)
         crossing = np.flatnonzero(np.diff(np.sign(accept - miss)))
         if not len(crossing):
@@ -98,7 +117,8 @@ def eer(threshold, p_miss, p_fa, definition="interpolated"):
         weight = -gap[i - 1] / (gap[i] - gap[i - 1])
         value = p_miss[i - 1] + weight * (p_miss[i] - p_miss[i - 1])
         return float(100 * value), between(threshold, i if gap[i] < -gap[i - 1] else i - 1)
-    kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]     # the end "reject all" is added to the corners, as there
+    # the end "reject all" is added to the corners, as there
+    kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]
     i = kept[np.argmin(np.abs(gap[kept]))]
     return float(100 * max(p_miss[i], p_fa[i])), between(threshold, i)
 
@@ -110,7 +130,9 @@ def min_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
     at reject-all the threshold is infinite. Of equal minima the lowest threshold. NIST SRE evaluation plans.
     """
     if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
-        raise ValueError(f"minDCF: want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}")
+        raise ValueError(
+            f"minDCF: want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
+        )
     cost = c_miss * p_target * p_miss + c_fa * (1 - p_target) * p_fa
     i = int(np.argmin(cost))
     return float(cost[i] / min(c_miss * p_target, c_fa * (1 - p_target))), between(threshold, i)
@@ -125,14 +147,29 @@ def thresholds_at(threshold, p_miss, p_fa, rates=(0.1, 0.01, 0.001)):
     return tuple(Point(between(threshold, i), float(p_fa[i]), float(p_miss[i])) for i in index)
 
 
-def summarize(scores, labels, *, p_target: float | Sequence[float] = 0.05, c_miss=1.0, c_fa=1.0, p_fa=(0.1, 0.01, 0.001),
-              definition="interpolated") -> Summary:
+def summarize(
+    scores,
+    labels,
+    *,
+    p_target: float | Sequence[float] = 0.05,
+    c_miss=1.0,
+    c_fa=1.0,
+    p_fa=(0.1, 0.01, 0.001),
+    definition="interpolated",
+) -> Summary:
     """EER, minDCF for each p_target and thresholds for each p_fa of scores [n] with labels [n], sorted once. Errors as in the parts."""
     rates = error_rates(scores, labels)
     priors = (p_target,) if isinstance(p_target, (int, float)) else p_target
     targets = int(np.count_nonzero(labels))
     costs = tuple(Cost(p, *min_dcf(*rates, p, c_miss, c_fa)) for p in priors)
-    return Summary(targets, len(labels) - targets, *eer(*rates, definition), costs, thresholds_at(*rates, p_fa), rates)
+    return Summary(
+        targets,
+        len(labels) - targets,
+        *eer(*rates, definition),
+        costs,
+        thresholds_at(*rates, p_fa),
+        rates,
+    )
 
 
 def probit(p):

@@ -1,5 +1,6 @@
 """Scores files: a trial and its score a line, `1|0 file file score`, or where some speech is spoofed (trials of the ASVspoof challenges)
 `speaker file bonafide|attack target|nontarget|spoof score`, the attack of which may be left out. Countermeasure scores of the same trials."""
+
 import itertools
 import math
 from collections import Counter
@@ -10,18 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from common.text import LINES_AT_ONCE, Lines, columns, without_collector
-from common.trial_kinds import KINDS, REAL
+from common.trial_kinds import TRIAL_KINDS, BONA_FIDE
 from common.writing import write_atomically
 
 # What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.
-FAMILIES = {"1|0 <file> <file> <score>": (4, 0, ("0", "1")),
-            "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": (5, 3, KINDS),
-            "<speaker> <file> target|nontarget|spoof <score>": (4, 2, KINDS)}
+FAMILIES = {
+    "1|0 <file> <file> <score>": (4, 0, ("0", "1")),
+    "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": (5, 3, TRIAL_KINDS),
+    "<speaker> <file> target|nontarget|spoof <score>": (4, 2, TRIAL_KINDS),
+}
 
 
 class Scores(NamedTuple):
     """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets, or None;
-    kinds [n] of KINDS and attacks [n], one of REAL for real speech, or None both where the file is of lines `1|0 file file score`."""
+    kinds [n] of TRIAL_KINDS and attacks [n], one of BONA_FIDE for real speech, or None both where the file is of lines `1|0 file file score`."""
+
     lines: Sequence[str]
     scores: np.ndarray
     labels: np.ndarray
@@ -35,7 +39,9 @@ def read_text(path, want):
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
+        raise ValueError(
+            f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}"
+        ) from None
     if not data:
         raise ValueError(f"{path}: empty: want lines {want}")
     return data.removesuffix(b"\n")
@@ -64,7 +70,8 @@ def scores_of(path, words, first):
     except ValueError:
         scores = np.array([math.nan])
     if not np.isfinite(scores).all():
-        for number, word in enumerate(words, first):                          # complains of one
+        # complains of one
+        for number, word in enumerate(words, first):
             score_of(path, number, word)
     return scores
 
@@ -74,7 +81,7 @@ def fits(words, length, place, values):
 
 
 def contradiction(attack, key):
-    return (attack in REAL) == (key == "spoof")
+    return (attack in BONA_FIDE) == (key == "spoof")
 
 
 def without_score(line):
@@ -87,59 +94,91 @@ def read_scores(path, labelled=True) -> Scores:
     labelled: else lines `file file score` will do, which have no labels."""
     lines = Lines(read_text(path, " or ".join(map(repr, FAMILIES))))
     fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
-    wanted = fitting[-1:] or list(FAMILIES)                                   # '1 a target 0.5' is of a speaker called 1
+    # '1 a target 0.5' is of a speaker called 1
+    wanted = fitting[-1:] or list(FAMILIES)
     length, place, values = FAMILIES[wanted[-1]]
     if not labelled and len(lines[0].split()) == 3:
         wanted, length, place, values = ["<file> <file> <score>"], 3, 0, None
 
     def well_formed(table):
-        return len(table) == length and (not values or {*table[place]} <= {*values}) and not (
-            length == 5 and any(itertools.starmap(contradiction, {*zip(table[2], table[3], strict=True)})))
+        return (
+            len(table) == length
+            and (not values or {*table[place]} <= {*values})
+            and not (
+                length == 5
+                and any(itertools.starmap(contradiction, {*zip(table[2], table[3], strict=True)}))
+            )
+        )
 
     def rows(first, last):
         for number, line in enumerate(lines[first:last], first + 1):
             words = line.split()
             if len(words) != length or values and words[place] not in values:
-                remedy = ": without a label nothing to evaluate" if labelled and len(words) == 3 else ""
-                raise ValueError(f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}")
+                remedy = (
+                    ": without a label nothing to evaluate" if labelled and len(words) == 3 else ""
+                )
+                raise ValueError(
+                    f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}"
+                )
             if length == 5 and contradiction(*words[2:4]):
-                raise ValueError(f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, "
-                                 f"got '{words[2]} {words[3]}'")
+                raise ValueError(
+                    f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, "
+                    f"got '{words[2]} {words[3]}'"
+                )
             yield words
 
     scores, keys, attacks, first = [], [], [], 1
     for table in columns(lines, well_formed, rows):
         scores.append(scores_of(path, table[-1], first))
-        keys.append(np.array(table[place] if values is KINDS else [*map("1".__eq__, table[0])]))
-        if values is KINDS:
+        keys.append(
+            np.array(table[place] if values is TRIAL_KINDS else [*map("1".__eq__, table[0])])
+        )
+        if values is TRIAL_KINDS:
             attacks.append(np.array(table[2]))
         first += len(table[-1])
     trials, scores = lines.formed(without_score), np.concatenate(scores)
     if not values:
         return Scores(trials, scores, None, None, None)
     keys = np.concatenate(keys)
-    if values is not KINDS:
+    if values is not TRIAL_KINDS:
         return Scores(trials, scores, keys, None, None)
-    return Scores(trials, scores, keys == "target", keys, np.concatenate(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"))
+    return Scores(
+        trials,
+        scores,
+        keys == "target",
+        keys,
+        np.concatenate(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"),
+    )
 
 
 def scored(lines, scores):
     """Trials, as in Scores, and their scores -> bytes of a scores file."""
-    return "".join(f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)).encode()
+    return "".join(
+        f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)
+    ).encode()
 
 
 def write_scores(path, lines, scores):
     """Scores file of trials [n], lines as in Scores, and their scores [n]."""
     blocks = range(0, max(len(lines), len(scores)), LINES_AT_ONCE)
-    write_atomically(path, (scored(lines[i:i + LINES_AT_ONCE], scores[i:i + LINES_AT_ONCE]) for i in blocks))
+    write_atomically(
+        path, (scored(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in blocks)
+    )
 
 
 def check_same_trials(path, lines, wanted, first=1):
     """ValueError unless the trials `lines` of a file, which begin in line `first`, are those `wanted`, in their order."""
     if lines != wanted:
-        wrong = next((i for i, (a, b) in enumerate(zip(lines, wanted, strict=False)) if a != b), min(len(lines), len(wanted)))
-        theirs, ours = (f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (wanted, lines))
-        raise ValueError(f"{path}:{wrong + first}: want the trials of the scores file in their order, here {theirs}, got {ours}")
+        wrong = next(
+            (i for i, (a, b) in enumerate(zip(lines, wanted, strict=False)) if a != b),
+            min(len(lines), len(wanted)),
+        )
+        theirs, ours = (
+            f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (wanted, lines)
+        )
+        raise ValueError(
+            f"{path}:{wrong + first}: want the trials of the scores file in their order, here {theirs}, got {ours}"
+        )
 
 
 def read_cm_scores(path, trials: Scores):
@@ -159,11 +198,15 @@ def read_cm_scores(path, trials: Scores):
         check_same_trials(path, lines, trials.lines)
         return np.array(scores)
     if twice:
-        raise ValueError(f"{path}:{twice[0]}: want one score for {twice[1]}, got another above; give lines {want}, or the trials of the scores file in order")
+        raise ValueError(
+            f"{path}:{twice[0]}: want one score for {twice[1]}, got another above; give lines {want}, or the trials of the scores file in order"
+        )
     tested = [line.split()[1] for line in trials.lines]
     missing = list(dict.fromkeys(file for file in tested if file not in by_file))
     if missing:
-        raise ValueError(f"{path}: want {want} for every tested file, {len(missing):,} are missing, the first {missing[0]}")
+        raise ValueError(
+            f"{path}: want {want} for every tested file, {len(missing):,} are missing, the first {missing[0]}"
+        )
     return np.array([by_file[file] for file in tested])
 
 
@@ -175,9 +218,13 @@ def in_order_of(first, read, path):
     counts.subtract(read.lines)
     wrong = sorted(line for line, count in counts.items() if count)
     if wrong:
-        raise ValueError(f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, got {len(read.lines):,}; {len(wrong):,} are "
-                         f"not as often in both, the first: {wrong[0]}")
-    ours, theirs = (sorted(range(len(some.lines)), key=[*some.lines].__getitem__) for some in (read, first))
+        raise ValueError(
+            f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, got {len(read.lines):,}; {len(wrong):,} are "
+            f"not as often in both, the first: {wrong[0]}"
+        )
+    ours, theirs = (
+        sorted(range(len(some.lines)), key=[*some.lines].__getitem__) for some in (read, first)
+    )
     order = np.empty(len(ours), int)
     order[theirs] = ours
     return taken(read, order)
@@ -186,4 +233,7 @@ def in_order_of(first, read, path):
 def taken(read, which):
     """Scores of some trials: which, their indices or bool [n]."""
     indices = np.arange(len(read.lines))[which]
-    return Scores([read.lines[i] for i in indices], *(None if column is None else column[indices] for column in read[1:]))
+    return Scores(
+        [read.lines[i] for i in indices],
+        *(None if column is None else column[indices] for column in read[1:]),
+    )

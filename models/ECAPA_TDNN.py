@@ -3,6 +3,7 @@
 
     python trainSpeakerNet.py --model ECAPA_TDNN --eca_c 1024 ...
 """
+
 from models._ecapa import ECAPA
 from models._pooling import Encoder
 
@@ -19,7 +20,28 @@ class MainModel(ECAPA):
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
-    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, log_input: bool = True, heads_number: int = 32,
-                 mask_prob: float = 0.3, eca_c: int = 1024, eca_s: int = 8, spec_augment: bool = False):
-        super().__init__(inputs=n_mels, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input, heads_number=heads_number,
-                         mask_prob=mask_prob, eca_c=eca_c, eca_s=eca_s, spec_augment=spec_augment)
+    def __init__(
+        self,
+        *,
+        nOut: int = 192,
+        encoder_type: Encoder = "ASP",
+        n_mels: int = 80,
+        log_input: bool = True,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+        eca_c: int = 1024,
+        eca_s: int = 8,
+        spec_augment: bool = False,
+    ):
+        super().__init__(
+            inputs=n_mels,
+            nOut=nOut,
+            encoder_type=encoder_type,
+            n_mels=n_mels,
+            log_input=log_input,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+            eca_c=eca_c,
+            eca_s=eca_s,
+            spec_augment=spec_augment,
+        )

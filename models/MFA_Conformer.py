@@ -3,6 +3,7 @@ or as its authors published it (19.8 million).
 
     python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos ...
 """
+
 from typing import Literal
 
 from torch import nn
@@ -12,11 +13,24 @@ from models._conformer import Conformer
 from models._frontend import LogBeforeMel, sasv2_front_end
 from models._pooling import ECA, CentredECA, Encoder, make_pooling
 
-OF_ENCODER = {"pooling.tdnn.conv.conv.": "pooling.attention.0.", "pooling.tdnn.norm.norm.": "pooling.attention.2.",
-              "pooling.conv.conv.": "pooling.attention.4.", "bn.norm.": "bn."}   # speechbrain's names in the original
-OLD_NAMES = {"torchfbank.0.": "torchfbank.", "torchfbank.1.": "torchfbank.", "attention.": "pooling.attention.",
-             "mel_trans.pre_emphasis.": "torchfbank.", "mel_trans.": "torchfbank.", "loss_fun.": "loss.",
-             **OF_ENCODER, **{f"encoder.{old}": new for old, new in OF_ENCODER.items()}, "encoder.": ""}
+OF_ENCODER = {
+    "pooling.tdnn.conv.conv.": "pooling.attention.0.",
+    "pooling.tdnn.norm.norm.": "pooling.attention.2.",
+    # speechbrain's names in the original
+    "pooling.conv.conv.": "pooling.attention.4.",
+    "bn.norm.": "bn.",
+}
+OLD_NAMES = {
+    "torchfbank.0.": "torchfbank.",
+    "torchfbank.1.": "torchfbank.",
+    "attention.": "pooling.attention.",
+    "mel_trans.pre_emphasis.": "torchfbank.",
+    "mel_trans.": "torchfbank.",
+    "loss_fun.": "loss.",
+    **OF_ENCODER,
+    **{f"encoder.{old}": new for old, new in OF_ENCODER.items()},
+    "encoder.": "",
+}
 
 
 class MainModel(Backbone):
@@ -39,29 +53,65 @@ class MainModel(Backbone):
     old_names = OLD_NAMES
     training_options = ("spec_augment",)
 
-    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, heads_number: int = 32, mask_prob: float = 0.3,
-                 variant: Literal["SASV2", "original"] = "SASV2", input_layer: Literal["conv2d2", "conv2d"] = "conv2d2",
-                 pos_enc_layer_type: Literal["rel_pos", "no_pos"] = "rel_pos", output_size: int = 256, num_blocks: int = 6,
-                 attention_heads: int = 4, linear_units: int = 2048, cnn_module_kernel: int = 15, spec_augment: bool = False):
+    def __init__(
+        self,
+        *,
+        nOut: int = 192,
+        encoder_type: Encoder = "ASP",
+        n_mels: int = 80,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+        variant: Literal["SASV2", "original"] = "SASV2",
+        input_layer: Literal["conv2d2", "conv2d"] = "conv2d2",
+        pos_enc_layer_type: Literal["rel_pos", "no_pos"] = "rel_pos",
+        output_size: int = 256,
+        num_blocks: int = 6,
+        attention_heads: int = 4,
+        linear_units: int = 2048,
+        cnn_module_kernel: int = 15,
+        spec_augment: bool = False,
+    ):
         super().__init__()
         if output_size % 2 or output_size % attention_heads:
-            raise ValueError(f"--output_size: want a multiple of 2 and of the {attention_heads} of --attention_heads, got {output_size}")
+            raise ValueError(
+                f"--output_size: want a multiple of 2 and of the {attention_heads} of --attention_heads, got {output_size}"
+            )
         if cnn_module_kernel % 2 == 0:
             raise ValueError(f"--cnn_module_kernel: want an odd number, got {cnn_module_kernel}")
         self.dim = nOut
         original = variant == "original"
         self.unused = tuple(f"conformer.encoders.{i}.concat_linear." for i in range(num_blocks))
-        self.torchfbank = LogBeforeMel(n_mels, augment=spec_augment) if original else sasv2_front_end(n_mels, augment=spec_augment)
-        halving = ((2, 0),) if original else ((1, 1), (2, 0))                    # stride and padding of each convolution
-        self.conformer = Conformer(n_mels, halving if input_layer == "conv2d2" else ((2, 0), (2, 0)), size=output_size, blocks=num_blocks,
-                                   heads=attention_heads, width=linear_units, kernel=cnn_module_kernel, relative=pos_enc_layer_type == "rel_pos")
-        self.pooling = make_pooling(encoder_type, num_blocks * output_size, {"ASP": CentredECA if original else ECA},
-                                    heads_number=heads_number, mask_prob=mask_prob)
+        self.torchfbank = (
+            LogBeforeMel(n_mels, augment=spec_augment)
+            if original
+            else sasv2_front_end(n_mels, augment=spec_augment)
+        )
+        # stride and padding of each convolution
+        halving = ((2, 0),) if original else ((1, 1), (2, 0))
+        self.conformer = Conformer(
+            n_mels,
+            halving if input_layer == "conv2d2" else ((2, 0), (2, 0)),
+            size=output_size,
+            blocks=num_blocks,
+            heads=attention_heads,
+            width=linear_units,
+            kernel=cnn_module_kernel,
+            relative=pos_enc_layer_type == "rel_pos",
+        )
+        self.pooling = make_pooling(
+            encoder_type,
+            num_blocks * output_size,
+            {"ASP": CentredECA if original else ECA},
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+        )
         self.bn = nn.BatchNorm1d(self.pooling.size)
         self.fc = nn.Linear(self.pooling.size, nOut)
 
     def frames(self, x):
-        return self.conformer(self.torchfbank(x)).transpose(1, 2)                # [N, num_blocks * output_size, T']
+        return self.conformer(self.torchfbank(x)).transpose(
+            1, 2
+        )  # [N, num_blocks * output_size, T']
 
     def head(self, pooled):
         return self.fc(self.bn(pooled))

@@ -1,7 +1,8 @@
 """MyLinearNet for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): five layers with dropout, up to 4 times as wide as the embedding.
 
-    python trainSpeakerNet.py --model MyLinearNet --trainfunc MSE_CS --activation ELU --nOut 512 ...
+python trainSpeakerNet.py --model MyLinearNet --trainfunc MSE_CS --activation ELU --nOut 512 ...
 """
+
 from models._linear import Activation, LinearNet
 
 

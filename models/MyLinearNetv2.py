@@ -1,7 +1,8 @@
 """MyLinearNetv2 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): five layers, up to 4 times as wide as the embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_CS --activation ELU --nOut 512 ...
+python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_CS --activation ELU --nOut 512 ...
 """
+
 from models._linear import Activation, LinearNet
 
 

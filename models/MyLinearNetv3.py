@@ -1,7 +1,8 @@
 """MyLinearNetv3 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): three layers with dropout, up to 2 times as wide as the embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv3 --trainfunc MSE_CS --activation ELU --nOut 512 ...
+python trainSpeakerNet.py --model MyLinearNetv3 --trainfunc MSE_CS --activation ELU --nOut 512 ...
 """
+
 from models._linear import Activation, LinearNet
 
 

@@ -1,7 +1,8 @@
 """MyLinearNetv4 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): seven layers, up to 4 times as wide as the embedding.
 
-    python trainSpeakerNet.py --model MyLinearNetv4 --trainfunc MSE_CS --activation ELU --nOut 512 ...
+python trainSpeakerNet.py --model MyLinearNetv4 --trainfunc MSE_CS --activation ELU --nOut 512 ...
 """
+
 from models._linear import Activation, LinearNet
 
 

@@ -1,7 +1,8 @@
 """RawNet3 (Jung et al., arXiv:2203.08488) as in voxceleb_trainer, on waveforms: 16.3 million parameters.
 
-    python trainSpeakerNet.py --model RawNet3 --sinc_stride 10 ...
+python trainSpeakerNet.py --model RawNet3 --sinc_stride 10 ...
 """
+
 import math
 from functools import partial
 
@@ -17,10 +18,14 @@ from models._pooling import ECA, Encoder, make_pooling
 from models._res2net import Res2Net
 
 FILTERS, TAPS = 256, 251
-LOWEST, HIGHEST = 30.0, 7900.0                                                   # Hz, of the bands at the beginning of training
-NARROWEST = 50.0                                                                 # Hz, least lower edge and least width of a band
-POOLED = 1536                                                                    # channels that are pooled, whatever eca_c
-SCALE = 8                                                                        # groups of channels in a Res2Net block
+# Hz, of the bands at the beginning of training
+LOWEST, HIGHEST = 30.0, 7900.0
+# Hz, least lower edge and least width of a band
+NARROWEST = 50.0
+# channels that are pooled, whatever eca_c
+POOLED = 1536
+# groups of channels in a Res2Net block
+SCALE = 8
 ATTENTIVE = partial(ECA, width=128, tanh=False, ceiling=1e4)
 
 
@@ -30,7 +35,7 @@ class PreEmphasis(nn.Module):
         self.register_buffer("flipped_filter", flipped_filter())
 
     def forward(self, x):
-        return pre_emphasise(x, self.flipped_filter).unsqueeze(1)                # [N, 1, T]
+        return pre_emphasise(x, self.flipped_filter).unsqueeze(1)  # [N, 1, T]
 
 
 class SincBank(nn.Module):
@@ -41,23 +46,30 @@ class SincBank(nn.Module):
         super().__init__()
         self.stride = stride
         mel = np.linspace(_mel(LOWEST), _mel(HIGHEST), FILTERS // 2 + 1, dtype=np.float32)
-        hz = torch.from_numpy(700 * (10 ** (mel / 2595) - 1))                    # torch rounds otherwise, and the logarithms amplify it
-        self.low_hz_ = nn.Parameter(hz[:-1, None].clone())                       # [128, 1], as are the widths
+        # torch rounds otherwise, and the logarithms amplify it
+        hz = torch.from_numpy(700 * (10 ** (mel / 2595) - 1))
+        self.low_hz_ = nn.Parameter(hz[:-1, None].clone())  # [128, 1], as are the widths
         self.band_hz_ = nn.Parameter(hz.diff()[:, None])
-        half = TAPS // 2                                                         # taps before the one in the middle
-        self.register_buffer("window_", torch.hamming_window(TAPS, periodic=False, dtype=torch.float64)[:half].float())
-        self.register_buffer("n_", 2 * math.pi * (torch.arange(-half, 0.0)[None] / SAMPLE_RATE))   # [1, 125], 2 pi t
+        # taps before the one in the middle
+        half = TAPS // 2
+        self.register_buffer(
+            "window_",
+            torch.hamming_window(TAPS, periodic=False, dtype=torch.float64)[:half].float(),
+        )
+        self.register_buffer(
+            "n_", 2 * math.pi * (torch.arange(-half, 0.0)[None] / SAMPLE_RATE)
+        )  # [1, 125], 2 pi t
 
     def filters(self):
-        low = NARROWEST + self.low_hz_.abs()                                     # [128, 1]
+        low = NARROWEST + self.low_hz_.abs()  # [128, 1]
         high = (low + NARROWEST + self.band_hz_.abs()).clamp(max=SAMPLE_RATE / 2)
-        low_phase, high_phase = low * self.n_, high * self.n_                    # [128, 125]
+        low_phase, high_phase = low * self.n_, high * self.n_  # [128, 125]
         cosine = (high_phase.sin() - low_phase.sin()) / (self.n_ / 2) * self.window_
         sine = (low_phase.cos() - high_phase.cos()) / (self.n_ / 2) * self.window_
         peak = 2 * (high - low)
-        cosine = torch.cat([cosine, peak, cosine.flip(1)], 1)                    # [128, 251]
+        cosine = torch.cat([cosine, peak, cosine.flip(1)], 1)  # [128, 251]
         sine = torch.cat([sine, torch.zeros_like(peak), -sine.flip(1)], 1)
-        return torch.cat([cosine / peak, sine / peak]).unsqueeze(1)              # [256, 1, 251]
+        return torch.cat([cosine / peak, sine / peak]).unsqueeze(1)  # [256, 1, 251]
 
     def freeze(self):
         filters = self.filters().detach()
@@ -93,7 +105,11 @@ class MaxPool(nn.MaxPool2d):
 class Block(Res2Net):
     def __init__(self, inputs, channels, dilation, pool=1):
         super().__init__(inputs, channels, dilation, SCALE)
-        self.residual = nn.Identity() if inputs == channels else nn.Sequential(nn.Conv1d(inputs, channels, 1, bias=False))
+        self.residual = (
+            nn.Identity()
+            if inputs == channels
+            else nn.Sequential(nn.Conv1d(inputs, channels, 1, bias=False))
+        )
         self.pool = MaxPool(pool)
         self.afms = FeatureScaling(channels)
 
@@ -113,8 +129,16 @@ class MainModel(Backbone):
     old_names = {"conv1.filterbank.": "conv1.", "attention.": "pooling.attention."}
     unused = ("bn1.", "bn6.")
 
-    def __init__(self, *, nOut: int = 256, encoder_type: Encoder = "ECA", sinc_stride: int = 10, eca_c: int = 1024,
-                 heads_number: int = 32, mask_prob: float = 0.3):
+    def __init__(
+        self,
+        *,
+        nOut: int = 256,
+        encoder_type: Encoder = "ECA",
+        sinc_stride: int = 10,
+        eca_c: int = 1024,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+    ):
         super().__init__()
         if eca_c % SCALE:
             raise ValueError(f"--eca_c: want a multiple of {SCALE} channels, got {eca_c}")
@@ -124,10 +148,16 @@ class MainModel(Backbone):
         self.layer1 = Block(FILTERS, eca_c, dilation=2, pool=5)
         self.layer2 = Block(eca_c, eca_c, dilation=3, pool=3)
         self.layer3 = Block(eca_c, eca_c, dilation=4)
-        self.shrink = MaxPool(3)                                                 # what layer1 made, to the length of layer2's
+        # what layer1 made, to the length of layer2's
+        self.shrink = MaxPool(3)
         self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
-        self.pooling = make_pooling(encoder_type, POOLED, {"ECA": ATTENTIVE, "ASP": partial(ATTENTIVE, shared=True)},
-                                    heads_number=heads_number, mask_prob=mask_prob)
+        self.pooling = make_pooling(
+            encoder_type,
+            POOLED,
+            {"ECA": ATTENTIVE, "ASP": partial(ATTENTIVE, shared=True)},
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+        )
         self.bn5 = nn.BatchNorm1d(self.pooling.size)
         self.fc6 = nn.Linear(self.pooling.size, nOut)
 
@@ -135,17 +165,18 @@ class MainModel(Backbone):
         self.conv1.freeze()
 
     def features(self, x):
-        with torch.autocast(x.device.type, enabled=False):                       # nearly empty bands have large logarithms
-            x = self.conv1(self.preprocess(x.float())).abs()                     # [N, 256, T]
+        # nearly empty bands have large logarithms
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.conv1(self.preprocess(x.float())).abs()  # [N, 256, T]
             x = (x + 1e-6).log()
             return x - x.mean(-1, keepdim=True)
 
     def frames(self, x):
-        x1 = self.layer1(self.features(x))                                       # [N, eca_c, T / 5]
-        x2 = self.layer2(x1)                                                     # [N, eca_c, T / 15], and the same from here on
+        x1 = self.layer1(self.features(x))  # [N, eca_c, T / 5]
+        x2 = self.layer2(x1)  # [N, eca_c, T / 15], and the same from here on
         x1 = self.shrink(x1)
         x3 = self.layer3(x1 + x2)
-        return F.relu(self.layer4(torch.cat([x1, x2, x3], 1)), inplace=True)     # [N, 1536, T / 15]
+        return F.relu(self.layer4(torch.cat([x1, x2, x3], 1)), inplace=True)  # [N, 1536, T / 15]
 
     def head(self, pooled):
         return self.fc6(self.bn5(pooled))

@@ -1,7 +1,8 @@
 """ResNetSE34, "Thin ResNet-34", as published with cross attentive pooling (Kye et al., arXiv:2008.05983): 1.4 million parameters.
 
-    python trainSpeakerNet.py --model ResNetSE34 --encoder_type SAP ...
+python trainSpeakerNet.py --model ResNetSE34 --encoder_type SAP ...
 """
+
 from typing import Literal
 
 from models._pooling import Encoder
@@ -21,9 +22,31 @@ class MainModel(ThinResNet):
     mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
-    def __init__(self, *, nOut: int = 512, encoder_type: Encoder = "SAP", n_mels: int = 64, log_input: bool = True,
-                 window: Literal["hamming", "hann"] = "hann", norm: Literal["instance", "mean"] = "instance", wave_scale: float = 1.0,
-                 spec_augment: bool = False, heads_number: int = 32, mask_prob: float = 0.3):
-        super().__init__(strides=(1, 2, 2, 2), stem_pool=True, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
-                         window=window, norm=norm, wave_scale=wave_scale, spec_augment=spec_augment,
-                         heads_number=heads_number, mask_prob=mask_prob)
+    def __init__(
+        self,
+        *,
+        nOut: int = 512,
+        encoder_type: Encoder = "SAP",
+        n_mels: int = 64,
+        log_input: bool = True,
+        window: Literal["hamming", "hann"] = "hann",
+        norm: Literal["instance", "mean"] = "instance",
+        wave_scale: float = 1.0,
+        spec_augment: bool = False,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+    ):
+        super().__init__(
+            strides=(1, 2, 2, 2),
+            stem_pool=True,
+            nOut=nOut,
+            encoder_type=encoder_type,
+            n_mels=n_mels,
+            log_input=log_input,
+            window=window,
+            norm=norm,
+            wave_scale=wave_scale,
+            spec_augment=spec_augment,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+        )

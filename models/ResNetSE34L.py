@@ -1,7 +1,8 @@
 """ResNetSE34L, "Fast ResNet-34" (Chung et al., arXiv:2003.11982), as in voxceleb_trainer: 1.4 million parameters.
 
-    python trainSpeakerNet.py --model ResNetSE34L --encoder_type SAP --n_mels 40 ...
+python trainSpeakerNet.py --model ResNetSE34L --encoder_type SAP --n_mels 40 ...
 """
+
 from typing import Literal
 
 from models._pooling import Encoder
@@ -21,9 +22,31 @@ class MainModel(ThinResNet):
     mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
-    def __init__(self, *, nOut: int = 512, encoder_type: Encoder = "SAP", n_mels: int = 40, log_input: bool = True,
-                 window: Literal["hamming", "hann"] = "hamming", norm: Literal["instance", "mean"] = "instance", wave_scale: float = 1.0,
-                 spec_augment: bool = False, heads_number: int = 32, mask_prob: float = 0.3):
-        super().__init__(strides=(1, 2, 2, 1), stem_pool=False, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
-                         window=window, norm=norm, wave_scale=wave_scale, spec_augment=spec_augment,
-                         heads_number=heads_number, mask_prob=mask_prob)
+    def __init__(
+        self,
+        *,
+        nOut: int = 512,
+        encoder_type: Encoder = "SAP",
+        n_mels: int = 40,
+        log_input: bool = True,
+        window: Literal["hamming", "hann"] = "hamming",
+        norm: Literal["instance", "mean"] = "instance",
+        wave_scale: float = 1.0,
+        spec_augment: bool = False,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+    ):
+        super().__init__(
+            strides=(1, 2, 2, 1),
+            stem_pool=False,
+            nOut=nOut,
+            encoder_type=encoder_type,
+            n_mels=n_mels,
+            log_input=log_input,
+            window=window,
+            norm=norm,
+            wave_scale=wave_scale,
+            spec_augment=spec_augment,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+        )

@@ -3,6 +3,7 @@ parameters with SAP, 8.0 with ASP.
 
     python trainSpeakerNet.py --model ResNetSE34V2 --encoder_type ASP --n_mels 64 ...
 """
+
 import math
 from functools import partial
 
@@ -15,7 +16,8 @@ from models._resnet import ResNet
 
 CHANNELS = (32, 64, 128, 256)
 STRIDES = (1, 2, 2, 2)
-ATTENTIVE = partial(ECA, width=128, context=False, tanh=False, floor=1e-5)       # a weight for each channel and band
+# a weight for each channel and band
+ATTENTIVE = partial(ECA, width=128, context=False, tanh=False, floor=1e-5)
 
 
 class MainModel(ResNet):
@@ -28,17 +30,38 @@ class MainModel(ResNet):
     mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
-    old_names = {"torchfb.0.": "torchfb.", "torchfb.1.": "torchfb.", "attention.": "pooling.attention."}
+    old_names = {
+        "torchfb.0.": "torchfb.",
+        "torchfb.1.": "torchfb.",
+        "attention.": "pooling.attention.",
+    }
 
-    def __init__(self, *, nOut: int = 512, encoder_type: Encoder = "SAP", n_mels: int = 64, log_input: bool = True,
-                 spec_augment: bool = False, heads_number: int = 32, mask_prob: float = 0.3):
-        super().__init__(front=FrontEnd(n_mels, pre_emphasis=True, log=log_input, augment=spec_augment),
-                         conv1=nn.Conv2d(1, CHANNELS[0], 3, padding=1), channels=CHANNELS, strides=STRIDES,
-                         bands=math.ceil(n_mels / math.prod(STRIDES)), nOut=nOut, encoder_type=encoder_type, heads_number=heads_number,
-                         mask_prob=mask_prob, published={"SAP": partial(ATTENTIVE, deviation=False), "ASP": ATTENTIVE})
+    def __init__(
+        self,
+        *,
+        nOut: int = 512,
+        encoder_type: Encoder = "SAP",
+        n_mels: int = 64,
+        log_input: bool = True,
+        spec_augment: bool = False,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+    ):
+        super().__init__(
+            front=FrontEnd(n_mels, pre_emphasis=True, log=log_input, augment=spec_augment),
+            conv1=nn.Conv2d(1, CHANNELS[0], 3, padding=1),
+            channels=CHANNELS,
+            strides=STRIDES,
+            bands=math.ceil(n_mels / math.prod(STRIDES)),
+            nOut=nOut,
+            encoder_type=encoder_type,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+            published={"SAP": partial(ATTENTIVE, deviation=False), "ASP": ATTENTIVE},
+        )
 
     def stem(self, x):
-        return self.bn1(F.relu(self.conv1(x), inplace=True))                     # [N, 32, n_mels, T]
+        return self.bn1(F.relu(self.conv1(x), inplace=True))  # [N, 32, n_mels, T]
 
     def rows(self, maps):
-        return maps.flatten(1, 2)                                                # [N, 256 * n_mels / 8, T']
+        return maps.flatten(1, 2)  # [N, 256 * n_mels / 8, T']

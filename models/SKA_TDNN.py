@@ -3,6 +3,7 @@ that choose their kernel for each mel band, then for each channel; 30.8 million 
 
     python trainSpeakerNet.py --model SKA_TDNN --eca_c 1024 ...
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -38,11 +39,16 @@ class SelectiveKernel(nn.Module):
         self.fcs = nn.ModuleList(nn.Linear(hidden, size) for _ in KERNELS)
 
     def forward(self, x):
-        branches = [conv(x) for conv in self.convs]                              # [N, C, F, T] each
-        mean = sum(y.mean(self.others, keepdim=True) for y in branches)          # [N, C, 1, 1] or [N, 1, F, 1]
-        z = F.relu(self.fc(mean.transpose(self.axis, 3)))                        # [N, 1, 1, hidden]
-        weights = torch.stack([fc(z) for fc in self.fcs]).softmax(0)             # [kernels, N, 1, 1, size]
-        return sum(weight.transpose(self.axis, 3).to(y.dtype) * y for weight, y in zip(weights, branches, strict=True))
+        branches = [conv(x) for conv in self.convs]  # [N, C, F, T] each
+        mean = sum(
+            y.mean(self.others, keepdim=True) for y in branches
+        )  # [N, C, 1, 1] or [N, 1, F, 1]
+        z = F.relu(self.fc(mean.transpose(self.axis, 3)))  # [N, 1, 1, hidden]
+        weights = torch.stack([fc(z) for fc in self.fcs]).softmax(0)  # [kernels, N, 1, 1, size]
+        return sum(
+            weight.transpose(self.axis, 3).to(y.dtype) * y
+            for weight, y in zip(weights, branches, strict=True)
+        )
 
 
 class Block(nn.Module):
@@ -71,11 +77,34 @@ class MainModel(ECAPA):
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
-    def __init__(self, *, nOut: int = 192, encoder_type: Encoder = "ASP", n_mels: int = 80, log_input: bool = True, heads_number: int = 32,
-                 mask_prob: float = 0.3, frt_c: int = 128, eca_c: int = 1024, eca_s: int = 8, spec_augment: bool = False):
-        half, quarter = (n_mels + 1) // 2, (n_mels + 3) // 4                     # bands after each of the strided convolutions
-        super().__init__(inputs=frt_c * quarter, nOut=nOut, encoder_type=encoder_type, n_mels=n_mels, log_input=log_input,
-                         heads_number=heads_number, mask_prob=mask_prob, eca_c=eca_c, eca_s=eca_s, spec_augment=spec_augment)
+    def __init__(
+        self,
+        *,
+        nOut: int = 192,
+        encoder_type: Encoder = "ASP",
+        n_mels: int = 80,
+        log_input: bool = True,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+        frt_c: int = 128,
+        eca_c: int = 1024,
+        eca_s: int = 8,
+        spec_augment: bool = False,
+    ):
+        # bands after each of the strided convolutions
+        half, quarter = (n_mels + 1) // 2, (n_mels + 3) // 4
+        super().__init__(
+            inputs=frt_c * quarter,
+            nOut=nOut,
+            encoder_type=encoder_type,
+            n_mels=n_mels,
+            log_input=log_input,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+            eca_c=eca_c,
+            eca_s=eca_s,
+            spec_augment=spec_augment,
+        )
         self.frt_conv1 = nn.Conv2d(1, frt_c, 3, (2, 1), 1)
         self.frt_bn1 = nn.BatchNorm2d(frt_c)
         self.frt_block1 = Block(frt_c, half)
@@ -84,7 +113,9 @@ class MainModel(ECAPA):
         self.frt_bn2 = nn.BatchNorm2d(frt_c)
 
     def front(self, features):
-        x = self.frt_bn1(F.relu(self.frt_conv1(features.unsqueeze(1)), inplace=True))   # [N, frt_c, half, T]
+        x = self.frt_bn1(
+            F.relu(self.frt_conv1(features.unsqueeze(1)), inplace=True)
+        )  # [N, frt_c, half, T]
         x = self.frt_block2(self.frt_block1(x))
-        x = self.frt_bn2(F.relu(self.frt_conv2(x), inplace=True))                # [N, frt_c, quarter, T]
+        x = self.frt_bn2(F.relu(self.frt_conv2(x), inplace=True))  # [N, frt_c, quarter, T]
         return x.flatten(1, 2)

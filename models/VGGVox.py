@@ -1,7 +1,8 @@
 """VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612) as in voxceleb_trainer: 4.3 million parameters.
 
-    python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
+python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
 """
+
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,13 +10,19 @@ from models import Backbone
 from models._frontend import FrontEnd
 from models._pooling import Encoder, make_pooling
 
-BANDS = 40                                                                       # the last convolution wants the four rows that they become
-SHORTEST = 63                                                                    # frames that leave one after all the pooling
+# the last convolution wants the four rows that they become
+BANDS = 40
+# frames that leave one after all the pooling
+SHORTEST = 63
 CHANNELS = 512
 
 
 def block(inputs, outputs, kernel, stride=1, padding=0):
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    return (
+        nn.Conv2d(inputs, outputs, kernel, stride, padding),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
 
 
 class MainModel(Backbone):
@@ -30,24 +37,40 @@ class MainModel(Backbone):
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}
     training_options = ("spec_augment",)
 
-    def __init__(self, *, nOut: int = 1024, encoder_type: Encoder = "SAP", log_input: bool = True, spec_augment: bool = False,
-                 heads_number: int = 32, mask_prob: float = 0.3):
+    def __init__(
+        self,
+        *,
+        nOut: int = 1024,
+        encoder_type: Encoder = "SAP",
+        log_input: bool = True,
+        spec_augment: bool = False,
+        heads_number: int = 32,
+        mask_prob: float = 0.3,
+    ):
         super().__init__()
         self.dim = nOut
         self.torchfb = FrontEnd(BANDS, window="hann", log=log_input, augment=spec_augment)
-        self.netcnn = nn.Sequential(                                             # [N, 1, 40, T]
-            *block(1, 96, (5, 7), (1, 2), 2), nn.MaxPool2d((1, 3), (1, 2)),      # [N, 96, 40, T / 4]
-            *block(96, 256, 5, 2, 1), nn.MaxPool2d(3, 2),                        # [N, 256, 9, T / 16]
-            *block(256, 384, 3, 1, 1), *block(384, 256, 3, 1, 1),
-            *block(256, 256, 3, 1, 1), nn.MaxPool2d(3, 2),                       # [N, 256, 4, T / 32]
-            *block(256, CHANNELS, (4, 1)))                                       # [N, 512, 1, T / 32]
-        self.pooling = make_pooling(encoder_type, CHANNELS, heads_number=heads_number, mask_prob=mask_prob)
+        self.netcnn = nn.Sequential(  # [N, 1, 40, T]
+            *block(1, 96, (5, 7), (1, 2), 2),
+            nn.MaxPool2d((1, 3), (1, 2)),  # [N, 96, 40, T / 4]
+            *block(96, 256, 5, 2, 1),
+            nn.MaxPool2d(3, 2),  # [N, 256, 9, T / 16]
+            *block(256, 384, 3, 1, 1),
+            *block(384, 256, 3, 1, 1),
+            *block(256, 256, 3, 1, 1),
+            nn.MaxPool2d(3, 2),  # [N, 256, 4, T / 32]
+            *block(256, CHANNELS, (4, 1)),
+        )  # [N, 512, 1, T / 32]
+        self.pooling = make_pooling(
+            encoder_type, CHANNELS, heads_number=heads_number, mask_prob=mask_prob
+        )
         self.fc = nn.Linear(self.pooling.size, nOut)
 
     def frames(self, x):
-        x = self.torchfb(x).unsqueeze(1)                                         # [N, 1, 40, T]
-        x = F.pad(x, (0, max(0, SHORTEST - x.shape[-1])))                        # 0 is the mean of every band
-        return self.netcnn(x).squeeze(2)                                         # [N, 512, T / 32]
+        x = self.torchfb(x).unsqueeze(1)  # [N, 1, 40, T]
+        # 0 is the mean of every band
+        x = F.pad(x, (0, max(0, SHORTEST - x.shape[-1])))
+        return self.netcnn(x).squeeze(2)  # [N, 512, T / 32]
 
     def head(self, pooled):
         return self.fc(pooled)

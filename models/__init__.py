@@ -4,6 +4,7 @@ One file per model with a class `MainModel(*, options)`: the signature is the li
 docstring is the help of an option. An embedding is the usual representation; a pairwise pooling keeps frames instead.
 Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R references, Q queries.
 """
+
 import torch
 from torch import nn
 
@@ -29,7 +30,7 @@ class SpeakerModel(nn.Module):
 
     def pair(self, ref, qry):
         """ref [R, ...], qry [Q, ...] -> embeddings of both, broadcastable to [Q, R, dim]; meeting changes nothing by default."""
-        return ref.unsqueeze(0), qry.unsqueeze(1)                                # [1, R, D], [Q, 1, D]
+        return ref.unsqueeze(0), qry.unsqueeze(1)  # [1, R, D], [Q, 1, D]
 
     def merge(self, reps):
         """reps [n, ...] of n enrolment files -> one reference [...]."""
@@ -44,7 +45,7 @@ class SpeakerModel(nn.Module):
             return ""
         for old, new in self.old_names.items():
             if name == old or (old.endswith(".") and name.startswith(old)):
-                return new + name[len(old):]
+                return new + name[len(old) :]
         return name
 
 
@@ -73,7 +74,7 @@ class Backbone(SpeakerModel):
     def pair(self, ref, qry):
         if not self.pairwise:
             return super().pair(ref, qry)
-        both = torch.stack(self.pooling.pair(ref, qry))                          # [2, Q, R, size]
+        both = torch.stack(self.pooling.pair(ref, qry))  # [2, Q, R, size]
         ref, qry = self._embed(both.flatten(0, 2)).unflatten(0, both.shape[:3])  # [Q, R, D] each
         return ref, qry
 
@@ -81,5 +82,6 @@ class Backbone(SpeakerModel):
         return self.pooling.merge(reps)
 
     def _embed(self, pooled):
-        with torch.autocast(pooled.device.type, enabled=False):                  # bfloat16 would cost three digits of every score
+        # bfloat16 would cost three digits of every score
+        with torch.autocast(pooled.device.type, enabled=False):
             return self.head(pooled.float())

@@ -1,4 +1,5 @@
 """Conformer (Gulati et al., arXiv:2005.08100) that returns the outputs of all its blocks, for MFA-Conformer (arXiv:2203.15249)."""
+
 import math
 
 import torch
@@ -6,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 DROPOUT = 0.1
-EPS = 1e-12                                                                      # of the layer normalisations, as published
+# of the layer normalisations, as published
+EPS = 1e-12
 
 
 class Embedding(nn.Module):
@@ -23,7 +25,7 @@ class Embedding(nn.Module):
         self.out = nn.Sequential(nn.Linear(size * bands, size))
 
     def forward(self, x):
-        x = self.conv(x)                                                         # [N, size, T', F]
+        x = self.conv(x)  # [N, size, T', F]
         return self.scale * self.out(x.transpose(1, 2).flatten(2))
 
 
@@ -33,7 +35,9 @@ class Attention(nn.Module):
     def __init__(self, size, heads, relative):
         super().__init__()
         self.heads = heads
-        self.linear_q, self.linear_k, self.linear_v, self.linear_out = (nn.Linear(size, size) for _ in range(4))
+        self.linear_q, self.linear_k, self.linear_v, self.linear_out = (
+            nn.Linear(size, size) for _ in range(4)
+        )
         if relative:
             self.linear_pos = nn.Linear(size, size, bias=False)
             self.pos_bias_u = nn.Parameter(torch.empty(heads, size // heads))
@@ -42,17 +46,25 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(self.pos_bias_v)
 
     def split(self, x):
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)                  # [N, heads, T, size / heads]
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [N, heads, T, size / heads]
 
     def forward(self, x, table):
         """x [N, T, size], table [1, T, size] or None -> [N, T, size]."""
-        q, k, v = self.split(self.linear_q(x)), self.split(self.linear_k(x)), self.split(self.linear_v(x))
+        q, k, v = (
+            self.split(self.linear_q(x)),
+            self.split(self.linear_k(x)),
+            self.split(self.linear_v(x)),
+        )
         bias = None
         if table is not None:
             # a position p belongs to its key k, so that (q + u).k + (q + v).p is q.(k + p) and a bias of the key
-            p = self.split(self.linear_pos(table))                               # [1, heads, T, size / heads]
-            bias = torch.einsum("hd,nhtd->nht", self.pos_bias_u, k) + torch.einsum("hd,nhtd->nht", self.pos_bias_v, p)
-            bias = (bias / math.sqrt(k.shape[-1])).unsqueeze(2)                  # [N, heads, 1, T], the same for every query
+            p = self.split(self.linear_pos(table))  # [1, heads, T, size / heads]
+            bias = torch.einsum("hd,nhtd->nht", self.pos_bias_u, k) + torch.einsum(
+                "hd,nhtd->nht", self.pos_bias_v, p
+            )
+            bias = (bias / math.sqrt(k.shape[-1])).unsqueeze(
+                2
+            )  # [N, heads, 1, T], the same for every query
             k = k + p
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.linear_out(y.transpose(1, 2).flatten(2))
@@ -78,7 +90,7 @@ class Convolution(nn.Module):
         self.pointwise_conv2 = nn.Conv1d(size, size, 1)
 
     def forward(self, x):
-        x = F.glu(self.pointwise_conv1(x.transpose(1, 2)), 1)                    # [N, size, T]
+        x = F.glu(self.pointwise_conv1(x.transpose(1, 2)), 1)  # [N, size, T]
         x = F.silu(self.norm(self.depthwise_conv(x)))
         return self.pointwise_conv2(x).transpose(1, 2)
 
@@ -90,7 +102,9 @@ class Block(nn.Module):
         self.self_attn = Attention(size, heads, relative)
         self.conv_module = Convolution(size, kernel)
         self.feed_forward = FeedForward(size, width)
-        self.norm_ff_macaron, self.norm_mha, self.norm_conv, self.norm_ff, self.norm_final = (nn.LayerNorm(size, EPS) for _ in range(5))
+        self.norm_ff_macaron, self.norm_mha, self.norm_conv, self.norm_ff, self.norm_final = (
+            nn.LayerNorm(size, EPS) for _ in range(5)
+        )
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, x, table):
@@ -109,11 +123,13 @@ class Conformer(nn.Module):
         self.relative = relative
         self.embed = Embedding(n_mels, size, convolutions, math.sqrt(size) if relative else 1.0)
         self.dropout = nn.Dropout(DROPOUT)
-        self.encoders = nn.ModuleList(Block(size, heads, width, kernel, relative) for _ in range(blocks))
+        self.encoders = nn.ModuleList(
+            Block(size, heads, width, kernel, relative) for _ in range(blocks)
+        )
         self.after_norm = nn.LayerNorm(blocks * size, EPS)
 
     def forward(self, features):
-        x = self.dropout(self.embed(features.transpose(1, 2).unsqueeze(1)))      # [N, T', size]
+        x = self.dropout(self.embed(features.transpose(1, 2).unsqueeze(1)))  # [N, T', size]
         table = self.dropout(positions(x.shape[1], x.shape[2], x.device)) if self.relative else None
         outputs = []
         for block in self.encoders:
@@ -125,5 +141,5 @@ class Conformer(nn.Module):
 def positions(length, size, device):
     """-> [1, length, size]: sines and cosines in turn, of wavelengths from 2 pi to 20000 pi frames."""
     frequency = torch.exp(torch.arange(0, size, 2, device=device) * (-math.log(10000.0) / size))
-    angle = torch.arange(length, device=device).unsqueeze(1) * frequency         # [length, size / 2]
+    angle = torch.arange(length, device=device).unsqueeze(1) * frequency  # [length, size / 2]
     return torch.stack([angle.sin(), angle.cos()], 2).flatten(1).unsqueeze(0)

@@ -1,7 +1,7 @@
 """Mel front ends of all the models, and SpecAugment (Park et al., arXiv:1904.08779).
 
-    self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
-    features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
+self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
+features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
 """
 
 import torch
@@ -13,9 +13,15 @@ from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
 from common.normalisation import normalise
 
 PRE_EMPHASIS = 0.97
-LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7                                       # frames and bands, of SASV2
+# frames and bands, of SASV2
+LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
-NORMS = {"instance": F.instance_norm, "mean": lambda x: x - x.mean(-1, keepdim=True), "none": lambda x: x}     # mean 0 and deviation 1; mean 0; as it is
+# mean 0 and deviation 1; mean 0; as it is
+NORMS = {
+    "instance": F.instance_norm,
+    "mean": lambda x: x - x.mean(-1, keepdim=True),
+    "none": lambda x: x,
+}
 
 
 class FrontEnd(torchaudio.transforms.MelSpectrogram):
@@ -25,10 +31,30 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
     augment: SpecAugment while training.
     """
 
-    def __init__(self, n_mels=40, *, f_min=0.0, f_max=SAMPLE_RATE / 2, window="hamming", pre_emphasis=False, log=True, norm="instance",
-                 scale=1.0, augment=False):
-        super().__init__(SAMPLE_RATE, n_fft=N_FFT, win_length=WINDOW, hop_length=HOP, f_min=f_min, f_max=f_max, n_mels=n_mels,
-                         window_fn=WINDOWS[window], power=None)
+    def __init__(
+        self,
+        n_mels=40,
+        *,
+        f_min=0.0,
+        f_max=SAMPLE_RATE / 2,
+        window="hamming",
+        pre_emphasis=False,
+        log=True,
+        norm="instance",
+        scale=1.0,
+        augment=False,
+    ):
+        super().__init__(
+            SAMPLE_RATE,
+            n_fft=N_FFT,
+            win_length=WINDOW,
+            hop_length=HOP,
+            f_min=f_min,
+            f_max=f_max,
+            n_mels=n_mels,
+            window_fn=WINDOWS[window],
+            power=None,
+        )
         self.log, self.norm, self.scale, self.augment = log, norm, scale, augment
         # a buffer, because published checkpoints store it
         self.register_buffer("flipped_filter", flipped_filter() if pre_emphasis else None)
@@ -39,7 +65,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
             x = x.float() * self.scale
             if self.flipped_filter is not None:
                 x = pre_emphasise(x, self.flipped_filter)
-            x = self.mel_scale(powers(x, self.spectrogram.window)) + 1e-6        # [N, n_mels, T']
+            x = self.mel_scale(powers(x, self.spectrogram.window)) + 1e-6  # [N, n_mels, T']
             if self.log:
                 x = x.log()
             x = NORMS[self.norm](x)
@@ -48,7 +74,9 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
 
 def sasv2_front_end(n_mels, *, log=True, norm="mean", augment=False):
     """As in all the models of the SASV 2022 baseline."""
-    return FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm=norm, augment=augment)
+    return FrontEnd(
+        n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm=norm, augment=augment
+    )
 
 
 class LogBeforeMel(nn.Module):
@@ -57,17 +85,26 @@ class LogBeforeMel(nn.Module):
     def __init__(self, n_mels=80, *, norm="instance", augment=False):
         super().__init__()
         self.norm, self.augment = norm, augment
-        mel = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-        self.register_buffer("flipped_filter", flipped_filter())                 # buffers, because published checkpoints store them
+        mel = torchaudio.functional.melscale_fbanks(
+            N_FFT // 2 + 1,
+            0.0,
+            SAMPLE_RATE / 2,
+            n_mels,
+            SAMPLE_RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        # buffers, because published checkpoints store them
+        self.register_buffer("flipped_filter", flipped_filter())
         self.register_buffer("window", torch.hamming_window(WINDOW))
-        self.register_buffer("mel_basis", mel.t().contiguous())                  # [n_mels, 257]
+        self.register_buffer("mel_basis", mel.t().contiguous())  # [n_mels, 257]
 
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
             x = pre_emphasise(x.float(), self.flipped_filter)
-            x = powers(x, self.window).sqrt()                                    # [N, 257, T']
-            x = NORMS[self.norm](self.mel_basis @ (x + 1e-9).log())              # [N, n_mels, T']
+            x = powers(x, self.window).sqrt()  # [N, 257, T']
+            x = NORMS[self.norm](self.mel_basis @ (x + 1e-9).log())  # [N, n_mels, T']
             return spec_augment(x) if self.augment and self.training else x
 
 
@@ -82,25 +119,31 @@ class MFSC(nn.Module):
         self.normalization = normalization
         # not in the state: published checkpoints store neither
         self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
-        filters = torchaudio.functional.melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney")
-        self.register_buffer("filters", filters, persistent=False)               # [257, n_mels]
+        filters = torchaudio.functional.melscale_fbanks(
+            N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney"
+        )
+        self.register_buffer("filters", filters, persistent=False)  # [257, n_mels]
 
     @torch.no_grad()
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
-            x = F.pad(x.float() * 32768.0, (1, 0), "replicate")                  # magnitudes below 1 are cut off: the scale of 16 bits matters
+            # magnitudes below 1 are cut off: the scale of 16 bits matters
+            x = F.pad(x.float() * 32768.0, (1, 0), "replicate")
             x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
-            x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))                        # a frame at least
-            x = powers(x, self.window, center=False).sqrt().transpose(1, 2)      # [N, T', 257]
-            x = (x @ self.filters).clamp(min=1.0).log()                          # [N, T', n_mels]
+            # a frame at least
+            x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))
+            x = powers(x, self.window, center=False).sqrt().transpose(1, 2)  # [N, T', 257]
+            x = (x @ self.filters).clamp(min=1.0).log()  # [N, T', n_mels]
             return normalise(x, self.normalization)
 
 
-@torch.compiler.disable                                                          # complex numbers are beyond it
+# complex numbers are beyond it
+@torch.compiler.disable
 def powers(x, window, center=True):
     """x [N, T] -> squared magnitudes of the spectrum [N, 257, T'] at every HOP; center: of windows around these samples, else from them on."""
     x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
-    return x.real.square() + x.imag.square()                                     # abs() is five times slower
+    # abs() is five times slower
+    return x.real.square() + x.imag.square()
 
 
 def flipped_filter():
@@ -112,7 +155,8 @@ def pre_emphasise(x, flipped_filter):
     return F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), flipped_filter).squeeze(1)
 
 
-@torch.compiler.disable                                                          # its draws are the host's
+# its draws are the host's
+@torch.compiler.disable
 def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):
     """features [N, n_mels, T] -> the same with a run of frames and a run of bands of every row set to 0, lengths uniform from 0.
 
@@ -120,9 +164,9 @@ def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK
     """
     for axis, longest in ((2, longest_time), (1, longest_mel)):
         size = x.shape[axis]
-        length = torch.randint(longest + 1, (len(x), 1))                         # [N, 1]
+        length = torch.randint(longest + 1, (len(x), 1))  # [N, 1]
         start = torch.randint(max(1, size - int(length.max())), (len(x), 1))
         place = torch.arange(size)
-        mask = (place >= start) & (place < start + length)                       # [N, size]
+        mask = (place >= start) & (place < start + length)  # [N, size]
         x = x.masked_fill(mask.to(x.device, non_blocking=True).unsqueeze(3 - axis), 0.0)
     return x

@@ -1,6 +1,7 @@
 """Fully connected networks for speaker embedding enhancement: an embedding goes in, one of the same size that shall be nearer to the
 speaker's clean one comes out.
 """
+
 import itertools
 from typing import Literal
 
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 
 from models import SpeakerModel
 
-Activation = Literal["ReLU", "ELU"]                                              # the type of every model's option activation
+# the type of every model's option activation
+Activation = Literal["ReLU", "ELU"]
 
 
 class LinearNet(SpeakerModel):
@@ -26,11 +28,14 @@ class LinearNet(SpeakerModel):
 
     def forward(self, x):
         if x.shape[1:] != (self.dim,):
-            raise ValueError(f"--nOut: this model maps embeddings of {self.dim} numbers, got {list(x.shape[1:])}: give their size, or a model for speech")
+            raise ValueError(
+                f"--nOut: this model maps embeddings of {self.dim} numbers, got {list(x.shape[1:])}: give their size, or a model for speech"
+            )
         for number, layer in enumerate(self.children(), 1):
             x = self.activation(layer(x))
             if number in self.dropped:
-                x = F.dropout(x, 0.2, self.training)                             # reference drops whole samples (Dropout1d takes rows for channels)
+                # reference drops whole samples (Dropout1d takes rows for channels)
+                x = F.dropout(x, 0.2, self.training)
         return x
 
 

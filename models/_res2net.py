@@ -1,4 +1,5 @@
 """What the blocks of ECAPA-TDNN and RawNet3 share: Res2Net (Gao et al., arXiv:1904.01169) over time."""
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,7 +13,10 @@ class Res2Net(nn.Module):
         width = channels // scale
         self.conv1 = nn.Conv1d(inputs, channels, 1)
         self.bn1 = nn.BatchNorm1d(channels)
-        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(scale - 1))
+        self.convs = nn.ModuleList(
+            nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation)
+            for _ in range(scale - 1)
+        )
         self.bns = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(scale - 1))
         self.conv3 = nn.Conv1d(channels, channels, 1)
         self.bn3 = nn.BatchNorm1d(channels)

@@ -1,6 +1,7 @@
 """34-layer ResNets with squeeze-and-excitation blocks on mel features. Thin ones (16 to 128 channels) were published with voxceleb_trainer
 ("Fast ResNet-34", Chung et al., arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,7 +16,11 @@ THIN = (16, 32, 64, 128)
 
 def as_rows(x, y):
     """x [N, C] -> [N, C, 1, T] as y: channels-last maps of few channels meet whole rows five times faster than single values."""
-    return x.to(y.dtype)[:, :, None, None].expand(-1, -1, 1, y.shape[3]).contiguous(memory_format=torch.channels_last)
+    return (
+        x.to(y.dtype)[:, :, None, None]
+        .expand(-1, -1, 1, y.shape[3])
+        .contiguous(memory_format=torch.channels_last)
+    )
 
 
 class ExciteAdd(torch.autograd.Function):
@@ -26,8 +31,11 @@ class ExciteAdd(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, y, shortcut, weight1, bias1, weight2, bias2):               # y, shortcut [N, C, F, T]
-        mean = y.sum((2, 3)).float() / y[0, 0].numel()                           # [N, C]; mean() is twenty times slower in bfloat16
+    # y, shortcut [N, C, F, T]
+    def forward(ctx, y, shortcut, weight1, bias1, weight2, bias2):
+        mean = (
+            y.sum((2, 3)).float() / y[0, 0].numel()
+        )  # [N, C]; mean() is twenty times slower in bfloat16
         hidden = torch.addmm(bias1, mean, weight1.t()).relu()
         scale = torch.addmm(bias2, hidden, weight2.t()).sigmoid()
         ctx.save_for_backward(y, mean, hidden, scale, weight1, weight2)
@@ -40,7 +48,14 @@ class ExciteAdd(torch.autograd.Function):
         to_hidden = (to_scale @ weight2) * (hidden > 0)
         to_mean = to_hidden @ weight1 / y[0, 0].numel()
         to_y = torch.addcmul(as_rows(to_mean, y), grad, as_rows(scale, y))
-        return to_y, grad, to_hidden.t() @ mean, to_hidden.sum(0), to_scale.t() @ hidden, to_scale.sum(0)
+        return (
+            to_y,
+            grad,
+            to_hidden.t() @ mean,
+            to_hidden.sum(0),
+            to_scale.t() @ hidden,
+            to_scale.sum(0),
+        )
 
 
 class SqueezeExcitation(nn.Module):
@@ -48,13 +63,19 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels, reduction=8):
         super().__init__()
-        self.fc = nn.Sequential(nn.Linear(channels, channels // reduction), nn.ReLU(),
-                                nn.Linear(channels // reduction, channels), nn.Sigmoid())
+        self.fc = nn.Sequential(
+            nn.Linear(channels, channels // reduction),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels),
+            nn.Sigmoid(),
+        )
 
     def forward(self, y, shortcut):
         first, _, second, _ = self.fc
         with torch.autocast(y.device.type, enabled=False):
-            out = ExciteAdd.apply(y, shortcut.to(y.dtype), first.weight, first.bias, second.weight, second.bias)
+            out = ExciteAdd.apply(
+                y, shortcut.to(y.dtype), first.weight, first.bias, second.weight, second.bias
+            )
         return F.relu(out, inplace=True)
 
 
@@ -68,12 +89,16 @@ class Block(nn.Module):
         self.se = SqueezeExcitation(outputs)
         self.stride, self.downsample = stride, None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x):
-        y = self.bn1(F.relu(self.conv1(x), inplace=True))                        # ReLU before the normalisation, as published
-        if self.downsample is not None:                                          # a strided 1 x 1 convolution, whose own gradient is slow on a CPU
-            x = self.downsample(x[:, :, ::self.stride, ::self.stride])
+        # ReLU before the normalisation, as published
+        y = self.bn1(F.relu(self.conv1(x), inplace=True))
+        # a strided 1 x 1 convolution, whose own gradient is slow on a CPU
+        if self.downsample is not None:
+            x = self.downsample(x[:, :, :: self.stride, :: self.stride])
         return self.se(self.bn2(self.conv2(y)), x)
 
 
@@ -81,22 +106,48 @@ class ResNet(Backbone):
     """front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands: of the last maps that are channels for the
     pooling. published: see make_pooling(). A subclass gives stem() and rows()."""
 
-    old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention", "meta_learner.": "pooling.meta_learner.",
-                 "att_bn.": "pooling.att_bn.", "fc": "fc.weight", "global_w": "loss.global_w"}
+    old_names = {
+        "sap_linear.": "pooling.sap_linear.",
+        "attention": "pooling.attention",
+        "meta_learner.": "pooling.meta_learner.",
+        "att_bn.": "pooling.att_bn.",
+        "fc": "fc.weight",
+        "global_w": "loss.global_w",
+    }
     training_options = ("spec_augment",)
 
-    def __init__(self, *, front, conv1, channels, strides, bands, nOut, encoder_type, heads_number, mask_prob, published=None):
+    def __init__(
+        self,
+        *,
+        front,
+        conv1,
+        channels,
+        strides,
+        bands,
+        nOut,
+        encoder_type,
+        heads_number,
+        mask_prob,
+        published=None,
+    ):
         super().__init__()
         self.dim = nOut
         self.torchfb = front
         self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(channels[0])
         inputs = channels[0]
-        for i, (outputs, blocks, stride) in enumerate(zip(channels, BLOCKS, strides, strict=True), 1):
-            layer = [Block(inputs, outputs, stride), *(Block(outputs, outputs) for _ in range(blocks - 1))]
+        for i, (outputs, blocks, stride) in enumerate(
+            zip(channels, BLOCKS, strides, strict=True), 1
+        ):
+            layer = [
+                Block(inputs, outputs, stride),
+                *(Block(outputs, outputs) for _ in range(blocks - 1)),
+            ]
             setattr(self, f"layer{i}", nn.Sequential(*layer))
             inputs = outputs
-        self.pooling = make_pooling(encoder_type, inputs * bands, published, heads_number=heads_number, mask_prob=mask_prob)
+        self.pooling = make_pooling(
+            encoder_type, inputs * bands, published, heads_number=heads_number, mask_prob=mask_prob
+        )
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -121,15 +172,46 @@ class ResNet(Backbone):
 class ThinResNet(ResNet):
     """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
 
-    def __init__(self, *, strides, stem_pool, nOut, encoder_type, n_mels, log_input, window, norm, wave_scale, spec_augment, heads_number,
-                 mask_prob):
-        super().__init__(front=FrontEnd(n_mels, window=window, log=log_input, norm=norm, scale=wave_scale, augment=spec_augment),
-                         conv1=nn.Conv2d(1, THIN[0], 7, (2, 1), 3, bias=False), channels=THIN, strides=strides, bands=1, nOut=nOut,
-                         encoder_type=encoder_type, heads_number=heads_number, mask_prob=mask_prob)
+    def __init__(
+        self,
+        *,
+        strides,
+        stem_pool,
+        nOut,
+        encoder_type,
+        n_mels,
+        log_input,
+        window,
+        norm,
+        wave_scale,
+        spec_augment,
+        heads_number,
+        mask_prob,
+    ):
+        super().__init__(
+            front=FrontEnd(
+                n_mels,
+                window=window,
+                log=log_input,
+                norm=norm,
+                scale=wave_scale,
+                augment=spec_augment,
+            ),
+            conv1=nn.Conv2d(1, THIN[0], 7, (2, 1), 3, bias=False),
+            channels=THIN,
+            strides=strides,
+            bands=1,
+            nOut=nOut,
+            encoder_type=encoder_type,
+            heads_number=heads_number,
+            mask_prob=mask_prob,
+        )
         self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
 
     def stem(self, x):
-        return self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))     # [N, 16, n_mels / 2 or 4, T]
+        return self.stem_pool(
+            F.relu(self.bn1(self.conv1(x)), inplace=True)
+        )  # [N, 16, n_mels / 2 or 4, T]
 
     def rows(self, maps):
-        return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)   # [N, 128, T']
+        return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)  # [N, 128, T']

@@ -1,4 +1,5 @@
 """Checkpoint files: writing ours, reading ours and published ones without running code from them, and fitting weights into a network."""
+
 import io
 import pickle
 import re
@@ -9,7 +10,11 @@ import torch
 from common.errors import InputError
 from common.writing import write_atomically
 
-PREFIXES, LOSS = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"), re.compile(r"^(module\.)?(__L__|loss_fun)\.")   # in published names
+# in published names
+PREFIXES, LOSS = (
+    re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"),
+    re.compile(r"^(module\.)?(__L__|loss_fun)\."),
+)
 
 
 def write_checkpoint(state, *paths):
@@ -40,14 +45,22 @@ class Inert:
 class Weights(pickle.Unpickler):
     """Makes tensors and dicts; any other class or function that a file names becomes Inert, so that no code of the file runs."""
 
-    TRUSTED = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
+    TRUSTED = {
+        ("collections", "OrderedDict"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_parameter"),
+    }
 
     def find_class(self, module, name):
         return super().find_class(module, name) if (module, name) in self.TRUSTED else Inert
 
 
-inert_pickle = types.ModuleType("inert_pickle")                                  # what torch.load uses of the module pickle
-inert_pickle.Unpickler, inert_pickle.load = Weights, lambda file, **settings: Weights(file, **settings).load()
+# what torch.load uses of the module pickle
+inert_pickle = types.ModuleType("inert_pickle")
+inert_pickle.Unpickler, inert_pickle.load = (
+    Weights,
+    lambda file, **settings: Weights(file, **settings).load(),
+)
 
 
 def read_checkpoint(path):
@@ -60,18 +73,29 @@ def read_checkpoint(path):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
+            state = torch.load(
+                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle
+            )
         else:
             if "options" in state:
                 return state
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint") from None
-    except Exception as error:                                                   # what a torn or strange file leads to is anybody's guess
-        raise InputError(f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it again or take another one") from error
+    except Exception as error:
+        # what a torn or strange file leads to is anybody's guess
+        raise InputError(
+            f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it again or take another one"
+        ) from error
     for key in ("model_state_dict", "state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else {}
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was not run)")
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        raise InputError(
+            f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was not run)"
+        )
     weights = {"model": {}, "loss": {}}
     for name, value in state.items():
         part = "loss" if LOSS.match(name) else "model"
@@ -90,13 +114,22 @@ def with_head_for(classes, state, net):
 
     def taken(value, want):
         for axis, (here, there) in enumerate(zip(value.shape, want.shape, strict=False)):
-            each = here // size                                                  # vectors of a speaker
+            # vectors of a speaker
+            each = here // size
             if here != there and (here, there) == (each * size, each * len(rows)):
-                value = value.unflatten(axis, (size, each)).index_select(axis, rows).flatten(axis, axis + 1)
+                value = (
+                    value.unflatten(axis, (size, each))
+                    .index_select(axis, rows)
+                    .flatten(axis, axis + 1)
+                )
         return value
 
     wants = net.loss.state_dict()
-    return state | {"loss": {name: taken(value, wants.get(name, value)) for name, value in state["loss"].items()}}
+    return state | {
+        "loss": {
+            name: taken(value, wants.get(name, value)) for name, value in state["loss"].items()
+        }
+    }
 
 
 def load_weights(net, state, path, partial=False, head="required"):
@@ -113,17 +146,38 @@ def load_weights(net, state, path, partial=False, head="required"):
             given[name if name.startswith("loss.") else f"model.{name}"] = value
     want = net.state_dict()
     if head == "unused":
-        given, want = ({name: value for name, value in side.items() if not name.startswith("loss.")} for side in (given, want))
-    fits = {name: value for name, value in given.items() if name in want and value.shape == want[name].shape}
+        given, want = (
+            {name: value for name, value in side.items() if not name.startswith("loss.")}
+            for side in (given, want)
+        )
+    fits = {
+        name: value
+        for name, value in given.items()
+        if name in want and value.shape == want[name].shape
+    }
     problems = [(name, f"missing: {name}") for name in want if name not in given]
     problems += [(name, f"unexpected: {name}") for name in given if name not in want]
-    problems += [(name, f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here") for name, value in given.items()
-                 if name in want and name not in fits]
-    tolerated = "" if partial else "loss." if head == "optional" else None       # beginning of the names that need not fit
-    lines = [line for name, line in problems if tolerated is None or not name.startswith(tolerated)] if fits else [line for _, line in problems]
+    problems += [
+        (name, f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here")
+        for name, value in given.items()
+        if name in want and name not in fits
+    ]
+    # beginning of the names that need not fit
+    tolerated = "" if partial else "loss." if head == "optional" else None
+    lines = (
+        [line for name, line in problems if tolerated is None or not name.startswith(tolerated)]
+        if fits
+        else [line for _, line in problems]
+    )
     if lines:
-        shown = "".join(f"\n  {line}" for line in lines[:10]) + (f"\n  and {len(lines) - 10} more" if len(lines) > 10 else "")
-        remedy = "nothing in it fits" if partial else "give the options that it was trained with, or --partial to take what fits"
+        shown = "".join(f"\n  {line}" for line in lines[:10]) + (
+            f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
+        )
+        remedy = (
+            "nothing in it fits"
+            if partial
+            else "give the options that it was trained with, or --partial to take what fits"
+        )
         raise InputError(f"{path}: does not fit this network; {remedy}{shown}")
     net.load_state_dict(fits, strict=False)
     return [line for _, line in problems]

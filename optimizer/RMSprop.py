@@ -1,4 +1,5 @@
 """RMSprop (Tieleman and Hinton, 2012)."""
+
 import torch
 
 

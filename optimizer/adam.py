@@ -1,4 +1,5 @@
 """Adam (Kingma and Ba, arXiv:1412.6980)."""
+
 import torch
 
 

@@ -1,4 +1,5 @@
 """AdamW: Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)."""
+
 import torch
 
 
@@ -8,6 +9,10 @@ def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0, decay_vect
     decay_vectors: of biases and normalisations too
     """
     params = list(params)
-    groups = [{"params": [p for p in params if p.dim() > 1 or decay_vectors]},
-              {"params": [p for p in params if not (p.dim() > 1 or decay_vectors)], "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, weight_decay=weight_decay, fused=True)
+    groups = [
+        {"params": [p for p in params if p.dim() > 1 or decay_vectors]},
+        {"params": [p for p in params if not (p.dim() > 1 or decay_vectors)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=lr, weight_decay=weight_decay, fused=True
+    )

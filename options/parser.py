@@ -2,6 +2,7 @@
 
 The signature is the schema: every parameter of a component with a default is an option, one without is supplied by the program.
 """
+
 import argparse
 import difflib
 import importlib
@@ -15,7 +16,20 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from common.errors import InputError
-from options import ALIASES, FROM_CHECKPOINT, MODES, NEEDS, OPTIONS, PARTS, SETTINGS, UNITS, USES, VALUES, Option, components
+from options import (
+    ALIASES,
+    FROM_CHECKPOINT,
+    MODES,
+    NEEDS,
+    OPTIONS,
+    PARTS,
+    SETTINGS,
+    UNITS,
+    USES,
+    VALUES,
+    Option,
+    components,
+)
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -30,15 +44,24 @@ def options_of(part, name):
     component = find(part, name)
     text = dict(re.findall(r"^\s*(\w+): (.+)$", component.__doc__ or "", re.M))
     parameters = inspect.signature(component, eval_str=True).parameters.values()
-    return [Option(p.name, p.annotation, p.default, text.get(p.name, "")) for p in parameters if p.default is not p.empty]
+    return [
+        Option(p.name, p.annotation, p.default, text.get(p.name, ""))
+        for p in parameters
+        if p.default is not p.empty
+    ]
 
 
 class Parser(argparse.ArgumentParser):
     """argparse whose complaints are InputErrors, so that whoever knows the place (which file, which line) can say it."""
 
     def __init__(self, description):
-        super().__init__(description=description, usage="python trainSpeakerNet.py [--config FILE] [--OPTION VALUE ...]", allow_abbrev=False,
-                         add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(
+            description=description,
+            usage="python trainSpeakerNet.py [--config FILE] [--OPTION VALUE ...]",
+            allow_abbrev=False,
+            add_help=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         self.options = {}
 
     def error(self, message):
@@ -46,7 +69,13 @@ class Parser(argparse.ArgumentParser):
 
     def add(self, group, option, hidden=False):
         kind, shown = option.kind, ""
-        flags = [f"--{name}" for name in (option.name, *(alias for alias, name in ALIASES.items() if name == option.name))]
+        flags = [
+            f"--{name}"
+            for name in (
+                option.name,
+                *(alias for alias, name in ALIASES.items() if name == option.name),
+            )
+        ]
         if option.default is not None:
             shown = " ".join(map(str, option.default)) if option.nargs else str(option.default)
             shown = f" (default: {shown})" if shown else ""
@@ -56,15 +85,30 @@ class Parser(argparse.ArgumentParser):
             settings["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
             spellings = VALUES.get(option.name)
-            settings |= {"choices": get_args(kind), "type": (lambda word: spellings.get(word, word)) if spellings else type(get_args(kind)[0])}
+            settings |= {
+                "choices": get_args(kind),
+                "type": (lambda word: spellings.get(word, word))
+                if spellings
+                else type(get_args(kind)[0]),
+            }
         else:
-            settings |= {"type": kind, "nargs": option.nargs, "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N")}
+            settings |= {
+                "type": kind,
+                "nargs": option.nargs,
+                "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N"),
+            }
         group.add_argument(*flags, **settings)
         self.options[option.name] = option
         for other, (name, factor, unit) in UNITS.items():
             if name == option.name:
-                group.add_argument(f"--{other}", dest=name, type=lambda word, factor=factor: kind(round(float(word) * factor)), default=argparse.SUPPRESS,
-                                   metavar="X", help=f"the same in {unit}")
+                group.add_argument(
+                    f"--{other}",
+                    dest=name,
+                    type=lambda word, factor=factor: kind(round(float(word) * factor)),
+                    default=argparse.SUPPRESS,
+                    metavar="X",
+                    help=f"the same in {unit}",
+                )
                 self.options[other] = option
 
     def take(self, key, value):
@@ -75,27 +119,45 @@ class Parser(argparse.ArgumentParser):
                 raise InputError(f"want true or false, got {value!r}")
             return [f"--{key}" if value else f"--no-{key}"]
         values = value if type(value) is list else [value]
-        if value is True or value is False or type(value) is dict or (len(values) != 1 and not option.nargs):
-            raise InputError(f"want {'values' if option.nargs else 'one value'} ({option.help}), got {value!r}")
+        if (
+            value is True
+            or value is False
+            or type(value) is dict
+            or (len(values) != 1 and not option.nargs)
+        ):
+            raise InputError(
+                f"want {'values' if option.nargs else 'one value'} ({option.help}), got {value!r}"
+            )
         return [f"--{key}", *map(str, values)] if option.nargs else [f"--{key}={values[0]}"]
 
 
 def read_config(path, environ):
     """YAML file -> (place, key, value) of every line. `${NAME}` and `${NAME:-default}` stand for an environment variable."""
+
     def variable(match):
         if match[1] not in environ and match[2] is None:
-            raise InputError(f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python trainSpeakerNet.py ...")
+            raise InputError(
+                f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python trainSpeakerNet.py ..."
+            )
         return environ.get(match[1], match[2])
 
     try:
-        lines = yaml.safe_load(re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", variable, Path(path).read_text(encoding="utf-8")))
+        lines = yaml.safe_load(
+            re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", variable, Path(path).read_text(encoding="utf-8"))
+        )
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise InputError(f"--config {path}: {error.strerror}") from None
     if type(lines) is not dict:
-        raise InputError(f"{path}: want lines 'option: value', got {'nothing' if lines is None else type(lines).__name__}")
-    return [(f"{path}: {key}", ALIASES.get(str(key), str(key)), value) for key, value in lines.items() if value is not None]
+        raise InputError(
+            f"{path}: want lines 'option: value', got {'nothing' if lines is None else type(lines).__name__}"
+        )
+    return [
+        (f"{path}: {key}", ALIASES.get(str(key), str(key)), value)
+        for key, value in lines.items()
+        if value is not None
+    ]
 
 
 class Settings(pickle.Unpickler):
@@ -114,8 +176,11 @@ def read_settings(path):
             settings = vars(Settings(file).load())
     except OSError as error:
         raise InputError(f"--modelConfig {path}: {error.strerror}") from None
-    except Exception as error:                                                   # what a torn or strange file leads to is anybody's guess
-        raise InputError(f"{path}: want pickled settings of the double-attention trainer, got something else ({error}); nothing of it was run") from None
+    except Exception as error:
+        # what a torn or strange file leads to is anybody's guess
+        raise InputError(
+            f"{path}: want pickled settings of the double-attention trainer, got something else ({error}); nothing of it was run"
+        ) from None
     taken = {name: settings[name] for name in SETTINGS if name in settings} | {"eval_frames": 0}
     return [(f"{path}: {name}", ALIASES.get(name, name), value) for name, value in taken.items()]
 
@@ -139,7 +204,9 @@ def pieces(argv, environ):
 
 def did_you_mean(name, names):
     close = difflib.get_close_matches(name, [*names, *ALIASES], 1, 0.6)
-    return f"unknown option {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; --help lists them all")
+    return f"unknown option {name!r}" + (
+        f"; did you mean {close[0]!r}?" if close else "; --help lists them all"
+    )
 
 
 def read_pieces(parser, argv, environ, strict):
@@ -151,15 +218,25 @@ def read_pieces(parser, argv, environ, strict):
                 if strict:
                     raise InputError(did_you_mean(key, parser.options))
                 continue
-            _, rest = parser.parse_known_args(value if key is None else parser.take(key, value), given)
+            _, rest = parser.parse_known_args(
+                value if key is None else parser.take(key, value), given
+            )
             if rest and strict:
                 name = rest[0].partition("=")[0].removeprefix("--")
-                raise InputError(did_you_mean(name, parser.options) if rest[0].startswith("--") else f"{rest[0]!r} belongs to no option")
+                raise InputError(
+                    did_you_mean(name, parser.options)
+                    if rest[0].startswith("--")
+                    else f"{rest[0]!r} belongs to no option"
+                )
         except InputError as error:
             raise InputError(f"{place}: {error}" if place else str(error)) from None
     for name, value in vars(given).items():
         option = parser.options[name]
-        if option.least is not None and value != "auto" and min(value if option.nargs else [value]) < option.least:
+        if (
+            option.least is not None
+            and value != "auto"
+            and min(value if option.nargs else [value]) < option.least
+        ):
             raise InputError(f"--{name}: want at least {option.least}, got {value}")
     return vars(given)
 
@@ -183,8 +260,11 @@ def parse(argv, environ, description, read_checkpoint):
     state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
     stored = dict(state.get("options", {})) if state else {}
     chosen = {part: parser.options[part].default for part in PARTS}
-    parts = ("model", "trainfunc") if using else ("model",)                      # whose options the checkpoint brings along
-    chosen |= {part: stored[part] for part in parts if part in stored} | {part: given[part] for part in PARTS if part in given}
+    # whose options the checkpoint brings along
+    parts = ("model", "trainfunc") if using else ("model",)
+    chosen |= {part: stored[part] for part in parts if part in stored} | {
+        part: given[part] for part in PARTS if part in given
+    }
     for part, name in chosen.items():
         group = parser.add_argument_group(f"{part} {name}")
         for option in options_of(part, name):
@@ -192,18 +272,35 @@ def parse(argv, environ, description, read_checkpoint):
                 raise ValueError(f"option {option.name} of {part} {name} is taken already")
             parser.add(group, option)
     mine = dict(parser.options)
-    for part in PARTS:                                                           # known, but without effect in this combination
+    # known, but without effect in this combination
+    for part in PARTS:
         for option in (o for name in components(part) for o in options_of(part, name)):
             if option.name not in parser.options:
                 parser.add(parser, option, hidden=True)
-    parser.add_argument("-h", "--help", action="help", help="show the options of the chosen components and exit")
+    parser.add_argument(
+        "-h", "--help", action="help", help="show the options of the chosen components and exit"
+    )
     given = read_pieces(parser, argv, environ, strict=True)
     for name in [name for name in given if name not in mine]:
-        log.warning("warning: --%s has no effect with %s", name, " ".join(f"--{part} {chosen[part]}" for part in PARTS))
+        log.warning(
+            "warning: --%s has no effect with %s",
+            name,
+            " ".join(f"--{part} {chosen[part]}" for part in PARTS),
+        )
         del given[name]
-    names = {o.name for part in parts for o in options_of(part, chosen[part])} | {*parts} | ({*FROM_CHECKPOINT} if using else set())
-    carried = {name: stored[name] for name in names if name in stored and stored.get("model") == chosen["model"]}
-    options = argparse.Namespace(**{option.name: option.default for option in mine.values()} | chosen | carried | given)
+    names = (
+        {o.name for part in parts for o in options_of(part, chosen[part])}
+        | {*parts}
+        | ({*FROM_CHECKPOINT} if using else set())
+    )
+    carried = {
+        name: stored[name]
+        for name in names
+        if name in stored and stored.get("model") == chosen["model"]
+    }
+    options = argparse.Namespace(
+        **{option.name: option.default for option in mine.values()} | chosen | carried | given
+    )
     for name, need in NEEDS.items():
         switch, _, values = need.removeprefix("--").partition(" ")
         if name in given and given[name] != mine[name].default:
@@ -218,14 +315,22 @@ def parse(argv, environ, description, read_checkpoint):
 def contradictions(given, stored, options, path):
     """Options that make another network than the stored one are an error that names both sides."""
     model = find("model", options.model)
-    fixed = [name for name in ("model", *(o.name for o in options_of("model", options.model))) if name not in model.training_options]
+    fixed = [
+        name
+        for name in ("model", *(o.name for o in options_of("model", options.model)))
+        if name not in model.training_options
+    ]
     for name in fixed:
         if name in given and name in stored and given[name] != stored[name]:
-            raise InputError(f"--{name} {given[name]} contradicts {path}, which was trained with --{name} {stored[name]}; leave the option out")
+            raise InputError(
+                f"--{name} {given[name]} contradicts {path}, which was trained with --{name} {stored[name]}; leave the option out"
+            )
 
 
 def configuration(options):
     """What a run is made of, without what was to be done at the moment: plain values that config.yaml and checkpoints hold."""
-    return {name: value for name, value in vars(options).items() if name not in MODES and value is not None}
-
-
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if name not in MODES and value is not None
+    }

@@ -2,6 +2,7 @@
 
 Nothing is written before every name and size in an archive was looked at: files and folders alone, below the folder, not absurdly larger than the archive.
 """
+
 import fnmatch
 import gzip
 import logging
@@ -21,10 +22,20 @@ from prep.output import check_space
 from prep.sources import CHUNK, is_there, verify
 
 log = logging.getLogger(__name__)
-RATIO = 100                                                                   # times the size of the archive: speech and lists stay far below
-HEADER = 1 << 24                                                              # bytes of a tar header, more than any has
-CONVERTED = (".wav", ".flac")                                                 # what --convert makes of .m4a
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+# times the size of the archive: speech and lists stay far below
+RATIO = 100
+# bytes of a tar header, more than any has
+HEADER = 1 << 24
+# what --convert makes of .m4a
+CONVERTED = (".wav", ".flac")
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+)
 
 
 # ---------------------------------------------------------------------- joining
@@ -39,7 +50,17 @@ def join(source, folder):
         joined.unlink()
         done = 0
     check_space(folder, sum(sizes) - done, source.name)
-    with joined.open("ab") as target, tqdm(total=sum(sizes), initial=done, unit="B", unit_scale=True, desc=f"join {source.name}", disable=None) as bar:
+    with (
+        joined.open("ab") as target,
+        tqdm(
+            total=sum(sizes),
+            initial=done,
+            unit="B",
+            unit_scale=True,
+            desc=f"join {source.name}",
+            disable=None,
+        ) as bar,
+    ):
         for path, size in zip(parts, sizes, strict=True):
             with path.open("rb") as file:
                 file.seek(min(done, size))
@@ -53,7 +74,9 @@ def join(source, folder):
         verify(joined, source, folder)
     except InputError as error:
         joined.unlink()
-        raise InputError(f"{error}; it is removed, its parts are kept: try again, and if that does not help correct the file list") from None
+        raise InputError(
+            f"{error}; it is removed, its parts are kept: try again, and if that does not help correct the file list"
+        ) from None
     joined.replace(folder / source.name)
     log.info("%s: joined from %d parts and verified", folder / source.name, len(parts))
 
@@ -61,6 +84,7 @@ def join(source, folder):
 # ---------------------------------------------------------------------- what is in an archive
 class Member(NamedTuple):
     """path: where its contents belong, relative to the folder."""
+
     name: str
     path: str
     size: int
@@ -84,29 +108,56 @@ def zip_entries(archive):
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             if info.flag_bits & 1:
-                raise InputError(f"{archive}: want an archive without a password, got {info.filename} with one; extract it by hand")
+                raise InputError(
+                    f"{archive}: want an archive without a password, got {info.filename} with one; extract it by hand"
+                )
             if not info.is_dir():
-                yield info.filename, info.file_size, stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                yield (
+                    info.filename,
+                    info.file_size,
+                    stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG),
+                )
 
 
 def tar_entries(archive):
     """The same; the whole archive has to be unpacked for it."""
-    with archive.open("rb") as raw, Unzipped(fileobj=raw) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as file, \
-            tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"look through {archive.name}", leave=False, disable=None) as bar:
+    with (
+        archive.open("rb") as raw,
+        Unzipped(fileobj=raw) as unzipped,
+        tarfile.open(fileobj=unzipped, mode="r:") as file,
+        tqdm(
+            total=archive.stat().st_size,
+            unit="B",
+            unit_scale=True,
+            desc=f"look through {archive.name}",
+            leave=False,
+            disable=None,
+        ) as bar,
+    ):
         for info in file:
             bar.update(raw.tell() - bar.n)
             if not info.isdir():
                 yield info.name, info.size, info.isreg()
-        while unzipped.read(CHUNK):                                           # its checksum is behind all
+        # its checksum is behind all
+        while unzipped.read(CHUNK):
             pass
 
 
 def path_of(name, archive, after=None):
     """Where a member belongs: its path, less the folders up to `after`. InputError if that could be outside of the folder."""
     words = [word for word in name.split("/") if word not in ("", ".")]
-    if not words or name.startswith("/") or ".." in words or "\\" in name or ":" in words[0] or not name.isprintable():
-        raise InputError(f"{archive}: want names of files below the folder, got {name!r}; do not use this archive")
-    return "/".join(words[words.index(after) + 1:] if after in words[:-1] else words)
+    if (
+        not words
+        or name.startswith("/")
+        or ".." in words
+        or "\\" in name
+        or ":" in words[0]
+        or not name.isprintable()
+    ):
+        raise InputError(
+            f"{archive}: want names of files below the folder, got {name!r}; do not use this archive"
+        )
+    return "/".join(words[words.index(after) + 1 :] if after in words[:-1] else words)
 
 
 def look_through(archive):
@@ -114,15 +165,21 @@ def look_through(archive):
     total, limit, found = 0, RATIO * archive.stat().st_size, {}
     for name, size, plain in (zip_entries if is_zip(archive) else tar_entries)(archive):
         if not plain:
-            raise InputError(f"{archive}: want files and folders, got {name!r}, a link or a device; do not use this archive")
+            raise InputError(
+                f"{archive}: want files and folders, got {name!r}, a link or a device; do not use this archive"
+            )
         path = path_of(name, archive)
         if path in found:
-            raise InputError(f"{archive}: want every file once, got {name!r} twice; do not use this archive")
+            raise InputError(
+                f"{archive}: want every file once, got {name!r} twice; do not use this archive"
+            )
         found[path] = name, size
         total += size
         if total > limit:
-            raise InputError(f"{archive}: want at most {RATIO} times the size of the archive, {limit:,} bytes, got {total:,} up to {name!r}; "
-                             "do not use this archive")
+            raise InputError(
+                f"{archive}: want at most {RATIO} times the size of the archive, {limit:,} bytes, got {total:,} up to {name!r}; "
+                "do not use this archive"
+            )
     return list(found.values())
 
 
@@ -138,14 +195,21 @@ def members_of(archive, source):
         try:
             entries = look_through(archive)
         except DAMAGED as error:
-            raise InputError(f"{archive}: want a zip or tar.gz file, got a damaged one ({error}); remove it and download it again") from None
+            raise InputError(
+                f"{archive}: want a zip or tar.gz file, got a damaged one ({error}); remove it and download it again"
+            ) from None
         write_atomically(table, "".join(f"{size} {name}\n" for name, size in entries).encode())
     rows = (line.split(" ", 1) for line in table.read_text().splitlines())
-    members = [Member(name, path_of(name, archive, source.after), int(size)) for size, name in rows
-               if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.only)]
+    members = [
+        Member(name, path_of(name, archive, source.after), int(size))
+        for size, name in rows
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.only)
+    ]
     paths = {member.path for member in members}
     if len(paths) < len(members):
-        raise InputError(f"{archive}: two files have the same place after 'after: {source.after}'; correct the file list")
+        raise InputError(
+            f"{archive}: two files have the same place after 'after: {source.after}'; correct the file list"
+        )
     return members
 
 
@@ -163,12 +227,18 @@ def missing_of(source, folder):
     """-> (all members of the archive, those that are not there)."""
     target = folder / source.into
     members = members_of(folder / source.name, source)
-    return members, [member for member in members if not is_written(f"{target}/{member.path}", member.size)]
+    return members, [
+        member for member in members if not is_written(f"{target}/{member.path}", member.size)
+    ]
 
 
 def is_extracted(source, folder):
     """Is all of it there? The archive itself need not be."""
-    return bool(source.into) and table_of(folder / source.name).exists() and not missing_of(source, folder)[1]
+    return (
+        bool(source.into)
+        and table_of(folder / source.name).exists()
+        and not missing_of(source, folder)[1]
+    )
 
 
 # ---------------------------------------------------------------------- extraction
@@ -206,14 +276,30 @@ def extract(source, folder):
     if missing:
         check_space(target, sum(member.size for member in missing), f"what is in {source.name}")
         wanted, folders = {member.name: member for member in missing}, set()
-        with tqdm(total=sum(member.size for member in missing), unit="B", unit_scale=True, desc=f"extract {source.name}", disable=None) as bar:
+        with tqdm(
+            total=sum(member.size for member in missing),
+            unit="B",
+            unit_scale=True,
+            desc=f"extract {source.name}",
+            disable=None,
+        ) as bar:
             try:
-                for name, stream in (zip_contents if is_zip(archive) else tar_contents)(archive, wanted):
+                for name, stream in (zip_contents if is_zip(archive) else tar_contents)(
+                    archive, wanted
+                ):
                     path = f"{target}/{wanted[name].path}"
                     if (parent := os.path.dirname(path)) not in folders:
                         os.makedirs(parent, exist_ok=True)
                         folders.add(parent)
                     write_member(stream, path, wanted[name].size, bar)
             except DAMAGED as error:
-                raise InputError(f"{archive}: is damaged ({error}); remove it and download it again") from None
-    log.info("%s: %s files in %s (%s extracted now)", archive, f"{len(members):,}", target, f"{len(missing):,}")
+                raise InputError(
+                    f"{archive}: is damaged ({error}); remove it and download it again"
+                ) from None
+    log.info(
+        "%s: %s files in %s (%s extracted now)",
+        archive,
+        f"{len(members):,}",
+        target,
+        f"{len(missing):,}",
+    )

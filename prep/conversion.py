@@ -2,6 +2,7 @@
 
 An ffmpeg takes longer to start than to convert an utterance: each call converts BATCH files, and one by one those of a call that fails.
 """
+
 import contextlib
 import fcntl
 import logging
@@ -23,11 +24,28 @@ from corpus.audio import whole_length
 from prep.output import STOPS, in_parallel, report_failures
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".mp3", ".opus", ".wma", ".amr", ".ac3", ".3gp", ".mov", ".mkv", ".mka", ".webm")
+SUFFIXES = (
+    ".m4a",
+    ".m4b",
+    ".mp4",
+    ".aac",
+    ".mp3",
+    ".opus",
+    ".wma",
+    ".amr",
+    ".ac3",
+    ".3gp",
+    ".mov",
+    ".mkv",
+    ".mka",
+    ".webm",
+)
 CODECS = {"wav": "pcm_s16le", "flac": "flac"}
-BYTES_A_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}         # FLAC: of speech with some noise
+# FLAC: of speech with some noise
+BYTES_A_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}
 BATCH = 16
-PROBED = 20                                                                   # files whose length tells how much room the others will take
+# files whose length tells how much room the others will take
+PROBED = 20
 FAILED, LOCK = "convert_failed.txt", ".convert.lock"
 PACKAGE = "imageio-ffmpeg==0.8.1"
 
@@ -38,9 +56,12 @@ def find_ffmpeg():
         return found
     try:
         import imageio_ffmpeg
+
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
-        raise InputError(f"want the program ffmpeg, found none; install it (apt install ffmpeg, or pip install {PACKAGE})") from None
+        raise InputError(
+            f"want the program ffmpeg, found none; install it (apt install ffmpeg, or pip install {PACKAGE})"
+        ) from None
 
 
 def fail(error):
@@ -54,13 +75,20 @@ def find_pairs(folder, output, format):
         for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in SUFFIXES:
-                source, target = os.path.join(parent, name), os.path.join(output, os.path.relpath(parent, folder), f"{stem}.{format}")
+                source, target = (
+                    os.path.join(parent, name),
+                    os.path.join(output, os.path.relpath(parent, folder), f"{stem}.{format}"),
+                )
                 target = os.path.normpath(target)
                 if target in sources:
-                    raise InputError(f"{sources[target]} and {source}: would both become {target}; remove one of them")
+                    raise InputError(
+                        f"{sources[target]} and {source}: would both become {target}; remove one of them"
+                    )
                 sources[target] = source
     if not sources:
-        raise InputError(f"{folder}: want files to convert ({', '.join(SUFFIXES)}) in this folder, got none; correct the folder")
+        raise InputError(
+            f"{folder}: want files to convert ({', '.join(SUFFIXES)}) in this folder, got none; correct the folder"
+        )
     return sorted((source, target) for target, source in sources.items())
 
 
@@ -70,41 +98,64 @@ def run(words):
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         said = process.communicate()[1]
         return process.returncode, said
     finally:
         if process:
-            process.kill()                                                    # does nothing to one that has ended
+            # does nothing to one that has ended
+            process.kill()
             process.wait()
 
 
 def seconds_of(ffmpeg, source):
     """Length of a file as its header tells it, None if it does not."""
-    found = re.search(r"Duration: (\d+):(\d+):([\d.]+)", run([ffmpeg, "-nostdin", "-i", f"file:{source}"])[1])
+    found = re.search(
+        r"Duration: (\d+):(\d+):([\d.]+)", run([ffmpeg, "-nostdin", "-i", f"file:{source}"])[1]
+    )
     return found and 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
 
 
 def check_disk(ffmpeg, sources, output, format):
     """InputError unless the disk of `output` has room for what these files will be, judged by the lengths of some of them."""
-    some = [sources[i] for i in np.linspace(0, len(sources) - 1, min(len(sources), PROBED)).astype(int)]
-    probed = [(seconds, os.path.getsize(source)) for source in some if (seconds := seconds_of(ffmpeg, source))]
-    if not probed:                                                            # all broken: no room is needed
+    some = [
+        sources[i] for i in np.linspace(0, len(sources) - 1, min(len(sources), PROBED)).astype(int)
+    ]
+    probed = [
+        (seconds, os.path.getsize(source))
+        for source in some
+        if (seconds := seconds_of(ffmpeg, source))
+    ]
+    # all broken: no room is needed
+    if not probed:
         return
     seconds, size = map(sum, zip(*probed, strict=True))
-    need, free = sum(map(os.path.getsize, sources)) * seconds / size * BYTES_A_SECOND[format], shutil.disk_usage(output).free
+    need, free = (
+        sum(map(os.path.getsize, sources)) * seconds / size * BYTES_A_SECOND[format],
+        shutil.disk_usage(output).free,
+    )
     if need > free:
-        raise InputError(f"{output}: want {need / 1e9:.3g} GB for {len(sources)} files in {format.upper()}, got {free / 1e9:.3g} GB free; make room, or choose "
-                         f"another --output{' or --format flac' if format == 'wav' else ''}")
+        raise InputError(
+            f"{output}: want {need / 1e9:.3g} GB for {len(sources)} files in {format.upper()}, got {free / 1e9:.3g} GB free; make room, or choose "
+            f"another --output{' or --format flac' if format == 'wav' else ''}"
+        )
 
 
 @contextlib.contextmanager
 def alone(output):
     """Waits until no other conversion into this folder is at work, nor a worker that outlived one: their temporary files are the same."""
     with open(output / LOCK, "w") as file:
-        with contextlib.suppress(OSError):                                    # some file systems of clusters know no locks
+        # some file systems of clusters know no locks
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -119,12 +170,34 @@ def call_ffmpeg(ffmpeg, format, pairs):
     words = [ffmpeg, "-v", "error", "-nostdin", "-y"]
     for source, _ in pairs:
         words += ["-threads", "1", "-i", f"file:{source}"]
-    for i, (_, target) in enumerate(pairs):                                   # bitexact: no name of a program or date in the file
-        words += ["-map", f"{i}:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", CODECS[format], "-sample_fmt", "s16", "-map_metadata", "-1",
-                  "-fflags", "+bitexact", "-flags:a", "+bitexact", "-f", format, f"file:{part_of(target)}"]
+    # bitexact: no name of a program or date in the file
+    for i, (_, target) in enumerate(pairs):
+        words += [
+            "-map",
+            f"{i}:a:0",
+            "-ac",
+            "1",
+            "-ar",
+            str(SAMPLE_RATE),
+            "-c:a",
+            CODECS[format],
+            "-sample_fmt",
+            "s16",
+            "-map_metadata",
+            "-1",
+            "-fflags",
+            "+bitexact",
+            "-flags:a",
+            "+bitexact",
+            "-f",
+            format,
+            f"file:{part_of(target)}",
+        ]
     code, said = run(words)
     if "No space left on device" in said:
-        raise InputError(f"{os.path.dirname(pairs[0][1])}: the disk is full; make room, and the same command goes on")
+        raise InputError(
+            f"{os.path.dirname(pairs[0][1])}: the disk is full; make room, and the same command goes on"
+        )
     complaints = re.sub(" @ 0x[0-9a-f]+", "", said).strip().replace("\n", "; ")
     return complaints or (f"ffmpeg ended with code {code}" if code else "")
 
@@ -134,10 +207,16 @@ def convert_files(ffmpeg, format, pairs):
     try:
         complaints = call_ffmpeg(ffmpeg, format, pairs)
         if complaints and len(pairs) > 1:
-            return {source: complaint for pair in pairs for source, complaint in convert_files(ffmpeg, format, [pair]).items()}
+            return {
+                source: complaint
+                for pair in pairs
+                for source, complaint in convert_files(ffmpeg, format, [pair]).items()
+            }
         result = {}
         for source, target in pairs:
-            complaint = complaints or (None if whole_length(part_of(target)) else "there is no audio in it")
+            complaint = complaints or (
+                None if whole_length(part_of(target)) else "there is no audio in it"
+            )
             result[source] = complaint and f"{source}: {complaint}"
             if not complaint:
                 os.replace(part_of(target), target)
@@ -177,7 +256,13 @@ def convert(folder: Path, output: Path, format: str = "wav", processes: int | No
     output.mkdir(parents=True, exist_ok=True)
     with alone(output):
         made, failed = convert_pairs(ffmpeg, output, format, pairs, processes or os.cpu_count())
-    log.info("%s: %s files in %s (%s made now)", output, f"{len(pairs) - len(failed):,}", format.upper(), f"{made:,}")
+    log.info(
+        "%s: %s files in %s (%s made now)",
+        output,
+        f"{len(pairs) - len(failed):,}",
+        format.upper(),
+        f"{made:,}",
+    )
     report_failures(output / FAILED, [source for source, _ in pairs], failed)
 
 
@@ -185,10 +270,13 @@ def convert_pairs(ffmpeg, output, format, pairs, processes):
     """-> (number of files made, {source: what is wrong with it})."""
     if missing := [source for source, target in pairs if not os.path.exists(target)]:
         check_disk(ffmpeg, missing, output, format)
-    size = min(BATCH, -(-len(pairs) // (4 * processes)))                      # so that the cores share a few files too
-    batches, complaints = [pairs[i:i + size] for i in range(0, len(pairs), size)], {}
+    # so that the cores share a few files too
+    size = min(BATCH, -(-len(pairs) // (4 * processes)))
+    batches, complaints = [pairs[i : i + size] for i in range(0, len(pairs), size)], {}
     with tqdm(total=len(pairs), unit="file", desc="convert", disable=None) as bar:
-        for count, result in in_parallel(partial(convert_batch, ffmpeg, format), batches, processes):
+        for count, result in in_parallel(
+            partial(convert_batch, ffmpeg, format), batches, processes
+        ):
             complaints |= result
             bar.update(count)
     failed = {source: complaint for source, complaint in complaints.items() if complaint}

@@ -2,6 +2,7 @@
 
 What such files hold: corpus/features.py.
 """
+
 import io
 import logging
 import os
@@ -45,6 +46,7 @@ FEATURE_TYPES = {
 
 class Options(NamedTuple):
     """list_file: a file a line, or a train list. path: the folder of these files. output: the folder of the features, None for that of each file."""
+
     list_file: Path
     path: Path
     output: Path | None
@@ -75,9 +77,12 @@ def features_of(options, path):
 
     with Audio(options.path / path) as audio:
         if audio.frames < N_FFT:
-            raise InputError(f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; take it off the list")
+            raise InputError(
+                f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; take it off the list"
+            )
         x = torch.from_numpy(audio.read(0, audio.frames).copy())[None]
-    torch.set_num_threads(1)                                             # the other cores have files of their own
+    # the other cores have files of their own
+    torch.set_num_threads(1)
     x = front_end(options.feature_type, options.n_mels)(x)[0]
     return (x.T if FEATURE_TYPES[options.feature_type].transposed else x).contiguous().numpy()
 
@@ -107,27 +112,47 @@ def check_made_before(options, paths):
     made = target(options, paths[0])
     old, new = load_array(made), features_of(options, paths[0])
     if old.shape != new.shape or not np.allclose(old, new, rtol=1e-3, atol=1e-3):
-        raise InputError(f"{made}: holds other features than --feature_type {options.feature_type} --n_mels {options.n_mels} of "
-                         f"{options.path / paths[0]}; choose another --output, or remove what is there")
+        raise InputError(
+            f"{made}: holds other features than --feature_type {options.feature_type} --n_mels {options.n_mels} of "
+            f"{options.path / paths[0]}; choose another --output, or remove what is there"
+        )
 
 
 def make_features(options, processes=None):
     """Makes the features that are not there yet. Files that cannot be used are named in features_failed.txt; InputError at the end if there are any."""
     refuse_pack(options.path)
-    paths = list(dict.fromkeys(check_present(options.path, read_file_list(options.list_file), options.list_file).values()))
+    paths = list(
+        dict.fromkeys(
+            check_present(
+                options.path, read_file_list(options.list_file), options.list_file
+            ).values()
+        )
+    )
     for path in paths:
         if options.output is not None and os.path.normpath(path).startswith(".."):
-            raise InputError(f"{options.list_file}: want files below --path {options.path}, got {path}; their features would not lie below --output "
-                             f"{options.output}: correct the list, or leave out --output")
+            raise InputError(
+                f"{options.list_file}: want files below --path {options.path}, got {path}; their features would not lie below --output "
+                f"{options.output}: correct the list, or leave out --output"
+            )
     there = {path for path in paths if target(options, path).exists()}
     check_made_before(options, sorted(there))
     jobs, seconds, failed = [path for path in paths if path not in there], 0.0, {}
-    with tqdm(total=len(paths), initial=len(there), unit="file", desc="features", disable=None) as bar:
+    with tqdm(
+        total=len(paths), initial=len(there), unit="file", desc="features", disable=None
+    ) as bar:
         for path, length, complaint in in_parallel(partial(make_file, options), jobs, processes):
             seconds += length
             if complaint:
                 failed[path] = complaint
             bar.update()
-    log.info("%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s", options.output or options.path,
-             f"{len(paths) - len(failed):,}", f"{len(jobs) - len(failed):,}", seconds / 3600, SAMPLE_RATE, options.n_mels, options.feature_type)
+    log.info(
+        "%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s",
+        options.output or options.path,
+        f"{len(paths) - len(failed):,}",
+        f"{len(jobs) - len(failed):,}",
+        seconds / 3600,
+        SAMPLE_RATE,
+        options.n_mels,
+        options.feature_type,
+    )
     report_failures((options.output or options.path) / FAILED, jobs, failed)

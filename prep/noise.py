@@ -2,6 +2,7 @@
 
 python dataprep.py --augment --save_path data
 """
+
 import io
 import logging
 from functools import partial
@@ -18,7 +19,8 @@ from prep.obtain import obtain
 from prep.output import in_parallel, report_failures
 
 log = logging.getLogger(__name__)
-PIECE, STEP = 5, 3                                                            # seconds
+# seconds
+PIECE, STEP = 5, 3
 
 
 def cut_file(musan, output, path):
@@ -27,14 +29,25 @@ def cut_file(musan, output, path):
         with Audio(musan / path) as audio:
             frames = audio.frames
         starts = range(0, frames - PIECE * SAMPLE_RATE, STEP * SAMPLE_RATE)
-        pieces = {output / Path(path).with_suffix("") / f"{start // SAMPLE_RATE:05d}.wav": start for start in starts}
+        pieces = {
+            output / Path(path).with_suffix("") / f"{start // SAMPLE_RATE:05d}.wav": start
+            for start in starts
+        }
         missing = [piece for piece in pieces if not piece.exists()]
-        samples = soundfile.read(musan / path, dtype="int16")[0] if missing else None      # [T], to be written as they are
+        samples = (
+            soundfile.read(musan / path, dtype="int16")[0] if missing else None
+        )  # [T], to be written as they are
     except (InputError, soundfile.LibsndfileError) as error:
         return path, 0, f"{musan / path}: {error}"
     for piece in missing:
         data, start = io.BytesIO(), pieces[piece]
-        soundfile.write(data, samples[start:start + PIECE * SAMPLE_RATE], SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        soundfile.write(
+            data,
+            samples[start : start + PIECE * SAMPLE_RATE],
+            SAMPLE_RATE,
+            subtype="PCM_16",
+            format="WAV",
+        )
         write_atomically(piece, data.getbuffer(), flush=False)
     return path, len(pieces), None
 
@@ -44,13 +57,23 @@ def split_musan(folder, processes=None):
     paths = sorted(str(path.relative_to(musan)) for path in musan.glob("*/*/*.wav"))
     count, short, failed = 0, 0, {}
     with tqdm(total=len(paths), unit="file", desc="split", disable=None) as bar:
-        for path, pieces, complaint in in_parallel(partial(cut_file, musan, output), paths, processes):
+        for path, pieces, complaint in in_parallel(
+            partial(cut_file, musan, output), paths, processes
+        ):
             count, short = count + pieces, short + (not pieces and not complaint)
             if complaint:
                 failed[path] = complaint
             bar.update()
-    log.info("%s: %s pieces of %s files, %s files of %d s or less left out; train with --augment --musan_path %s --rir_path %s", output, f"{count:,}",
-             f"{len(paths):,}", f"{short:,}", PIECE, output, folder / "RIRS_NOISES" / "simulated_rirs")
+    log.info(
+        "%s: %s pieces of %s files, %s files of %d s or less left out; train with --augment --musan_path %s --rir_path %s",
+        output,
+        f"{count:,}",
+        f"{len(paths):,}",
+        f"{short:,}",
+        PIECE,
+        output,
+        folder / "RIRS_NOISES" / "simulated_rirs",
+    )
     report_failures(folder / "musan_failed.txt", paths, failed)
 
 

@@ -1,4 +1,5 @@
 """From a file list to a tree: download, join, extract, count. What all corpora that are downloaded share."""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from prep.sources import check_counts, is_there, read_catalogue
 
 class Request(NamedTuple):
     """folder: of all that is made. connections: downloads at once. remove: parts once they are joined, archives once they are extracted."""
+
     folder: Path
     file_list: Path
     access: Access = Access()
@@ -24,20 +26,33 @@ def is_joined(source, folder):
 def download_all(catalogue, request):
     """Gets what is neither there, nor joined, nor extracted."""
     folder = request.folder
-    joined = {name for source in catalogue.sources if source.parts and is_joined(source, folder) for name in source.parts}
-    wanted = [source for source in catalogue.sources if not source.parts and source.name not in joined and not is_extracted(source, folder)]
+    joined = {
+        name
+        for source in catalogue.sources
+        if source.parts and is_joined(source, folder)
+        for name in source.parts
+    }
+    wanted = [
+        source
+        for source in catalogue.sources
+        if not source.parts and source.name not in joined and not is_extracted(source, folder)
+    ]
     download(wanted, folder, catalogue, request.access, request.connections)
 
 
 def need(sources, folder, why):
     """InputError unless all of them are there, and whole."""
     if missing := [source.name for source in sources if not is_there(source, folder)]:
-        raise InputError(f"{folder}: want {', '.join(missing)} {why}, got no such files; run --download first, or give a --file_list without them")
+        raise InputError(
+            f"{folder}: want {', '.join(missing)} {why}, got no such files; run --download first, or give a --file_list without them"
+        )
 
 
 def join_all(catalogue, request):
     named, folder = {source.name: source for source in catalogue.sources}, request.folder
-    wanted = [source for source in catalogue.sources if source.parts and not is_joined(source, folder)]
+    wanted = [
+        source for source in catalogue.sources if source.parts and not is_joined(source, folder)
+    ]
     need([named[name] for source in wanted for name in source.parts], folder, "to be joined")
     for source in wanted:
         join(source, folder)

@@ -1,4 +1,5 @@
 """What the makers of corpora share: audio files, the record of the options that a folder was filled with, and work on all cores."""
+
 import contextlib
 import io
 import itertools
@@ -18,16 +19,24 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 
-JOBS_AT_ONCE = 4                                                         # on the way to a process
+# on the way to a process
+JOBS_AT_ONCE = 4
 STOPS = {signal.SIGINT, signal.SIGTERM}
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")                       # a byte order mark would be lost; bytes that are no UTF-8
+# a byte order mark would be lost; bytes that are no UTF-8
+UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")
 
 
 def write_audio(path, x):
     """x [T] between -1 and 1 -> a 16-bit file, WAV or FLAC by the extension of the Path."""
     data = io.BytesIO()
-    soundfile.write(data, np.rint(x * 32767).astype(np.int16), SAMPLE_RATE, subtype="PCM_16", format=FORMATS[path.suffix.lower()])
+    soundfile.write(
+        data,
+        np.rint(x * 32767).astype(np.int16),
+        SAMPLE_RATE,
+        subtype="PCM_16",
+        format=FORMATS[path.suffix.lower()],
+    )
     write_atomically(path, data.getbuffer(), flush=False)
 
 
@@ -35,17 +44,23 @@ def check_words(names, place):
     """InputError unless each of the names, of speakers or files, can stand in a list; place: where they are from, for complaints."""
     for name in names:
         if name.split() != [name]:
-            raise InputError(f"{place}: want names without blanks, which separate the columns of a list, got {name!r}; rename it")
+            raise InputError(
+                f"{place}: want names without blanks, which separate the columns of a list, got {name!r}; rename it"
+            )
         if UNWRITABLE.search(name):
             raise InputError(f"{place}: want names in UTF-8, got {name!r}; rename it")
 
 
 def write_lists(lists):
     """{path: lines} -> text files. InputError, before anything is written, if one of them is there and says something else."""
-    texts = {Path(path): "".join(f"{line}\n" for line in lines).encode() for path, lines in lists.items()}
+    texts = {
+        Path(path): "".join(f"{line}\n" for line in lines).encode() for path, lines in lists.items()
+    }
     for path, text in texts.items():
         if path.exists() and path.read_bytes() != text:
-            raise InputError(f"{path}: is there already, with other lines; give another --output, or remove it")
+            raise InputError(
+                f"{path}: is there already, with other lines; give another --output, or remove it"
+            )
     for path, text in texts.items():
         write_atomically(path, text)
 
@@ -57,21 +72,29 @@ def report_failures(path, jobs, failed):
     if failed:
         complaints = [failed[job] for job in jobs if job in failed]
         write_atomically(path, "".join(f"{line}\n" for line in complaints).encode())
-        raise InputError(f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
-                         f"the first: {'; '.join(complaints[:10])}")
+        raise InputError(
+            f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
+            f"the first: {'; '.join(complaints[:10])}"
+        )
 
 
 def check_space(folder, needed, what):
     """InputError unless `needed` bytes are free where the folder is or will be."""
-    free = shutil.disk_usage(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())).free
+    free = shutil.disk_usage(
+        next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    ).free
     if needed > free:
-        raise InputError(f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere")
+        raise InputError(
+            f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere"
+        )
 
 
 def serve(work, here, there):
     """A worker: lists of jobs come, lists of results go, until an empty one comes or the main process was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)                         # Ctrl-C is for the main process, which then
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())                 # ends the jobs; they end what they have started
+    # Ctrl-C is for the main process, which then
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # ends the jobs; they end what they have started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     there.close()
     with contextlib.suppress(EOFError, OSError):
@@ -96,8 +119,11 @@ def in_parallel(work, jobs, processes):
     try:
         while some and len(workers) < processes:
             here, there = multiprocessing.Pipe()
-            workers[here] = multiprocessing.Process(target=serve, args=(work, there, here), daemon=True)
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)              # until the worker has its own handlers
+            workers[here] = multiprocessing.Process(
+                target=serve, args=(work, there, here), daemon=True
+            )
+            # until the worker has its own handlers
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
             try:
                 workers[here].start()
             finally:
@@ -116,9 +142,12 @@ def in_parallel(work, jobs, processes):
                     raise results
                 yield from results
     except (EOFError, ConnectionError):
-        raise InputError("a worker process was killed, perhaps because memory ran out; with fewer --processes the same command goes on") from None
+        raise InputError(
+            "a worker process was killed, perhaps because memory ran out; with fewer --processes the same command goes on"
+        ) from None
     finally:
         while left := [worker for worker in workers.values() if worker.is_alive()]:
-            for worker in left:                                          # again and again: a job may hold an exception back
+            # again and again: a job may hold an exception back
+            for worker in left:
                 worker.terminate()
             multiprocessing.connection.wait([worker.sentinel for worker in left], 0.1)

@@ -3,6 +3,7 @@
 python dataprep.py --pack data/train_list.txt data/trials.txt --path data/voxceleb2 --output data/pack      then --train_path data/pack
 What a pack looks like, and reading it: corpus/roots.py. Samples are not compressed: in 16 bits where that loses nothing, in float32 where it would.
 """
+
 import contextlib
 import io
 import itertools
@@ -33,14 +34,17 @@ from prep.output import report_failures
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
-SAMPLED = 1000                                                                # files whose lengths tell how large the pack will be
-MOST_SHARDS = 500                                                             # a loader process keeps each of them open
+# files whose lengths tell how large the pack will be
+SAMPLED = 1000
+# a loader process keeps each of them open
+MOST_SHARDS = 500
 MB = 10**6
 
 
 class Options(NamedTuple):
     """lists: of files, utterances or trials; none for all audio below path. shard_size: bytes. enroll_list, spk_meta: of spoofing-aware trials, see
     read_enrolment. threads: files that are read at once."""
+
     lists: list
     path: Path
     output: Path
@@ -52,6 +56,7 @@ class Options(NamedTuple):
 
 class Shard(NamedTuple):
     """What a shard holds, as its JSON file tells it. recordings: (name, frames, bits of a sample) in their order. crc32: of all bytes."""
+
     recordings: list
     crc32: int
 
@@ -69,10 +74,13 @@ def recordings_of(options):
     for list_file in options.lists:
         speakers = read_speakers(list_file, options.enroll_list, options.spk_meta)
         first = next(iter(speakers.values()))
-        if first and find_files(options.path, [first])[first]:                # no speaker but a file: lines '<file> <file>', trials without labels
+        # no speaker but a file: lines '<file> <file>', trials without labels
+        if first and find_files(options.path, [first])[first]:
             speakers = dict.fromkeys(read_trials(list_file).paths(), "")
         if arrays := [name for name in speakers if name.endswith(SUFFIXES)]:
-            raise InputError(f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); leave them as they are, and list audio")
+            raise InputError(
+                f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); leave them as they are, and list audio"
+            )
         found = check_present(options.path, speakers, list_file)
         speaker_of = {found[name]: speaker for name, speaker in speakers.items()} | speaker_of
     return speaker_of
@@ -82,11 +90,12 @@ def read_whole(root, name):
     """A recording -> (its name, bits of a sample, all samples as bytes, what is wrong with it or None)."""
     try:
         with root.open(name) as recording:
-            x = recording.read(0, recording.frames)                           # [T]
+            x = recording.read(0, recording.frames)  # [T]
     except InputError as error:
         return name, 0, b"", str(error)
     whole = np.clip(x * 32768, -32768, 32767).astype("<i2")
-    if np.array_equal(decode(whole.tobytes(), 16).view(np.int32), x.view(np.int32)):    # to the bit
+    # to the bit
+    if np.array_equal(decode(whole.tobytes(), 16).view(np.int32), x.view(np.int32)):
         return name, 16, whole.tobytes(), None
     return name, 32, x.astype("<f4").tobytes(), None
 
@@ -107,20 +116,27 @@ def frames_of(root, name):
     try:
         with root.open(name) as recording:
             return recording.frames
-    except InputError:                                                        # which is told when it is packed
+    except InputError:
+        # which is told when it is packed
         return 0
 
 
 def check_space(options, root, names):
     """InputError unless the disk has room for the recordings, and the loader for as many shards as they would make."""
-    frames = list(in_order(partial(frames_of, root), names[::len(names) // SAMPLED + 1], options.threads))
+    frames = list(
+        in_order(partial(frames_of, root), names[:: len(names) // SAMPLED + 1], options.threads)
+    )
     expected = int(2 * np.mean(frames) * len(names))
     free = shutil.disk_usage(options.output).free
     if free < expected:
-        raise InputError(f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, got {free / MB:,.0f} MB; make room, or choose another")
+        raise InputError(
+            f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, got {free / MB:,.0f} MB; make room, or choose another"
+        )
     if expected > MOST_SHARDS * options.shard_size:
-        raise InputError(f"--shard_size {options.shard_size // MB}: want at most {MOST_SHARDS} shards, got about {expected // options.shard_size:,} for "
-                         f"{expected / MB:,.0f} MB; want {expected // MOST_SHARDS // MB + 1} or more")
+        raise InputError(
+            f"--shard_size {options.shard_size // MB}: want at most {MOST_SHARDS} shards, got about {expected // options.shard_size:,} for "
+            f"{expected / MB:,.0f} MB; want {expected // MOST_SHARDS // MB + 1} or more"
+        )
 
 
 # ---------------------------------------------------------------------- shards
@@ -131,7 +147,9 @@ def read_shards(folder):
         try:
             shards[int(path.stem)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: want the contents of a shard in JSON, got something else ({error}); remove it, and {AGAIN}") from None
+            raise InputError(
+                f"{path}: want the contents of a shard in JSON, got something else ({error}); remove it, and {AGAIN}"
+            ) from None
     return shards
 
 
@@ -166,7 +184,9 @@ def write_shard(path, recordings, size):
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror}); the shards before it stay: make room, and the same command goes on") from None
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); the shards before it stay: make room, and the same command goes on"
+        ) from None
     shard = Shard(held, crc)
     write_atomically(path.with_suffix(".json"), json.dumps(shard._asdict()).encode())
     return shard
@@ -174,13 +194,25 @@ def write_shard(path, recordings, size):
 
 def write_index(folder, shards):
     """Writes the table of all recordings of {number: Shard}, in the order of the numbers; see roots.COLUMNS."""
-    rows = [(os.fsencode(name), number, frames, bits) for number, shard in shards.items() for name, frames, bits in shard.recordings]
+    rows = [
+        (os.fsencode(name), number, frames, bits)
+        for number, shard in shards.items()
+        for name, frames, bits in shard.recordings
+    ]
     name, shard, frames, bits = map(np.array, zip(*rows, strict=True))
     size = frames * bits // 8
-    begin = np.cumsum(size) - size                                            # as if all shards were one file
-    first_byte = begin - begin[shard.searchsorted(shard)]                     # less that of the first recording of its shard
+    # as if all shards were one file
+    begin = np.cumsum(size) - size
+    # less that of the first recording of its shard
+    first_byte = begin - begin[shard.searchsorted(shard)]
     order, data = np.argsort(name), io.BytesIO()
-    np.savez(data, **{column: x[order] for column, x in zip(COLUMNS, (name, shard, first_byte, frames, bits), strict=True)})
+    np.savez(
+        data,
+        **{
+            column: x[order]
+            for column, x in zip(COLUMNS, (name, shard, first_byte, frames, bits), strict=True)
+        },
+    )
     write_atomically(folder / INDEX, data.getbuffer())
 
 
@@ -215,15 +247,28 @@ def make_pack(options):
     with tqdm(total=len(todo), unit="file", desc="pack", disable=None) as bar:
         samples = usable(in_order(partial(read_whole, root), todo, options.threads), failed, bar)
         for number in (n for n in itertools.count() if n not in shards):
-            if not (shard := write_shard(Path(shard_file(options.output, number)), samples, options.shard_size)):
+            if not (
+                shard := write_shard(
+                    Path(shard_file(options.output, number)), samples, options.shard_size
+                )
+            ):
                 break
             shards[number] = shard
     if shards:
         write_index(options.output, dict(sorted(shards.items())))
     made = len(todo) - len(failed)
-    seconds = sum(frames for shard in shards.values() for _, frames, _ in shard.recordings) / SAMPLE_RATE
-    log.info("%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; give it as --train_path or --test_path, with the same lists",
-             options.output, f"{len(there) + made:,}", f"{made:,}", seconds / 3600, f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}", len(shards))
+    seconds = (
+        sum(frames for shard in shards.values() for _, frames, _ in shard.recordings) / SAMPLE_RATE
+    )
+    log.info(
+        "%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; give it as --train_path or --test_path, with the same lists",
+        options.output,
+        f"{len(there) + made:,}",
+        f"{made:,}",
+        seconds / 3600,
+        f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}",
+        len(shards),
+    )
     report_failures(options.output / FAILED, todo, failed)
 
 
@@ -239,7 +284,9 @@ def checksum(folder, number):
 def check_pack(folder, threads):
     """Reads a whole pack; InputError if it is not as it was written."""
     if not is_pack(folder):
-        raise InputError(f"{folder}: want a pack, got none; make one with --pack LIST --path DIR --output {folder}")
+        raise InputError(
+            f"{folder}: want a pack, got none; make one with --pack LIST --path DIR --output {folder}"
+        )
     shards, damaged = read_shards(folder), []
     with tqdm(total=len(shards), unit="shard", desc="check", disable=None) as bar:
         for number, size, crc in in_order(partial(checksum, folder), shards, threads):
@@ -248,5 +295,12 @@ def check_pack(folder, threads):
             bar.update()
     if damaged:
         tables = " ".join(str(path.with_suffix(".json")) for path in damaged)
-        raise InputError(f"{len(damaged)} of {len(shards)} shards are not as they were written; remove {tables}, and {AGAIN}: it packs them anew")
-    log.info("%s: %d shards with %s recordings are as they were written", folder, len(shards), f"{len(Pack(folder).name):,}")
+        raise InputError(
+            f"{len(damaged)} of {len(shards)} shards are not as they were written; remove {tables}, and {AGAIN}: it packs them anew"
+        )
+    log.info(
+        "%s: %d shards with %s recordings are as they were written",
+        folder,
+        len(shards),
+        f"{len(Pack(folder).name):,}",
+    )

@@ -1,4 +1,5 @@
 """The synthetic corpus: which speakers say what where, their files and lists."""
+
 import logging
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 class Options(NamedTuple):
     """What the corpus depends on. version: raise it when the same options would give other samples."""
+
     speakers: int
     files: int
     test_speakers: int
@@ -29,6 +31,7 @@ class Options(NamedTuple):
 
 class File(NamedTuple):
     """One file of the corpus. speaker and recording count from 0, take from 0 within the recording."""
+
     speaker: int
     recording: int
     take: int
@@ -55,7 +58,11 @@ def is_female(speaker):
 def takes(files):
     """(recording, take) of a speaker's files: recordings of about four files, at least two recordings."""
     recordings = max(2, round(files / 4))
-    return [(r, t) for r, indices in enumerate(np.array_split(np.arange(files), recordings)) for t in range(len(indices))]
+    return [
+        (r, t)
+        for r, indices in enumerate(np.array_split(np.arange(files), recordings))
+        for t in range(len(indices))
+    ]
 
 
 def make_recording(job):
@@ -68,7 +75,9 @@ def make_recording(job):
         rng = np.random.default_rng([seed, 2, *file[:3]])
         path = wav / file.path
         if not path.exists():
-            write_audio(path, record(rng, session, synthesize(rng, speaker, session, rng.uniform(2, 4))))
+            write_audio(
+                path, record(rng, session, synthesize(rng, speaker, session, rng.uniform(2, 4)))
+            )
         copy = file.spoofed()
         if options.spoof and not (wav / copy.path).exists():
             rng = np.random.default_rng([seed, 3, *file[:3]])
@@ -87,18 +96,43 @@ def corpus_lists(options):
     heard = {File(s, 0, 0).name: [File(s, *e).path for e in each] for s in test}
     sex = {File(s, 0, 0).name: is_female(s) for s in test}
     lists = {
-        "train_list.txt": [f"{file.name} {file.path}" for s in train for file in (File(s, *e) for e in each)],
-        "trials.txt": draw_trials(np.random.default_rng([options.seed, 4]), heard, options.trials, sex),
+        "train_list.txt": [
+            f"{file.name} {file.path}" for s in train for file in (File(s, *e) for e in each)
+        ],
+        "trials.txt": draw_trials(
+            np.random.default_rng([options.seed, 4]), heard, options.trials, sex
+        ),
     }
     if options.spoof:
         bonafide = {s: [File(s, *e) for e in each] for s in (*train, *test)}
-        probes = {s: [file for file in bonafide[s] if file.recording] for s in test}        # the first recording is for enrolment
-        lists["cm.train.trn.txt"] = [f"{f.name} {f.path} - {f.attack} {kind}" for s in train for kind, files in
-                                     (("bonafide", bonafide[s]), ("spoof", [f.spoofed() for f in bonafide[s]])) for f in files]
-        lists["asv.eval.trn.txt"] = [f"{File(s, 0, 0).name} {','.join(f.path for f in bonafide[s] if not f.recording)}" for s in test]
-        lists["asv.eval.trl.txt"] = [f"{File(s, 0, 0).name} {f.path} {f.attack if f.attack != '-' else 'bonafide'} {kind}" for s in test for kind, files in (
-            ("target", probes[s]), ("nontarget", [f for t in test if t != s and is_female(t) == is_female(s) for f in probes[t]]),
-            ("spoof", [f.spoofed() for f in probes[s]])) for f in files]
+        # the first recording is for enrolment
+        probes = {s: [file for file in bonafide[s] if file.recording] for s in test}
+        lists["cm.train.trn.txt"] = [
+            f"{f.name} {f.path} - {f.attack} {kind}"
+            for s in train
+            for kind, files in (
+                ("bonafide", bonafide[s]),
+                ("spoof", [f.spoofed() for f in bonafide[s]]),
+            )
+            for f in files
+        ]
+        lists["asv.eval.trn.txt"] = [
+            f"{File(s, 0, 0).name} {','.join(f.path for f in bonafide[s] if not f.recording)}"
+            for s in test
+        ]
+        lists["asv.eval.trl.txt"] = [
+            f"{File(s, 0, 0).name} {f.path} {f.attack if f.attack != '-' else 'bonafide'} {kind}"
+            for s in test
+            for kind, files in (
+                ("target", probes[s]),
+                (
+                    "nontarget",
+                    [f for t in test if t != s and is_female(t) == is_female(s) for f in probes[t]],
+                ),
+                ("spoof", [f.spoofed() for f in probes[s]]),
+            )
+            for f in files
+        ]
     return lists
 
 
@@ -119,10 +153,15 @@ def make_synthetic(folder, options, processes=None):
         log.info("%s: the corpus is there already", folder)
         return
     people, each = options.speakers + options.test_speakers, takes(options.files)
-    jobs = [(folder / "wav", options, [File(s, *e) for e in each if e[0] == r]) for s in range(people) for r in range(each[-1][0] + 1)]
+    jobs = [
+        (folder / "wav", options, [File(s, *e) for e in each if e[0] == r])
+        for s in range(people)
+        for r in range(each[-1][0] + 1)
+    ]
     total = people * options.files
     if total < 200:
-        processes = processes or 1                                            # done before the workers would have started
+        # done before the workers would have started
+        processes = processes or 1
     with tqdm(total=total, unit="file", desc="synthesise", disable=None) as bar:
         for count in in_parallel(make_recording, jobs, processes):
             bar.update(count)
@@ -132,5 +171,13 @@ def make_synthetic(folder, options, processes=None):
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
     (folder / "synthetic.json.part").replace(folder / "synthetic.json")
     targets = sum(line.startswith("1") for line in lists["trials.txt"])
-    log.info("%s: %d training and %d test speakers, %s files in wav/, %s target and %s non-target trials; lists: %s", folder, options.speakers,
-             options.test_speakers, f"{total * (1 + options.spoof):,}", f"{targets:,}", f"{len(lists['trials.txt']) - targets:,}", ", ".join(lists))
+    log.info(
+        "%s: %d training and %d test speakers, %s files in wav/, %s target and %s non-target trials; lists: %s",
+        folder,
+        options.speakers,
+        options.test_speakers,
+        f"{total * (1 + options.spoof):,}",
+        f"{targets:,}",
+        f"{len(lists['trials.txt']) - targets:,}",
+        ", ".join(lists),
+    )

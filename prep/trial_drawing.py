@@ -1,4 +1,5 @@
 """Trials drawn from files of speakers, half of them target, half non-target; their pairs are told by numbers, so that there may be billions."""
+
 import bisect
 import os
 
@@ -9,7 +10,9 @@ def draw(rng, sizes, count):
     """At most `count` different pairs from groups of so many -> group of each, its number in there. Of a group of many no more are on offer than of the
     smallest one, unless they are needed for `count`: otherwise a few speakers with many files would be most of a list."""
     sizes = np.asarray(sizes)
-    needed = bisect.bisect_left(range(sizes.max()), count, key=lambda most: np.minimum(sizes, most).sum())
+    needed = bisect.bisect_left(
+        range(sizes.max()), count, key=lambda most: np.minimum(sizes, most).sum()
+    )
     offered = np.minimum(sizes, max(needed, sizes.min()))
     ends = offered.cumsum()
     chosen = rng.choice(ends[-1], min(count, ends[-1]), replace=False)
@@ -35,19 +38,29 @@ def draw_targets(rng, files, count):
     if not several or not count:
         return []
     pairs = [target_pairs(paths) for paths in several]
-    return [several[g][pairs[g][n]].tolist() for g, n in zip(*draw(rng, [len(own) for own in pairs], count), strict=True)]
+    return [
+        several[g][pairs[g][n]].tolist()
+        for g, n in zip(*draw(rng, [len(own) for own in pairs], count), strict=True)
+    ]
 
 
 def draw_nontargets(rng, files, count, sex):
     paths = list(files.values())
-    size, kind = np.array([len(own) for own in paths]), np.array([sex[speaker] if sex else "" for speaker in files])
-    first, second = np.triu_indices(len(files), 1)                            # all pairs of speakers
+    size, kind = (
+        np.array([len(own) for own in paths]),
+        np.array([sex[speaker] if sex else "" for speaker in files]),
+    )
+    # all pairs of speakers
+    first, second = np.triu_indices(len(files), 1)
     alike = kind[first] == kind[second]
     if not alike.any() or not count:
         return []
     first, second = first[alike], second[alike]
     pairs = zip(*draw(rng, size[first] * size[second], count), strict=True)
-    return [(paths[first[g]][n // size[second[g]]], paths[second[g]][n % size[second[g]]]) for g, n in pairs]
+    return [
+        (paths[first[g]][n // size[second[g]]], paths[second[g]][n % size[second[g]]])
+        for g, n in pairs
+    ]
 
 
 def draw_trials(rng, files, count, sex=None):

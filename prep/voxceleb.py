@@ -2,6 +2,7 @@
 
 python dataprep.py --save_path data --download --user U --password P, then --concatenate, --extract, --convert; --all does all of it
 """
+
 import logging
 import os
 
@@ -22,7 +23,10 @@ def convert_all(catalogue, request, format, processes):
     tree, train_list = request.folder / COMPRESSED, request.folder / TRAIN_LIST
     convert(tree, tree, format, processes)
     if not train_list.exists() and TRAIN_LIST not in {source.name for source in catalogue.sources}:
-        write_atomically(train_list, "".join(f"{path.split('/')[0]} {path}\n" for path in audio_below(tree)).encode())
+        write_atomically(
+            train_list,
+            "".join(f"{path.split('/')[0]} {path}\n" for path in audio_below(tree)).encode(),
+        )
 
 
 def check_lists(catalogue, folder):
@@ -37,8 +41,10 @@ def check_lists(catalogue, folder):
         missing = [name for name, path in find_files(str(tree), names).items() if path is None]
         waiting = sum(os.path.isfile(f"{tree}/{os.path.splitext(name)[0]}.m4a") for name in missing)
         if waiting < len(missing):
-            raise InputError(f"{path}: {len(missing) - waiting:,} of {len(names):,} files are missing in {tree}: {', '.join(missing[:10])}"
-                             f"{', ...' if len(missing) > 10 else ''}; run --extract again, or correct the list")
+            raise InputError(
+                f"{path}: {len(missing) - waiting:,} of {len(names):,} files are missing in {tree}: {', '.join(missing[:10])}"
+                f"{', ...' if len(missing) > 10 else ''}; run --extract again, or correct the list"
+            )
         state = f"{waiting:,} files wait for --convert" if waiting else f"all files are in {tree}"
         log.info("%s: %s; %s", path, described(read) if training else described_trials(read), state)
 
@@ -50,7 +56,8 @@ def prepare(steps, request, format="wav", processes=None):
     """Does those of the STEPS that are named, in their order."""
     catalogue = read_catalogue(request.file_list)
     if "convert" in steps:
-        find_ffmpeg()                                                          # told before 100 GB are downloaded
+        # told before 100 GB are downloaded
+        find_ffmpeg()
     if "download" in steps:
         download_all(catalogue, request)
     if "concatenate" in steps:

@@ -1,4 +1,5 @@
 """The learning rate falls by the same factor every epoch."""
+
 from torch.optim.lr_scheduler import LambdaLR
 
 

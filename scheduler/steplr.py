@@ -1,8 +1,11 @@
 """The learning rate falls by a factor every few epochs."""
+
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def Scheduler(optimizer, steps_per_epoch, test_interval, *, lr_decay: float = 0.95, lr_decay_interval: int = 0):
+def Scheduler(
+    optimizer, steps_per_epoch, test_interval, *, lr_decay: float = 0.95, lr_decay_interval: int = 0
+):
     """lr_decay: factor of each fall
     lr_decay_interval: epochs between falls; 0 for test_interval, as in voxceleb_trainer
     """

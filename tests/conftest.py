@@ -1,8 +1,10 @@
 """A small synthetic corpus, a run of the program in this process, and a tiny trained checkpoint, made once for all tests."""
+
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")                              # see trainSpeakerNet.py
+# see trainSpeakerNet.py
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
@@ -18,12 +20,19 @@ torch.set_num_threads(1)
 
 class Tiny(SpeakerModel):
     """Two convolutions on the wave and the mean over time."""
+
     dim = 16
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(1, 24, 64, stride=32), nn.BatchNorm1d(24), nn.ReLU(),
-                                  nn.Conv1d(24, 24, 5, stride=2), nn.BatchNorm1d(24), nn.ReLU())
+        self.conv = nn.Sequential(
+            nn.Conv1d(1, 24, 64, stride=32),
+            nn.BatchNorm1d(24),
+            nn.ReLU(),
+            nn.Conv1d(24, 24, 5, stride=2),
+            nn.BatchNorm1d(24),
+            nn.ReLU(),
+        )
         self.fc = nn.Linear(24, 16)
 
     def forward(self, x):
@@ -34,13 +43,27 @@ class Tiny(SpeakerModel):
 def corpus(tmp_path_factory):
     """8 training and 4 test speakers of the synthetic corpus: wav/, train_list.txt, trials.txt."""
     folder = tmp_path_factory.mktemp("corpus")
-    assert dataprep.main(["--synthetic", str(folder), "--speakers", "8", "--files", "6", "--test_speakers", "4", "--trials", "60"]) in (0, None)
+    assert dataprep.main(
+        [
+            "--synthetic",
+            str(folder),
+            "--speakers",
+            "8",
+            "--files",
+            "6",
+            "--test_speakers",
+            "4",
+            "--trials",
+            "60",
+        ]
+    ) in (0, None)
     return folder
 
 
 @pytest.fixture
 def program(capsys):
     """program(*words) -> (exit code, stdout, stderr) of trainSpeakerNet.py with these words."""
+
     def call(*words):
         capsys.readouterr()
         try:
@@ -49,14 +72,45 @@ def program(capsys):
             code = exit.code or 0
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
     return call
 
 
 def small_run(corpus: Path, save_path, *more):
     """Words of a training run that takes about a second."""
-    return ["--train_list", corpus / "train_list.txt", "--train_path", corpus / "wav", "--test_list", corpus / "trials.txt",
-            "--test_path", corpus / "wav", "--batch_size", 4, "--nPerSpeaker", 2, "--max_frames", 40, "--eval_frames", 40, "--num_eval", 2,
-            "--max_epoch", 2, "--test_interval", 1, "--nDataLoaderThread", 0, "--nOut", 32, "--device", "cpu", "--save_path", save_path, *more]
+    return [
+        "--train_list",
+        corpus / "train_list.txt",
+        "--train_path",
+        corpus / "wav",
+        "--test_list",
+        corpus / "trials.txt",
+        "--test_path",
+        corpus / "wav",
+        "--batch_size",
+        4,
+        "--nPerSpeaker",
+        2,
+        "--max_frames",
+        40,
+        "--eval_frames",
+        40,
+        "--num_eval",
+        2,
+        "--max_epoch",
+        2,
+        "--test_interval",
+        1,
+        "--nDataLoaderThread",
+        0,
+        "--nOut",
+        32,
+        "--device",
+        "cpu",
+        "--save_path",
+        save_path,
+        *more,
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 """A server of files on loopback that misbehaves as told, dataprep.py in this process, and in one that is killed on its way."""
+
 import base64
 import contextlib
 import os
@@ -21,7 +22,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def refuse(self, code, **headers):
-        self.send_response(code, "no, " + self.headers.get("Authorization", "") + self.path)      # the phrase repeats what is secret
+        # the phrase repeats what is secret
+        self.send_response(code, "no, " + self.headers.get("Authorization", "") + self.path)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
@@ -31,8 +33,14 @@ class Handler(BaseHTTPRequestHandler):
         host, query = self.server, parse_qs(urlsplit(self.path).query)
         name = query.get("file", [urlsplit(self.path).path.rsplit("/", 1)[-1]])[0]
         wanted = self.headers.get("Range", "")
-        host.requests.append((name, wanted, self.headers.get("Authorization"), self.headers.get("If-Range")))
-        if host.login and self.headers.get("Authorization") != "Basic " + base64.b64encode(host.login.encode()).decode():
+        host.requests.append(
+            (name, wanted, self.headers.get("Authorization"), self.headers.get("If-Range"))
+        )
+        if (
+            host.login
+            and self.headers.get("Authorization")
+            != "Basic " + base64.b64encode(host.login.encode()).decode()
+        ):
             return self.refuse(401)
         if host.key and query.get("key") != [host.key]:
             return self.refuse(403)
@@ -47,7 +55,11 @@ class Handler(BaseHTTPRequestHandler):
             start = int(wanted[6:-1])
             if start >= len(data):
                 return self.refuse(416)
-        self.send_response(206 if wanted and host.ranges and self.headers.get("If-Range", host.version) == host.version else 200)
+        self.send_response(
+            206
+            if wanted and host.ranges and self.headers.get("If-Range", host.version) == host.version
+            else 200
+        )
         if host.ranges and self.headers.get("If-Range", host.version) == host.version:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
@@ -55,9 +67,10 @@ class Handler(BaseHTTPRequestHandler):
         if host.version:
             self.send_header("ETag", host.version)
         self.end_headers()
-        cut = host.cuts[name].pop(0) if host.cuts.get(name) else None                  # bytes after which the connection ends
+        # bytes after which the connection ends
+        cut = host.cuts[name].pop(0) if host.cuts.get(name) else None
         with contextlib.suppress(OSError):
-            self.wfile.write(data[start:] if cut is None else data[start:start + cut])
+            self.wfile.write(data[start:] if cut is None else data[start : start + cut])
 
 
 class Server(ThreadingHTTPServer):
@@ -66,7 +79,13 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.failures, self.moved, self.cuts, self.requests = {}, {}, {}, {}, []
-        self.login, self.key, self.ranges, self.version, self.kind = "", "", True, '"1"', "application/octet-stream"
+        self.login, self.key, self.ranges, self.version, self.kind = (
+            "",
+            "",
+            True,
+            '"1"',
+            "application/octet-stream",
+        )
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
@@ -86,7 +105,16 @@ def server():
 
 def catalogue(path, server, files, **more):
     """Writes a file list with these files, {name: fields} -> its path."""
-    path.write_text(yaml.safe_dump({"base_url": server.url + "/{name}", "key_url": server.url + "/get?file={name}&key={key}", "files": files, **more}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "base_url": server.url + "/{name}",
+                "key_url": server.url + "/get?file={name}&key={key}",
+                "files": files,
+                **more,
+            }
+        )
+    )
     return path
 
 
@@ -109,6 +137,7 @@ def killed(words, point):
         def counted(bar, n=1):
             step()
             return update(bar, n)
+
         tqdm.tqdm.update = counted
         sys.addaudithook(lambda event, _: step() if event == "os.rename" else None)
         code = 1
@@ -132,4 +161,8 @@ def kill_until_done(words, seed, furthest):
 
 def tree(folder):
     """{path: contents} of all files, less the notes that tell where they come from."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

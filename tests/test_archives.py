@@ -1,4 +1,5 @@
 """Archives of dataprep.py: parts joined, zip and tar.gz extracted; what may not be in one; nothing done twice; kills."""
+
 import gzip
 import hashlib
 import io
@@ -18,7 +19,11 @@ from common.errors import InputError
 from prep import archives, output
 from prep.sources import Source
 
-FILES = {f"top/{letter}/{i}.wav": random.Random(f"{letter}{i}").randbytes(1000 + 700 * i) for letter in "xyz" for i in range(3)} | {"top/read me": b""}
+FILES = {
+    f"top/{letter}/{i}.wav": random.Random(f"{letter}{i}").randbytes(1000 + 700 * i)
+    for letter in "xyz"
+    for i in range(3)
+} | {"top/read me": b""}
 
 
 @pytest.fixture(autouse=True)
@@ -67,16 +72,28 @@ def test_extracts_what_is_missing(name, tmp_path):
     assert not archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
     assert contents(out) == FILES
-    assert {str(path.relative_to(out)) for path, time in before.items() if path.stat().st_mtime_ns != time} == {"x/1.wav", "y/2.wav"}
-    (tmp_path / name).unlink()                                                # its table is enough to know
+    assert {
+        str(path.relative_to(out))
+        for path, time in before.items()
+        if path.stat().st_mtime_ns != time
+    } == {"x/1.wav", "y/2.wav"}
+    # its table is enough to know
+    (tmp_path / name).unlink()
     assert archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
 
 
 def test_only_and_after(tmp_path):
-    path = zipped(tmp_path / "a.zip", {"wav/id1/a/1.wav": b"1", "dev/wav/id2/wav/1.wav": b"2", "wavs/notes": b"3"})
+    path = zipped(
+        tmp_path / "a.zip",
+        {"wav/id1/a/1.wav": b"1", "dev/wav/id2/wav/1.wav": b"2", "wavs/notes": b"3"},
+    )
     archives.extract(source_of(path, after="wav"), tmp_path)
-    assert tree(tmp_path / "out") == {"id1/a/1.wav": b"1", "id2/wav/1.wav": b"2", "wavs/notes": b"3"}
+    assert tree(tmp_path / "out") == {
+        "id1/a/1.wav": b"1",
+        "id2/wav/1.wav": b"2",
+        "wavs/notes": b"3",
+    }
     archives.extract(source_of(path, into="few", after=None, only=("*/id2/*", "wavs/*")), tmp_path)
     assert tree(tmp_path / "few") == {"dev/wav/id2/wav/1.wav": b"2", "wavs/notes": b"3"}
 
@@ -110,25 +127,44 @@ def refused(path, message, **fields):
 
 
 @kinds
-@pytest.mark.parametrize("bad", ["../evil", "/evil", "top/../../evil", "top\\..\\evil", "C:/evil", "a\nb", "..", "./../evil"])
+@pytest.mark.parametrize(
+    "bad",
+    ["../evil", "/evil", "top/../../evil", "top\\..\\evil", "C:/evil", "a\nb", "..", "./../evil"],
+)
 def test_names_that_lead_outside(name, bad, tmp_path):
     make = MAKERS[name]
     (tmp_path / "in").mkdir()
-    path = make(tmp_path / "in" / name, {"good": b"1", bad: b"2"}) if make is zipped else make(tmp_path / "in" / name, {"good": b"1", bad: b"2"}, "")
+    path = (
+        make(tmp_path / "in" / name, {"good": b"1", bad: b"2"})
+        if make is zipped
+        else make(tmp_path / "in" / name, {"good": b"1", bad: b"2"}, "")
+    )
     refused(path, "want names of files below the folder")
     assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
-@given(st.lists(st.sampled_from(["..", ".", "", "a", "top", "b c", "...", "C:", "\\"]), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", "a", "top", "b c", "...", "C:", "\\"]),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_every_path_stays_below_or_is_refused(words):
     try:
         path = archives.path_of("/".join(words), "a.zip", "top")
     except InputError:
         return
-    assert path and not path.startswith("/") and all(word not in ("", ".", "..") for word in path.split("/"))
+    assert (
+        path
+        and not path.startswith("/")
+        and all(word not in ("", ".", "..") for word in path.split("/"))
+    )
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
 def test_links_and_devices_in_tar(kind, tmp_path):
     with tarfile.open(tmp_path / "a.tgz", "w:gz") as file:
         info = tarfile.TarInfo("link")
@@ -154,13 +190,16 @@ def test_link_and_password_in_zip(tmp_path):
 
 @kinds
 def test_bombs(name, tmp_path):
-    refused(MAKERS[name](tmp_path / name, {"zeros": bytes(5_000_000)}), "want at most 100 times the size of the archive")
+    refused(
+        MAKERS[name](tmp_path / name, {"zeros": bytes(5_000_000)}),
+        "want at most 100 times the size of the archive",
+    )
 
 
 def test_zip_that_lies_about_a_size(tmp_path):
     data = bytearray(zipped(tmp_path / "a.zip", {"a": bytes(100)}).read_bytes())
     at = data.index(b"PK\1\2")
-    data[at + 24:at + 28] = struct.pack("<I", 50)
+    data[at + 24 : at + 28] = struct.pack("<I", 50)
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(InputError, match="is damaged"):
         archives.extract(source_of(tmp_path / "a.zip"), tmp_path)
@@ -178,7 +217,9 @@ def test_tar_header_of_absurd_size(tmp_path):
 def test_file_that_is_there_twice(name, tmp_path):
     make, path = MAKERS[name], tmp_path / name
     if make is zipped:
-        path.write_bytes(zipped(path, {"top/a": b"1", "top/b": b"2"}).read_bytes().replace(b"top/b", b"top/a"))
+        path.write_bytes(
+            zipped(path, {"top/a": b"1", "top/b": b"2"}).read_bytes().replace(b"top/b", b"top/a")
+        )
     else:
         make(path, {"top/a": b"1", "./top/a": b"2"})
     refused(path, "want every file once")
@@ -192,13 +233,19 @@ def test_file_that_is_there_twice(name, tmp_path):
 @kinds
 def test_damaged_archives(name, tmp_path):
     data = MAKERS[name](tmp_path / name, FILES).read_bytes()
-    for i, broken in enumerate((data[:len(data) // 2], b"<html>", b"", data[:3000] + bytes(100) + data[3100:])):
+    for i, broken in enumerate(
+        (data[: len(data) // 2], b"<html>", b"", data[:3000] + bytes(100) + data[3100:])
+    ):
         folder = tmp_path / str(i)
         folder.mkdir()
         (folder / name).write_bytes(broken)
         with pytest.raises(InputError, match="damaged.*; remove it and download it again"):
             archives.extract(source_of(folder / name), folder)
-        assert all(FILES[found] == data for found, data in contents(folder / "out").items() if not found.endswith(".part"))
+        assert all(
+            FILES[found] == data
+            for found, data in contents(folder / "out").items()
+            if not found.endswith(".part")
+        )
 
 
 @kinds
@@ -218,27 +265,51 @@ def parts(tmp_path, server):
     data, folder = zipped(tmp_path / "whole.zip", FILES).read_bytes(), tmp_path / "data"
     folder.mkdir()
     cuts = [0, 3000, 3001, 9000, len(data)]
-    files = {f"part{letter}": data[a:b] for letter, a, b in zip("abcd", cuts, cuts[1:], strict=False)}
+    files = {
+        f"part{letter}": data[a:b] for letter, a, b in zip("abcd", cuts, cuts[1:], strict=False)
+    }
     for name, part in files.items():
         (folder / name).write_bytes(part)
     sums = {name: {"md5": hashlib.md5(part).hexdigest()} for name, part in files.items()}
-    sums["a.zip"] = {"md5": hashlib.md5(data).hexdigest(), "parts": "part*", "into": "out", "after": "top"}
-    return ["--save_path", folder, "--file_list", catalogue(tmp_path / "list.yaml", server, sums, counts={"out/*/*.wav": 9})]
+    sums["a.zip"] = {
+        "md5": hashlib.md5(data).hexdigest(),
+        "parts": "part*",
+        "into": "out",
+        "after": "top",
+    }
+    return [
+        "--save_path",
+        folder,
+        "--file_list",
+        catalogue(tmp_path / "list.yaml", server, sums, counts={"out/*/*.wav": 9}),
+    ]
 
 
 def test_join_and_extract(parts, tmp_path, server):
     assert run(*parts, "--concatenate") == 0
     joined = tmp_path / "data" / "a.zip"
-    assert joined.read_bytes() == (tmp_path / "whole.zip").read_bytes() and not (tmp_path / "data" / "out").exists()
+    assert (
+        joined.read_bytes() == (tmp_path / "whole.zip").read_bytes()
+        and not (tmp_path / "data" / "out").exists()
+    )
     time = joined.stat().st_mtime_ns
     assert run(*parts, "--concatenate", "--extract") == 0
-    assert contents(tmp_path / "data" / "out") == FILES and joined.stat().st_mtime_ns == time and not server.requests
+    assert (
+        contents(tmp_path / "data" / "out") == FILES
+        and joined.stat().st_mtime_ns == time
+        and not server.requests
+    )
 
 
 def test_removing_what_is_not_needed_any_more(parts, tmp_path, server):
     """Parts when the whole is right, archives when their files are there; and nothing is downloaded again for that."""
-    assert run(*parts, "--extract", "--remove_archives") == 0                 # joins too
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["MD5SUMS", "a.zip.members", "out"]
+    # joins too
+    assert run(*parts, "--extract", "--remove_archives") == 0
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "MD5SUMS",
+        "a.zip.members",
+        "out",
+    ]
     assert run(*parts, "--download", "--concatenate", "--extract") == 0 and not server.requests
     (tmp_path / "data" / "out" / "x" / "1.wav").unlink()
     assert run(*parts, "--extract") == 2
@@ -246,17 +317,32 @@ def test_removing_what_is_not_needed_any_more(parts, tmp_path, server):
 
 def test_wrong_whole_keeps_the_parts(parts, tmp_path, capsys):
     listed = tmp_path / "list.yaml"
-    listed.write_text(listed.read_text().replace(hashlib.md5((tmp_path / "whole.zip").read_bytes()).hexdigest(), "0" * 32))
+    listed.write_text(
+        listed.read_text().replace(
+            hashlib.md5((tmp_path / "whole.zip").read_bytes()).hexdigest(), "0" * 32
+        )
+    )
     assert run(*parts, "--extract", "--remove_archives") == 2
     assert "its parts are kept" in capsys.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["MD5SUMS", "parta", "partb", "partc", "partd"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "MD5SUMS",
+        "parta",
+        "partb",
+        "partc",
+        "partd",
+    ]
 
 
 def test_missing_wrong_and_longer_parts(parts, tmp_path, capsys):
     folder = tmp_path / "data"
-    (folder / "a.zip.part").write_bytes(bytes(1 << 20))                        # of another archive
+    # of another archive
+    (folder / "a.zip.part").write_bytes(bytes(1 << 20))
     (folder / "partb").rename(tmp_path / "partb")
-    assert run(*parts, "--concatenate") == 2 and "want partb to be joined, got no such files; run --download first" in capsys.readouterr().err
+    assert (
+        run(*parts, "--concatenate") == 2
+        and "want partb to be joined, got no such files; run --download first"
+        in capsys.readouterr().err
+    )
     (folder / "partb").write_bytes(b"x")
     assert run(*parts, "--concatenate") == 2 and "want MD5" in capsys.readouterr().err
     (tmp_path / "partb").rename(folder / "partb")
@@ -273,7 +359,10 @@ def test_counts(parts, tmp_path, capsys):
 def test_killed_at_random_points(seed, parts, tmp_path):
     """Between any two steps of joining, looking through and extraction."""
     assert kill_until_done([*parts, "--concatenate", "--extract"], seed, 40) > 0
-    assert contents(tmp_path / "data" / "out") == FILES and (tmp_path / "data" / "a.zip").read_bytes() == (tmp_path / "whole.zip").read_bytes()
+    assert (
+        contents(tmp_path / "data" / "out") == FILES
+        and (tmp_path / "data" / "a.zip").read_bytes() == (tmp_path / "whole.zip").read_bytes()
+    )
     assert not list((tmp_path / "data").rglob("*.part"))
 
 
@@ -282,5 +371,10 @@ def test_killed_while_a_tar_is_extracted(seed, tmp_path, server):
     (tmp_path / "data").mkdir()
     tarred(tmp_path / "data" / "a.tgz", FILES)
     listed = catalogue(tmp_path / "list.yaml", server, {"a.tgz": {"into": "out", "after": "top"}})
-    assert kill_until_done(["--extract", "--save_path", tmp_path / "data", "--file_list", listed], seed, 30) > 0
+    assert (
+        kill_until_done(
+            ["--extract", "--save_path", tmp_path / "data", "--file_list", listed], seed, 30
+        )
+        > 0
+    )
     assert contents(tmp_path / "data" / "out") == FILES

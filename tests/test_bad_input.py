@@ -1,4 +1,5 @@
 """What goes wrong for users, and what they are told: one line with place, want, got and remedy, exit code 2, no traceback, nothing lost."""
+
 import hashlib
 import os
 import pickle
@@ -36,7 +37,12 @@ class Workspace:
 
     def train(self, *more, text=None):
         """A training run, perhaps with another train list."""
-        return small_run(self.corpus, self.folder / "run", *(["--train_list", self.write("train.txt", text)] if text is not None else []), *more)
+        return small_run(
+            self.corpus,
+            self.folder / "run",
+            *(["--train_list", self.write("train.txt", text)] if text is not None else []),
+            *more,
+        )
 
     def test(self, text):
         """A training run with another trial list."""
@@ -52,10 +58,26 @@ class Workspace:
         return self.train("--config", self.write("options.yaml", text))
 
     def use(self, *words, model=None):
-        return ["--initial_model", model or self.checkpoint, "--nDataLoaderThread", 0, "--save_path", self.folder / "run", *words]
+        return [
+            "--initial_model",
+            model or self.checkpoint,
+            "--nDataLoaderThread",
+            0,
+            "--save_path",
+            self.folder / "run",
+            *words,
+        ]
 
     def evaluate(self, *words, model=None):
-        return self.use("--eval", "--test_list", self.corpus / "trials.txt", "--test_path", self.corpus / "wav", *words, model=model)
+        return self.use(
+            "--eval",
+            "--test_list",
+            self.corpus / "trials.txt",
+            "--test_path",
+            self.corpus / "wav",
+            *words,
+            model=model,
+        )
 
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32)
@@ -66,6 +88,7 @@ def audio(samples=NOISE, rate=16000, subtype="PCM_16", cut=None):
         sf.write(path, samples, rate, subtype=subtype)
         if cut:
             path.write_bytes(path.read_bytes()[:cut])
+
     return make
 
 
@@ -95,12 +118,23 @@ def other_speakers(w):
 
 CASES = {
     # the train list
-    "train list missing": (lambda w: w.train("--train_list", w.folder / "no.txt"), r"no\.txt: No such file"),
+    "train list missing": (
+        lambda w: w.train("--train_list", w.folder / "no.txt"),
+        r"no\.txt: No such file",
+    ),
     "train list empty": (lambda w: w.train(text=""), r"train\.txt.*empty"),
-    "train list of one column": (lambda w: w.train(text="\n".join([*w.lines[:3], "id001", *w.lines[3:]])),
-                                 r"train\.txt:4: want '<speaker> <file>', got 'id001'"),
-    "train list of three columns": (lambda w: w.train(text=w.lines[0] + "\n" + w.lines[1] + " 7"), r"train\.txt:2: want '<speaker> <file>'"),
-    "train list of bytes": (lambda w: w.train(text=b"id1 a.wav\n\xff\xfe\x00 b.wav\n"), r"train\.txt.*(UTF-8|utf-8)"),
+    "train list of one column": (
+        lambda w: w.train(text="\n".join([*w.lines[:3], "id001", *w.lines[3:]])),
+        r"train\.txt:4: want '<speaker> <file>', got 'id001'",
+    ),
+    "train list of three columns": (
+        lambda w: w.train(text=w.lines[0] + "\n" + w.lines[1] + " 7"),
+        r"train\.txt:2: want '<speaker> <file>'",
+    ),
+    "train list of bytes": (
+        lambda w: w.train(text=b"id1 a.wav\n\xff\xfe\x00 b.wav\n"),
+        r"train\.txt.*(UTF-8|utf-8)",
+    ),
     "train list not given": (lambda w: ["--save_path", w.folder / "run"], r"--train_list"),
     "train list is a folder": (lambda w: w.train("--train_list", w.folder), r"directory|folder"),
     "files missing": (lambda w: w.train("--train_path", w.folder), r"48 .*missing"),
@@ -110,79 +144,211 @@ CASES = {
     "nClasses too small": (lambda w: w.train("--nClasses", 7), r"--nClasses 7.*8 classes"),
     "pairwise loss, one utterance": (lambda w: w.train("--nPerSpeaker", 1), r"nPerSpeaker 2"),
     # audio
-    "audio of zero bytes": (lambda w: w.with_audio(lambda path: path.write_bytes(b"")), r"odd\.wav"),
-    "audio of zero samples": (lambda w: w.with_audio(audio(NOISE[:0])), r"odd\.wav.*(empty|no samples)"),
+    "audio of zero bytes": (
+        lambda w: w.with_audio(lambda path: path.write_bytes(b"")),
+        r"odd\.wav",
+    ),
+    "audio of zero samples": (
+        lambda w: w.with_audio(audio(NOISE[:0])),
+        r"odd\.wav.*(empty|no samples)",
+    ),
     "audio truncated (wav)": (lambda w: w.with_audio(audio(cut=30000)), r"odd\.wav.*truncated"),
-    "audio truncated (flac)": (lambda w: w.with_audio(audio(cut=20000), "odd.flac"), r"odd\.flac.*truncated"),
+    "audio truncated (flac)": (
+        lambda w: w.with_audio(audio(cut=20000), "odd.flac"),
+        r"odd\.flac.*truncated",
+    ),
     "audio truncated in the header": (lambda w: w.with_audio(audio(cut=30)), r"odd\.wav"),
-    "audio stereo": (lambda w: w.with_audio(audio(np.stack([NOISE, NOISE], 1))), r"odd\.wav.*2 channels.*ffmpeg"),
+    "audio stereo": (
+        lambda w: w.with_audio(audio(np.stack([NOISE, NOISE], 1))),
+        r"odd\.wav.*2 channels.*ffmpeg",
+    ),
     "audio at 8 kHz": (lambda w: w.with_audio(audio(rate=8000)), r"odd\.wav.*8000 Hz.*ffmpeg"),
     "audio with NaN": (lambda w: w.with_audio(spoiled(np.nan)), r"odd\.wav.*(NaN|finite)"),
     "audio with infinity": (lambda w: w.with_audio(spoiled(np.inf)), r"odd\.wav.*(inf|finite)"),
     "audio is text": (lambda w: w.with_audio(lambda path: path.write_text("hello")), r"odd\.wav"),
-    "audio in a worker": (lambda w: [*w.with_audio(spoiled(np.nan)), "--nDataLoaderThread", 1], r"odd\.wav.*(NaN|finite)"),
+    "audio in a worker": (
+        lambda w: [*w.with_audio(spoiled(np.nan)), "--nDataLoaderThread", 1],
+        r"odd\.wav.*(NaN|finite)",
+    ),
     # trials
-    "trial list missing": (lambda w: w.train("--test_list", w.folder / "no.txt"), r"no\.txt: No such file"),
+    "trial list missing": (
+        lambda w: w.train("--test_list", w.folder / "no.txt"),
+        r"no\.txt: No such file",
+    ),
     "trial list empty": (lambda w: w.test(""), r"trials\.txt.*empty"),
-    "trial of four columns": (lambda w: w.test(w.trials[0] + "\n" + w.trials[1] + " x"), r"trials\.txt:2: want '1\|0 <file> <file>'"),
-    "trial with label 2": (lambda w: w.test(w.trials[0] + "\n" + "2" + w.trials[1][1:]), r"trials\.txt:2: want '1\|0 <file> <file>'"),
-    "trials labelled and not": (lambda w: w.test(w.trials[0] + "\n" + w.trials[1][2:]), r"trials\.txt:2: want '1\|0 <file> <file>'"),
-    "trial names an unknown file": (lambda w: w.test(w.trials[0] + "\n1 who.wav " + w.trials[1].split()[2]), r"who\.wav"),
-    "trials all target": (lambda w: w.test("\n".join("1" + line[1:] for line in w.trials)), r"trials\.txt.*non-?target"),
+    "trial of four columns": (
+        lambda w: w.test(w.trials[0] + "\n" + w.trials[1] + " x"),
+        r"trials\.txt:2: want '1\|0 <file> <file>'",
+    ),
+    "trial with label 2": (
+        lambda w: w.test(w.trials[0] + "\n" + "2" + w.trials[1][1:]),
+        r"trials\.txt:2: want '1\|0 <file> <file>'",
+    ),
+    "trials labelled and not": (
+        lambda w: w.test(w.trials[0] + "\n" + w.trials[1][2:]),
+        r"trials\.txt:2: want '1\|0 <file> <file>'",
+    ),
+    "trial names an unknown file": (
+        lambda w: w.test(w.trials[0] + "\n1 who.wav " + w.trials[1].split()[2]),
+        r"who\.wav",
+    ),
+    "trials all target": (
+        lambda w: w.test("\n".join("1" + line[1:] for line in w.trials)),
+        r"trials\.txt.*non-?target",
+    ),
     # options
-    "option unknown": (lambda w: w.train("--margn", 0.2), r"unknown option 'margn'; did you mean 'margin'"),
+    "option unknown": (
+        lambda w: w.train("--margn", 0.2),
+        r"unknown option 'margn'; did you mean 'margin'",
+    ),
     "option of nonsense": (lambda w: w.train("--qqqqq"), r"unknown option 'qqqqq'.*--help"),
-    "option of the wrong type": (lambda w: w.train("--lr", "fast"), r"--lr.*invalid float value: 'fast'"),
-    "option out of range": (lambda w: w.train("--batch_size", 0), r"--batch_size: want at least 1, got 0"),
+    "option of the wrong type": (
+        lambda w: w.train("--lr", "fast"),
+        r"--lr.*invalid float value: 'fast'",
+    ),
+    "option out of range": (
+        lambda w: w.train("--batch_size", 0),
+        r"--batch_size: want at least 1, got 0",
+    ),
     "option without value": (lambda w: [*w.train(), "--lr"], r"--lr"),
     "word too many": (lambda w: w.train("--seed", 1, "extra"), r"'extra' belongs to no option"),
     "model unknown": (lambda w: w.train("--model", "ResNet"), r"--model.*'ResNet'.*ResNetSE34L"),
-    "loss unknown": (lambda w: w.train("--trainfunc", "hinge"), r"--trainfunc.*'hinge'.*softmaxproto"),
+    "loss unknown": (
+        lambda w: w.train("--trainfunc", "hinge"),
+        r"--trainfunc.*'hinge'.*softmaxproto",
+    ),
     "pooling unknown": (lambda w: w.train("--encoder_type", "MEAN"), r"--encoder_type.*'MEAN'"),
     "device not there": (lambda w: w.train("--device", "cuda:77"), r"--device cuda:77"),
     "device of nonsense": (lambda w: w.train("--device", "toaster"), r"--device toaster"),
     "--config without a file": (lambda w: [*w.train(), "--config"], r"--config: want a file"),
     "config missing": (lambda w: w.train("--config", w.folder / "no.yaml"), r"no\.yaml"),
     "config empty": (lambda w: w.config(""), r"options\.yaml.*nothing"),
-    "config not a mapping": (lambda w: w.config("- lr\n- 0.1\n"), r"options\.yaml.*want lines 'option: value', got list"),
+    "config not a mapping": (
+        lambda w: w.config("- lr\n- 0.1\n"),
+        r"options\.yaml.*want lines 'option: value', got list",
+    ),
     "config not YAML": (lambda w: w.config("lr: [0.1\nseed: 1"), r"options\.yaml.*not YAML.*line"),
-    "config with an unknown key": (lambda w: w.config("nPerSpeakr: 2\n"), r"options\.yaml: nPerSpeakr: unknown option.*did you mean 'nPerSpeaker'"),
-    "config with the wrong type": (lambda w: w.config("lr: fast\n"), r"options\.yaml: lr:.*invalid float value: 'fast'"),
-    "config with a word for a flag": (lambda w: w.config("mixedprec: sometimes\n"), r"options\.yaml: mixedprec: want true or false, got 'sometimes'"),
-    "config with a flag for a number": (lambda w: w.config("lr: true\n"), r"options\.yaml: lr: want one value.*got True"),
-    "config with a list for a number": (lambda w: w.config("lr: [1, 2]\n"), r"options\.yaml: lr: want one value"),
-    "config with an unset variable": (lambda w: w.config("train_path: ${NO_SUCH_VARIABLE}/x\n"), r"NO_SUCH_VARIABLE is not set"),
+    "config with an unknown key": (
+        lambda w: w.config("nPerSpeakr: 2\n"),
+        r"options\.yaml: nPerSpeakr: unknown option.*did you mean 'nPerSpeaker'",
+    ),
+    "config with the wrong type": (
+        lambda w: w.config("lr: fast\n"),
+        r"options\.yaml: lr:.*invalid float value: 'fast'",
+    ),
+    "config with a word for a flag": (
+        lambda w: w.config("mixedprec: sometimes\n"),
+        r"options\.yaml: mixedprec: want true or false, got 'sometimes'",
+    ),
+    "config with a flag for a number": (
+        lambda w: w.config("lr: true\n"),
+        r"options\.yaml: lr: want one value.*got True",
+    ),
+    "config with a list for a number": (
+        lambda w: w.config("lr: [1, 2]\n"),
+        r"options\.yaml: lr: want one value",
+    ),
+    "config with an unset variable": (
+        lambda w: w.config("train_path: ${NO_SUCH_VARIABLE}/x\n"),
+        r"NO_SUCH_VARIABLE is not set",
+    ),
     "augment without folders": (lambda w: w.train("--augment"), r"musan_path"),
-    "augment without a kind of noise": (lambda w: w.train(*noise_folders(w, ["noise", "speech"])), r"music"),
-    "augment without impulse responses": (lambda w: w.train(*noise_folders(w, ["noise", "speech", "music"])), r"rir"),
+    "augment without a kind of noise": (
+        lambda w: w.train(*noise_folders(w, ["noise", "speech"])),
+        r"music",
+    ),
+    "augment without impulse responses": (
+        lambda w: w.train(*noise_folders(w, ["noise", "speech", "music"])),
+        r"rir",
+    ),
     # checkpoints
-    "checkpoint missing": (lambda w: w.evaluate(model=w.folder / "no.model"), r"no\.model: there is no such checkpoint"),
-    "checkpoint truncated": (lambda w: w.evaluate(model=w.write("cut.model", w.checkpoint.read_bytes()[:100000])), r"cut\.model.*truncated"),
-    "checkpoint is text": (lambda w: w.evaluate(model=w.write("text.model", "hello world, this is no checkpoint")), r"text\.model"),
-    "checkpoint with code in it": (lambda w: w.evaluate(model=with_code(w)), r"code\.model: want a checkpoint.*code in it was not run"),
-    "pickle with code in it": (lambda w: w.evaluate(model=w.write("code.model", pickle.dumps({"model": Code()}))), r"code\.model: cannot be read"),
-    "checkpoint of another model": (lambda w: w.evaluate("--model", "ECAPA_TDNN"), r"--model ECAPA_TDNN contradicts .*--model ResNetSE34L"),
-    "checkpoint of another size": (lambda w: w.evaluate("--nOut", 64), r"--nOut 64 contradicts .*--nOut 32"),
-    "checkpoint of other weights": (lambda w: w.train("--initial_model", published(w), "--model", "ECAPA_TDNN"), r"missing: .*\n.*and \d+ more"),
-    "nothing fits, --partial": (lambda w: w.train("--initial_model", nonsense(w), "--partial"), r"nothing in it fits"),
+    "checkpoint missing": (
+        lambda w: w.evaluate(model=w.folder / "no.model"),
+        r"no\.model: there is no such checkpoint",
+    ),
+    "checkpoint truncated": (
+        lambda w: w.evaluate(model=w.write("cut.model", w.checkpoint.read_bytes()[:100000])),
+        r"cut\.model.*truncated",
+    ),
+    "checkpoint is text": (
+        lambda w: w.evaluate(model=w.write("text.model", "hello world, this is no checkpoint")),
+        r"text\.model",
+    ),
+    "checkpoint with code in it": (
+        lambda w: w.evaluate(model=with_code(w)),
+        r"code\.model: want a checkpoint.*code in it was not run",
+    ),
+    "pickle with code in it": (
+        lambda w: w.evaluate(model=w.write("code.model", pickle.dumps({"model": Code()}))),
+        r"code\.model: cannot be read",
+    ),
+    "checkpoint of another model": (
+        lambda w: w.evaluate("--model", "ECAPA_TDNN"),
+        r"--model ECAPA_TDNN contradicts .*--model ResNetSE34L",
+    ),
+    "checkpoint of another size": (
+        lambda w: w.evaluate("--nOut", 64),
+        r"--nOut 64 contradicts .*--nOut 32",
+    ),
+    "checkpoint of other weights": (
+        lambda w: w.train("--initial_model", published(w), "--model", "ECAPA_TDNN"),
+        r"missing: .*\n.*and \d+ more",
+    ),
+    "nothing fits, --partial": (
+        lambda w: w.train("--initial_model", nonsense(w), "--partial"),
+        r"nothing in it fits",
+    ),
     "run folder of other speakers": (other_speakers, r"last\.model.*had other speakers"),
-    "run folder of another model": (lambda w: [*other_speakers(w), "--model", "ECAPA_TDNN"], r"--model ECAPA_TDNN contradicts"),
+    "run folder of another model": (
+        lambda w: [*other_speakers(w), "--model", "ECAPA_TDNN"],
+        r"--model ECAPA_TDNN contradicts",
+    ),
     # using a checkpoint
-    "--eval without checkpoint": (lambda w: ["--eval", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"], r"--initial_model"),
+    "--eval without checkpoint": (
+        lambda w: [
+            "--eval",
+            "--test_list",
+            w.corpus / "trials.txt",
+            "--test_path",
+            w.corpus / "wav",
+        ],
+        r"--initial_model",
+    ),
     "--eval without trials": (lambda w: w.use("--eval"), r"--test_list"),
-    "--extract without output": (lambda w: w.use("--extract", w.corpus / "train_list.txt"), r"--output"),
-    "--extract of no list": (lambda w: w.use("--extract", w.folder / "no.txt", "--output", w.folder / "emb"), r"no\.txt"),
+    "--extract without output": (
+        lambda w: w.use("--extract", w.corpus / "train_list.txt"),
+        r"--output",
+    ),
+    "--extract of no list": (
+        lambda w: w.use("--extract", w.folder / "no.txt", "--output", w.folder / "emb"),
+        r"no\.txt",
+    ),
     "--verify with one file": (lambda w: w.use("--verify", "a.wav"), r"--verify.*2"),
-    "--verify with a missing file": (lambda w: w.use("--verify", "a.wav", "b.wav"), r"2 .*missing.*a\.wav"),
+    "--verify with a missing file": (
+        lambda w: w.use("--verify", "a.wav", "b.wav"),
+        r"2 .*missing.*a\.wav",
+    ),
     # the run folder
-    "save_path below a file": (lambda w: w.train("--save_path", w.write("file", "x") / "run"), r"file/run/model: Not a directory"),
-    "save_path cannot be made": (lambda w: w.train("--save_path", "/proc/nowhere/run"), r"/proc/nowhere"),
+    "save_path below a file": (
+        lambda w: w.train("--save_path", w.write("file", "x") / "run"),
+        r"file/run/model: Not a directory",
+    ),
+    "save_path cannot be made": (
+        lambda w: w.train("--save_path", "/proc/nowhere/run"),
+        r"/proc/nowhere",
+    ),
 }
 
 
 def published(w):
     path = w.folder / "published.model"
-    torch.save({f"__S__.{name}": value for name, value in torch.load(w.checkpoint, weights_only=True)["model"].items()}, path)
+    torch.save(
+        {
+            f"__S__.{name}": value
+            for name, value in torch.load(w.checkpoint, weights_only=True)["model"].items()
+        },
+        path,
+    )
     return path
 
 
@@ -199,7 +365,11 @@ def nonsense(w):
 
 
 def fingerprint(folder):
-    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -213,8 +383,11 @@ def test_is_told_and_nothing_is_lost(name, corpus, checkpoint, tmp_path, program
     assert err.startswith("error: ") and "Traceback" not in err + out
     assert re.search(message, err, re.S), err
     after = fingerprint(tmp_path) | fingerprint(checkpoint.parent)
-    appended = {"command.txt", "config.yaml"}                                  # these record that somebody tried
-    assert all(after.get(path) == digest for path, digest in before.items() if path.name not in appended)
+    # these record that somebody tried
+    appended = {"command.txt", "config.yaml"}
+    assert all(
+        after.get(path) == digest for path, digest in before.items() if path.name not in appended
+    )
     assert not (tmp_path / "code_of_the_pickle_was_run").exists()
 
 
@@ -229,16 +402,32 @@ def test_full_disk(corpus, tmp_path):
     command = [sys.executable, str(ROOT / "trainSpeakerNet.py"), *run]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     before = fingerprint(tmp_path / "run" / "model")
-    limited = subprocess.run([*command, "--max_epoch", "3"], capture_output=True, text=True, check=False,
-                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)))
-    assert limited.returncode == 2 and "cannot be written" in limited.stderr and "Traceback" not in limited.stderr
+    limited = subprocess.run(
+        [*command, "--max_epoch", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert (
+        limited.returncode == 2
+        and "cannot be written" in limited.stderr
+        and "Traceback" not in limited.stderr
+    )
     assert fingerprint(tmp_path / "run" / "model") == before
 
 
-@pytest.mark.parametrize("text, message", [
-    ("", "empty"), ("1 a b\n", "want"), ("1 a b 0.5\n0 a c nan\n", "nan|NaN|finite"), ("1 a b 0.5\n0 a c high\n", "high"), ("1 a b 0.1\n1 a c 0.2\n", "target"),
-    ("a b 0.5\n", "label"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "empty"),
+        ("1 a b\n", "want"),
+        ("1 a b 0.5\n0 a c nan\n", "nan|NaN|finite"),
+        ("1 a b 0.5\n0 a c high\n", "high"),
+        ("1 a b 0.1\n1 a c 0.2\n", "target"),
+        ("a b 0.5\n", "label"),
+    ],
+)
 def test_scores_file(text, message, tmp_path, capsys):
     path = tmp_path / "scores.txt"
     path.write_text(text)

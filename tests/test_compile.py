@@ -1,4 +1,5 @@
 """--compile: the gradients and checkpoints of a run without it, and a word in time where it cannot work."""
+
 import copy
 import functools
 import os
@@ -17,7 +18,10 @@ from models import _resnet
 from models.ResNetSE34L import MainModel
 from SpeakerNet import SpeakerNet, Trainer
 
-COMPILER = shutil.which(os.environ.get("CXX", "g++")) and Path(sysconfig.get_path("include"), "Python.h").exists()
+COMPILER = (
+    shutil.which(os.environ.get("CXX", "g++"))
+    and Path(sysconfig.get_path("include"), "Python.h").exists()
+)
 
 
 @pytest.fixture
@@ -73,23 +77,46 @@ def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
     assert program(*small_run(corpus, tmp_path / "plain", "--ema", 0.9))[0] == 0
     plain, log = end_of(tmp_path / "plain")
     for name, first, then in (("to", [], ["--compile"]), ("from", ["--compile"], [])):
-        assert program(*small_run(corpus, tmp_path / name, "--ema", 0.9, "--max_steps", plain["step"] // 2 + 1, *first))[0] == 0
+        assert (
+            program(
+                *small_run(
+                    corpus,
+                    tmp_path / name,
+                    "--ema",
+                    0.9,
+                    "--max_steps",
+                    plain["step"] // 2 + 1,
+                    *first,
+                )
+            )[0]
+            == 0
+        )
         code, out, err = program(*small_run(corpus, tmp_path / name, "--ema", 0.9, *then))
         assert code == 0 and "going on with" in out, err
         state, other = end_of(tmp_path / name)
-        assert all(equal(state[key], plain[key]) for key in ("model", "loss", "trained", "optimizer", "step", "rng"))
+        assert all(
+            equal(state[key], plain[key])
+            for key in ("model", "loss", "trained", "optimizer", "step", "rng")
+        )
         assert [line["loss"] for line in other] == [line["loss"] for line in log]
 
 
 def test_stopped_at_work(corpus, tmp_path, program, monkeypatch):
     """Ctrl-C reaches the compilers too, which fail."""
+
     def compile_and_update(self, group):
         signal.raise_signal(signal.SIGINT)
         raise torch._dynamo.exc.TorchDynamoException("C++ compile error")
+
     monkeypatch.setattr(Trainer, "compile", lambda self: None)
     monkeypatch.setattr(Trainer, "_update", compile_and_update)
     code, out, err = program(*small_run(corpus, tmp_path, "--compile"))
-    assert code == 130 and "stopped while --compile was at work" in out and not err and not (tmp_path / "model" / "last.model").exists()
+    assert (
+        code == 130
+        and "stopped while --compile was at work" in out
+        and not err
+        and not (tmp_path / "model" / "last.model").exists()
+    )
 
 
 def test_no_compiler(corpus, tmp_path, program, monkeypatch):

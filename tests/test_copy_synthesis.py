@@ -1,4 +1,5 @@
 """Copy synthesis of dataprep.py: lists, resumption, determinism, length and level, that copies sound like the original and are not it; modes of dataprep.py."""
+
 import os
 import re
 import shutil
@@ -26,16 +27,20 @@ try:
     needs_pyworld = pytest.mark.skipif(False, reason="")
 except InputError:
     needs_pyworld = pytest.mark.skip(reason="pyworld is not installed (requirements-optional.txt)")
-NAMES = [pytest.param(name, marks=needs_pyworld) if vocoder.needs else name for name, vocoder in vocoders.COPIES.items()]
+NAMES = [
+    pytest.param(name, marks=needs_pyworld) if vocoder.needs else name
+    for name, vocoder in vocoders.COPIES.items()
+]
 
 
 @pytest.fixture(scope="module")
 def speech(corpus, tmp_path_factory):
     """wav/ with three speakers of two utterances of a second, one of them in FLAC, and train_list.txt; read-only."""
     folder = tmp_path_factory.mktemp("speech")
-    lines = (corpus / "train_list.txt").read_text().splitlines()[:18:3]          # 0, 3 of id10001, id10002, id10003
+    # 0, 3 of id10001, id10002, id10003
+    lines = (corpus / "train_list.txt").read_text().splitlines()[:18:3]
     for i, (speaker, name) in enumerate(line.split() for line in lines):
-        x = soundfile.read(corpus / "wav" / name, dtype="int16")[0][4000:20000 + 37 * i]
+        x = soundfile.read(corpus / "wav" / name, dtype="int16")[0][4000 : 20000 + 37 * i]
         path = folder / "wav" / (name if i else name.replace(".wav", ".flac"))
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, x, 16000)
@@ -47,13 +52,26 @@ def speech(corpus, tmp_path_factory):
 
 
 def copy(speech, output, *words):
-    return dataprep.main(["--copy_synthesis", str(speech / "train_list.txt"), "--path", str(speech / "wav"), "--output", str(output),
-                          "--processes", "1", *map(str, words)])
+    return dataprep.main(
+        [
+            "--copy_synthesis",
+            str(speech / "train_list.txt"),
+            "--path",
+            str(speech / "wav"),
+            "--output",
+            str(output),
+            "--processes",
+            "1",
+            *map(str, words),
+        ]
+    )
 
 
 def made(folder):
     """Contents of the copies and the protocol."""
-    return {name: data for name, data in contents(folder).items() if not name.startswith("bonafide")}
+    return {
+        name: data for name, data in contents(folder).items() if not name.startswith("bonafide")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +90,13 @@ def test_protocol(speech, copies):
     expected = []
     for speaker, name in listed:
         expected.append([speaker, f"bonafide/{name}", "-", "-", "bonafide"])
-        expected += [[speaker, f"{attack}/{name}", "-", attack, "spoof"] for attack in ("G01", "G02")]
+        expected += [
+            [speaker, f"{attack}/{name}", "-", attack, "spoof"] for attack in ("G01", "G02")
+        ]
     assert lines == expected
-    assert {str(p.relative_to(copies)) for p in copies.rglob("*.*") if p.suffix in (".wav", ".flac")} == {w[1] for w in lines if w[4] == "spoof"}
+    assert {
+        str(p.relative_to(copies)) for p in copies.rglob("*.*") if p.suffix in (".wav", ".flac")
+    } == {w[1] for w in lines if w[4] == "spoof"}
     assert all((copies / words[1]).is_file() for words in lines) and len(lines) == 18
     assert (copies / "bonafide").resolve() == (speech / "wav").resolve()
 
@@ -84,36 +106,62 @@ def test_length_level_and_format(copies):
         name = line.split()[1]
         info, x = soundfile.info(copies / name), soundfile.read(copies / name)[0]
         y = soundfile.read(copies / "bonafide" / name.split("/", 1)[1])[0]
-        assert (info.samplerate, info.channels, info.subtype, info.format.lower()) == (16000, 1, "PCM_16", name.rsplit(".")[-1])
-        assert len(x) == len(y) and x.std() == pytest.approx(y.std(), rel=0.01) and np.abs(x).max() <= 0.991
-        with Audio(copies / name) as audio:                                    # as training reads it
+        assert (info.samplerate, info.channels, info.subtype, info.format.lower()) == (
+            16000,
+            1,
+            "PCM_16",
+            name.rsplit(".")[-1],
+        )
+        assert (
+            len(x) == len(y)
+            and x.std() == pytest.approx(y.std(), rel=0.01)
+            and np.abs(x).max() <= 0.991
+        )
+        # as training reads it
+        with Audio(copies / name) as audio:
             assert audio.frames == len(x)
 
 
 def test_loud_originals_are_not_clipped():
     rng = np.random.default_rng(0)
-    x = np.clip(4 * np.sin(np.arange(8000) * 0.05) + 0.1 * rng.standard_normal(8000), -1, 1).astype(np.float32)
+    x = np.clip(4 * np.sin(np.arange(8000) * 0.05) + 0.1 * rng.standard_normal(8000), -1, 1).astype(
+        np.float32
+    )
     y = copy_synthesis.copied(vocoders.COPIES["griffin_lim"], rng, x)
-    assert np.abs(y).max() <= 0.99 + 1e-6 and y.std() > 0.3 * x.std()      # the peaks of a clipped wave are as low as can be
+    # the peaks of a clipped wave are as low as can be
+    assert np.abs(y).max() <= 0.99 + 1e-6 and y.std() > 0.3 * x.std()
 
 
 def test_some_files_of_each_speaker(speech, tmp_path):
     """The limit is on the copies, not on the bona fide lines; a higher one keeps what the lower one chose."""
     assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--limit_per_speaker", 1) == 0
     first = made(tmp_path / "a")
-    lines = [line.split() for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()]
+    lines = [
+        line.split() for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()
+    ]
     assert [words[4] for words in lines].count("bonafide") == 6
-    assert sorted(words[0] for words in lines if words[4] == "spoof") == ["id10001", "id10002", "id10003"]
+    assert sorted(words[0] for words in lines if words[4] == "spoof") == [
+        "id10001",
+        "id10002",
+        "id10003",
+    ]
     assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--limit_per_speaker", 2) == 0
     second = made(tmp_path / "a")
-    assert all(second[name] == first[name] for name in first if name.startswith("G01")) and sum(name.startswith("G01") for name in second) == 6
+    assert (
+        all(second[name] == first[name] for name in first if name.startswith("G01"))
+        and sum(name.startswith("G01") for name in second) == 6
+    )
 
 
 def test_choice_depends_on_seed_and_names_alone():
     utterances = [Utterance(f"s{i % 5}", f"{i}.wav") for i in range(100)]
     few, more = (copy_synthesis.chosen(utterances, 0, limit) for limit in (3, 7))
     assert len(few) == 15 and few < more and len(more) == 35
-    assert copy_synthesis.chosen(utterances[::-1], 0, 3) == few != copy_synthesis.chosen(utterances, 1, 3)
+    assert (
+        copy_synthesis.chosen(utterances[::-1], 0, 3)
+        == few
+        != copy_synthesis.chosen(utterances, 1, 3)
+    )
     assert len(copy_synthesis.chosen(utterances, 0, None)) == 100
 
 
@@ -121,8 +169,12 @@ def test_spoofed_speech_of_a_protocol_is_left_out(speech, copies, tmp_path):
     """Names without an extension are found as in training; bytes are those of a plain list."""
     (tmp_path / "wav").symlink_to(speech / "wav")
     lines = [line.split() for line in (speech / "train_list.txt").read_text().splitlines()]
-    (tmp_path / "train_list.txt").write_text("".join(
-        f"{speaker} {name.rsplit('.')[0]} - {'- bonafide' if i < 4 else 'A01 spoof'}\n" for i, (speaker, name) in enumerate(lines)))
+    (tmp_path / "train_list.txt").write_text(
+        "".join(
+            f"{speaker} {name.rsplit('.')[0]} - {'- bonafide' if i < 4 else 'A01 spoof'}\n"
+            for i, (speaker, name) in enumerate(lines)
+        )
+    )
     assert copy(tmp_path, tmp_path / "a", "--vocoders", "griffin_lim", "griffin_lim_mel") == 0
     written = (copies / "cm.train.trn.txt").read_text().splitlines()
     assert (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines() == written[:12]
@@ -132,7 +184,12 @@ def test_spoofed_speech_of_a_protocol_is_left_out(speech, copies, tmp_path):
 
 # ---------------------------------------------------------------------- the same, again
 def test_same_bytes_for_any_number_of_processes(speech, copies, tmp_path):
-    assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "griffin_lim_mel", "--processes", 2) == 0
+    assert (
+        copy(
+            speech, tmp_path / "a", "--vocoders", "griffin_lim", "griffin_lim_mel", "--processes", 2
+        )
+        == 0
+    )
     assert made(tmp_path / "a") == made(copies)
 
 
@@ -140,7 +197,10 @@ def test_other_seed_other_copies(speech, copies, tmp_path, capsys):
     assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--seed", 1) == 0
     ours, theirs = made(tmp_path / "a"), made(copies)
     assert not any(ours[name] == theirs[name] for name in ours if name.startswith("G01"))
-    assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--seed", 2) == 2 and "seed 1 (now 2)" in capsys.readouterr().err
+    assert (
+        copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--seed", 2) == 2
+        and "seed 1 (now 2)" in capsys.readouterr().err
+    )
     assert made(tmp_path / "a") == ours
 
 
@@ -149,7 +209,9 @@ def test_second_call_makes_nothing_and_mends_what_is_damaged(speech, copies, tmp
     shutil.copytree(copies, folder, symlinks=True)
     stamp = {path: path.stat().st_mtime_ns for path in folder.rglob("*.wav")}
     assert copy(speech, folder, "--vocoders", "griffin_lim", "griffin_lim_mel") == 0
-    assert "(0 made now)" in capsys.readouterr().out and stamp == {path: path.stat().st_mtime_ns for path in stamp}
+    assert "(0 made now)" in capsys.readouterr().out and stamp == {
+        path: path.stat().st_mtime_ns for path in stamp
+    }
     wav, flac = sorted((folder / "G01").rglob("*.wav"))[0], next((folder / "G02").rglob("*.flac"))
     wav.write_bytes(b"")
     flac.write_bytes(flac.read_bytes()[:5000])
@@ -165,39 +227,73 @@ def test_interrupted_run_is_completed(speech, copies, tmp_path, monkeypatch, cap
         if len(calls) == 5:
             raise KeyboardInterrupt
         write(path, x)
+
     monkeypatch.setattr(copy_synthesis, "write_audio", interrupted)
     assert copy(speech, folder, "--vocoders", "griffin_lim", "griffin_lim_mel") == 130
-    assert "the same command" in capsys.readouterr().out and not (folder / "cm.train.trn.txt").exists()
+    assert (
+        "the same command" in capsys.readouterr().out and not (folder / "cm.train.trn.txt").exists()
+    )
     calls[-1].parent.mkdir(parents=True, exist_ok=True)
-    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")      # as SIGKILL leaves it
+    # as SIGKILL leaves it
+    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")
     assert copy(speech, folder, "--vocoders", "griffin_lim", "griffin_lim_mel") == 0
     assert made(folder) == made(copies) and len(calls) == 5 + 8
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_signals_leave_whole_files_and_no_workers(number, corpus, tmp_path):
     """Sent to all processes, as Ctrl-C is; SIGTERM to the main one alone."""
     (tmp_path / "wav").mkdir()
-    for k in range(9):                                                         # far more work than is done before the signal
+    # far more work than is done before the signal
+    for k in range(9):
         (tmp_path / "wav" / str(k)).symlink_to(corpus / "wav")
     files = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
-    (tmp_path / "list").write_text("".join(f"{who} {k}/{file}\n" for k in range(9) for who, file in files))
-    words = ["--copy_synthesis", tmp_path / "list", "--path", tmp_path / "wav", "--output", tmp_path / "a", "--vocoders", "griffin_lim", "--processes", 2]
-    run = subprocess.Popen([sys.executable, "dataprep.py", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))        # background jobs of a script start without it
+    (tmp_path / "list").write_text(
+        "".join(f"{who} {k}/{file}\n" for k in range(9) for who, file in files)
+    )
+    words = [
+        "--copy_synthesis",
+        tmp_path / "list",
+        "--path",
+        tmp_path / "wav",
+        "--output",
+        tmp_path / "a",
+        "--vocoders",
+        "griffin_lim",
+        "--processes",
+        2,
+    ]
+    run = subprocess.Popen(
+        [sys.executable, "dataprep.py", *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # background jobs of a script start without it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         while run.poll() is None and not any((tmp_path / "a").rglob("*.wav")):
             time.sleep(0.02)
         (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
-        assert "the same command goes on" in run.communicate(timeout=60)[0] and run.returncode == 130
+        assert (
+            "the same command goes on" in run.communicate(timeout=60)[0] and run.returncode == 130
+        )
         with pytest.raises(ProcessLookupError):
-            os.killpg(run.pid, 0)                                              # nobody is left of it
+            # nobody is left of it
+            os.killpg(run.pid, 0)
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
     whole = list((tmp_path / "a" / "G01").rglob("*.wav"))
     assert 0 < len(whole) < 9 * 48
-    assert all(soundfile.info(p).frames == soundfile.info(tmp_path / "wav" / p.relative_to(tmp_path / "a" / "G01")).frames for p in whole)
+    assert all(
+        soundfile.info(p).frames
+        == soundfile.info(tmp_path / "wav" / p.relative_to(tmp_path / "a" / "G01")).frames
+        for p in whole
+    )
 
 
 def test_originals_that_moved(speech, copies, tmp_path, capsys):
@@ -206,11 +302,16 @@ def test_originals_that_moved(speech, copies, tmp_path, capsys):
     shutil.copytree(copies, folder, symlinks=True)
     (folder / "bonafide").unlink()
     (folder / "bonafide").symlink_to(tmp_path / "away")
-    assert copy(speech, folder, *words) == 0 and (folder / "bonafide").resolve() == (speech / "wav").resolve()
+    assert (
+        copy(speech, folder, *words) == 0
+        and (folder / "bonafide").resolve() == (speech / "wav").resolve()
+    )
     (folder / "bonafide").unlink()
     (folder / "bonafide").symlink_to(tmp_path)
     capsys.readouterr()
-    assert copy(speech, folder, *words) == 2 and "holds copies of speech in" in capsys.readouterr().err
+    assert (
+        copy(speech, folder, *words) == 2 and "holds copies of speech in" in capsys.readouterr().err
+    )
     (folder / "bonafide").unlink()
     shutil.copytree(speech / "wav", folder / "bonafide")
     assert copy(speech, folder, *words) == 0 and not (folder / "bonafide").is_symlink()
@@ -223,30 +324,46 @@ def test_bad_files_are_left_out_and_named(speech, tmp_path, capsys):
     for path in folder.rglob("*"):
         path.chmod(0o755)
     shutil.copytree(folder / "wav" / "id10001", folder / "wav" / "id9")
-    good = sorted(path.relative_to(folder / "wav") for path in (folder / "wav" / "id9").rglob("*.*"))
-    for name, x in (("silent", np.zeros(16000)), ("short", np.ones(100) / 9), ("stereo", np.ones((16000, 2)) / 9)):
+    good = sorted(
+        path.relative_to(folder / "wav") for path in (folder / "wav" / "id9").rglob("*.*")
+    )
+    for name, x in (
+        ("silent", np.zeros(16000)),
+        ("short", np.ones(100) / 9),
+        ("stereo", np.ones((16000, 2)) / 9),
+    ):
         soundfile.write(folder / "wav" / "id9" / f"{name}.wav", x, 16000)
     (folder / "wav" / "id9" / "text.flac").write_text("hello")
     bad = ["id9/silent.wav", "id9/short.wav", "id9/stereo.wav", "id9/text.flac"]
-    (folder / "train_list.txt").write_text("".join(f"id9 {name}\n" for name in (bad[0], good[0], *bad[1:], good[1])))
+    (folder / "train_list.txt").write_text(
+        "".join(f"id9 {name}\n" for name in (bad[0], good[0], *bad[1:], good[1]))
+    )
     assert copy(folder, tmp_path / "a", "--vocoders", "griffin_lim") == 2
     err = capsys.readouterr().err
     assert "error: 4 of 6 files cannot be used" in err and all(name in err for name in bad)
     report = (tmp_path / "a" / "failed.txt").read_text().splitlines()
     assert len(report) == 4 and all(name in line for name, line in zip(bad, report, strict=True))
     assert "silence" in report[0] and "100 samples" in report[1] and "2 channels" in report[2]
-    assert [line.split()[1] for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()] == [
-        f"{kind}/{name}" for name in good for kind in ("bonafide", "G01")]
+    assert [
+        line.split()[1] for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()
+    ] == [f"{kind}/{name}" for name in good for kind in ("bonafide", "G01")]
     (folder / "train_list.txt").write_text("".join(f"id9 {name}\n" for name in good))
-    assert copy(folder, tmp_path / "a", "--vocoders", "griffin_lim") == 0 and not (tmp_path / "a" / "failed.txt").exists()
+    assert (
+        copy(folder, tmp_path / "a", "--vocoders", "griffin_lim") == 0
+        and not (tmp_path / "a" / "failed.txt").exists()
+    )
 
 
 def test_a_copy_that_came_to_nothing(speech, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(vocoders.COPIES, "griffin_lim", vocoders.Vocoder("G01", "", lambda rng, x: np.zeros_like(x)))
+    monkeypatch.setitem(
+        vocoders.COPIES, "griffin_lim", vocoders.Vocoder("G01", "", lambda rng, x: np.zeros_like(x))
+    )
     assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim", "--limit_per_speaker", 1) == 2
     assert "3 of 3 files" in capsys.readouterr().err
     for line in (tmp_path / "a" / "failed.txt").read_text().splitlines():
-        assert re.match(rf"{speech}/wav/id1000\d/.*: want speech, got a file whose copy G01 is silent", line)
+        assert re.match(
+            rf"{speech}/wav/id1000\d/.*: want speech, got a file whose copy G01 is silent", line
+        )
 
 
 def test_a_disk_that_cannot_be_written_stops_the_run(speech, tmp_path, capsys):
@@ -255,12 +372,23 @@ def test_a_disk_that_cannot_be_written_stops_the_run(speech, tmp_path, capsys):
     (tmp_path / "a" / "G01").write_text("in the way")
     capsys.readouterr()
     assert copy(speech, tmp_path / "a", "--vocoders", "griffin_lim") == 2
-    assert "cannot be written" in capsys.readouterr().err and not (tmp_path / "a" / "failed.txt").exists()
+    assert (
+        "cannot be written" in capsys.readouterr().err
+        and not (tmp_path / "a" / "failed.txt").exists()
+    )
 
 
-@pytest.mark.parametrize("line, message", [("id1 nowhere.wav", "1 of 1 files are missing"), ("id1 a.m4a", "want files named *.wav or *.flac"),
-                                           ("id1 ../a.wav", "below --path"), ("id1 ./b.wav", "below --path"), ("id1", "train_list.txt:1: want"),
-                                           ("id1 b.wav - A01 spoof", "got spoofed speech alone")])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("id1 nowhere.wav", "1 of 1 files are missing"),
+        ("id1 a.m4a", "want files named *.wav or *.flac"),
+        ("id1 ../a.wav", "below --path"),
+        ("id1 ./b.wav", "below --path"),
+        ("id1", "train_list.txt:1: want"),
+        ("id1 b.wav - A01 spoof", "got spoofed speech alone"),
+    ],
+)
 def test_bad_lists(line, message, speech, tmp_path, capsys):
     (tmp_path / "train_list.txt").write_text(f"{line}\n")
     (tmp_path / "wav").mkdir()
@@ -273,10 +401,18 @@ def test_bad_lists(line, message, speech, tmp_path, capsys):
 
 def test_bad_folders(speech, tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("x")
-    assert copy(speech, tmp_path, "--vocoders", "griffin_lim") == 2 and "new or empty folder" in capsys.readouterr().err
+    assert (
+        copy(speech, tmp_path, "--vocoders", "griffin_lim") == 2
+        and "new or empty folder" in capsys.readouterr().err
+    )
     for output in (speech / "wav", speech / "wav" / "copies"):
-        assert copy(speech, output, "--vocoders", "griffin_lim") == 2 and "outside of --path" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"] and not (speech / "wav" / "copies").exists()
+        assert (
+            copy(speech, output, "--vocoders", "griffin_lim") == 2
+            and "outside of --path" in capsys.readouterr().err
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"] and not (
+        speech / "wav" / "copies"
+    ).exists()
 
 
 def test_without_pyworld(speech, tmp_path, monkeypatch, capsys):
@@ -284,13 +420,17 @@ def test_without_pyworld(speech, tmp_path, monkeypatch, capsys):
     assert copy(speech, tmp_path / "a") == 2 and not (tmp_path / "a").exists()
     err = capsys.readouterr().err
     assert vocoders.PYWORLD in (ROOT / "requirements-optional.txt").read_text().splitlines()
-    assert f"pip install {vocoders.PYWORLD}" in err and "--vocoders griffin_lim griffin_lim_mel" in err
+    assert (
+        f"pip install {vocoders.PYWORLD}" in err and "--vocoders griffin_lim griffin_lim_mel" in err
+    )
 
 
 # ---------------------------------------------------------------------- the copies themselves
 def envelope(x):
     """Smoothed log spectrogram [n]."""
-    return scipy.ndimage.gaussian_filter(np.log(np.abs(synthesis.frames_of(x[:len(x) // 128 * 128])) + 1e-3), (2, 6)).ravel()
+    return scipy.ndimage.gaussian_filter(
+        np.log(np.abs(synthesis.frames_of(x[: len(x) // 128 * 128])) + 1e-3), (2, 6)
+    ).ravel()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -300,17 +440,29 @@ def test_copies_sound_like_the_original_and_are_not_it(name, female):
     speaker, session = synthesis.draw_speaker(rng, female), synthesis.draw_session(rng)
     x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
     y = copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)
-    assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.95 and pitch_of(y) == pytest.approx(pitch_of(x), rel=0.05)
-    assert len(y) == len(x) and abs(np.corrcoef(x, y)[0, 1]) < 0.5 and y.std() == pytest.approx(x.std(), rel=1e-3)
-    np.testing.assert_array_equal(y, copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x))
+    assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.95 and pitch_of(y) == pytest.approx(
+        pitch_of(x), rel=0.05
+    )
+    assert (
+        len(y) == len(x)
+        and abs(np.corrcoef(x, y)[0, 1]) < 0.5
+        and y.std() == pytest.approx(x.std(), rel=1e-3)
+    )
+    np.testing.assert_array_equal(
+        y, copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [copy_synthesis.SHORTEST, 1679, 5001])
 def test_any_length(name, count):
-    half_silent = np.where(np.arange(count) < count // 2, 0, np.sin(np.arange(count) * 0.1)).astype(np.float32)
+    half_silent = np.where(np.arange(count) < count // 2, 0, np.sin(np.arange(count) * 0.1)).astype(
+        np.float32
+    )
     for x in (half_silent, np.random.default_rng(0).standard_normal(count, np.float32) / 100):
-        assert len(copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)) == count
+        assert (
+            len(copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)) == count
+        )
 
 
 @needs_pyworld
@@ -323,17 +475,34 @@ def test_world_from_the_command_line(speech, copies, tmp_path):
     for attack in ("W01", "W02"):
         names = [name for name in ours if name.startswith(attack)]
         assert len(names) == 6 and all(ours[name] == theirs[name] for name in names)
-    attacks = [line.split()[3] for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()]
+    attacks = [
+        line.split()[3] for line in (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()
+    ]
     assert attacks == ["-", "W01", "W02", "G01", "G02"] * 6
 
 
 # ---------------------------------------------------------------------- modes of dataprep.py
-@pytest.mark.parametrize("words, message", [
-    (["--speakers", "3"], "want one of --synthetic, --copy_synthesis"),
-    (["--synthetic", "a", "--vocoders", "world"], "--vocoders: an option of --copy_synthesis, not of --synthetic"),
-    (["--copy_synthesis", "a", "--path", "b", "--output", "c", "--spoof"], "--spoof: an option of --synthetic, not of --copy_synthesis"),
-    (["--synthetic", "a", "--copy_synthesis=b"], "--copy_synthesis"), (["--copy_synthesis", "a", "--path", "b"], "--output"),
-    (["--copy_synthesis", "a", "--path", "b", "--output", "c", "--vocoders", "hifigan"], "hifigan"), (["--synthetic", "a", "--speaker", "3"], "--speaker")])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--speakers", "3"], "want one of --synthetic, --copy_synthesis"),
+        (
+            ["--synthetic", "a", "--vocoders", "world"],
+            "--vocoders: an option of --copy_synthesis, not of --synthetic",
+        ),
+        (
+            ["--copy_synthesis", "a", "--path", "b", "--output", "c", "--spoof"],
+            "--spoof: an option of --synthetic, not of --copy_synthesis",
+        ),
+        (["--synthetic", "a", "--copy_synthesis=b"], "--copy_synthesis"),
+        (["--copy_synthesis", "a", "--path", "b"], "--output"),
+        (
+            ["--copy_synthesis", "a", "--path", "b", "--output", "c", "--vocoders", "hifigan"],
+            "hifigan",
+        ),
+        (["--synthetic", "a", "--speaker", "3"], "--speaker"),
+    ],
+)
 def test_words_of_no_mode_or_another(words, message, capsys):
     with pytest.raises(SystemExit) as stop:
         dataprep.main(words)
@@ -345,4 +514,7 @@ def test_help(mode, capsys):
     with pytest.raises(SystemExit) as stop:
         dataprep.main([*mode, "--help"])
     out = capsys.readouterr().out
-    assert stop.value.code == 0 and all(re.search(rf"{flag}\b", out) for flag in (dataprep.MODES[mode[0]].options if mode else dataprep.MODES))
+    assert stop.value.code == 0 and all(
+        re.search(rf"{flag}\b", out)
+        for flag in (dataprep.MODES[mode[0]].options if mode else dataprep.MODES)
+    )

@@ -1,4 +1,5 @@
 """Curves of runs: what is read of a log, what is drawn, what goes wrong."""
+
 import json
 import re
 
@@ -7,8 +8,19 @@ import pytest
 import tuneThreshold
 from report.curves import curves_of, read_log
 
-LINES = [{"epoch": 0, "step": 0, "EER": 40.0, "EER_2": 30.0}, {"epoch": 1, "step": 5, "loss": 2.0, "lr": 0.1},
-         {"epoch": 2, "step": 10, "loss": 1.0, "valid_loss": 1.5, "EER": 5.0, "EER_2": 4.0, "minDCF": 0.5}]
+LINES = [
+    {"epoch": 0, "step": 0, "EER": 40.0, "EER_2": 30.0},
+    {"epoch": 1, "step": 5, "loss": 2.0, "lr": 0.1},
+    {
+        "epoch": 2,
+        "step": 10,
+        "loss": 1.0,
+        "valid_loss": 1.5,
+        "EER": 5.0,
+        "EER_2": 4.0,
+        "minDCF": 0.5,
+    },
+]
 
 
 def make_run(folder, lines=LINES, end="\n"):
@@ -18,8 +30,10 @@ def make_run(folder, lines=LINES, end="\n"):
 
 
 def test_curves_hold_what_the_log_holds():
-    assert curves_of(LINES) == {"Loss": {"training": ((1, 2), (2.0, 1.0)), "validation": ((2,), (1.5,))},
-                                "EER (%)": {"EER": ((0, 2), (40.0, 5.0)), "EER 2": ((0, 2), (30.0, 4.0))}}
+    assert curves_of(LINES) == {
+        "Loss": {"training": ((1, 2), (2.0, 1.0)), "validation": ((2,), (1.5,))},
+        "EER (%)": {"EER": ((0, 2), (40.0, 5.0)), "EER 2": ((0, 2), (30.0, 4.0))},
+    }
     assert curves_of([{"epoch": 1, "loss": 2.0}]) == {"Loss": {"training": ((1,), (2.0,))}}
 
 
@@ -27,9 +41,20 @@ def test_runs_are_drawn_over_each_other(tmp_path, capsys):
     runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", LINES[1:2])]
     assert tuneThreshold.main(["--plot", *map(str, runs)]) == 0
     drawn = (tmp_path / "first" / "curves.svg").read_text()
-    for text in (f"{runs[0]}: training", f"{runs[0]}: validation", f"{runs[0]}: EER 2", f"{runs[1]}: training", "Epoch", "Loss", "EER (%)"):
+    for text in (
+        f"{runs[0]}: training",
+        f"{runs[0]}: validation",
+        f"{runs[0]}: EER 2",
+        f"{runs[1]}: training",
+        "Epoch",
+        "Loss",
+        "EER (%)",
+    ):
         assert text in drawn
-    assert f"{runs[1]}: EER" not in drawn and (tmp_path / "first" / "curves.png").read_bytes()[1:4] == b"PNG"
+    assert (
+        f"{runs[1]}: EER" not in drawn
+        and (tmp_path / "first" / "curves.png").read_bytes()[1:4] == b"PNG"
+    )
     assert tuneThreshold.main(["--plot", *map(str, runs), "--curves", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both.svg").read_text() == drawn and (tmp_path / "both.png").exists()
 
@@ -38,11 +63,16 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     assert read_log(make_run(tmp_path / "run", LINES, end="")) == LINES[:2]
 
 
-@pytest.mark.parametrize("text, message", [
-    (None, r"log\.jsonl: there is no such file; want the run folder"), ("", r"log\.jsonl: has no complete line yet"),
-    ('{"epoch": 1}\nnonsense\n', r"log\.jsonl:2: want an epoch's line.*'nonsense'"), ("3\n", r"log\.jsonl:1: want an epoch's line"),
-    ('{"epoch": 1}\n', r"neither losses nor EERs"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (None, r"log\.jsonl: there is no such file; want the run folder"),
+        ("", r"log\.jsonl: has no complete line yet"),
+        ('{"epoch": 1}\nnonsense\n', r"log\.jsonl:2: want an epoch's line.*'nonsense'"),
+        ("3\n", r"log\.jsonl:1: want an epoch's line"),
+        ('{"epoch": 1}\n', r"neither losses nor EERs"),
+    ],
+)
 def test_what_cannot_be_drawn(text, message, tmp_path, capsys):
     if text is not None:
         (tmp_path / "log.jsonl").write_text(text)

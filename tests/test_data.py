@@ -1,4 +1,5 @@
 """DatasetLoader: lists, audio, crops, the sampler, augmentation, and that batches depend on (seed, epoch, row) alone."""
+
 import itertools
 import logging
 import math
@@ -21,7 +22,14 @@ from common.errors import InputError
 from corpus.audio import Audio
 from corpus.augment import Augment, Plan
 from corpus.files import check_files
-from corpus.lists import Utterance, classes_of, read_file_list, read_train_list, read_trials, speed_copies
+from corpus.lists import (
+    Utterance,
+    classes_of,
+    read_file_list,
+    read_train_list,
+    read_trials,
+    speed_copies,
+)
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from training.sampling import GroupSampler
 
@@ -44,21 +52,34 @@ def text_file(folder, text):
 
 # ---------------------------------------------------------------------- lists
 def test_train_list(tmp_path):
-    utterances = read_train_list(text_file(tmp_path, "b x/1.wav\r\na\t/abs/2.wav\n  b ../3.flac \n\n\n"))
-    assert utterances == [("b", "x/1.wav", "-", 1.0), ("a", "/abs/2.wav", "-", 1.0), ("b", "../3.flac", "-", 1.0)]
+    utterances = read_train_list(
+        text_file(tmp_path, "b x/1.wav\r\na\t/abs/2.wav\n  b ../3.flac \n\n\n")
+    )
+    assert utterances == [
+        ("b", "x/1.wav", "-", 1.0),
+        ("a", "/abs/2.wav", "-", 1.0),
+        ("b", "../3.flac", "-", 1.0),
+    ]
     assert classes_of(utterances) == {"a": 0, "b": 1}
 
 
-@pytest.mark.parametrize("text, place, message", [
-    ("", "", "is empty; want lines '<speaker> <file>'"),
-    (" \n\n", "", "is empty"),
-    ("id001\n", ":1", "want '<speaker> <file>', got 'id001'"),
-    ("a 1.wav\nid001\n", ":2", "want '<speaker> <file>', got 'id001'"),
-    ("a 1.wav\n\nb 2.wav\n", ":2", "want '<speaker> <file>', got ''"),
-    ("a 1.wav\nb my file.wav", ":2", "want '<speaker> <file>', got 'b my file.wav'"),
-    (b"a 1.wav\nb \xff.wav\n", ":2", "want text in UTF-8, got the byte 0xff"),
-    ("a 1.wav\nc 3.wav\nb 1.wav\n", ":3", "1.wav of speaker b is in line 1 already, of speaker a"),
-])
+@pytest.mark.parametrize(
+    "text, place, message",
+    [
+        ("", "", "is empty; want lines '<speaker> <file>'"),
+        (" \n\n", "", "is empty"),
+        ("id001\n", ":1", "want '<speaker> <file>', got 'id001'"),
+        ("a 1.wav\nid001\n", ":2", "want '<speaker> <file>', got 'id001'"),
+        ("a 1.wav\n\nb 2.wav\n", ":2", "want '<speaker> <file>', got ''"),
+        ("a 1.wav\nb my file.wav", ":2", "want '<speaker> <file>', got 'b my file.wav'"),
+        (b"a 1.wav\nb \xff.wav\n", ":2", "want text in UTF-8, got the byte 0xff"),
+        (
+            "a 1.wav\nc 3.wav\nb 1.wav\n",
+            ":3",
+            "1.wav of speaker b is in line 1 already, of speaker a",
+        ),
+    ],
+)
 def test_bad_train_list(tmp_path, text, place, message):
     path = text_file(tmp_path, text)
     with pytest.raises(InputError) as error:
@@ -67,28 +88,53 @@ def test_bad_train_list(tmp_path, text, place, message):
 
 
 def test_trials(tmp_path):
-    trials = read_trials(text_file(tmp_path, "1 a.wav b.wav\n0 c.wav  b.wav\n1 a.wav a.wav\n1 a.wav b.wav\n"))
+    trials = read_trials(
+        text_file(tmp_path, "1 a.wav b.wav\n0 c.wav  b.wav\n1 a.wav a.wav\n1 a.wav b.wav\n")
+    )
     assert trials.lines == ["1 a.wav b.wav", "0 c.wav  b.wav", "1 a.wav a.wav", "1 a.wav b.wav"]
-    assert trials.models == [("a.wav",), ("c.wav",)] and trials.files == ["b.wav", "a.wav"] and trials.paths() == ["a.wav", "c.wav", "b.wav"]
-    assert trials.enrol.tolist() == [0, 1, 0, 0] and trials.test.tolist() == [0, 0, 1, 0] and trials.enrol.dtype == np.int64
+    assert (
+        trials.models == [("a.wav",), ("c.wav",)]
+        and trials.files == ["b.wav", "a.wav"]
+        and trials.paths() == ["a.wav", "c.wav", "b.wav"]
+    )
+    assert (
+        trials.enrol.tolist() == [0, 1, 0, 0]
+        and trials.test.tolist() == [0, 0, 1, 0]
+        and trials.enrol.dtype == np.int64
+    )
     assert trials.label.tolist() == [True, False, True, True]
 
 
 def test_trials_without_labels(tmp_path):
     trials = read_trials(text_file(tmp_path, "a.wav b.wav\nb.wav a.wav\n"))
-    assert trials.label is None and trials.models == [("a.wav",), ("b.wav",)] and trials.files == ["b.wav", "a.wav"]
+    assert (
+        trials.label is None
+        and trials.models == [("a.wav",), ("b.wav",)]
+        and trials.files == ["b.wav", "a.wav"]
+    )
 
 
-@pytest.mark.parametrize("text, place, message", [
-    ("", "", "is empty; want lines '1|0 <file> <file>' or '<file> <file>'"),
-    ("a.wav\n", ":1", "want '1|0 <file> <file>' or '<file> <file>', got 'a.wav'"),
-    ("yes a.wav b.wav\n", ":1", "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got 'yes a.wav b.wav'"),
-    ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
-    ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
-    ("a b\n1 a b\n", ":2", "want '<file> <file>', got '1 a b'"),
-    ("1 a b\n1 a c\n", "", "want target and non-target (or spoof) trials, got 2 target trials alone"),
-    ("0 a b\n", "", "got 1 non-target trials alone"),
-])
+@pytest.mark.parametrize(
+    "text, place, message",
+    [
+        ("", "", "is empty; want lines '1|0 <file> <file>' or '<file> <file>'"),
+        ("a.wav\n", ":1", "want '1|0 <file> <file>' or '<file> <file>', got 'a.wav'"),
+        (
+            "yes a.wav b.wav\n",
+            ":1",
+            "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got 'yes a.wav b.wav'",
+        ),
+        ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
+        ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
+        ("a b\n1 a b\n", ":2", "want '<file> <file>', got '1 a b'"),
+        (
+            "1 a b\n1 a c\n",
+            "",
+            "want target and non-target (or spoof) trials, got 2 target trials alone",
+        ),
+        ("0 a b\n", "", "got 1 non-target trials alone"),
+    ],
+)
 def test_bad_trials(tmp_path, text, place, message):
     path = text_file(tmp_path, text)
     with pytest.raises(InputError) as error:
@@ -104,7 +150,9 @@ def test_file_list(tmp_path):
 def test_missing_files_are_counted_and_ten_are_named(tmp_path):
     write(tmp_path / "there.wav", NOISE)
     paths = ["there.wav", *(f"{i}.wav" for i in range(12)), "0.wav"]
-    with pytest.raises(InputError, match=r"list: 12 of 13 files are missing in .*: 0.wav, .*, 9.wav, \.\.\.$"):
+    with pytest.raises(
+        InputError, match=r"list: 12 of 13 files are missing in .*: 0.wav, .*, 9.wav, \.\.\.$"
+    ):
         check_files(str(tmp_path), paths, "list")
     check_files(str(tmp_path), ["there.wav", str(tmp_path / "there.wav")], "list")
 
@@ -120,23 +168,48 @@ def test_headers_are_checked(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------- audio
-@pytest.mark.parametrize("name, subtype", [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.wav", "DOUBLE"), ("a.wav", "PCM_U8"),
-                                           ("a.flac", "PCM_16"), ("a.flac", "PCM_24"), ("a.aiff", "PCM_16")])
+@pytest.mark.parametrize(
+    "name, subtype",
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.wav", "DOUBLE"),
+        ("a.wav", "PCM_U8"),
+        ("a.flac", "PCM_16"),
+        ("a.flac", "PCM_24"),
+        ("a.aiff", "PCM_16"),
+    ],
+)
 def test_any_stretch_equals_a_full_read(tmp_path, name, subtype):
     path = write(tmp_path / name, NOISE, subtype)
     whole, _ = soundfile.read(path, dtype="float32")
     with Audio(path) as audio:
         assert audio.frames == len(whole)
-        for start, count in [(0, 40000), (0, 1), (39999, 1), (12345, 678), (1, 30000), (12345, 678)]:
+        for start, count in [
+            (0, 40000),
+            (0, 1),
+            (39999, 1),
+            (12345, 678),
+            (1, 30000),
+            (12345, 678),
+        ]:
             x = audio.read(start, count)
-            assert x.dtype == np.float32 and np.array_equal(x, whole[start:start + count])
+            assert x.dtype == np.float32 and np.array_equal(x, whole[start : start + count])
         assert (audio.sound is None) == (name == "a.wav" and subtype == "PCM_16")
 
 
 def test_direct_reading_passes_over_other_chunks(tmp_path):
     plain = Path(write(tmp_path / "a.wav", NOISE)).read_bytes()
     path = tmp_path / "b.wav"
-    path.write_bytes(plain[:12] + b"junk\x03\0\0\0abc\0" + plain[12:36] + b"LIST\x04\0\0\0abcd" + plain[36:] + b"tail\x02\0\0\0xy")
+    path.write_bytes(
+        plain[:12]
+        + b"junk\x03\0\0\0abc\0"
+        + plain[12:36]
+        + b"LIST\x04\0\0\0abcd"
+        + plain[36:]
+        + b"tail\x02\0\0\0xy"
+    )
     with Audio(path) as audio:
         assert audio.sound is None
         assert np.array_equal(audio.read(0, 40000), soundfile.read(path, dtype="float32")[0])
@@ -175,29 +248,57 @@ def spoiled(value):
     return x
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda d: str(d / "none.wav"), "cannot be opened: No such file"),
-    (lambda d: str(d), "cannot be opened: Is a directory"),
-    (lambda d: cut(write(d / "a.wav", NOISE), 0), "cannot be read as audio .*; convert it: ffmpeg -i "),
-    (lambda d: cut(write(d / "a.wav", NOISE), 30), "cannot be read as audio|is empty"),
-    (lambda d: text_file(d, "hello world"), "cannot be read as audio"),
-    (lambda d: write(d / "a.wav", NOISE[:0]), "is empty, without samples"),
-    (lambda d: write(d / "a.flac", NOISE[:0]), "is empty, without samples|cannot be read as audio"),
-    (lambda d: cut(write(d / "a.wav", NOISE), 30000), "truncated: its header promises 80000 bytes of samples, got 29956"),
-    (lambda d: cut(write(d / "a.wav", NOISE, "PCM_24"), 30000), "truncated: its header promises 120000"),
-    (lambda d: cut(write(d / "a.flac", NOISE), 30000), "truncated or damaged: samples .* of 40000 cannot be read"),
-    (lambda d: without_length(write(d / "a.flac", NOISE)), "its header does not tell its length; convert it"),
-    (lambda d: write(d / "a.wav", NOISE, rate=8000), "want 16000 Hz, 1 channel, got 8000 Hz, 1 channel; convert it: ffmpeg -i .* OUT.wav"),
-    (lambda d: write(d / "a.wav", np.stack([NOISE, NOISE], 1)), "got 16000 Hz, 2 channels; convert it"),
-    (lambda d: write(d / "a.wav", spoiled(np.nan), "FLOAT"), "sample 777 is not finite"),
-    (lambda d: write(d / "a.wav", spoiled(-np.inf), "DOUBLE"), "sample 777 is not finite"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda d: str(d / "none.wav"), "cannot be opened: No such file"),
+        (lambda d: str(d), "cannot be opened: Is a directory"),
+        (
+            lambda d: cut(write(d / "a.wav", NOISE), 0),
+            "cannot be read as audio .*; convert it: ffmpeg -i ",
+        ),
+        (lambda d: cut(write(d / "a.wav", NOISE), 30), "cannot be read as audio|is empty"),
+        (lambda d: text_file(d, "hello world"), "cannot be read as audio"),
+        (lambda d: write(d / "a.wav", NOISE[:0]), "is empty, without samples"),
+        (
+            lambda d: write(d / "a.flac", NOISE[:0]),
+            "is empty, without samples|cannot be read as audio",
+        ),
+        (
+            lambda d: cut(write(d / "a.wav", NOISE), 30000),
+            "truncated: its header promises 80000 bytes of samples, got 29956",
+        ),
+        (
+            lambda d: cut(write(d / "a.wav", NOISE, "PCM_24"), 30000),
+            "truncated: its header promises 120000",
+        ),
+        (
+            lambda d: cut(write(d / "a.flac", NOISE), 30000),
+            "truncated or damaged: samples .* of 40000 cannot be read",
+        ),
+        (
+            lambda d: without_length(write(d / "a.flac", NOISE)),
+            "its header does not tell its length; convert it",
+        ),
+        (
+            lambda d: write(d / "a.wav", NOISE, rate=8000),
+            "want 16000 Hz, 1 channel, got 8000 Hz, 1 channel; convert it: ffmpeg -i .* OUT.wav",
+        ),
+        (
+            lambda d: write(d / "a.wav", np.stack([NOISE, NOISE], 1)),
+            "got 16000 Hz, 2 channels; convert it",
+        ),
+        (lambda d: write(d / "a.wav", spoiled(np.nan), "FLOAT"), "sample 777 is not finite"),
+        (lambda d: write(d / "a.wav", spoiled(-np.inf), "DOUBLE"), "sample 777 is not finite"),
+    ],
+)
 def test_audio_that_cannot_be_used(tmp_path, make, message):
     path = make(tmp_path)
     with pytest.raises(InputError, match=message) as error, Audio(path) as audio:
         audio.read(0, audio.frames)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
-    if "finite" not in message:                                          # what the header or the end of a file tells is told before training
+    # what the header or the end of a file tells is told before training
+    if "finite" not in message:
         with pytest.raises(InputError):
             check_files("", [path], "list")
 
@@ -206,7 +307,9 @@ def test_file_that_shrank_while_open(tmp_path):
     path = write(tmp_path / "a.wav", NOISE)
     with Audio(path) as audio:
         cut(path, 30001)
-        with pytest.raises(InputError, match="truncated or damaged: samples 14000 to 16000 of 40000"):
+        with pytest.raises(
+            InputError, match="truncated or damaged: samples 14000 to 16000 of 40000"
+        ):
             audio.read(14000, 2000)
 
 
@@ -214,28 +317,56 @@ def test_crops(tmp_path):
     with Audio(write(tmp_path / "a.wav", NOISE)) as audio:
         whole = audio.read(0, 40000)
         crops = [audio.crop(39990, np.random.default_rng(seed)) for seed in range(200)]
-        starts = {next(s for s in range(11) if np.array_equal(crop, whole[s:s + 39990])) for crop in crops}
-        assert starts == set(range(11))                                  # the first and the last place too
+        starts = {
+            next(s for s in range(11) if np.array_equal(crop, whole[s : s + 39990]))
+            for crop in crops
+        }
+        # the first and the last place too
+        assert starts == set(range(11))
     with Audio(write(tmp_path / "b.wav", NOISE[:300])) as audio:
         short = audio.read(0, 300)
-        assert np.array_equal(audio.crop(700, np.random.default_rng(0)), np.concatenate([short, short, short[:100]]))
+        assert np.array_equal(
+            audio.crop(700, np.random.default_rng(0)), np.concatenate([short, short, short[:100]])
+        )
         assert np.array_equal(audio.crop(300, np.random.default_rng(0)), short)
 
 
-@pytest.mark.parametrize("project, options", [("clova", {}), ("cap", {"short_files": "zeros"}), ("sasv2", {"crop_margin": 0}), ("ska", {"crop_margin": 0})])
+@pytest.mark.parametrize(
+    "project, options",
+    [
+        ("clova", {}),
+        ("cap", {"short_files": "zeros"}),
+        ("sasv2", {"crop_margin": 0}),
+        ("ska", {"crop_margin": 0}),
+    ],
+)
 def test_evaluation_crops_equal_the_references(project, options, tmp_path):
     data = np.load(REFERENCE / f"data_{project}.npz")
-    case = {name.removeprefix("loadWAV/"): data[name] for name in data.files if name.startswith("loadWAV/")}
-    scale = 32768 if project == "cap" else 1                                     # it reads integers
+    case = {
+        name.removeprefix("loadWAV/"): data[name]
+        for name in data.files
+        if name.startswith("loadWAV/")
+    }
+    # it reads integers
+    scale = 32768 if project == "cap" else 1
     for row, length in enumerate(case["length"]):
         path = write(tmp_path / f"{length}.wav", data["audio"][:length])
         frames, crops = int(case["eval_frames"][row]), int(case["num_eval"][row])
         index, x = EvalDataset([path], "", eval_frames=frames, num_eval=crops, **options)[0]
-        assert index == [0] and x.shape == (1, case["n_crops"][row], case["crop_len"][row]) and x.dtype == torch.float32
+        assert (
+            index == [0]
+            and x.shape == (1, case["n_crops"][row], case["crop_len"][row])
+            and x.dtype == torch.float32
+        )
         x = x[0].double().numpy() * scale
-        np.testing.assert_allclose(x.sum(1), case["sum"][row, :len(x)], rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose((x ** 2).sum(1), case["sum_of_squares"][row, :len(x)], rtol=1e-9)
-        np.testing.assert_allclose(x @ np.arange(1, x.shape[1] + 1), case["weighted_sum"][row, :len(x)], rtol=1e-9, atol=1e-6)
+        np.testing.assert_allclose(x.sum(1), case["sum"][row, : len(x)], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose((x**2).sum(1), case["sum_of_squares"][row, : len(x)], rtol=1e-9)
+        np.testing.assert_allclose(
+            x @ np.arange(1, x.shape[1] + 1),
+            case["weighted_sum"][row, : len(x)],
+            rtol=1e-9,
+            atol=1e-6,
+        )
 
 
 # ---------------------------------------------------------------------- training batches
@@ -246,7 +377,7 @@ def files(tmp_path_factory):
     utterances = []
     for i in range(60):
         name = f"id{i // 5:02d}/{i}.{'flac' if i % 3 else 'wav'}"
-        write(folder / name, np.roll(NOISE, 997 * i)[:4000 + 300 * i])
+        write(folder / name, np.roll(NOISE, 997 * i)[: 4000 + 300 * i])
         utterances.append(Utterance(f"id{i // 5:02d}", name))
     return folder, utterances
 
@@ -257,7 +388,9 @@ def noises(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noises")
     for k, kind in enumerate(["noise", "speech", "music"], 1):
         for i in range(3):
-            tone = 0.05 * (i + 1) * np.sin(2 * np.pi * 1000 * k * np.arange(8000 + 20000 * i) / 16000)
+            tone = (
+                0.05 * (i + 1) * np.sin(2 * np.pi * 1000 * k * np.arange(8000 + 20000 * i) / 16000)
+            )
             write(folder / "musan" / kind / "a" / "b" / f"{i}.wav", tone)
     for i in range(2):
         decay = np.random.default_rng(i).standard_normal(6000) * np.exp(-np.arange(6000) / 900) / 8
@@ -282,12 +415,23 @@ def test_batch(files):
     dataset = TrainDataset(utterances, str(folder), max_frames=60, seed=3)
     batch = dataset[1, [[0, 1], [59, 55], [7, 8]]]
     assert {k: (v.dtype, tuple(v.shape)) for k, v in batch.items()} == {
-        "x": (torch.float32, (3, 2, 9840)), "label": (torch.int64, (3,)), "spoof": (torch.bool, (3,)), "index": (torch.int64, (3, 2))}
-    assert batch["label"].tolist() == [0, 11, 1] and batch["index"].tolist() == [[0, 1], [59, 55], [7, 8]] and not batch["spoof"].any()
-    again = dataset[1, [[8, 59]]]["x"][0]                                # in other company, at another place
+        "x": (torch.float32, (3, 2, 9840)),
+        "label": (torch.int64, (3,)),
+        "spoof": (torch.bool, (3,)),
+        "index": (torch.int64, (3, 2)),
+    }
+    assert (
+        batch["label"].tolist() == [0, 11, 1]
+        and batch["index"].tolist() == [[0, 1], [59, 55], [7, 8]]
+        and not batch["spoof"].any()
+    )
+    # in other company, at another place
+    again = dataset[1, [[8, 59]]]["x"][0]
     assert torch.equal(again[0], batch["x"][2, 1]) and torch.equal(again[1], batch["x"][1, 0])
     assert not torch.equal(dataset[2, [[8, 59]]]["x"][0], again)
-    assert not torch.equal(TrainDataset(utterances, str(folder), max_frames=60, seed=4)[1, [[8, 59]]]["x"][0], again)
+    assert not torch.equal(
+        TrainDataset(utterances, str(folder), max_frames=60, seed=4)[1, [[8, 59]]]["x"][0], again
+    )
 
 
 def test_batches_do_not_depend_on_workers(files, noises):
@@ -302,7 +446,9 @@ def test_batches_do_not_depend_on_workers(files, noises):
         for got, want in zip(again, [first, second, second[4:], first[1:]], strict=True):
             for a, b in zip(got, want, strict=True):
                 assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert torch.equal(state, torch.get_rng_state()) and np.array_equal(numpy_state, np.random.get_state()[1])
+    assert torch.equal(state, torch.get_rng_state()) and np.array_equal(
+        numpy_state, np.random.get_state()[1]
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -311,7 +457,9 @@ def test_errors_of_a_worker_reach_the_main_process(files, tmp_path, workers):
     bad = write(tmp_path / "bad.wav", spoiled(np.nan)[700:900], "FLOAT")
     utterances = [*utterances[:3], Utterance("id00", bad), *utterances[5:10]]
     sampler = GroupSampler(utterances, batch_size=2, nPerSpeaker=4, max_seg_per_spk=100, seed=0)
-    loader = train_loader(TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=workers)
+    loader = train_loader(
+        TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=workers
+    )
     with pytest.raises(InputError, match=r"^\S*bad\.wav: sample 77 is not finite"):
         list(batches(loader))
     evaluation = EvalDataset([u.path for u in utterances], str(folder), eval_frames=0, num_eval=1)
@@ -324,11 +472,13 @@ def test_signals_to_workers(files, monkeypatch):
     monkeypatch.setattr(DatasetLoader, "GRACE", 1)
     folder, utterances = files
     sampler = GroupSampler(utterances, batch_size=2, nPerSpeaker=1, max_seg_per_spk=100, seed=0)
-    loader = train_loader(TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=1)
+    loader = train_loader(
+        TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=1
+    )
     others = {*multiprocessing.active_children()}
     rest = batches(loader)
     next(rest)
-    worker, = {*multiprocessing.active_children()} - others
+    (worker,) = {*multiprocessing.active_children()} - others
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
     assert len(list(rest)) == len(sampler) - 1
@@ -338,7 +488,12 @@ def test_signals_to_workers(files, monkeypatch):
 
 # ---------------------------------------------------------------------- sampler
 def utterances_of(counts):
-    return [Utterance(f"s{s}", f"{s}/{i}") for i in range(max(counts)) for s, count in enumerate(counts) if i < count]
+    return [
+        Utterance(f"s{s}", f"{s}/{i}")
+        for i in range(max(counts))
+        for s, count in enumerate(counts)
+        if i < count
+    ]
 
 
 def most_batches(groups, batch_size):
@@ -351,7 +506,13 @@ def most_batches(groups, batch_size):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.integers(1, 30), min_size=2, max_size=15), st.integers(1, 6), st.integers(1, 4), st.integers(4, 30), st.integers(0, 9))
+@given(
+    st.lists(st.integers(1, 30), min_size=2, max_size=15),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(4, 30),
+    st.integers(0, 9),
+)
 def test_sampler(counts, batch_size, n, most, seed):
     groups = [min(count, most) // n for count in counts]
     utterances = utterances_of(counts)
@@ -378,7 +539,7 @@ def test_sampler(counts, batch_size, n, most, seed):
         assert per_speaker.max() <= min(most, n * len(sampler))
         assert list(sampler) == items
         sampler.set_epoch(epoch, skip=len(items) // 2)
-        assert list(sampler) == items[len(items) // 2:]
+        assert list(sampler) == items[len(items) // 2 :]
 
 
 def test_sampler_is_random():
@@ -389,11 +550,17 @@ def test_sampler_is_random():
     epochs = []
     for epoch in range(40):
         sampler.set_epoch(epoch)
-        epochs.append(np.array([batch for _, batch in sampler]))                                     # [K, B, M]
+        epochs.append(np.array([batch for _, batch in sampler]))  # [K, B, M]
     used = np.bincount(np.concatenate([e.ravel() for e in epochs]), minlength=len(utterances))
-    assert used.min() >= 15 and used.max() <= 40                         # 26.7 of 40 on average
+    # 26.7 of 40 on average
+    assert used.min() >= 15 and used.max() <= 40
     speaker = np.array([int(u.speaker[1:]) for u in utterances])
-    met = {frozenset(pair) for e in epochs for batch in speaker[e[:, :, 0]] for pair in itertools.combinations(batch.tolist(), 2)}
+    met = {
+        frozenset(pair)
+        for e in epochs
+        for batch in speaker[e[:, :, 0]]
+        for pair in itertools.combinations(batch.tolist(), 2)
+    }
     assert len(met) == 28
     for place in range(4):
         assert len(set(speaker[np.concatenate([e[:, place, 0] for e in epochs])])) == 8
@@ -405,59 +572,100 @@ def test_sampler_is_random():
 
 def test_sampler_spreads_speakers():
     """What is left out changes from epoch to epoch, and a speaker's groups are not in neighbouring batches more than by chance."""
-    sampler = GroupSampler(utterances_of([3] * 5), batch_size=4, nPerSpeaker=1, max_seg_per_spk=100, seed=1)
+    sampler = GroupSampler(
+        utterances_of([3] * 5), batch_size=4, nPerSpeaker=1, max_seg_per_spk=100, seed=1
+    )
     seen = set()
     for epoch in range(20):
         sampler.set_epoch(epoch)
         seen |= {i for _, batch in sampler for group in batch for i in group}
     assert len(sampler) == 3 and seen == set(range(15))
     utterances = utterances_of([8] * 48)
-    speakers = [{utterances[i].speaker for i, in batch}
-                for _, batch in GroupSampler(utterances, batch_size=8, nPerSpeaker=1, max_seg_per_spk=100, seed=1)]
-    assert np.mean([len(a & b) for a, b in itertools.pairwise(speakers)]) < 2                        # 1.2 by chance, 7 in order
+    speakers = [
+        {utterances[i].speaker for (i,) in batch}
+        for _, batch in GroupSampler(
+            utterances, batch_size=8, nPerSpeaker=1, max_seg_per_spk=100, seed=1
+        )
+    ]
+    # 1.2 by chance, 7 in order
+    assert np.mean([len(a & b) for a, b in itertools.pairwise(speakers)]) < 2
 
 
-@pytest.mark.parametrize("counts, options, message", [
-    ([5], {}, "--batch_size 2: want so many speakers with 2 utterances .* got 1 of 1 speakers; lower --batch_size to 1"),
-    ([5, 1, 1], {}, "got 1 of 3 speakers"),
-    ([5, 5], {"nPerSpeaker": 6}, "--nPerSpeaker 6: want speakers with so many utterances, got at most 5"),
-    ([5, 5], {"max_seg_per_spk": 1}, r"got at most 1 \(--max_seg_per_spk 1\)"),
-])
+@pytest.mark.parametrize(
+    "counts, options, message",
+    [
+        (
+            [5],
+            {},
+            "--batch_size 2: want so many speakers with 2 utterances .* got 1 of 1 speakers; lower --batch_size to 1",
+        ),
+        ([5, 1, 1], {}, "got 1 of 3 speakers"),
+        (
+            [5, 5],
+            {"nPerSpeaker": 6},
+            "--nPerSpeaker 6: want speakers with so many utterances, got at most 5",
+        ),
+        ([5, 5], {"max_seg_per_spk": 1}, r"got at most 1 \(--max_seg_per_spk 1\)"),
+    ],
+)
 def test_sampler_that_cannot_fill_a_batch(counts, options, message):
     with pytest.raises(InputError, match=message):
-        GroupSampler(utterances_of(counts), **({"batch_size": 2, "nPerSpeaker": 2, "max_seg_per_spk": 100, "seed": 0} | options))
+        GroupSampler(
+            utterances_of(counts),
+            **({"batch_size": 2, "nPerSpeaker": 2, "max_seg_per_spk": 100, "seed": 0} | options),
+        )
 
 
 def test_speakers_with_too_few_utterances_are_told(caplog):
     with caplog.at_level(logging.WARNING):
-        GroupSampler(utterances_of([5, 5, 1, 1]), batch_size=2, nPerSpeaker=2, max_seg_per_spk=100, seed=0)
-    assert caplog.messages == ["warning: left out: 2 of 4 speakers, who have fewer than 2 utterances (--nPerSpeaker)"]
+        GroupSampler(
+            utterances_of([5, 5, 1, 1]), batch_size=2, nPerSpeaker=2, max_seg_per_spk=100, seed=0
+        )
+    assert caplog.messages == [
+        "warning: left out: 2 of 4 speakers, who have fewer than 2 utterances (--nPerSpeaker)"
+    ]
 
 
 # ---------------------------------------------------------------------- evaluation batches
 @pytest.mark.parametrize("eval_frames, num_eval", [(60, 3), (0, 3)])
 def test_evaluation_batches(files, monkeypatch, eval_frames, num_eval):
     folder, utterances = files
-    paths = [u.path for u in utterances] + [str(folder / utterances[7].path)]                        # two of equal length
+    # two of equal length
+    paths = [u.path for u in utterances] + [str(folder / utterances[7].path)]
     monkeypatch.setattr(DatasetLoader, "EVAL_SAMPLES", 100_000)
     dataset = EvalDataset(paths, str(folder), eval_frames=eval_frames, num_eval=num_eval)
-    whole = {i: batch[n] for index, batch in batches(eval_loader(dataset, workers=0)) for n, i in enumerate(index)}
+    whole = {
+        i: batch[n]
+        for index, batch in batches(eval_loader(dataset, workers=0))
+        for n, i in enumerate(index)
+    }
     assert sorted(whole) == list(range(61)) and len(dataset) == (21 if eval_frames else 60)
     for i in (0, 7, 59, 60):
         samples = torch.from_numpy(soundfile.read(folder / paths[i], dtype="float32")[0])
         if eval_frames:
             samples = torch.from_numpy(np.resize(samples, max(9841, len(samples))))
-            assert torch.equal(whole[i][0], samples[:9840]) and torch.equal(whole[i][-1], samples[-9840:]) and len(whole[i]) == 3
+            assert (
+                torch.equal(whole[i][0], samples[:9840])
+                and torch.equal(whole[i][-1], samples[-9840:])
+                and len(whole[i]) == 3
+            )
         else:
             assert torch.equal(whole[i][0], samples) and len(whole[i]) == 1
-    for (index, x), (other_index, other) in zip(batches(eval_loader(dataset, workers=3)), batches(eval_loader(dataset, workers=0)), strict=True):
+    for (index, x), (other_index, other) in zip(
+        batches(eval_loader(dataset, workers=3)),
+        batches(eval_loader(dataset, workers=0)),
+        strict=True,
+    ):
         assert index == other_index and torch.equal(x, other)
 
 
 def test_a_whole_file_is_a_window_at_least(tmp_path):
     paths = [write(tmp_path / f"{n}.wav", NOISE[:n]) for n in (150, 300)]
     index, x = EvalDataset(paths, "", eval_frames=0, num_eval=1)[0]
-    assert index == [0, 1] and all(np.array_equal(row[0], np.resize(NOISE[:n] / np.float32(32768), 400)) for row, n in zip(x, (150, 300), strict=True))
+    assert index == [0, 1] and all(
+        np.array_equal(row[0], np.resize(NOISE[:n] / np.float32(32768), 400))
+        for row, n in zip(x, (150, 300), strict=True)
+    )
 
 
 # ---------------------------------------------------------------------- augmentation and speed
@@ -475,18 +683,26 @@ def test_levels_of_added_noise(noises):
     for kind, (fewest, most, low, high) in Augment.ADDED.items():
         ratios = []
         for seed in range(60):
-            added = mixed_in(augment, augment.added(kind, len(SPEECH), np.random.default_rng(seed))) - SPEECH
+            added = (
+                mixed_in(augment, augment.added(kind, len(SPEECH), np.random.default_rng(seed)))
+                - SPEECH
+            )
             assert added.dtype == np.float32 and len(added) == len(SPEECH)
-            ratios.append(10 * math.log10(np.mean(SPEECH ** 2) / np.mean(added ** 2)))
+            ratios.append(10 * math.log10(np.mean(SPEECH**2) / np.mean(added**2)))
         if fewest == most:
             assert low - 0.01 <= min(ratios) < low + 1.5 and high - 1.5 < max(ratios) <= high + 0.01
-        else:                                                            # the powers of 3 to 7 voices add up, or their amplitudes, as tones do
+        else:
+            # the powers of 3 to 7 voices add up, or their amplitudes, as tones do
             assert low - 20 * math.log10(most) <= min(ratios) and max(ratios) <= high + 20
 
 
 def test_number_of_voices(noises, monkeypatch):
     augment, drawn = Augment(*noises), []
-    monkeypatch.setattr(Augment, "draw", lambda self, kind, rng: drawn.append(kind) or self.files[kind][rng.integers(3)])
+    monkeypatch.setattr(
+        Augment,
+        "draw",
+        lambda self, kind, rng: drawn.append(kind) or self.files[kind][rng.integers(3)],
+    )
     counts = set()
     for seed in range(60):
         drawn.clear()
@@ -498,10 +714,14 @@ def test_number_of_voices(noises, monkeypatch):
 
 def test_reverberation_is_a_convolution(noises):
     augment = Augment(*noises)
-    for name in augment.files["rir"] * 2:                                # a second time from what was kept of the first
+    # a second time from what was kept of the first
+    for name in augment.files["rir"] * 2:
         response = soundfile.read(Path(noises[1], name))[0]
-        want = np.convolve(SPEECH, response / np.linalg.norm(response))[:len(SPEECH)]
-        got, short = (mixed_in(augment, Plan(rir=name), SPEECH[:length]) for length in (16000, 1000))      # 1000: shorter than the response
+        want = np.convolve(SPEECH, response / np.linalg.norm(response))[: len(SPEECH)]
+        # 1000: shorter than the response
+        got, short = (
+            mixed_in(augment, Plan(rir=name), SPEECH[:length]) for length in (16000, 1000)
+        )
         assert np.allclose(got, want, atol=1e-6) and np.allclose(short, want[:1000], atol=1e-6)
 
 
@@ -516,32 +736,50 @@ def test_kinds_are_drawn_equally(noises):
         y = mixed_in(augment, plan)
         spectrum = np.abs(np.fft.rfft(y - SPEECH))
         peak = {1000: "noise", 2000: "speech", 3000: "music"}.get(int(spectrum.argmax()))
-        names["none" if np.array_equal(y, SPEECH) else peak if peak and spectrum.max() > 50 * np.median(spectrum) else "rir"] += 1
-    assert min(names.values()) >= 50 and max(names.values()) <= 115      # 80 on average
+        names[
+            "none"
+            if np.array_equal(y, SPEECH)
+            else peak
+            if peak and spectrum.max() > 50 * np.median(spectrum)
+            else "rir"
+        ] += 1
+    # 80 on average
+    assert min(names.values()) >= 50 and max(names.values()) <= 115
     assert min(rooms.values()) >= 20 and sum(rooms.values()) == names["rir"]
 
 
 def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
     real = corpus.roots.glob.glob
-    monkeypatch.setattr(corpus.roots.glob, "glob", lambda *words, **more: sorted(real(*words, **more))[::-1])
+    monkeypatch.setattr(
+        corpus.roots.glob, "glob", lambda *words, **more: sorted(real(*words, **more))[::-1]
+    )
     backwards = Augment(*noises).files
-    monkeypatch.setattr(corpus.roots.glob, "glob", lambda *words, **more: sorted(real(*words, **more)))
+    monkeypatch.setattr(
+        corpus.roots.glob, "glob", lambda *words, **more: sorted(real(*words, **more))
+    )
     assert Augment(*noises).files == backwards
 
 
 def test_digital_silence(noises, tmp_path):
     augment = Augment(*noises)
     silence = np.zeros(16000, np.float32)
-    assert np.array_equal(mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0)), silence), silence)
+    assert np.array_equal(
+        mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0)), silence), silence
+    )
     augment.files["noise"] = [write(tmp_path / "silence.wav", np.zeros(20000))]
-    assert np.array_equal(mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0))), SPEECH)
+    assert np.array_equal(
+        mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0))), SPEECH
+    )
 
 
 def test_folders_of_augmentation(noises, tmp_path):
     musan, rir = noises
-    for folders, message in [((None, rir), "want --musan_path FOLDER with files music/"), ((musan, None), "want --rir_path FOLDER"),
-                             ((str(tmp_path), rir), r"--musan_path .*: want files music/\*/\*/\*.wav in it, got none"),
-                             ((musan, str(tmp_path)), r"--rir_path .*: want files \*/\*/\*.wav in it, got none")]:
+    for folders, message in [
+        ((None, rir), "want --musan_path FOLDER with files music/"),
+        ((musan, None), "want --rir_path FOLDER"),
+        ((str(tmp_path), rir), r"--musan_path .*: want files music/\*/\*/\*.wav in it, got none"),
+        ((musan, str(tmp_path)), r"--rir_path .*: want files \*/\*/\*.wav in it, got none"),
+    ]:
         with pytest.raises(InputError, match=message):
             Augment(*folders)
     write(tmp_path / "a" / "b" / "c.wav", NOISE, rate=48000)
@@ -551,8 +789,12 @@ def test_folders_of_augmentation(noises, tmp_path):
 
 def test_speed_copies():
     utterances = speed_copies([Utterance("a", "1.wav"), Utterance("b", "2.wav")], [0.9, 1.1])
-    assert [(u.speaker, u.path, u.speed) for u in utterances[2:]] == [("a@0.9", "1.wav", 0.9), ("b@0.9", "2.wav", 0.9),
-                                                                      ("a@1.1", "1.wav", 1.1), ("b@1.1", "2.wav", 1.1)]
+    assert [(u.speaker, u.path, u.speed) for u in utterances[2:]] == [
+        ("a@0.9", "1.wav", 0.9),
+        ("b@0.9", "2.wav", 0.9),
+        ("a@1.1", "1.wav", 1.1),
+        ("b@1.1", "2.wav", 1.1),
+    ]
     assert len(classes_of(utterances)) == 6
     for factors in ([1.0, 0.9], [0.9, 0.9]):
         with pytest.raises(InputError, match="--speed_factors: want different speeds other than 1"):
@@ -570,4 +812,5 @@ def test_speed_moves_pitch_and_tempo(tmp_path, speed):
     phase = np.unwrap(np.angle(scipy.signal.hilbert(x)))[4000:-4000]
     frequency = np.diff(phase) * 16000 / (2 * np.pi)
     slope, _ = np.polyfit(np.arange(len(frequency)) / 16000, frequency, 1)
-    assert slope == pytest.approx(500 * speed ** 2, rel=0.01)            # 500 Hz a second at speed 1
+    # 500 Hz a second at speed 1
+    assert slope == pytest.approx(500 * speed**2, rel=0.01)

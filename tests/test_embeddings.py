@@ -1,4 +1,5 @@
 """Embedding enhancement from a tree of embeddings to error rates: targets, lists, data sets, training, use, and what goes wrong."""
+
 import itertools
 import json
 import re
@@ -21,8 +22,17 @@ from prep.embedding_lists import session_of, targets_of
 from training.sampling import every_group
 
 D = 16
-LISTS = {"Softmax": "normal", "MSE": "normal", "MAE": "normal", "CS": "normal", "MSE_CS": "normal", "MSE_Softmax": "normal",
-         "MyTriplet_CS": "triplet", "DA": "distribution", "DA_MSE": "distribution"}
+LISTS = {
+    "Softmax": "normal",
+    "MSE": "normal",
+    "MAE": "normal",
+    "CS": "normal",
+    "MSE_CS": "normal",
+    "MSE_Softmax": "normal",
+    "MyTriplet_CS": "triplet",
+    "DA": "distribution",
+    "DA_MSE": "distribution",
+}
 
 
 def make_tree(folder, speakers, seed, crops=2):
@@ -34,7 +44,9 @@ def make_tree(folder, speakers, seed, crops=2):
             path = folder / speaker / session / f"{take}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             noise = draw.standard_normal(D) * np.where(np.arange(D) < D // 2, 0.2, 2.0)
-            np.save(path, (clean + noise + 0.1 * draw.standard_normal((crops, D))).astype(np.float32))
+            np.save(
+                path, (clean + noise + 0.1 * draw.standard_normal((crops, D))).astype(np.float32)
+            )
     assert dataprep.main(["--combine_embeddings", str(folder), "--processes", "1"]) == 0
     assert dataprep.main(["--embedding_lists", str(folder), "--name", "all", "--pairs", "3"]) == 0
     return folder
@@ -52,10 +64,39 @@ def test(tmp_path_factory):
 
 
 def words(train, test, run, trainfunc="MSE", *more):
-    return ["--model", "MyLinearNetv2", "--nOut", D, "--activation", "ELU", "--trainfunc", trainfunc, "--train_list",
-            train / f"all_{LISTS.get(trainfunc, 'normal')}_list.txt", "--train_path", train, "--test_list", test / "all_test_list.txt", "--test_path", test,
-            "--batch_size", 6, "--nPerSpeaker", 1, "--max_epoch", 2, "--test_interval", 1, "--nDataLoaderThread", 0, "--device", "cpu", "--save_path", run,
-            *more]
+    return [
+        "--model",
+        "MyLinearNetv2",
+        "--nOut",
+        D,
+        "--activation",
+        "ELU",
+        "--trainfunc",
+        trainfunc,
+        "--train_list",
+        train / f"all_{LISTS.get(trainfunc, 'normal')}_list.txt",
+        "--train_path",
+        train,
+        "--test_list",
+        test / "all_test_list.txt",
+        "--test_path",
+        test,
+        "--batch_size",
+        6,
+        "--nPerSpeaker",
+        1,
+        "--max_epoch",
+        2,
+        "--test_interval",
+        1,
+        "--nDataLoaderThread",
+        0,
+        "--device",
+        "cpu",
+        "--save_path",
+        run,
+        *more,
+    ]
 
 
 def log_of(run):
@@ -69,7 +110,10 @@ def test_targets_are_the_means_of_the_definition(train):
         for file in files:
             crops = np.load(train / file)
             mean = sum(crop.astype(float) for crop in crops) / len(crops)
-            whole, units = whole + mean / len(files), units + mean / np.sqrt((mean ** 2).sum()) / len(files)
+            whole, units = (
+                whole + mean / len(files),
+                units + mean / np.sqrt((mean**2).sum()) / len(files),
+            )
         b, c = np.load(train / f"{speaker}.npy"), np.load(train / f"{speaker}_type2.npy")
         assert b.shape == c.shape == (D,) and b.dtype == c.dtype == np.float32
         np.testing.assert_allclose(b, units, atol=1e-6)
@@ -93,27 +137,47 @@ def test_lists(train, tmp_path):
     trials = [line.split() for line in (train / "all_test_list.txt").read_text().splitlines()]
     for speaker, path in every:
         mine = [(label, b) for label, a, b in trials if a == path]
-        assert len(set(mine)) == 8 and sum(label == "1" for label, _ in mine) == 4 and path not in dict(mine).values()
+        assert (
+            len(set(mine)) == 8
+            and sum(label == "1" for label, _ in mine) == 4
+            and path not in dict(mine).values()
+        )
         assert all((b.split("/")[0] == speaker) == (label == "1") for label, b in mine)
     triplets = read_examples(train / "all_triplet_list.txt")
-    assert [(e.speaker, e.path) for e in triplets] == every and all(e.other in files and e.other != e.speaker for e in triplets)
+    assert [(e.speaker, e.path) for e in triplets] == every and all(
+        e.other in files and e.other != e.speaker for e in triplets
+    )
     pairs = read_examples(train / "all_distribution_list.txt")
     assert len({(e.path, e.second) for e in pairs}) == len(pairs) == 12 * 6
-    assert all(e.same_session == (session_of(e.path) == session_of(e.second)) for e in pairs) and sum(e.same_session for e in pairs) == 12 * 3
+    assert (
+        all(e.same_session == (session_of(e.path) == session_of(e.second)) for e in pairs)
+        and sum(e.same_session for e in pairs) == 12 * 3
+    )
 
 
 def test_lists_follow_seed_and_sizes(train, tmp_path, capsys):
     shutil.copytree(train, tmp_path / "tree")
 
     def make(name, *more):
-        assert dataprep.main(["--embedding_lists", str(tmp_path / "tree"), "--name", name, *more]) == 0
-        return {kind: path.read_text() for kind in ("normal", "test", "triplet", "distribution")
-                if (path := tmp_path / "tree" / f"{name}_{kind}_list.txt").exists()}
+        assert (
+            dataprep.main(["--embedding_lists", str(tmp_path / "tree"), "--name", name, *more]) == 0
+        )
+        return {
+            kind: path.read_text()
+            for kind in ("normal", "test", "triplet", "distribution")
+            if (path := tmp_path / "tree" / f"{name}_{kind}_list.txt").exists()
+        }
 
     first = make("a", "--pairs", "3")
-    assert first == make("b", "--pairs", "3") == {kind: (train / f"all_{kind}_list.txt").read_text() for kind in first}
+    assert (
+        first
+        == make("b", "--pairs", "3")
+        == {kind: (train / f"all_{kind}_list.txt").read_text() for kind in first}
+    )
     other = make("c", "--pairs", "3", "--seed", "1")
-    assert other["normal"] == first["normal"] and all(other[kind] != first[kind] for kind in ("test", "triplet", "distribution"))
+    assert other["normal"] == first["normal"] and all(
+        other[kind] != first[kind] for kind in ("test", "triplet", "distribution")
+    )
     sized = make("d", "--same", "2", "--different", "100", "--others", "3", "--pairs", "1000")
     assert [len(text.splitlines()) for text in sized.values()] == [72, 72 * 68, 72 * 3, 12 * 15]
     assert set(make("e", "--pairs", "0", "--others", "0")) == {"normal", "test"}
@@ -125,21 +189,46 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         np.save(tmp_path / speaker / f"{take}.npy", np.ones(4, np.float32))
     assert dataprep.main(["--embedding_lists", str(tmp_path), "--name", "n"]) == 0
     assert "n_distribution_list.txt: left out, no speaker has pairs" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["n_normal_list.txt", "n_test_list.txt", "n_triplet_list.txt"]
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
+        "n_normal_list.txt",
+        "n_test_list.txt",
+        "n_triplet_list.txt",
+    ]
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: want an array"),
-    (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: want an array"),
-    (lambda f: np.save(f, np.zeros((2, D), np.float32)), r"x/0\.npy: the mean of its embeddings is zero"),
-    (lambda f: np.save(f, np.full((2, D), np.nan, np.float32)), r"x/0\.npy: want finite numbers"),
-    (lambda f: np.save(f, np.ones((2, D), int)), r"x/0\.npy: want embeddings.*int64 \[2, 16\]"),
-    (lambda f: np.save(f, np.ones((2, 3, D), np.float32)), r"x/0\.npy: want embeddings.*\[2, 3, 16\]"),
-    (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: want an array"),
-    (lambda f: np.save(f, np.ones((2, 5), np.float32)), r"\.npy: want embeddings of (5|16) numbers"),
-    (lambda f: f.parents[1].rename(f.parents[2] / "id01_type2"), r"targets of id01 and id01_type2 would have the same name"),
-    (lambda f: shutil.rmtree(f.parents[2]), r"want a folder speaker/session/utterance\.npy, got nothing"),
-])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: want an array"),
+        (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: want an array"),
+        (
+            lambda f: np.save(f, np.zeros((2, D), np.float32)),
+            r"x/0\.npy: the mean of its embeddings is zero",
+        ),
+        (
+            lambda f: np.save(f, np.full((2, D), np.nan, np.float32)),
+            r"x/0\.npy: want finite numbers",
+        ),
+        (lambda f: np.save(f, np.ones((2, D), int)), r"x/0\.npy: want embeddings.*int64 \[2, 16\]"),
+        (
+            lambda f: np.save(f, np.ones((2, 3, D), np.float32)),
+            r"x/0\.npy: want embeddings.*\[2, 3, 16\]",
+        ),
+        (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: want an array"),
+        (
+            lambda f: np.save(f, np.ones((2, 5), np.float32)),
+            r"\.npy: want embeddings of (5|16) numbers",
+        ),
+        (
+            lambda f: f.parents[1].rename(f.parents[2] / "id01_type2"),
+            r"targets of id01 and id01_type2 would have the same name",
+        ),
+        (
+            lambda f: shutil.rmtree(f.parents[2]),
+            r"want a folder speaker/session/utterance\.npy, got nothing",
+        ),
+    ],
+)
 def test_what_cannot_be_combined(spoil, message, train, tmp_path, capsys):
     shutil.copytree(train, tmp_path / "tree")
     spoil(tmp_path / "tree" / "id00" / "x" / "0.npy")
@@ -161,16 +250,28 @@ def test_batches(flag, suffix, train):
         batch = EmbeddingDataset(examples, train, flag=flag)[1, groups]
         for g, group in enumerate(groups):
             files = [name for i in group for name in (examples[i].path, examples[i].second) if name]
-            np.testing.assert_allclose(batch["x"][g], [unit_mean(train / name) for name in files], atol=1e-6)
-            np.testing.assert_array_equal(batch["target"][g], np.load(train / f"{examples[group[0]].speaker}{suffix}"))
+            np.testing.assert_allclose(
+                batch["x"][g], [unit_mean(train / name) for name in files], atol=1e-6
+            )
+            np.testing.assert_array_equal(
+                batch["target"][g], np.load(train / f"{examples[group[0]].speaker}{suffix}")
+            )
             assert batch["label"][g] == int(examples[group[0]].speaker[2:])
             if kind == "triplet":
-                np.testing.assert_array_equal(batch["other"][g], np.load(train / f"{examples[group[0]].other}{suffix}"))
+                np.testing.assert_array_equal(
+                    batch["other"][g], np.load(train / f"{examples[group[0]].other}{suffix}")
+                )
             if kind == "distribution":
                 session = batch["session"][g].tolist()
-                assert [session[0] == session[1], session[2] == session[3]] == [examples[i].same_session for i in group]
+                assert [session[0] == session[1], session[2] == session[3]] == [
+                    examples[i].same_session for i in group
+                ]
                 assert {*session[:2]}.isdisjoint(session[2:])
-        assert batch["x"].dtype == batch["target"].dtype == torch.float32 and batch["label"].dtype == torch.int64 and batch["spoof"].dtype == torch.bool
+        assert (
+            batch["x"].dtype == batch["target"].dtype == torch.float32
+            and batch["label"].dtype == torch.int64
+            and batch["spoof"].dtype == torch.bool
+        )
         assert ("other" in batch, "session" in batch) == (kind == "triplet", kind == "distribution")
 
 
@@ -180,46 +281,138 @@ def test_evaluation_takes_one_normalised_mean_a_file(train):
     data.FILES = 50
     index, x = zip(*(data[i] for i in range(len(data))), strict=True)
     assert [len(part) for part in index] == [50, 22] and sum(index, []) == list(range(72))
-    np.testing.assert_allclose(torch.cat(x)[:, 0], [unit_mean(train / path) for path in paths], atol=1e-6)
+    np.testing.assert_allclose(
+        torch.cat(x)[:, 0], [unit_mean(train / path) for path in paths], atol=1e-6
+    )
 
 
 def test_validation_goes_once_through_all_groups():
     speakers = ["a"] * 7 + ["b"] * 2 + ["c"] * 4 + ["d"]
-    items = every_group([Example(speaker, str(i)) for i, speaker in enumerate(speakers)], batch_size=2, nPerSpeaker=2)
+    items = every_group(
+        [Example(speaker, str(i)) for i, speaker in enumerate(speakers)],
+        batch_size=2,
+        nPerSpeaker=2,
+    )
     assert items == [(0, [[0, 1], [7, 8]]), (0, [[9, 10]]), (0, [[2, 3], [11, 12]]), (0, [[4, 5]])]
 
 
 # ---------------------------------------------------------------------- training and use
 @pytest.mark.parametrize("trainfunc", LISTS)
 def test_every_loss_trains_from_lists(trainfunc, train, test, tmp_path, program):
-    valid = train if trainfunc in ("Softmax", "MSE_Softmax") else test           # those classify speakers that were trained on
-    code, out, err = program(*words(train, test, tmp_path, trainfunc, "--valid_list", valid / f"all_{LISTS[trainfunc]}_list.txt", "--valid_path", valid,
-                                    "--lr", 0.003, "--max_epoch", 12, "--test_interval", 4, "--eval_first", "--multiple_embedding_flag", "C"))
+    # those classify speakers that were trained on
+    valid = train if trainfunc in ("Softmax", "MSE_Softmax") else test
+    code, out, err = program(
+        *words(
+            train,
+            test,
+            tmp_path,
+            trainfunc,
+            "--valid_list",
+            valid / f"all_{LISTS[trainfunc]}_list.txt",
+            "--valid_path",
+            valid,
+            "--lr",
+            0.003,
+            "--max_epoch",
+            12,
+            "--test_interval",
+            4,
+            "--eval_first",
+            "--multiple_embedding_flag",
+            "C",
+        )
+    )
     assert code == 0 and "warning" not in err + out, (out, err)
     first, *_, last = log_of(tmp_path)
-    assert last["valid_loss"] < first["valid_loss"] and last["EER"] < first["EER"] and np.isfinite(last["loss"])
+    assert (
+        last["valid_loss"] < first["valid_loss"]
+        and last["EER"] < first["EER"]
+        and np.isfinite(last["loss"])
+    )
 
 
 def test_enhancement_lowers_the_error_rate_of_the_embeddings(train, test, tmp_path, program):
-    assert program("--check", "--test_list", test / "all_test_list.txt", "--test_path", test, "--save_path", tmp_path)[0] == 0
-    assert program(*words(train, test, tmp_path, "MSE_CS", "--lr", 0.003, "--max_epoch", 40, "--test_interval", 40))[0] == 0
-    scores = {name: read_scores(tmp_path / "result" / name) for name in ("scores_unprocessed.txt", "scores.txt")}
-    before, after = (s.scores[s.labels].mean() - s.scores[~s.labels].mean() for s in scores.values())
+    assert (
+        program(
+            "--check",
+            "--test_list",
+            test / "all_test_list.txt",
+            "--test_path",
+            test,
+            "--save_path",
+            tmp_path,
+        )[0]
+        == 0
+    )
+    assert (
+        program(
+            *words(
+                train,
+                test,
+                tmp_path,
+                "MSE_CS",
+                "--lr",
+                0.003,
+                "--max_epoch",
+                40,
+                "--test_interval",
+                40,
+            )
+        )[0]
+        == 0
+    )
+    scores = {
+        name: read_scores(tmp_path / "result" / name)
+        for name in ("scores_unprocessed.txt", "scores.txt")
+    }
+    before, after = (
+        s.scores[s.labels].mean() - s.scores[~s.labels].mean() for s in scores.values()
+    )
     assert after > before + 0.3
     a, b = scores["scores_unprocessed.txt"].lines[0].split()[1:]
-    assert scores["scores_unprocessed.txt"].scores[0] == pytest.approx(unit_mean(test / a) @ unit_mean(test / b), abs=1e-5)
+    assert scores["scores_unprocessed.txt"].scores[0] == pytest.approx(
+        unit_mean(test / a) @ unit_mean(test / b), abs=1e-5
+    )
 
 
-@pytest.mark.parametrize("trainfunc, model", [("MSE_Softmax", "MyLinearNet"), ("DA", "MyLinearNetv3")])      # with dropout both
+# with dropout both
+@pytest.mark.parametrize(
+    "trainfunc, model", [("MSE_Softmax", "MyLinearNet"), ("DA", "MyLinearNetv3")]
+)
 def test_resumes_anywhere(trainfunc, model, train, test, tmp_path, program):
-    more = ["--model", model, "--valid_list", train / f"all_{LISTS[trainfunc]}_list.txt", "--valid_path", train]
+    more = [
+        "--model",
+        model,
+        "--valid_list",
+        train / f"all_{LISTS[trainfunc]}_list.txt",
+        "--valid_path",
+        train,
+    ]
     assert program(*words(train, test, tmp_path / "whole", trainfunc, *more))[0] == 0
     whole, whole_log = end_of(tmp_path / "whole")
     for steps in range(5, whole["step"] + 5, 5):
-        assert program(*words(train, test, tmp_path / "parts", trainfunc, *more, "--max_steps", min(steps, whole["step"])))[0] == 0
+        assert (
+            program(
+                *words(
+                    train,
+                    test,
+                    tmp_path / "parts",
+                    trainfunc,
+                    *more,
+                    "--max_steps",
+                    min(steps, whole["step"]),
+                )
+            )[0]
+            == 0
+        )
     parts, log = end_of(tmp_path / "parts")
-    assert all(equal(parts[key], whole[key]) for key in ("model", "loss", "optimizer", "scheduler", "step", "rng"))
-    assert [(line["loss"], line["valid_loss"], line["EER"]) for line in log] == [(line["loss"], line["valid_loss"], line["EER"]) for line in whole_log]
+    assert all(
+        equal(parts[key], whole[key])
+        for key in ("model", "loss", "optimizer", "scheduler", "step", "rng")
+    )
+    assert [(line["loss"], line["valid_loss"], line["EER"]) for line in log] == [
+        (line["loss"], line["valid_loss"], line["EER"]) for line in whole_log
+    ]
 
 
 def test_generates_enhanced_embeddings(train, test, tmp_path, program):
@@ -227,15 +420,56 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
     model = tmp_path / "run" / "model" / "last.model"
     use = ["--initial_model", model, "--nDataLoaderThread", 0, "--device", "cpu"]
     assert program("--extract", test, "--output", tmp_path / "folder", *use)[0] == 0
-    assert program("--extract", test / "all_normal_list.txt", "--test_path", test, "--output", tmp_path / "list", *use)[0] == 0
-    assert program("--generate", "--gen_list", test / "all_normal_list.txt", "--gen_path", test, "--gen_target_dir", tmp_path / "generated", *use)[0] == 0
-    assert program("--extract", test / "all_test_list.txt", "--test_path", test, "--output", tmp_path / "trials", *use)[0] == 0
+    assert (
+        program(
+            "--extract",
+            test / "all_normal_list.txt",
+            "--test_path",
+            test,
+            "--output",
+            tmp_path / "list",
+            *use,
+        )[0]
+        == 0
+    )
+    assert (
+        program(
+            "--generate",
+            "--gen_list",
+            test / "all_normal_list.txt",
+            "--gen_path",
+            test,
+            "--gen_target_dir",
+            tmp_path / "generated",
+            *use,
+        )[0]
+        == 0
+    )
+    assert (
+        program(
+            "--extract",
+            test / "all_test_list.txt",
+            "--test_path",
+            test,
+            "--output",
+            tmp_path / "trials",
+            *use,
+        )[0]
+        == 0
+    )
     files = [path for paths in tree(test).values() for path in paths]
     for name in ("folder", "list", "generated", "trials"):
-        assert sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*") if path.is_file()) == sorted(files)
+        assert sorted(
+            str(path.relative_to(tmp_path / name))
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        ) == sorted(files)
     x = load_embeddings(test, files[:1])[0]
     for number in range(1, 6):
-        layer = {part: read_checkpoint(model)["model"][f"l{number}.{part}"].numpy() for part in ("weight", "bias")}
+        layer = {
+            part: read_checkpoint(model)["model"][f"l{number}.{part}"].numpy()
+            for part in ("weight", "bias")
+        }
         x = layer["weight"] @ x + layer["bias"]
         x = np.where(x > 0, x, np.expm1(x))
     np.testing.assert_allclose(np.load(tmp_path / "generated" / files[0]), [x], atol=1e-5)
@@ -243,47 +477,110 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
     kept = tmp_path / "list" / files[0]
     kept.write_bytes(b"mine")
     (tmp_path / "list" / files[1]).unlink()
-    code, out, _ = program("--extract", test / "all_normal_list.txt", "--test_path", test, "--output", tmp_path / "list", *use)
-    assert code == 0 and f"1 embeddings written to {tmp_path / 'list'}, {len(files) - 1} were there" in out and kept.read_bytes() == b"mine"
+    code, out, _ = program(
+        "--extract",
+        test / "all_normal_list.txt",
+        "--test_path",
+        test,
+        "--output",
+        tmp_path / "list",
+        *use,
+    )
+    assert (
+        code == 0
+        and f"1 embeddings written to {tmp_path / 'list'}, {len(files) - 1} were there" in out
+        and kept.read_bytes() == b"mine"
+    )
     assert program("--extract", test, "--output", test, *use)[0] == 2
     code, out, _ = program("--verify", test / files[0], test / files[1], *use)
     assert code == 0 and out.startswith("score ")
 
 
 def test_embeds_a_whole_tree_of_speech(checkpoint, corpus, tmp_path, program):
-    shutil.copytree(corpus / "wav", tmp_path / "wav", ignore=lambda _, names: [name for name in names if name.endswith(".wav") and name != "00001.wav"])
+    shutil.copytree(
+        corpus / "wav",
+        tmp_path / "wav",
+        ignore=lambda _, names: [
+            name for name in names if name.endswith(".wav") and name != "00001.wav"
+        ],
+    )
     wavs = [path.relative_to(tmp_path / "wav") for path in (tmp_path / "wav").rglob("*.wav")]
     use = ["--initial_model", checkpoint, "--nDataLoaderThread", 0, "--device", "cpu"]
     code, out, err = program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)
     assert code == 0 and f"{len(wavs)} embeddings" in out, err
-    assert all(np.load(tmp_path / "emb" / path.with_suffix(".npy")).shape == (2, 32) for path in wavs)
+    assert all(
+        np.load(tmp_path / "emb" / path.with_suffix(".npy")).shape == (2, 32) for path in wavs
+    )
     shutil.copy(tmp_path / "wav" / wavs[0], (tmp_path / "wav" / wavs[0]).with_suffix(".flac"))
-    assert "names differ in the extension alone" in program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)[2]
+    assert (
+        "names differ in the extension alone"
+        in program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)[2]
+    )
 
 
 def test_several_lists_of_trials(train, test, tmp_path, program):
     assert program(*words(train, test, tmp_path / "one"))[0] == 0
-    twice = ["--test_list", test / "all_test_list.txt", train / "all_test_list.txt", "--test_path", test, train]
+    twice = [
+        "--test_list",
+        test / "all_test_list.txt",
+        train / "all_test_list.txt",
+        "--test_path",
+        test,
+        train,
+    ]
     assert program(*words(train, test, tmp_path / "two", "MSE", *twice))[0] == 0
     libri = ["--test_list_libri", train / "all_test_list.txt", "--test_path_libri", train]
     assert program(*words(train, test, tmp_path / "libri", "MSE", *libri))[0] == 0
     one, two, libri = (log_of(tmp_path / name)[-1] for name in ("one", "two", "libri"))
     timing = ("utt_per_s", "seconds", "waiting")
-    assert {k: v for k, v in two.items() if k not in timing} == {k: v for k, v in libri.items() if k not in timing}
-    assert {k: two[k] for k in one if k not in timing} == {k: v for k, v in one.items() if k not in timing}
+    assert {k: v for k, v in two.items() if k not in timing} == {
+        k: v for k, v in libri.items() if k not in timing
+    }
+    assert {k: two[k] for k in one if k not in timing} == {
+        k: v for k, v in one.items() if k not in timing
+    }
     assert {name for name in two if name not in one} == {"EER_2", "minDCF_2", "threshold_2"}
-    assert (tmp_path / "two" / "result" / "scores.txt").read_text() == (tmp_path / "one" / "result" / "scores.txt").read_text()
+    assert (tmp_path / "two" / "result" / "scores.txt").read_text() == (
+        tmp_path / "one" / "result" / "scores.txt"
+    ).read_text()
     lines = (tmp_path / "two" / "result" / "scores_2.txt").read_text().splitlines()
-    assert [line.rsplit(" ", 1)[0] for line in lines] == (train / "all_test_list.txt").read_text().splitlines()
-    code, out, _ = program("--eval", "--initial_model", tmp_path / "two" / "model" / "last.model", *twice, "--output", tmp_path / "s.txt",
-                           "--nDataLoaderThread", 0)
-    assert code == 0 and out.count("EER ") >= 2 and (tmp_path / "s_2.txt").read_text().splitlines() == lines
+    assert [line.rsplit(" ", 1)[0] for line in lines] == (
+        train / "all_test_list.txt"
+    ).read_text().splitlines()
+    code, out, _ = program(
+        "--eval",
+        "--initial_model",
+        tmp_path / "two" / "model" / "last.model",
+        *twice,
+        "--output",
+        tmp_path / "s.txt",
+        "--nDataLoaderThread",
+        0,
+    )
+    assert (
+        code == 0
+        and out.count("EER ") >= 2
+        and (tmp_path / "s_2.txt").read_text().splitlines() == lines
+    )
 
 
 def test_validation_without_trials_chooses_the_best(train, tmp_path, program):
-    run = [*words(train, train, tmp_path, "MSE", "--valid_list", train / "all_normal_list.txt", "--valid_path", train, "--max_epoch", 3)]
+    run = [
+        *words(
+            train,
+            train,
+            tmp_path,
+            "MSE",
+            "--valid_list",
+            train / "all_normal_list.txt",
+            "--valid_path",
+            train,
+            "--max_epoch",
+            3,
+        )
+    ]
     at = run.index("--test_list")
-    assert program(*run[:at], *run[at + 4:])[0] == 0
+    assert program(*run[:at], *run[at + 4 :])[0] == 0
     best = min(log_of(tmp_path), key=lambda line: line["valid_loss"])
     assert read_checkpoint(tmp_path / "model" / "best.model")["epoch"] == best["epoch"] + 1
 
@@ -293,8 +590,16 @@ def test_validation_of_a_speech_model(corpus, tmp_path, program):
     assert program(*small_run(corpus, tmp_path / "a", *valid, "--max_epoch", 1))[0] == 0
     assert program(*small_run(corpus, tmp_path / "b", "--max_epoch", 1))[0] == 0
     (a, a_log), (b, b_log) = end_of(tmp_path / "a"), end_of(tmp_path / "b")
-    assert equal(a["model"], b["model"]) and equal(a["rng"], b["rng"]) and a_log[0]["loss"] == b_log[0]["loss"]
-    assert 0 < a_log[0]["valid_loss"] < 100 and "valid_acc" in a_log[0] and "valid_loss" not in b_log[0]
+    assert (
+        equal(a["model"], b["model"])
+        and equal(a["rng"], b["rng"])
+        and a_log[0]["loss"] == b_log[0]["loss"]
+    )
+    assert (
+        0 < a_log[0]["valid_loss"] < 100
+        and "valid_acc" in a_log[0]
+        and "valid_loss" not in b_log[0]
+    )
 
 
 # ---------------------------------------------------------------------- what goes wrong
@@ -310,38 +615,109 @@ def spoiled(train, tmp_path, **changes):
 
 
 CASES = {
-    "speech model, embeddings": (lambda w: w(model="ResNetSE34L"), r"all_normal_list\.txt: want speech.*id00/x/0\.npy.*MyLinearNet"),
-    "speech model, triplets": (lambda w: w("MyTriplet_CS", model="ResNetSE34L"), r"all_triplet_list\.txt: want speech"),
-    "speech model, pairs": (lambda w: w("DA", model="ResNetSE34L"), r"all_distribution_list\.txt: want speech"),
-    "embedding model, speech": (lambda w: w("MSE", "--train_list", w.corpus / "train_list.txt", "--train_path", w.corpus / "wav"),
-                                r"train_list\.txt: the model takes embeddings, and 48 of 48 \.npy files are missing.*--extract"),
-    "embedding model, trials of speech": (lambda w: w("MSE", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"),
-                                          r"trials\.txt: the model takes embeddings"),
-    "--check of speech": (lambda w: ["--check", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"], r"the model takes embeddings"),
+    "speech model, embeddings": (
+        lambda w: w(model="ResNetSE34L"),
+        r"all_normal_list\.txt: want speech.*id00/x/0\.npy.*MyLinearNet",
+    ),
+    "speech model, triplets": (
+        lambda w: w("MyTriplet_CS", model="ResNetSE34L"),
+        r"all_triplet_list\.txt: want speech",
+    ),
+    "speech model, pairs": (
+        lambda w: w("DA", model="ResNetSE34L"),
+        r"all_distribution_list\.txt: want speech",
+    ),
+    "embedding model, speech": (
+        lambda w: w(
+            "MSE", "--train_list", w.corpus / "train_list.txt", "--train_path", w.corpus / "wav"
+        ),
+        r"train_list\.txt: the model takes embeddings, and 48 of 48 \.npy files are missing.*--extract",
+    ),
+    "embedding model, trials of speech": (
+        lambda w: w("MSE", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"),
+        r"trials\.txt: the model takes embeddings",
+    ),
+    "--check of speech": (
+        lambda w: [
+            "--check",
+            "--test_list",
+            w.corpus / "trials.txt",
+            "--test_path",
+            w.corpus / "wav",
+        ],
+        r"the model takes embeddings",
+    ),
     "--check without trials": (lambda w: ["--check"], r"--check: want --test_list"),
-    "--generate without a list": (lambda w: ["--generate", "--gen_target_dir", w.folder], r"--generate: want --gen_list"),
-    "no targets": (lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=None)), r"want a target.*none for 1: .*id03\.npy; make them: .*--combine_embeddings"),
-    "targets of another size": (lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=np.ones(5, np.float32))), r"id03\.npy: want a target of 16 numbers"),
-    "embeddings of two sizes": (lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.ones((1, 5), np.float32))),
-                                r"id03/x/1\.npy: want embeddings of 16 numbers"),
+    "--generate without a list": (
+        lambda w: ["--generate", "--gen_target_dir", w.folder],
+        r"--generate: want --gen_list",
+    ),
+    "no targets": (
+        lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=None)),
+        r"want a target.*none for 1: .*id03\.npy; make them: .*--combine_embeddings",
+    ),
+    "targets of another size": (
+        lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=np.ones(5, np.float32))),
+        r"id03\.npy: want a target of 16 numbers",
+    ),
+    "embeddings of two sizes": (
+        lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.ones((1, 5), np.float32))),
+        r"id03/x/1\.npy: want embeddings of 16 numbers",
+    ),
     "embeddings of another size than the model's": (lambda w: w("MSE", "--nOut", 32), r"--nOut"),
-    "embedding with NaN": (lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.full(D, np.nan, np.float32))), r"id03/x/1\.npy: want finite"),
-    "other speaker unknown": (lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id99\nid01 id01/x/0.npy id00\n"), r"want a target.*id99\.npy"),
-    "other speaker is the same": (lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id01\nid01 id01/x/0.npy id01\n"),
-                                  r"list\.txt:2: want '<speaker> <file> <other speaker>'"),
-    "pair with a strange flag": (lambda w: w("DA", list="id00 id00/x/0.npy id00/x/1.npy 1\nid01 id01/x/0.npy id01/x/1.npy 2\n"),
-                                 r"list\.txt:2: want '<speaker> <file> <file> 0\|1'"),
-    "triplets in groups": (lambda w: w("MyTriplet_CS", "--nPerSpeaker", 2), r"names another speaker for each file.*--nPerSpeaker 1"),
-    "--triplet without others": (lambda w: w("MSE", "--triplet"), r"all_normal_list\.txt: want lines '<speaker> <file> <other speaker>' for --triplet"),
-    "file twice": (lambda w: w(list="id00 id00/x/0.npy\nid00 id00/x/1.npy\nid01 id00/x/0.npy\n"), r"list\.txt:3: id00/x/0\.npy is in line 1 already"),
-    "DA without pairs": (lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"), r"wants session.*'<speaker> <file> <file> 0\|1'"),
-    "triplet loss without others": (lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"), r"wants other.*<other speaker>"),
-    "validation without pairs": (lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
-                                 r"all_normal_list\.txt: --trainfunc: this loss wants session"),
-    "validation of unknown classes": (lambda w: w("MSE_Softmax", "--valid_list", w.test / "all_normal_list.txt", "--valid_path", w.test),
-                                      r"4 speakers are not in .*--trainfunc MSE_Softmax"),
+    "embedding with NaN": (
+        lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.full(D, np.nan, np.float32))),
+        r"id03/x/1\.npy: want finite",
+    ),
+    "other speaker unknown": (
+        lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id99\nid01 id01/x/0.npy id00\n"),
+        r"want a target.*id99\.npy",
+    ),
+    "other speaker is the same": (
+        lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id01\nid01 id01/x/0.npy id01\n"),
+        r"list\.txt:2: want '<speaker> <file> <other speaker>'",
+    ),
+    "pair with a strange flag": (
+        lambda w: w(
+            "DA", list="id00 id00/x/0.npy id00/x/1.npy 1\nid01 id01/x/0.npy id01/x/1.npy 2\n"
+        ),
+        r"list\.txt:2: want '<speaker> <file> <file> 0\|1'",
+    ),
+    "triplets in groups": (
+        lambda w: w("MyTriplet_CS", "--nPerSpeaker", 2),
+        r"names another speaker for each file.*--nPerSpeaker 1",
+    ),
+    "--triplet without others": (
+        lambda w: w("MSE", "--triplet"),
+        r"all_normal_list\.txt: want lines '<speaker> <file> <other speaker>' for --triplet",
+    ),
+    "file twice": (
+        lambda w: w(list="id00 id00/x/0.npy\nid00 id00/x/1.npy\nid01 id00/x/0.npy\n"),
+        r"list\.txt:3: id00/x/0\.npy is in line 1 already",
+    ),
+    "DA without pairs": (
+        lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"),
+        r"wants session.*'<speaker> <file> <file> 0\|1'",
+    ),
+    "triplet loss without others": (
+        lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"),
+        r"wants other.*<other speaker>",
+    ),
+    "validation without pairs": (
+        lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
+        r"all_normal_list\.txt: --trainfunc: this loss wants session",
+    ),
+    "validation of unknown classes": (
+        lambda w: w(
+            "MSE_Softmax", "--valid_list", w.test / "all_normal_list.txt", "--valid_path", w.test
+        ),
+        r"4 speakers are not in .*--trainfunc MSE_Softmax",
+    ),
     "augmentation": (lambda w: w("MSE", "--speed_perturb"), r"--speed_perturb: works on speech"),
-    "folders and lists do not match": (lambda w: w("MSE", "--test_path", w.test, w.test), r"--test_path: want one folder, or one for each of 1 lists, got 2"),
+    "folders and lists do not match": (
+        lambda w: w("MSE", "--test_path", w.test, w.test),
+        r"--test_path: want one folder, or one for each of 1 lists, got 2",
+    ),
 }
 
 
@@ -350,7 +726,9 @@ class Workspace:
         self.train, self.test, self.corpus, self.folder = train, test, corpus, folder
 
     def __call__(self, trainfunc="MSE", *more, model="MyLinearNetv2", tree=None, list=None):
-        made = words(tree or self.train, self.test, self.folder / "run", trainfunc, "--model", model, *more)
+        made = words(
+            tree or self.train, self.test, self.folder / "run", trainfunc, "--model", model, *more
+        )
         if list:
             Path(self.folder, "list.txt").write_text(list)
             made += ["--train_list", self.folder / "list.txt"]
@@ -370,5 +748,7 @@ def test_is_told(name, train, test, corpus, tmp_path, program, monkeypatch):
 def test_targets_want_embeddings_of_one_size(tmp_path):
     for i, size in enumerate((4, 5)):
         np.save(tmp_path / f"{i}.npy", np.ones(size, np.float32))
-    with pytest.raises(InputError, match=r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"):
+    with pytest.raises(
+        InputError, match=r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
+    ):
         targets_of(tmp_path, ["0.npy", "1.npy"])

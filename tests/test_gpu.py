@@ -1,5 +1,6 @@
 """Updates on a GPU that is not there: its tensors have shapes and no values (torch's device "meta"). What would fail on a real one does so here: tensors of
 different devices in one operation, and whatever waits for the device to tell the host a number."""
+
 import inspect
 import sys
 
@@ -36,11 +37,20 @@ class OneDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        devices = {x.device.type for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)}
-        if function is torch.ops.aten._fused_sgd_.default:                       # the one that knows no shapes without values
+        devices = {
+            x.device.type
+            for x in tree_leaves((args, kwargs))
+            if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)
+        }
+        # the one that knows no shapes without values
+        if function is torch.ops.aten._fused_sgd_.default:
             return None
         out = function(*args, **kwargs)
-        moved = devices | {x.device.type for x in tree_leaves(out) if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)}
+        moved = devices | {
+            x.device.type
+            for x in tree_leaves(out)
+            if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)
+        }
         if len(moved) > 1:
             assert function is torch.ops.aten._to_copy.default, f"{function} of {devices}"
             assert devices == {"cpu"} and kwargs.get("non_blocking"), f"{function} is waited for"
@@ -50,8 +60,11 @@ class OneDevice(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
     monkeypatch.setattr(torch, "autocast", Autocast)
-    for where in ("torch.optim.optimizer", "torch.utils._foreach_utils"):        # the fused optimizers refuse it too
-        monkeypatch.setattr(sys.modules[where], "_get_fused_kernels_supported_devices", lambda: ["cpu", GPU.type])
+    # the fused optimizers refuse it too
+    for where in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
+        monkeypatch.setattr(
+            sys.modules[where], "_get_fused_kernels_supported_devices", lambda: ["cpu", GPU.type]
+        )
 
 
 def update(model, loss, batch, optimizer="adam", **options):
@@ -64,7 +77,8 @@ def update(model, loss, batch, optimizer="adam", **options):
         if not made.optimizer.defaults.get("fused"):
             for p in made.net.parameters():
                 p.grad = torch.zeros_like(p)
-            made.optimizer.step()                                                # makes its state, for which the first update waits
+            # makes its state, for which the first update waits
+            made.optimizer.step()
         made._update([batch])
     assert made.pending[0].terms.device == GPU
     assert all(p.device == GPU for p in made.net.parameters())
@@ -72,14 +86,25 @@ def update(model, loss, batch, optimizer="adam", **options):
 
 def embeddings(spoofed=0):
     """Of 8 groups, 4 utterances each, and all that a loss may read of them."""
-    return {"x": torch.randn(8, 4, 6), "label": torch.arange(8), "spoof": torch.arange(8) >= 8 - spoofed, "index": torch.arange(32).view(8, 4),
-            "target": torch.randn(8, 6), "other": torch.randn(8, 6), "session": torch.tensor([0, 0, 0, 1]).expand(8, 4)}
+    return {
+        "x": torch.randn(8, 4, 6),
+        "label": torch.arange(8),
+        "spoof": torch.arange(8) >= 8 - spoofed,
+        "index": torch.arange(32).view(8, 4),
+        "target": torch.randn(8, 6),
+        "other": torch.randn(8, 6),
+        "session": torch.tensor([0, 0, 0, 1]).expand(8, 4),
+    }
 
 
 def speech(net):
     """Of 4 groups, 2 utterances each, what the model takes."""
-    return {"x": torch.randn(4, 2, 16000 if net.takes == "waves" else net.dim), "label": torch.arange(4), "spoof": torch.zeros(4, dtype=torch.bool),
-            "index": torch.arange(8).view(4, 2)}
+    return {
+        "x": torch.randn(4, 2, 16000 if net.takes == "waves" else net.dim),
+        "label": torch.arange(4),
+        "spoof": torch.zeros(4, dtype=torch.bool),
+        "index": torch.arange(8).view(4, 2),
+    }
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -98,21 +123,39 @@ def test_poolings(encoder_type):
 @pytest.mark.parametrize("name", components("trainfunc"))
 def test_losses(name):
     loss = loss_function(name, dim=6, num_classes=8)
-    update(small("MyLinearNetv3", nOut=6), loss, embeddings(spoofed=0 if loss.reads else 2))          # those of enhancement refuse spoofed speech
+    # those of enhancement refuse spoofed speech
+    update(small("MyLinearNetv3", nOut=6), loss, embeddings(spoofed=0 if loss.reads else 2))
 
 
 @pytest.mark.parametrize("optimizer", components("optimizer"))
 def test_optimizers(optimizer):
-    update(small("MyLinearNetv3", nOut=6), loss_function("aamsoftmax", dim=6, num_classes=8), embeddings(), optimizer, clip=1.0, skip_nonfinite=2, ema=0.99)
+    update(
+        small("MyLinearNetv3", nOut=6),
+        loss_function("aamsoftmax", dim=6, num_classes=8),
+        embeddings(),
+        optimizer,
+        clip=1.0,
+        skip_nonfinite=2,
+        ema=0.99,
+    )
 
 
 def test_augmentation(tmp_path):
     noise_corpus(tmp_path)
     for i in range(8):
-        sf.write(tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(16000), 16000)
+        sf.write(
+            tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(16000), 16000
+        )
     utterances = [Utterance(str(i // 2), f"{i}.wav") for i in range(8)]
-    data = TrainDataset(utterances, str(tmp_path), classes_of(utterances), max_frames=50, seed=0, augment_later=True,
-                        augment=Augment(str(tmp_path / "musan"), str(tmp_path / "rir")))
+    data = TrainDataset(
+        utterances,
+        str(tmp_path),
+        classes_of(utterances),
+        max_frames=50,
+        seed=0,
+        augment_later=True,
+        augment=Augment(str(tmp_path / "musan"), str(tmp_path / "rir")),
+    )
     net = small("ResNetSE34L")
     batch = data[1, [[0, 1], [2, 3], [4, 5], [6, 7]]]
     assert len(batch["noise"]) and len(batch["rir"])
@@ -122,6 +165,14 @@ def test_augmentation(tmp_path):
 def test_the_guard():
     """What is refused above."""
     x, y = torch.randn(3, device=GPU), torch.randn(3)
-    for wrong in (lambda: x + y, lambda: x[y > 0], lambda: y.to(GPU), lambda: x.nonzero(), lambda: bool(x.sum()), lambda: x.masked_fill(y > 0, 0), x.cpu):
+    for wrong in (
+        lambda: x + y,
+        lambda: x[y > 0],
+        lambda: y.to(GPU),
+        lambda: x.nonzero(),
+        lambda: bool(x.sum()),
+        lambda: x.masked_fill(y > 0, 0),
+        x.cpu,
+    ):
         with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), OneDevice():
             wrong()

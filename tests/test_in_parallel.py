@@ -1,4 +1,5 @@
 """Work on all cores: every job once, whatever ends it early."""
+
 import multiprocessing
 import os
 import signal

@@ -1,4 +1,5 @@
 """tuneThreshold.py against the reference's numbers, a direct loop, cases done by hand, and its command line."""
+
 import json
 import subprocess
 import sys
@@ -25,7 +26,9 @@ SASV = np.load(HERE / "reference" / "metric_sasv_eers.npz")
 def rate(scores, labels, threshold):
     """(p_miss, p_fa) when accepting scores at or above the threshold, counted one trial at a time."""
     misses = sum(label and score < threshold for score, label in zip(scores, labels, strict=True))
-    accepts = sum(not label and score >= threshold for score, label in zip(scores, labels, strict=True))
+    accepts = sum(
+        not label and score >= threshold for score, label in zip(scores, labels, strict=True)
+    )
     return misses / sum(labels), accepts / (len(labels) - sum(labels))
 
 
@@ -38,8 +41,14 @@ def crossing(points):
     raise AssertionError(points)
 
 
-priors, costs_of_errors = st.sampled_from([0.01, 0.05, 0.5, 0.9]), st.sampled_from([(1, 1), (10, 1), (1, 5)])             # P_target; C_miss, C_fa
-trial_lists = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=40).filter(lambda t: len({label for _, label in t}) == 2)
+# P_target; C_miss, C_fa
+priors, costs_of_errors = (
+    st.sampled_from([0.01, 0.05, 0.5, 0.9]),
+    st.sampled_from([(1, 1), (10, 1), (1, 5)]),
+)
+trial_lists = st.lists(
+    st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=40
+).filter(lambda t: len({label for _, label in t}) == 2)
 
 
 @given(trial_lists, priors, costs_of_errors)
@@ -57,18 +66,24 @@ def test_against_a_direct_loop(trials, p_target, costs):
     assert value == pytest.approx(100 * crossing(points))
     gaps = [abs(miss - accept) for miss, accept in points]
     miss, accept = rate(scores, labels, threshold)
-    assert abs(miss - accept) == pytest.approx(min(gaps))                      # no threshold balances better
+    # no threshold balances better
+    assert abs(miss - accept) == pytest.approx(min(gaps))
     assert eer(*found, "corner")[0] >= value - 1e-9
 
     def dcf(miss, accept):
-        return (c_miss * p_target * miss + c_fa * (1 - p_target) * accept) / min(c_miss * p_target, c_fa * (1 - p_target))
+        return (c_miss * p_target * miss + c_fa * (1 - p_target) * accept) / min(
+            c_miss * p_target, c_fa * (1 - p_target)
+        )
+
     value, threshold = min_dcf(*found, p_target, c_miss, c_fa)
     assert value == pytest.approx(min(dcf(*point) for point in points)) and value <= 1 + 1e-12
     assert dcf(*rate(scores, labels, threshold)) == pytest.approx(value)
 
     for wanted_rate, point in zip((0.3, 0.1, 0), thresholds_at(*found, (0.3, 0.1, 0)), strict=True):
         assert (point.p_miss, point.p_fa) == pytest.approx(rate(scores, labels, point.threshold))
-        assert point.p_miss == pytest.approx(min(miss for miss, accept in points if accept <= wanted_rate))
+        assert point.p_miss == pytest.approx(
+            min(miss for miss, accept in points if accept <= wanted_rate)
+        )
 
 
 # ---------------------------------------------------------------------- the references' numbers
@@ -77,8 +92,12 @@ def test_voxceleb_trainer(name):
     rates = error_rates(CLOVA[f"{name}_scores"], CLOVA[f"{name}_labels"])
     assert eer(*rates, "corner")[0] == pytest.approx(float(CLOVA[f"{name}/eer"]))
     for p_target, c_miss, c_fa in ((0.05, 1, 1), (0.01, 1, 1), (0.01, 10, 1)):
-        found, known = min_dcf(*rates, p_target, c_miss, c_fa)[0], CLOVA[f"{name}/mindcf_p{p_target}_miss{c_miss}_fa{c_fa}"][0]
-        assert found > known if name == "ties" else found == pytest.approx(known)             # it splits ties in list order, which flatters
+        found, known = (
+            min_dcf(*rates, p_target, c_miss, c_fa)[0],
+            CLOVA[f"{name}/mindcf_p{p_target}_miss{c_miss}_fa{c_fa}"][0],
+        )
+        # it splits ties in list order, which flatters
+        assert found > known if name == "ties" else found == pytest.approx(known)
     kept = corners(rates[1][:-1], rates[2][:-1])[::-1]
     np.testing.assert_allclose(rates[2][kept], CLOVA[f"{name}/roc_fpr"][1:], atol=1e-12)
     np.testing.assert_allclose(rates[1][kept], CLOVA[f"{name}/roc_fnr"][1:], atol=1e-12)
@@ -92,23 +111,39 @@ def test_eers_of_the_sasv_challenge(name):
     np.testing.assert_allclose(list(found.values()), SASV[f"{name}/sasv_sv_spf_eer"], atol=1e-8)
 
 
-@pytest.mark.parametrize("case", golden.load_cases(HERE / "reference" / "metric_dmha_eer.npz"), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    golden.load_cases(HERE / "reference" / "metric_dmha_eer.npz"),
+    ids=lambda case: case.name,
+)
 def test_double_attention_trainer(case):
     clients, impostors = (case.inputs[f"{case.hparams['set']}_{side}"] for side in ("cl", "im"))
-    rates = error_rates(np.append(clients, impostors), np.repeat([1, 0], [len(clients), len(impostors)]))
-    assert eer(*rates, "grid")[0] == pytest.approx(float(case.arrays["eer"]), abs=1e-3)          # it rounds the rates on the way
+    rates = error_rates(
+        np.append(clients, impostors), np.repeat([1, 0], [len(clients), len(impostors)])
+    )
+    # it rounds the rates on the way
+    assert eer(*rates, "grid")[0] == pytest.approx(float(case.arrays["eer"]), abs=1e-3)
 
 
 # ---------------------------------------------------------------------- cases done by hand
-@pytest.mark.parametrize("scores, labels, want, threshold", [
-    ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 0, 0.5),                              # separated: halfway
-    ([0.8, 0.9, 0.1, 0.2], [0, 0, 1, 1], 100, 0.5),                            # the wrong way round
-    ([0.5, 0.5, 0.5], [1, 0, 0], 50, 0.5),                                     # nothing to tell apart
-    ([0.1, 0.6, 0.4, 0.9], [0, 0, 1, 1], 50, 0.5),                             # one error of either kind
-    ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1], 100 / 3, 3.5),
-    ([1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 1, 0, 1, 1], 25, 4.5),                   # the rates step over each other at the score 4: nearer above it
-    ([1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 0, 1, 1, 1], 25, 3.5),                   # the same at 4: nearer below it
-])
+@pytest.mark.parametrize(
+    "scores, labels, want, threshold",
+    [
+        # separated: halfway
+        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 0, 0.5),
+        # the wrong way round
+        ([0.8, 0.9, 0.1, 0.2], [0, 0, 1, 1], 100, 0.5),
+        # nothing to tell apart
+        ([0.5, 0.5, 0.5], [1, 0, 0], 50, 0.5),
+        # one error of either kind
+        ([0.1, 0.6, 0.4, 0.9], [0, 0, 1, 1], 50, 0.5),
+        ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1], 100 / 3, 3.5),
+        # the rates step over each other at the score 4: nearer above it
+        ([1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 1, 0, 1, 1], 25, 4.5),
+        # the same at 4: nearer below it
+        ([1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 0, 1, 1, 1], 25, 3.5),
+    ],
+)
 def test_eer_by_hand(scores, labels, want, threshold):
     value, at = eer(*error_rates(scores, labels))
     assert (value, at) == (pytest.approx(want), pytest.approx(threshold))
@@ -116,10 +151,13 @@ def test_eer_by_hand(scores, labels, want, threshold):
 
 def test_min_dcf_by_hand():
     rates = error_rates([1, 2, 3, 4], [0, 1, 0, 1])
-    assert min_dcf(*rates, 0.5) == (pytest.approx(0.5), 1.5)                   # as good as 3.5: the lowest
+    # as good as 3.5: the lowest
+    assert min_dcf(*rates, 0.5) == (pytest.approx(0.5), 1.5)
     assert min_dcf(*rates, 0.05) == (pytest.approx(0.5), 3.5)
-    assert min_dcf(*error_rates([1.0, 2.0], [1, 0]), 0.05) == (pytest.approx(1), np.inf)      # reject all
-    assert min_dcf(*error_rates([1.0, 2.0], [1, 0]), 0.95) == (pytest.approx(1), 1.0)         # accept all
+    # reject all
+    assert min_dcf(*error_rates([1.0, 2.0], [1, 0]), 0.05) == (pytest.approx(1), np.inf)
+    # accept all
+    assert min_dcf(*error_rates([1.0, 2.0], [1, 0]), 0.95) == (pytest.approx(1), 1.0)
 
 
 def test_neighbouring_floats_keep_their_rates():
@@ -133,26 +171,40 @@ def test_order_and_type_do_not_matter():
     labels = draw.random(500) < 0.3
     scores = np.round(draw.standard_normal(500) + labels, 1).astype(np.float32)
     shuffle = draw.permutation(500)
-    assert summarize(scores, labels) == summarize(scores[shuffle].astype(float), labels[shuffle].astype(int))
-    assert summarize(scores, labels, p_target=(0.05, 0.01)).min_dcf == summarize(scores, labels, p_target=0.05).min_dcf
+    assert summarize(scores, labels) == summarize(
+        scores[shuffle].astype(float), labels[shuffle].astype(int)
+    )
+    assert (
+        summarize(scores, labels, p_target=(0.05, 0.01)).min_dcf
+        == summarize(scores, labels, p_target=0.05).min_dcf
+    )
 
 
-@pytest.mark.parametrize("scores, labels, message", [
-    ([1, 2], [1, 1], r"no non-target \(0\) trials, all 2 are target"),
-    ([1, 2], [0, 0], r"no target \(1\) trials, all 2 are non-target"),
-    ([1, np.nan, np.inf], [0, 1, 1], r"trial 2: want a finite score, got nan \(2 such"),
-    ([1, 2], [0, 2], r"want 1 \(target\) and 0"),
-    ([1, 2], [0, 1, 1], r"shapes \(2,\) and \(3,\)"),
-])
+@pytest.mark.parametrize(
+    "scores, labels, message",
+    [
+        ([1, 2], [1, 1], r"no non-target \(0\) trials, all 2 are target"),
+        ([1, 2], [0, 0], r"no target \(1\) trials, all 2 are non-target"),
+        ([1, np.nan, np.inf], [0, 1, 1], r"trial 2: want a finite score, got nan \(2 such"),
+        ([1, 2], [0, 2], r"want 1 \(target\) and 0"),
+        ([1, 2], [0, 1, 1], r"shapes \(2,\) and \(3,\)"),
+    ],
+)
 def test_bad_trials(scores, labels, message):
     with pytest.raises(ValueError, match=message):
         summarize(scores, labels)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"p_target": 0}, "0 < p_target < 1"), ({"p_target": (0.05, 1.5)}, "got p_target 1.5"),
-    ({"c_miss": -1}, "costs above 0"), ({"c_fa": np.nan}, "costs above 0"), ({"p_fa": (0.1, 10)}, "fraction between 0 and 1, got 10"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"p_target": 0}, "0 < p_target < 1"),
+        ({"p_target": (0.05, 1.5)}, "got p_target 1.5"),
+        ({"c_miss": -1}, "costs above 0"),
+        ({"c_fa": np.nan}, "costs above 0"),
+        ({"p_fa": (0.1, 10)}, "fraction between 0 and 1, got 10"),
+    ],
+)
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         summarize([1, 2], [0, 1], **options)
@@ -164,8 +216,10 @@ def test_half_a_million_trials_take_no_time():
     scores = draw.standard_normal(581_480) + 2 * labels
     begun = time.perf_counter()
     found = summarize(scores, labels)
-    assert time.perf_counter() - begun < 1                                     # 0.04 s alone on a core
-    assert found.eer == pytest.approx(15.87, abs=0.1)                          # the standard normal distribution below -1
+    # 0.04 s alone on a core
+    assert time.perf_counter() - begun < 1
+    # the standard normal distribution below -1
+    assert found.eer == pytest.approx(15.87, abs=0.1)
 
 
 # ---------------------------------------------------------------------- the command
@@ -173,22 +227,36 @@ def scores_file(path, separation, trials=400):
     draw = np.random.default_rng(0)
     labels = np.arange(trials) % 4 == 0
     scores = draw.standard_normal(trials) + separation * labels
-    path.write_text("".join(f"{int(label)} a/{i}.wav b.wav {score:.7g}\n" for i, (label, score) in enumerate(zip(labels, scores, strict=True))))
+    path.write_text(
+        "".join(
+            f"{int(label)} a/{i}.wav b.wav {score:.7g}\n"
+            for i, (label, score) in enumerate(zip(labels, scores, strict=True))
+        )
+    )
     return path
 
 
 def test_command(tmp_path, capsys):
     good, poor = scores_file(tmp_path / "good.txt", 3), scores_file(tmp_path / "poor.txt", 0.5)
-    assert tuneThreshold.main([str(good), str(poor), "--far", "0.2", "--p_target", "0.05", "0.3"]) == 0
+    assert (
+        tuneThreshold.main([str(good), str(poor), "--far", "0.2", "--p_target", "0.05", "0.3"]) == 0
+    )
     out = capsys.readouterr().out
     read = tuneThreshold.read_scores(good)
     known = summarize(read.scores, read.labels, p_target=0.3, p_fa=(0.2,))
-    assert f"EER {known.eer:16.2f} %" .split() == out.splitlines()[2].split()[:3]
-    assert f"{known.min_dcf:.4f}" in out and f"{known.points[0].threshold:.5g}" in out and "400 trials: 100 target, 300 non-target" in out
+    assert f"EER {known.eer:16.2f} %".split() == out.splitlines()[2].split()[:3]
+    assert (
+        f"{known.min_dcf:.4f}" in out
+        and f"{known.points[0].threshold:.5g}" in out
+        and "400 trials: 100 target, 300 non-target" in out
+    )
     picture = imread(tmp_path / "good_det.png")
     assert min(picture.shape[:2]) > 500 and picture[..., :3].std() > 0.02
     assert (tmp_path / "good_det.png").stat().st_size < 200_000
-    assert tuneThreshold.main([str(good), "--det", str(tmp_path / "own.png")]) == 0 and (tmp_path / "own.png").exists()
+    assert (
+        tuneThreshold.main([str(good), "--det", str(tmp_path / "own.png")]) == 0
+        and (tmp_path / "own.png").exists()
+    )
 
 
 @pytest.mark.parametrize("separation", [100, -100, 0])
@@ -199,23 +267,33 @@ def test_plot_of_extremes(separation, tmp_path):
 def test_scores_file_is_read_exactly(tmp_path):
     (tmp_path / "s.txt").write_text("1 a b 0.25\n0 a c -1e-3\n")
     read = tuneThreshold.read_scores(tmp_path / "s.txt")
-    assert read.scores.tolist() == [0.25, -0.001] and read.labels.tolist() == [True, False] and read.lines == ["1 a b", "0 a c"]
+    assert (
+        read.scores.tolist() == [0.25, -0.001]
+        and read.labels.tolist() == [True, False]
+        and read.lines == ["1 a b", "0 a c"]
+    )
     assert read.kinds is None and read.attacks is None
 
 
-@pytest.mark.parametrize("text, message", [
-    (b"", "s.txt: empty"),
-    (b"1 a b 1\n0 a b\n", "s.txt:2: want '1|0 <file> <file> <score>', got '0 a b'"),
-    (b"a b 0.5\n", "target|nontarget|spoof <score>', got 'a b 0.5': without a label nothing to evaluate"),
-    (b"2 a b 0.5\n", "s.txt:1: want '1|0"),
-    (b"1 a b 0.5 7\n", "s.txt:1: want '1|0"),
-    (b"1 a b 0.5\n\n0 a b 0.4\n", "s.txt:2: want '1|0"),
-    (b"1 a b high\n", "s.txt:1: want a number as the score, got 'high'"),
-    (b"1 a b 0.5\n0 a b nan\n", "s.txt:2: want a finite score, got 'nan'"),
-    (b"1 a b -inf\n", "s.txt:1: want a finite score, got '-inf'"),
-    (b"1 a b 0.5\n1 a c 0.4\n", "s.txt: no non-target (0) trials, all 2 are target"),
-    (b"1 a b 0.5\n0 \xff c 0.4\n", "s.txt: want a text file in UTF-8, got byte 0xff"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b"", "s.txt: empty"),
+        (b"1 a b 1\n0 a b\n", "s.txt:2: want '1|0 <file> <file> <score>', got '0 a b'"),
+        (
+            b"a b 0.5\n",
+            "target|nontarget|spoof <score>', got 'a b 0.5': without a label nothing to evaluate",
+        ),
+        (b"2 a b 0.5\n", "s.txt:1: want '1|0"),
+        (b"1 a b 0.5 7\n", "s.txt:1: want '1|0"),
+        (b"1 a b 0.5\n\n0 a b 0.4\n", "s.txt:2: want '1|0"),
+        (b"1 a b high\n", "s.txt:1: want a number as the score, got 'high'"),
+        (b"1 a b 0.5\n0 a b nan\n", "s.txt:2: want a finite score, got 'nan'"),
+        (b"1 a b -inf\n", "s.txt:1: want a finite score, got '-inf'"),
+        (b"1 a b 0.5\n1 a c 0.4\n", "s.txt: no non-target (0) trials, all 2 are target"),
+        (b"1 a b 0.5\n0 \xff c 0.4\n", "s.txt: want a text file in UTF-8, got byte 0xff"),
+    ],
+)
 def test_bad_scores_file(text, message, tmp_path, capsys):
     path = tmp_path / "s.txt"
     path.write_bytes(text)
@@ -237,5 +315,7 @@ def test_bad_words(tmp_path, capsys):
 def test_stands_alone(tmp_path):
     """Nothing of the project and no torch, scipy or scikit-learn is imported, and the metrics do without matplotlib."""
     code = "import sys, tuneThreshold; print(*sorted({'torch', 'scipy', 'sklearn', 'matplotlib', 'SpeakerNet', 'DatasetLoader'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent
+    )
     assert run.stdout.strip() == ""

@@ -1,7 +1,8 @@
 """Models against the reference implementations, and the contract that every file in models/ keeps, new ones too.
 
-    pytest tests/test_models.py
+pytest tests/test_models.py
 """
+
 import argparse
 import importlib
 import inspect
@@ -21,7 +22,19 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
-from models._pooling import ASP, ECA, MAX, MHA, POOLINGS, SAP, TAP, Attention, CentredECA, DoubleMHA, Pooling
+from models._pooling import (
+    ASP,
+    ECA,
+    MAX,
+    MHA,
+    POOLINGS,
+    SAP,
+    TAP,
+    Attention,
+    CentredECA,
+    DoubleMHA,
+    Pooling,
+)
 from models._resnet import ExciteAdd
 from network.checkpoints import load_weights, read_checkpoint
 from options import OPTIONS
@@ -29,17 +42,36 @@ from SpeakerNet import SpeakerNet
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")
-PARTS = {"models": "MainModel", "loss": "LossFunction", "optimizer": "Optimizer", "scheduler": "Scheduler"}
-COMPONENTS = [(part, path.stem) for part in PARTS for path in sorted((ROOT / part).glob("[!_]*.py"))]
+PARTS = {
+    "models": "MainModel",
+    "loss": "LossFunction",
+    "optimizer": "Optimizer",
+    "scheduler": "Scheduler",
+}
+COMPONENTS = [
+    (part, path.stem) for part in PARTS for path in sorted((ROOT / part).glob("[!_]*.py"))
+]
 MODELS = [name for part, name in COMPONENTS if part == "models"]
 # largest relative errors of embeddings and of features; RawNet3's logarithms of nearly empty bands amplify the last digit
 TOLERANCES = {"RawNet3": (1e-3, 3e-3)}
 
 # options that make a large model a matter of seconds in the tests of the contract
-SMALL = {"MFA_Conformer": {"output_size": 32, "num_blocks": 2, "linear_units": 64}, "SKA_TDNN": {"frt_c": 16, "eca_c": 64},
-         "VGG3L": {"kernel_size": 64}, "VGG4L": {"kernel_size": 64}, "RawNet3": {"eca_c": 64}, "ResNetSE34V2": {"n_mels": 20}}
-SLOW = ("SKA_TDNN",)                                                             # of these the first utterance alone meets the reference
-RENAMED = {"num_mels": "n_mels", "num_out": "nOut", "embedding_dim": "nOut", "conformer_cat": "MFA_Conformer"}
+SMALL = {
+    "MFA_Conformer": {"output_size": 32, "num_blocks": 2, "linear_units": 64},
+    "SKA_TDNN": {"frt_c": 16, "eca_c": 64},
+    "VGG3L": {"kernel_size": 64},
+    "VGG4L": {"kernel_size": 64},
+    "RawNet3": {"eca_c": 64},
+    "ResNetSE34V2": {"n_mels": 20},
+}
+# of these the first utterance alone meets the reference
+SLOW = ("SKA_TDNN",)
+RENAMED = {
+    "num_mels": "n_mels",
+    "num_out": "nOut",
+    "embedding_dim": "nOut",
+    "conformer_cat": "MFA_Conformer",
+}
 
 
 def component(part, name):
@@ -56,7 +88,10 @@ def small(name, **options):
 
 
 def noise(*shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32)) * 0.1
+    return (
+        torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+        * 0.1
+    )
 
 
 def some(net, rows, samples=16000):
@@ -74,13 +109,24 @@ def test_signature_is_a_schema(part, name):
     entry = component(part, name)
     for p in inspect.signature(entry).parameters.values():
         if p.default is p.empty:
-            assert p.kind is p.POSITIONAL_OR_KEYWORD, f"{p.name}: supplied by the program, or an option without a default?"
+            assert p.kind is p.POSITIONAL_OR_KEYWORD, (
+                f"{p.name}: supplied by the program, or an option without a default?"
+            )
             continue
         assert p.kind is p.KEYWORD_ONLY, p.name
-        assert p.annotation in (int, float, str, bool) or typing.get_origin(p.annotation) is typing.Literal, p.name
+        assert (
+            p.annotation in (int, float, str, bool)
+            or typing.get_origin(p.annotation) is typing.Literal
+        ), p.name
         kinds = typing.get_args(p.annotation) or (p.annotation,)
-        assert p.default in kinds if typing.get_origin(p.annotation) else type(p.default) is p.annotation, f"{p.name} = {p.default!r}"
-        assert re.search(rf"^\s*{p.name}: \S", entry.__doc__, re.M), f"{p.name} has no help in the docstring"
+        assert (
+            p.default in kinds
+            if typing.get_origin(p.annotation)
+            else type(p.default) is p.annotation
+        ), f"{p.name} = {p.default!r}"
+        assert re.search(rf"^\s*{p.name}: \S", entry.__doc__, re.M), (
+            f"{p.name} has no help in the docstring"
+        )
 
 
 def test_options_have_one_owner():
@@ -88,15 +134,22 @@ def test_options_have_one_owner():
     for part, name in COMPONENTS:
         for p in inspect.signature(component(part, name)).parameters.values():
             if p.default is not p.empty:
-                assert owner.setdefault(p.name, part) == part, f"{p.name} belongs to {owner[p.name]} and to {part}/{name}.py"
+                assert owner.setdefault(p.name, part) == part, (
+                    f"{p.name} belongs to {owner[p.name]} and to {part}/{name}.py"
+                )
 
 
 # ---------------------------------------------------------------------- parity
 def reference_cases(file, models):
     cases = golden.load_cases(REFERENCE / file)
     for case in cases:
-        case.hparams.setdefault("model", case.hparams["init"].pop("model", None))    # those of embedding enhancement have it among the options
-    return [pytest.param(case, id=f"{file[6:-4]}-{case.name}") for case in cases if RENAMED.get(case.hparams["model"], case.hparams["model"]) in models]
+        # those of embedding enhancement have it among the options
+        case.hparams.setdefault("model", case.hparams["init"].pop("model", None))
+    return [
+        pytest.param(case, id=f"{file[6:-4]}-{case.name}")
+        for case in cases
+        if RENAMED.get(case.hparams["model"], case.hparams["model"]) in models
+    ]
 
 
 def reference_model(case):
@@ -104,22 +157,44 @@ def reference_model(case):
     options = {RENAMED.get(k, k): v for k, v in case.hparams["init"].items()}
     repo = case.info["repo"].split("/")[1].split()[0]
     if repo == "CAP":
-        options |= {"n_mels": 64, "window": "hann"}                              # fixed there
+        # fixed there
+        options |= {"n_mels": 64, "window": "hann"}
     if repo == "mfa_conformer":
         options["variant"] = "original"
     net = model(RENAMED.get(case.hparams["model"], case.hparams["model"]), **options)
     present = net.state_dict()
-    stored = {entry["name"]: torch.from_numpy(golden.fill(entry["name"], entry["shape"], entry["dtype"])) if entry["filled"]
-              else present[net.new_name(entry["name"])] for entry in case.state}                # constants of the front end are not filled
+    stored = {
+        entry["name"]: torch.from_numpy(golden.fill(entry["name"], entry["shape"], entry["dtype"]))
+        if entry["filled"]
+        # constants of the front end are not filled
+        else present[net.new_name(entry["name"])]
+        for entry in case.state
+    }
     for key, want in case.arrays.items():
         if key.startswith("skipped:"):
             assert difference(present[net.new_name(key[8:])].numpy(), want) < 5e-6, key
     there = {net.new_name(name) for name in stored}
-    stored |= {name: value for name, value in present.items() if name.startswith("torchfb") and name not in there}   # nor in all of the fixtures
+    # nor in all of the fixtures
+    stored |= {
+        name: value
+        for name, value in present.items()
+        if name.startswith("torchfb") and name not in there
+    }
     layout = {
-        "voxceleb_trainer": {"model_state_dict": {f"__S__.{k}": v for k, v in stored.items()}, "epoch": 1},
-        "DoubleAttentionSpeakerVerification": {"model": stored, "settings": argparse.Namespace(front_end="VGG4L"), "step": 1},
-        "mfa_conformer": {"state_dict": {f"encoder.{k}": v for k, v in stored.items()} | {"loss_fun.W": torch.zeros(1)}, "callbacks": {Path(): 1}},
+        "voxceleb_trainer": {
+            "model_state_dict": {f"__S__.{k}": v for k, v in stored.items()},
+            "epoch": 1,
+        },
+        "DoubleAttentionSpeakerVerification": {
+            "model": stored,
+            "settings": argparse.Namespace(front_end="VGG4L"),
+            "step": 1,
+        },
+        "mfa_conformer": {
+            "state_dict": {f"encoder.{k}": v for k, v in stored.items()}
+            | {"loss_fun.W": torch.zeros(1)},
+            "callbacks": {Path(): 1},
+        },
     }.get(repo, {f"__S__.{k}": v for k, v in stored.items()})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "published.model"
@@ -128,37 +203,63 @@ def reference_model(case):
     return net.eval()
 
 
-@pytest.mark.parametrize("case", [*reference_cases("model_clova_resnetse34l.npz", MODELS), *reference_cases("model_cap_tap_sap.npz", MODELS),
-                                  *reference_cases("model_clova_resnetse34v2.npz", MODELS), *reference_cases("model_clova_vggvox.npz", MODELS),
-                                  *reference_cases("model_clova_rawnet3.npz", MODELS), *reference_cases("model_sasv2.npz", MODELS),
-                                  *reference_cases("model_mfa_conformer_zyzisyz.npz", MODELS), *reference_cases("model_dorika.npz", MODELS)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *reference_cases("model_clova_resnetse34l.npz", MODELS),
+        *reference_cases("model_cap_tap_sap.npz", MODELS),
+        *reference_cases("model_clova_resnetse34v2.npz", MODELS),
+        *reference_cases("model_clova_vggvox.npz", MODELS),
+        *reference_cases("model_clova_rawnet3.npz", MODELS),
+        *reference_cases("model_sasv2.npz", MODELS),
+        *reference_cases("model_mfa_conformer_zyzisyz.npz", MODELS),
+        *reference_cases("model_dorika.npz", MODELS),
+    ],
+)
 @torch.no_grad()
 def test_parity(case):
     net = reference_model(case)
     of_embedding, of_features = TOLERANCES.get(case.hparams["model"], (2e-5, 1e-5))
     seen = {}
     for name, module in net.named_modules():
-        module.register_forward_hook(lambda module, args, output, name=name: seen.update({name: output.clone()}))   # ReLUs are in place
-    keys, rows = [key for key in ("input_q", "input_long", "input") if key in case.hparams], slice(None)   # the probes are of the last
+        # ReLUs are in place
+        module.register_forward_hook(
+            lambda module, args, output, name=name: seen.update({name: output.clone()})
+        )
+    # the probes are of the last
+    keys, rows = (
+        [key for key in ("input_q", "input_long", "input") if key in case.hparams],
+        slice(None),
+    )
     if case.hparams["model"] in SLOW:
         keys, rows = keys[-1:], slice(1)
     for key in keys:
         wave = torch.from_numpy(golden.wave(case, case.hparams[key])[rows])
-        assert difference(net(wave).numpy(), case.arrays["embedding" + key[5:]][rows]) < of_embedding, key
+        assert (
+            difference(net(wave).numpy(), case.arrays["embedding" + key[5:]][rows]) < of_embedding
+        ), key
     for key, want in case.arrays.items():
         want = want[rows]
         if key.startswith("probe:"):
             got = seen[key[6:]]
-            over = 1 if "conformer" in key else tuple(range(2, got.dim()))       # [N, T, C] there, [N, C, ...] elsewhere
+            over = (
+                1 if "conformer" in key else tuple(range(2, got.dim()))
+            )  # [N, T, C] there, [N, C, ...] elsewhere
             assert difference(got.mean(over).numpy(), want) < of_embedding, key
         if key == "filters":
             assert difference(net.conv1.filters().squeeze(1).numpy(), case.arrays[key]) < 1e-5
-        if key == "features" and "features_slice" in case.hparams:               # RawNet3, whose own they are
+        # RawNet3, whose own they are
+        if key == "features" and "features_slice" in case.hparams:
             assert difference(net.features(wave)[:1, :, ::20].numpy(), want) < of_features
         elif key == "features":
-            front = next(seen[name] for name, module in net.named_modules() if isinstance(module, (FrontEnd, LogBeforeMel)))
+            front = next(
+                seen[name]
+                for name, module in net.named_modules()
+                if isinstance(module, (FrontEnd, LogBeforeMel))
+            )
             assert difference(front.numpy(), want.reshape(front.shape)) < of_features
-        if key == "embedding_x20":                                               # the networks without a front end, far from 0
+        # the networks without a front end, far from 0
+        if key == "embedding_x20":
             assert difference(net(torch.from_numpy(20 * case.inputs["x"])).numpy(), want) < 2e-5
 
 
@@ -167,9 +268,16 @@ def dmha_cases():
     for case in golden.load_cases(REFERENCE / "model_dmha.npz"):
         options = case.hparams["init"]
         case.hparams["model"] = options.pop("front_end")
-        case.hparams["loss"] = {"num_classes": options.pop("num_spkrs"), "margin": options.pop("marginFactor"),
-                                "scale": options.pop("scalingFactor"), "annealing": options.pop("annealing")}
-        case.hparams["init"] = {{"embedding_size": "nOut", "pooling_method": "encoder_type"}.get(k, k): v for k, v in options.items()}
+        case.hparams["loss"] = {
+            "num_classes": options.pop("num_spkrs"),
+            "margin": options.pop("marginFactor"),
+            "scale": options.pop("scalingFactor"),
+            "annealing": options.pop("annealing"),
+        }
+        case.hparams["init"] = {
+            {"embedding_size": "nOut", "pooling_method": "encoder_type"}.get(k, k): v
+            for k, v in options.items()
+        }
         yield pytest.param(case, id=case.name)
 
 
@@ -178,33 +286,47 @@ def dmha_cases():
 def test_dmha_parity(case):
     net = reference_model(case)
     seen = {}
-    net.pooling.register_forward_hook(lambda module, args, output: seen.update(frames=args[0], pooled=output))
+    net.pooling.register_forward_hook(
+        lambda module, args, output: seen.update(frames=args[0], pooled=output)
+    )
     embedding = net(torch.from_numpy(case.inputs["feat"]))
     frames, first = seen["frames"], getattr(net.pooling, "utteranceAttention", net.pooling)
-    got = {"frontend_time_mean": frames.mean(-1), "alignment": first.weights(frames).transpose(1, 2), "pooled": seen["pooled"],
-           "embedding": embedding}
+    got = {
+        "frontend_time_mean": frames.mean(-1),
+        "alignment": first.weights(frames).transpose(1, 2),
+        "pooled": seen["pooled"],
+        "embedding": embedding,
+    }
     if "head_alignment" in case.arrays:
         heads = first(frames).unflatten(1, (-1, net.pooling.size)).transpose(1, 2)
         got["head_alignment"] = net.pooling.headsAttention.weights(heads).transpose(1, 2)
     # its classifier: the loss with the layer before it
     loss = component("loss", "amsoftmax")(net.dim, pre_layer=True, **case.hparams["loss"])
     names = {net.new_name(entry["name"]): entry for entry in case.state}
-    loss.load_state_dict({name[5:]: torch.from_numpy(golden.fill(entry["name"], entry["shape"], entry["dtype"]))
-                          for name, entry in names.items() if name.startswith("loss.")})
+    loss.load_state_dict(
+        {
+            name[5:]: torch.from_numpy(golden.fill(entry["name"], entry["shape"], entry["dtype"]))
+            for name, entry in names.items()
+            if name.startswith("loss.")
+        }
+    )
     got["prediction"] = loss.cosine(embedding)
     index = torch.from_numpy(case.inputs["label"]).unsqueeze(1)
-    got["am_logits"] = loss.scale * loss.with_margin(got["prediction"], index, case.hparams["loss"]["margin"])
+    got["am_logits"] = loss.scale * loss.with_margin(
+        got["prediction"], index, case.hparams["loss"]["margin"]
+    )
     assert set(got) == set(case.arrays)
     for key, want in case.arrays.items():
         assert difference(got[key].numpy(), want) < 2e-5, key
 
 
 def test_dmha_features_parity():
-    case, = golden.load_cases(REFERENCE / "features_dmha.npz")
+    (case,) = golden.load_cases(REFERENCE / "features_dmha.npz")
     cmn, cmvn = MFSC(80, normalization="cmn"), MFSC(80, normalization="cmvn")
     wave = torch.from_numpy(golden.wave(case)).unsqueeze(0)
     assert difference(cmn.window.numpy(), case.arrays["window"]) < 1e-6
-    assert difference(cmn.filters.T.numpy(), case.arrays["mel_basis"]) < 1e-5    # float32 here, float64 there
+    # float32 here, float64 there
+    assert difference(cmn.filters.T.numpy(), case.arrays["mel_basis"]) < 1e-5
     assert difference(cmn(wave)[0].numpy(), case.arrays["features"]) < 1e-5
     assert difference(cmvn(wave)[0].numpy(), case.arrays["features_cmvn"]) < 1e-5
 
@@ -213,15 +335,26 @@ def test_names_of_the_original_trainer_are_known():
     """The authors of MFA-Conformer store the network as `encoder.` beside the front end and the loss."""
     case = golden.load_cases(REFERENCE / "model_mfa_conformer_zyzisyz.npz")[0]
     net = reference_model(case)
-    stored = [*(f"encoder.{entry['name']}" for entry in case.state), *(f"mel_trans.{name}" for name in case.arrays["mel_trans_names"])]
-    assert sorted(map(net.new_name, stored)) == sorted(net.state_dict()) and net.new_name("loss_fun.W") == "loss.W"
+    stored = [
+        *(f"encoder.{entry['name']}" for entry in case.state),
+        *(f"mel_trans.{name}" for name in case.arrays["mel_trans_names"]),
+    ]
+    assert (
+        sorted(map(net.new_name, stored)) == sorted(net.state_dict())
+        and net.new_name("loss_fun.W") == "loss.W"
+    )
 
 
-@pytest.mark.parametrize("case", golden.load_cases(REFERENCE / "specaug_sasv2.npz"), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", golden.load_cases(REFERENCE / "specaug_sasv2.npz"), ids=lambda case: case.name
+)
 def test_spec_augment_parity(case):
     x = torch.from_numpy(case.inputs["features"])
     torch.manual_seed(case.hparams["torch_seed"])
-    assert np.array_equal(spec_augment(x).numpy(), np.where(case.arrays["masked"], np.float32(0), case.inputs["features"]))
+    assert np.array_equal(
+        spec_augment(x).numpy(),
+        np.where(case.arrays["masked"], np.float32(0), case.inputs["features"]),
+    )
 
 
 # ---------------------------------------------------------------------- parts
@@ -239,7 +372,9 @@ def test_front_end_normalises_over_time_without_gradient_in_float32():
     assert instance.shape == (2, 40, 101) and mean.shape == (2, 80, 101)
     assert instance.dtype is mean.dtype is torch.float32 and not instance.requires_grad
     assert instance.mean(-1).abs().max() < 1e-4 and mean.mean(-1).abs().max() < 1e-4
-    assert (instance.std(-1, correction=0) - 1).abs().max() < 1e-3 and (mean.std(-1) - 1).abs().max() > 0.01
+    assert (instance.std(-1, correction=0) - 1).abs().max() < 1e-3 and (
+        mean.std(-1) - 1
+    ).abs().max() > 0.01
 
 
 def test_what_16_bits_cannot_tell_from_silence_is_zero_in_mfsc():
@@ -247,13 +382,27 @@ def test_what_16_bits_cannot_tell_from_silence_is_zero_in_mfsc():
         assert not MFSC(80, normalization=normalization)(5e-7 * noise(1, 16000)).any()
 
 
-@pytest.mark.parametrize("kind, size", [(TAP, 8), (MAX, 8), (SAP, 8), (ASP, 16), (ECA, 16), (CentredECA, 16), (Attention, 8), (partial(MHA, heads_number=4), 8),
-                                        (partial(ECA, context=False, deviation=False), 8), (partial(ECA, shared=True, tanh=False), 16),
-                                        (partial(DoubleMHA, heads_number=4, mask_prob=0.3), 2)])
+@pytest.mark.parametrize(
+    "kind, size",
+    [
+        (TAP, 8),
+        (MAX, 8),
+        (SAP, 8),
+        (ASP, 16),
+        (ECA, 16),
+        (CentredECA, 16),
+        (Attention, 8),
+        (partial(MHA, heads_number=4), 8),
+        (partial(ECA, context=False, deviation=False), 8),
+        (partial(ECA, shared=True, tanh=False), 16),
+        (partial(DoubleMHA, heads_number=4, mask_prob=0.3), 2),
+    ],
+)
 def test_poolings_know_their_size_and_keep_float32_under_autocast(kind, size):
     torch.manual_seed(0)
     pooling = kind(8).eval()
-    frames = (noise(3, 8, 50) + 10.0).bfloat16()                                 # the variance is small beside the squared mean
+    # the variance is small beside the squared mean
+    frames = (noise(3, 8, 50) + 10.0).bfloat16()
     with torch.no_grad():
         want = pooling(frames.float())
         with torch.autocast("cpu", torch.bfloat16):
@@ -264,7 +413,8 @@ def test_poolings_know_their_size_and_keep_float32_under_autocast(kind, size):
 
 def test_weighted_statistics_are_means_and_deviations():
     asp = ASP(4).eval()
-    nn.init.zeros_(asp.attention)                                                # equal weights: plain statistics
+    # equal weights: plain statistics
+    nn.init.zeros_(asp.attention)
     frames = noise(2, 4, 50)
     want = torch.cat([frames.mean(-1), frames.std(-1, correction=0)], -1)
     assert torch.allclose(asp(frames), want, atol=1e-5)
@@ -272,24 +422,37 @@ def test_weighted_statistics_are_means_and_deviations():
 
 def test_heads_are_left_out_of_training_steps_but_never_all():
     torch.manual_seed(0)
-    heads = noise(4000, 2, 4)                                                    # [N, size, heads]
+    heads = noise(4000, 2, 4)  # [N, size, heads]
     pooling = DoubleMHA(8, heads_number=4, mask_prob=0.3).headsAttention
     kept = (pooling.weights(heads) > 0).sum(2).flatten().bincount(minlength=5) / 4000
-    binomial = torch.tensor([1.0, 8.0, 24.0, 32.0, 16.0]) / 81                   # each head is kept with probability 2/3
-    assert kept[0] == 0 and torch.allclose(kept[1:], binomial[1:] + torch.tensor([binomial[0], 0.0, 0.0, 0.0]), atol=0.025)
+    # each head is kept with probability 2/3
+    binomial = torch.tensor([1.0, 8.0, 24.0, 32.0, 16.0]) / 81
+    assert kept[0] == 0 and torch.allclose(
+        kept[1:], binomial[1:] + torch.tensor([binomial[0], 0.0, 0.0, 0.0]), atol=0.025
+    )
     assert (pooling.eval().weights(heads) > 0).all()
     assert (DoubleMHA(8, heads_number=4, mask_prob=0.0).headsAttention.weights(heads) > 0).all()
 
 
-@pytest.mark.parametrize("option, value", [("heads_number", 0), ("heads_number", 3), ("heads_number", 16), ("mask_prob", -0.1), ("mask_prob", 0.6),
-                                           ("mask_prob", math.nan)])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("heads_number", 0),
+        ("heads_number", 3),
+        ("heads_number", 16),
+        ("mask_prob", -0.1),
+        ("mask_prob", 0.6),
+        ("mask_prob", math.nan),
+    ],
+)
 def test_heads_that_do_not_split_or_all_stay_away_are_refused(option, value):
     with pytest.raises(ValueError, match=f"--{option}: want .*, got {value}"):
         DoubleMHA(8, **{"heads_number": 4, "mask_prob": 0.3, option: value})
 
 
 def test_pooled_deviations_have_limits():
-    frames = torch.stack([torch.ones(50), 1000 * torch.tensor([1.0, -1.0]).repeat(25)])[None]                   # variances of 0 and a million
+    # variances of 0 and a million
+    frames = torch.stack([torch.ones(50), 1000 * torch.tensor([1.0, -1.0]).repeat(25)])[None]
     for context in (False, True):
         eca = ECA(2, context=context, floor=0.01, ceiling=1e4).eval()
         assert torch.allclose(eca(frames)[0, 2:], torch.tensor([0.1, 100.0]))
@@ -308,7 +471,10 @@ class Meeting(Pooling):
         return torch.cat(list(reps), -1)
 
     def pair(self, ref, qry):
-        return (torch.einsum("rct,qc->qrc", ref.square(), qry.mean(-1)), torch.einsum("qct,rc->qrc", qry.square(), ref.mean(-1)))
+        return (
+            torch.einsum("rct,qc->qrc", ref.square(), qry.mean(-1)),
+            torch.einsum("qct,rc->qrc", qry.square(), ref.mean(-1)),
+        )
 
 
 class Pairwise(Backbone):
@@ -349,7 +515,11 @@ def test_shapes_of_short_and_long_input(net):
         for samples in (8000, 320000):
             rep = net(some(net, 1, samples))
             r, q = net.pair(rep, rep)
-            assert torch.broadcast_shapes(r.shape, q.shape, (1, 1, net.dim)) == (1, 1, net.dim) and r.isfinite().all() and q.isfinite().all()
+            assert (
+                torch.broadcast_shapes(r.shape, q.shape, (1, 1, net.dim)) == (1, 1, net.dim)
+                and r.isfinite().all()
+                and q.isfinite().all()
+            )
 
 
 def test_rows_are_independent_in_eval(net):
@@ -365,7 +535,10 @@ def test_merge_of_equal_references_scores_the_same(net):
     with torch.no_grad():
         rep = net(some(net, 2))
         one, two = net.merge(rep[None]), net.merge(torch.stack([rep, rep]))
-        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(net.pair(one, rep), net.pair(two, rep), strict=True))
+        assert all(
+            torch.allclose(a, b, atol=1e-4)
+            for a, b in zip(net.pair(one, rep), net.pair(two, rep), strict=True)
+        )
 
 
 def test_gradients_reach_every_parameter(net):
@@ -374,7 +547,9 @@ def test_gradients_reach_every_parameter(net):
     r, q = net.pair(rep[:2], rep[2:])
     target = noise(net.dim, seed=1)
     ((r * target).sum() + (q * target).square().sum()).backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [
+        name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ] == []
     assert all(p.grad.any() for name, p in net.named_parameters() if name.endswith("weight"))
 
 
@@ -386,7 +561,10 @@ def test_half_precision_and_channels_last(net):
         with torch.autocast("cpu", torch.bfloat16):
             half = net(x)
             fast = net.to(memory_format=torch.channels_last)(x)
-        assert difference(half.float().numpy(), want.numpy()) < 0.05 and difference(fast.float().numpy(), want.numpy()) < 0.05
+        assert (
+            difference(half.float().numpy(), want.numpy()) < 0.05
+            and difference(fast.float().numpy(), want.numpy()) < 0.05
+        )
         assert difference(net(x).numpy(), want.numpy()) < 1e-4
     net.train().zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
@@ -397,20 +575,34 @@ def test_half_precision_and_channels_last(net):
 
 def test_a_seed_gives_the_same_weights(net):
     again, third = (small(type(net).__module__.split(".")[1]) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), third.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.state_dict().values(), third.state_dict().values(), strict=True)
+    )
 
 
 def test_training_options_and_old_names_are_real(net):
     options = inspect.signature(type(net)).parameters
     assert set(net.training_options) <= set(options)
-    assert [net.new_name(name) for name in net.state_dict()] == list(net.state_dict()), "names of today would be renamed too"
-    assert not [name for name in net.state_dict() if name.startswith(net.unused)], "names of today would be dropped"
+    assert [net.new_name(name) for name in net.state_dict()] == list(net.state_dict()), (
+        "names of today would be renamed too"
+    )
+    assert not [name for name in net.state_dict() if name.startswith(net.unused)], (
+        "names of today would be dropped"
+    )
 
 
-@pytest.mark.parametrize("name, option, options", [("ECAPA_TDNN", "eca_s", {"eca_c": 60}), ("SKA_TDNN", "eca_s", {"eca_c": 60}),
-                                                   ("MFA_Conformer", "output_size", {"output_size": 30}),
-                                                   ("MFA_Conformer", "cnn_module_kernel", {"cnn_module_kernel": 16}),
-                                                   ("VGG4L", "kernel_size", {"kernel_size": 60}), ("RawNet3", "eca_c", {"eca_c": 60})])
+@pytest.mark.parametrize(
+    "name, option, options",
+    [
+        ("ECAPA_TDNN", "eca_s", {"eca_c": 60}),
+        ("SKA_TDNN", "eca_s", {"eca_c": 60}),
+        ("MFA_Conformer", "output_size", {"output_size": 30}),
+        ("MFA_Conformer", "cnn_module_kernel", {"cnn_module_kernel": 16}),
+        ("VGG4L", "kernel_size", {"kernel_size": 60}),
+        ("RawNet3", "eca_c", {"eca_c": 60}),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused(name, option, options):
     with pytest.raises(ValueError, match=f"--{option}: want"):
         small(name, **options)
@@ -419,13 +611,24 @@ def test_sizes_that_do_not_fit_are_refused(name, option, options):
 @pytest.mark.parametrize("variant", ["SASV2", "original"])
 @pytest.mark.parametrize("input_layer", ["conv2d2", "conv2d"])
 @pytest.mark.parametrize("pos_enc_layer_type", ["rel_pos", "no_pos"])
-def test_every_mfa_conformer_learns_with_all_its_parameters(variant, input_layer, pos_enc_layer_type):
-    net = small("MFA_Conformer", variant=variant, input_layer=input_layer, pos_enc_layer_type=pos_enc_layer_type, spec_augment=True)
+def test_every_mfa_conformer_learns_with_all_its_parameters(
+    variant, input_layer, pos_enc_layer_type
+):
+    net = small(
+        "MFA_Conformer",
+        variant=variant,
+        input_layer=input_layer,
+        pos_enc_layer_type=pos_enc_layer_type,
+        spec_augment=True,
+    )
     assert net.conformer(noise(2, 80, 101)).shape == (2, 50 if input_layer == "conv2d2" else 24, 64)
     x = noise(4, 16000)
     with torch.autocast("cpu", torch.bfloat16):
         net(x).square().sum().backward()
-    assert all(p.grad.isfinite().all() and (p.grad.any() or not name.endswith("weight")) for name, p in net.named_parameters())
+    assert all(
+        p.grad.isfinite().all() and (p.grad.any() or not name.endswith("weight"))
+        for name, p in net.named_parameters()
+    )
     assert not torch.equal(net(x), net(x)), "dropout and SpecAugment while training"
     assert torch.equal(net.eval()(x), net(x))
 
@@ -438,19 +641,31 @@ def test_features_extracted_before_are_taken_as_they_are():
 
 
 @pytest.mark.parametrize("encoder_type", POOLINGS)
-@pytest.mark.parametrize("name", [name for name in MODELS if "encoder_type" in inspect.signature(component("models", name)).parameters])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in MODELS
+        if "encoder_type" in inspect.signature(component("models", name)).parameters
+    ],
+)
 @torch.no_grad()
 def test_every_pooling_suits_every_backbone(name, encoder_type):
     net = small(name, encoder_type=encoder_type).eval()
     ref, qry = net.pair(*net(noise(3, 8000)).split([1, 2]))
-    assert torch.broadcast_shapes(ref.shape, qry.shape) == (2, 1, net.dim) and ref.isfinite().all() and qry.isfinite().all()
+    assert (
+        torch.broadcast_shapes(ref.shape, qry.shape) == (2, 1, net.dim)
+        and ref.isfinite().all()
+        and qry.isfinite().all()
+    )
 
 
 def test_dropout_of_enhancement_drops_numbers_and_not_utterances():
-    net, seen = model("MyLinearNet", nOut=64, activation="ELU").train(), []      # ELU gives no zeros of its own
+    # ELU gives no zeros of its own
+    net, seen = model("MyLinearNet", nOut=64, activation="ELU").train(), []
     net.l3.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     net(noise(200, 64))
-    share = (seen[0] == 0).float().mean(1)                                       # [N], dropped in each utterance
+    share = (seen[0] == 0).float().mean(1)  # [N], dropped in each utterance
     assert abs(share.mean() - 0.2) < 0.01 and share.min() > 0.1 and share.max() < 0.3
 
 
@@ -462,11 +677,20 @@ def test_embeddings_of_another_size_are_refused():
 def test_excite_add_is_its_formula():
     """Values and gradients of the fused operation against what autograd makes of the formula."""
     torch.manual_seed(0)
-    draw = [torch.randn(shape, requires_grad=True) for shape in ((3, 8, 4, 5), (3, 8, 4, 5), (2, 8), (2,), (8, 2), (8,))]
+    draw = [
+        torch.randn(shape, requires_grad=True)
+        for shape in ((3, 8, 4, 5), (3, 8, 4, 5), (2, 8), (2,), (8, 2), (8,))
+    ]
     y, shortcut, weight1, bias1, weight2, bias2 = draw
-    scale = torch.sigmoid(F.linear(F.relu(F.linear(y.mean((2, 3)), weight1, bias1)), weight2, bias2))
+    scale = torch.sigmoid(
+        F.linear(F.relu(F.linear(y.mean((2, 3)), weight1, bias1)), weight2, bias2)
+    )
     want, got = y * scale[:, :, None, None] + shortcut, ExciteAdd.apply(*draw)
     torch.testing.assert_close(got, want)
     weights = torch.randn_like(want)
-    for a, b in zip(torch.autograd.grad((got * weights).sum(), draw), torch.autograd.grad((want * weights).sum(), draw), strict=True):
+    for a, b in zip(
+        torch.autograd.grad((got * weights).sum(), draw),
+        torch.autograd.grad((want * weights).sum(), draw),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b)

@@ -1,4 +1,5 @@
 """Options: order of precedence, aliases, configs, help, warnings, what a checkpoint brings along."""
+
 import itertools
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def config(tmp_path):
         path = tmp_path / name
         path.write_text(text)
         return path
+
     return write
 
 
@@ -37,17 +39,31 @@ def test_config_acts_where_it_stands(config):
 
 @pytest.mark.parametrize("other, canonical", options.ALIASES.items())
 def test_other_spellings(other, canonical, config, checkpoint):
-    names = dict.fromkeys(("train_list", "train_path", "test_list", "test_path", "save_path", "extract"), "x") | {"initial_model": str(checkpoint)}
+    names = dict.fromkeys(
+        ("train_list", "train_path", "test_list", "test_path", "save_path", "extract"), "x"
+    ) | {"initial_model": str(checkpoint)}
     word = (names | {"encoder_type": "ASP", "lr": 0.5, "model": "VGG4L"}).get(canonical, 3)
-    with_margin = "--trainfunc", "amsoftmax"                                            # has scale and margin
+    # has scale and margin
+    with_margin = "--trainfunc", "amsoftmax"
     assert getattr(given(*with_margin, f"--{other}", word), canonical) in (word, [word])
-    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) in (word, [word])
+    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) in (
+        word,
+        [word],
+    )
 
 
 def test_other_units(config):
-    assert given("--window_size", 3.5).max_frames == given("--config", config("window_size: 3.5\n")).max_frames == 350
-    assert given("--window_size", 2.3).max_frames == 230                                # 229.99999999999997 frames
-    assert given("--window_size", 3.5, "--max_frames", 100).max_frames == 100 and given("--max_frames", 100, "--window_size", 2).max_frames == 200
+    assert (
+        given("--window_size", 3.5).max_frames
+        == given("--config", config("window_size: 3.5\n")).max_frames
+        == 350
+    )
+    # 229.99999999999997 frames
+    assert given("--window_size", 2.3).max_frames == 230
+    assert (
+        given("--window_size", 3.5, "--max_frames", 100).max_frames == 100
+        and given("--max_frames", 100, "--window_size", 2).max_frames == 200
+    )
     with pytest.raises(InputError, match="--max_frames: want at least 1, got 0"):
         given("--window_size", 0)
     with pytest.raises(InputError, match="--window_size: invalid .* value: 'long'"):
@@ -55,7 +71,11 @@ def test_other_units(config):
 
 
 def test_other_spellings_of_values(config):
-    assert given("--trainfunc", "Softmax").trainfunc == given("--config", config("trainfunc: Softmax\n")).trainfunc == "softmax"
+    assert (
+        given("--trainfunc", "Softmax").trainfunc
+        == given("--config", config("trainfunc: Softmax\n")).trainfunc
+        == "softmax"
+    )
     with pytest.raises(InputError, match="invalid choice: 'SOFTMAX'"):
         given("--trainfunc", "SOFTMAX")
 
@@ -82,7 +102,8 @@ def test_prefixes_are_not_guessed():
 def test_no_effect_is_said_once(caplog):
     chosen = given("--trainfunc", "softmax", "--margin", 0.3, "--nOut", 64)
     assert [r.getMessage() for r in caplog.records] == [
-        "warning: --margin has no effect with --model ResNetSE34L --trainfunc softmax --optimizer adam --scheduler steplr"]
+        "warning: --margin has no effect with --model ResNetSE34L --trainfunc softmax --optimizer adam --scheduler steplr"
+    ]
     assert not hasattr(chosen, "margin") and chosen.nOut == 64
 
 
@@ -90,7 +111,10 @@ def test_switch_that_is_off_is_said(caplog):
     given("--musan_path", "somewhere")
     given("--trainfunc", "aamsoftmax", "--margin_start", 0.1)
     given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
-    assert "--musan_path has no effect without --augment" in caplog.text and "--margin_start has no effect without --margin_until" in caplog.text
+    assert (
+        "--musan_path has no effect without --augment" in caplog.text
+        and "--margin_start has no effect without --margin_until" in caplog.text
+    )
     assert "margin_growth" not in caplog.text
     given("--heads_number", 4, "--encoder_type", "DoubleMHA")
     assert "heads_number" not in caplog.text
@@ -122,7 +146,12 @@ def test_help_shows_the_chosen_components(capsys):
             given("--trainfunc", loss, "--help")
         text = " ".join(capsys.readouterr().out.split())
         assert ("--margin" in text) is margin
-        assert ("trainfunc aamsoftmax:" in text) is margin and "model ResNetSE34L:" in text and "--nPerSpeaker" in text and "(default: 200)" in text
+        assert (
+            ("trainfunc aamsoftmax:" in text) is margin
+            and "model ResNetSE34L:" in text
+            and "--nPerSpeaker" in text
+            and "(default: 200)" in text
+        )
 
 
 def test_resolved_config_can_be_passed_back(config, tmp_path):
@@ -134,9 +163,15 @@ def test_resolved_config_can_be_passed_back(config, tmp_path):
 
 def test_checkpoint_brings_its_options(checkpoint):
     used = given("--eval", "--initial_model", checkpoint)
-    assert (used.nOut, used.eval_frames, used.num_eval, used.trainfunc) == (32, 40, 2, "softmaxproto")
+    assert (used.nOut, used.eval_frames, used.num_eval, used.trainfunc) == (
+        32,
+        40,
+        2,
+        "softmaxproto",
+    )
     assert given("--eval", "--initial_model", checkpoint, "--eval_frames", 0).eval_frames == 0
-    assert given("--initial_model", checkpoint).nOut == 32                               # a fresh training: the model, not the rest
+    # a fresh training: the model, not the rest
+    assert given("--initial_model", checkpoint).nOut == 32
     assert given("--initial_model", checkpoint).eval_frames == 300
 
 

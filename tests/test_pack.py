@@ -1,4 +1,5 @@
 """Packs: the same batches and scores as from loose files, to the bit; interruption, additions, damage, and what is wrong with the input."""
+
 import json
 import multiprocessing
 import os
@@ -29,7 +30,14 @@ from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train
 from prep import pack
 
 SPEECH_DATA = os.environ.get("SPEECH_DATA")
-SUBTYPES = (("wav", "PCM_16"), ("flac", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24"), ("wav", "PCM_16"), ("ogg", "VORBIS"))
+SUBTYPES = (
+    ("wav", "PCM_16"),
+    ("flac", "PCM_16"),
+    ("wav", "FLOAT"),
+    ("flac", "PCM_24"),
+    ("wav", "PCM_16"),
+    ("ogg", "VORBIS"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +82,22 @@ def test_shards_and_their_order(loose, packed):
     assert len(shards) > 5 and sorted(shards) == list(range(len(shards)))
     order = [name for shard in shards.values() for name, *_ in shard.recordings]
     speaker = {u.path: u.speaker for u in read_train_list(loose / "train_list.txt")}
-    assert order == sorted(order, key=lambda name: (speaker.get(name, ""), name)) and sorted(order) == table.audio() and len({*order}) == len(order)
+    assert (
+        order == sorted(order, key=lambda name: (speaker.get(name, ""), name))
+        and sorted(order) == table.audio()
+        and len({*order}) == len(order)
+    )
     assert {*order} == {*speaker, *read_trials(loose / "trials.txt").paths()}
-    assert {bits for shard in shards.values() for name, _, bits in shard.recordings if name.endswith(".wav") and name not in speaker} == {16}
-    assert sorted({bits for shard in shards.values() for _, _, bits in shard.recordings}) == [16, 32]
+    assert {
+        bits
+        for shard in shards.values()
+        for name, _, bits in shard.recordings
+        if name.endswith(".wav") and name not in speaker
+    } == {16}
+    assert sorted({bits for shard in shards.values() for _, _, bits in shard.recordings}) == [
+        16,
+        32,
+    ]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -85,11 +105,18 @@ def test_training_batches(loose, packed, tmp_path, workers):
     """All formats, speeds and noises, which come from packs too."""
     noises = [pack_up(loose, tmp_path / name, [], path=name) for name in ("musan", "rir")]
     utterances = speed_copies(read_train_list(loose / "train_list.txt"), [0.9])
-    items = [(epoch, [[i, i + 1] for i in range(k, k + 12, 2)]) for epoch in (1, 2) for k in (0, 12, 40, 60)]
+    items = [
+        (epoch, [[i, i + 1] for i in range(k, k + 12, 2)])
+        for epoch in (1, 2)
+        for k in (0, 12, 40, 60)
+    ]
 
     def made(path, *folders):
-        data = TrainDataset(utterances, str(path), max_frames=150, seed=3, augment=Augment(*map(str, folders)))
+        data = TrainDataset(
+            utterances, str(path), max_frames=150, seed=3, augment=Augment(*map(str, folders))
+        )
         return [batch["x"] for batch in batches(train_loader(data, items, workers=workers))]
+
     ours, theirs = made(packed, *noises), made(loose / "wav", loose / "musan", loose / "rir")
     assert len(ours) == 8 and all(map(torch.equal, ours, theirs))
 
@@ -97,26 +124,90 @@ def test_training_batches(loose, packed, tmp_path, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("eval_frames", [0, 120])
 def test_evaluation_crops(loose, packed, workers, eval_frames):
-    paths = [*read_trials(loose / "trials.txt").paths(), *(u.path for u in read_train_list(loose / "train_list.txt")[:12])]
-    ours, theirs = ([*batches(eval_loader(EvalDataset(paths, str(root), eval_frames=eval_frames, num_eval=3), workers=workers))]
-                    for root in (packed, loose / "wav"))
-    assert len(ours) == len(theirs) and all(a == b and torch.equal(x, y) for (a, x), (b, y) in zip(ours, theirs, strict=True))
+    paths = [
+        *read_trials(loose / "trials.txt").paths(),
+        *(u.path for u in read_train_list(loose / "train_list.txt")[:12]),
+    ]
+    ours, theirs = (
+        [
+            *batches(
+                eval_loader(
+                    EvalDataset(paths, str(root), eval_frames=eval_frames, num_eval=3),
+                    workers=workers,
+                )
+            )
+        ]
+        for root in (packed, loose / "wav")
+    )
+    assert len(ours) == len(theirs) and all(
+        a == b and torch.equal(x, y) for (a, x), (b, y) in zip(ours, theirs, strict=True)
+    )
 
 
 def test_program(loose, packed, checkpoint, program, tmp_path):
     """Training, --eval, --extract of a list and of all, --verify."""
     for name, root in (("loose", loose / "wav"), ("pack", packed)):
-        code, _, err = program(*small_run(loose, tmp_path / name, "--train_path", root, "--test_path", root, "--augment", "--musan_path", loose / "musan",
-                                          "--rir_path", loose / "rir", "--max_steps", 2, "--max_frames", 20, "--eval_frames", 20, "--num_eval", 1))
+        code, _, err = program(
+            *small_run(
+                loose,
+                tmp_path / name,
+                "--train_path",
+                root,
+                "--test_path",
+                root,
+                "--augment",
+                "--musan_path",
+                loose / "musan",
+                "--rir_path",
+                loose / "rir",
+                "--max_steps",
+                2,
+                "--max_frames",
+                20,
+                "--eval_frames",
+                20,
+                "--num_eval",
+                1,
+            )
+        )
         assert code == 0, err
-        use = ["--initial_model", checkpoint, "--eval_frames", 20, "--num_eval", 2, "--nDataLoaderThread", 0, "--test_path", root]
-        assert program("--eval", *use, "--test_list", loose / "trials.txt", "--output", tmp_path / f"{name}.txt")[0] == 0
-        assert program("--extract", loose / "train_list.txt", *use, "--output", tmp_path / f"{name}_list")[0] == 0
+        use = [
+            "--initial_model",
+            checkpoint,
+            "--eval_frames",
+            20,
+            "--num_eval",
+            2,
+            "--nDataLoaderThread",
+            0,
+            "--test_path",
+            root,
+        ]
+        assert (
+            program(
+                "--eval",
+                *use,
+                "--test_list",
+                loose / "trials.txt",
+                "--output",
+                tmp_path / f"{name}.txt",
+            )[0]
+            == 0
+        )
+        assert (
+            program(
+                "--extract", loose / "train_list.txt", *use, "--output", tmp_path / f"{name}_list"
+            )[0]
+            == 0
+        )
         if name == "pack":
             assert program("--extract", root, *use[:-2], "--output", tmp_path / "all")[0] == 0
         first, second = read_trials(loose / "trials.txt").paths()[:2]
         (tmp_path / f"{name}_verify").write_text(program("--verify", first, second, *use)[1])
-    assert contents(tmp_path / "loose_list") == contents(tmp_path / "pack_list") and len(contents(tmp_path / "all")) > 48
+    assert (
+        contents(tmp_path / "loose_list") == contents(tmp_path / "pack_list")
+        and len(contents(tmp_path / "all")) > 48
+    )
     for name in ("{}.txt", "{}/result/scores.txt", "{}_verify"):
         a, b = ((tmp_path / name.format(root)).read_bytes() for root in ("loose", "pack"))
         assert a == b and a
@@ -125,15 +216,24 @@ def test_program(loose, packed, checkpoint, program, tmp_path):
 def test_lists_without_extension(loose, tmp_path):
     """ASVspoof: train protocol, trials with their enrolment lists, all in one pack; found in it as below the folder."""
     files = {f"LA_T_{i}": f"ASVspoof2019_LA_train/flac/LA_T_{i}.flac" for i in range(4)} | {
-        f"LA_E_{i}": f"ASVspoof2019_LA_eval/flac/LA_E_{i}.flac" for i in range(6)}
+        f"LA_E_{i}": f"ASVspoof2019_LA_eval/flac/LA_E_{i}.flac" for i in range(6)
+    }
     for i, path in enumerate(files.values()):
         (tmp_path / "LA" / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / "LA" / path, np.full(3000 + i, 0.01 * i), 16000)
-    (tmp_path / "train.trn.txt").write_text("".join(f"s{i % 2} LA_T_{i} - {'A01 spoof' if i > 1 else '- bonafide'}\n" for i in range(4)))
-    (tmp_path / "LA.asv.eval.gi.trl.txt").write_text("s9 LA_E_3 bonafide target\ns9 LA_E_4 bonafide nontarget\ns9 LA_E_5 A07 spoof\n")
+    (tmp_path / "train.trn.txt").write_text(
+        "".join(f"s{i % 2} LA_T_{i} - {'A01 spoof' if i > 1 else '- bonafide'}\n" for i in range(4))
+    )
+    (tmp_path / "LA.asv.eval.gi.trl.txt").write_text(
+        "s9 LA_E_3 bonafide target\ns9 LA_E_4 bonafide nontarget\ns9 LA_E_5 A07 spoof\n"
+    )
     (tmp_path / "LA.asv.eval.female.trn.txt").write_text("s9 LA_E_0,LA_E_1,LA_E_2\n")
     pack_up(tmp_path, tmp_path / "pack", ["train.trn.txt", "LA.asv.eval.gi.trl.txt"], path="LA")
-    assert find_files(str(tmp_path / "pack"), [*files, "LA_T_9"]) == files | {"LA_T_9": None} == find_files(str(tmp_path / "LA"), [*files, "LA_T_9"])
+    assert (
+        find_files(str(tmp_path / "pack"), [*files, "LA_T_9"])
+        == files | {"LA_T_9": None}
+        == find_files(str(tmp_path / "LA"), [*files, "LA_T_9"])
+    )
     assert len(Pack(str(tmp_path / "pack")).audio()) == 10
 
 
@@ -148,10 +248,19 @@ def test_all_audio_below_a_folder(loose, tmp_path):
     """Also with a name that is no text."""
     for name in ("b/é.wav", "b/\udcff.flac", "b/c/d.flac", "a.wav"):
         (tmp_path / "wav" / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(os.fsencode(tmp_path / "wav" / name), np.full(400, 0.5), 16000, format="WAV")
-    assert dataprep.main(["--pack", "--path", str(tmp_path / "wav"), "--output", str(tmp_path / "pack")]) == 0
+        soundfile.write(
+            os.fsencode(tmp_path / "wav" / name), np.full(400, 0.5), 16000, format="WAV"
+        )
+    assert (
+        dataprep.main(
+            ["--pack", "--path", str(tmp_path / "wav"), "--output", str(tmp_path / "pack")]
+        )
+        == 0
+    )
     table = Pack(str(tmp_path / "pack"))
-    assert table.audio() == Folder(str(tmp_path / "wav")).audio() and table.glob("*/*.flac") == Folder(tmp_path / "wav").glob("*/*.flac") == ["b/\udcff.flac"]
+    assert table.audio() == Folder(str(tmp_path / "wav")).audio() and table.glob(
+        "*/*.flac"
+    ) == Folder(tmp_path / "wav").glob("*/*.flac") == ["b/\udcff.flac"]
     with table.open("b/\udcff.flac") as recording:
         assert recording.frames == 400
 
@@ -163,16 +272,41 @@ def test_real_speech(tmp_path):
     (tmp_path / "list").write_text("".join(f"{u.speaker} {u.path}\n" for u in utterances))
     pack.make_pack(pack.Options([tmp_path / "list"], root, tmp_path / "pack", 3_000_000, 4))
     groups = [[i] for i in range(len(utterances))]
-    ours, theirs = (TrainDataset(utterances, str(path), max_frames=200, seed=0)[1, groups]["x"] for path in (tmp_path / "pack", root))
-    assert len(utterances) == 119 and torch.equal(ours, theirs) and len(pack.read_shards(tmp_path / "pack")) > 5
+    ours, theirs = (
+        TrainDataset(utterances, str(path), max_frames=200, seed=0)[1, groups]["x"]
+        for path in (tmp_path / "pack", root)
+    )
+    assert (
+        len(utterances) == 119
+        and torch.equal(ours, theirs)
+        and len(pack.read_shards(tmp_path / "pack")) > 5
+    )
 
 
-SAMPLES = st.one_of(st.lists(st.integers(-32768, 32767), min_size=1, max_size=200).map(lambda x: np.array(x, np.int16)),
-                    st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=200).map(lambda x: np.array(x, np.float32)))
+SAMPLES = st.one_of(
+    st.lists(st.integers(-32768, 32767), min_size=1, max_size=200).map(
+        lambda x: np.array(x, np.int16)
+    ),
+    st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=200).map(
+        lambda x: np.array(x, np.float32)
+    ),
+)
 
 
-@given(st.dictionaries(st.text("aé/.b", min_size=1, max_size=9), SAMPLES, min_size=1, max_size=8), st.integers(1, 600), st.integers(0, 2**32))
-@example({"a": np.array([-0.0, 0.5], np.float32), "b": np.array([-1, 32767 / 32768], np.float32), "c": np.array([1], np.float32)}, 4, 0)
+@given(
+    st.dictionaries(st.text("aé/.b", min_size=1, max_size=9), SAMPLES, min_size=1, max_size=8),
+    st.integers(1, 600),
+    st.integers(0, 2**32),
+)
+@example(
+    {
+        "a": np.array([-0.0, 0.5], np.float32),
+        "b": np.array([-1, 32767 / 32768], np.float32),
+        "c": np.array([1], np.float32),
+    },
+    4,
+    0,
+)
 @settings(max_examples=15, deadline=None)
 def test_any_stretch_of_any_recordings(recordings, size, seed):
     """Of any lengths and formats, also samples beyond 1 and negative zeros; names one of which begins another."""
@@ -180,8 +314,16 @@ def test_any_stretch_of_any_recordings(recordings, size, seed):
     with tempfile.TemporaryDirectory() as folder:
         names = {f"{i}{name}": x for i, (name, x) in enumerate(recordings.items())}
         for i, x in enumerate(names.values()):
-            soundfile.write(Path(folder, f"{i}.wav"), x, 16000, subtype="FLOAT" if x.dtype == np.float32 else "PCM_16")
-        samples = ((name, *pack.read_whole(Folder(folder), f"{i}.wav")[1:3]) for i, name in enumerate(names))
+            soundfile.write(
+                Path(folder, f"{i}.wav"),
+                x,
+                16000,
+                subtype="FLOAT" if x.dtype == np.float32 else "PCM_16",
+            )
+        samples = (
+            (name, *pack.read_whole(Folder(folder), f"{i}.wav")[1:3])
+            for i, name in enumerate(names)
+        )
         shards = {}
         Path(folder, roots.MARK).write_text(json.dumps(roots.SETTINGS))
         while shard := pack.write_shard(Path(roots.shard_file(folder, len(shards))), samples, size):
@@ -193,9 +335,18 @@ def test_any_stretch_of_any_recordings(recordings, size, seed):
             with table.open(name) as ours, Folder(folder).open(f"{i}.wav") as theirs:
                 assert ours.frames == theirs.frames
                 start = draw.integers(0, ours.frames)
-                for first, count in ((start, draw.integers(0, ours.frames - start, endpoint=True)), (0, ours.frames)):
+                for first, count in (
+                    (start, draw.integers(0, ours.frames - start, endpoint=True)),
+                    (0, ours.frames),
+                ):
                     assert ours.read(first, count).tobytes() == theirs.read(first, count).tobytes()
-        for other in ("", "0", "~", *(name + "a" for name in names), *(name[:-1] for name in names)):
+        for other in (
+            "",
+            "0",
+            "~",
+            *(name + "a" for name in names),
+            *(name[:-1] for name in names),
+        ):
             if other not in names:
                 with pytest.raises(InputError, match="is not in this pack"):
                     table.open(other)
@@ -203,16 +354,22 @@ def test_any_stretch_of_any_recordings(recordings, size, seed):
 
 def test_other_processes(loose, packed):
     """A data set is handed to a process that starts from nothing without its table."""
-    data = TrainDataset(read_train_list(loose / "train_list.txt"), str(packed), max_frames=100, seed=0)
-    bytes_of_it = pickle.dumps(data.form.open)
+    data = TrainDataset(
+        read_train_list(loose / "train_list.txt"), str(packed), max_frames=100, seed=0
+    )
+    bytes_of_it = pickle.dumps(data.spec.open)
     assert len(bytes_of_it) < 1000
-    with pickle.loads(bytes_of_it)(data.utterances[5].path) as ours, data.form.open(data.utterances[5].path) as theirs:
+    with (
+        pickle.loads(bytes_of_it)(data.utterances[5].path) as ours,
+        data.spec.open(data.utterances[5].path) as theirs,
+    ):
         assert np.array_equal(ours.read(100, 200), theirs.read(100, 200))
 
 
 # ---------------------------------------------------------------------- interruption and additions
 def killed_at(event, folder, output):
     """make_pack in a process that is killed when so many blocks, files and names were written; its exit code."""
+
     def work():
         count = 0
 
@@ -223,9 +380,14 @@ def killed_at(event, folder, output):
                 if count == event:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return call(*words, **more)
+
             return counting
-        pack.zlib.crc32, os.fsync, Path.replace = map(counted, (pack.zlib.crc32, os.fsync, Path.replace))
+
+        pack.zlib.crc32, os.fsync, Path.replace = map(
+            counted, (pack.zlib.crc32, os.fsync, Path.replace)
+        )
         pack_up(folder, output)
+
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     process.join()
@@ -250,13 +412,23 @@ def test_killed_just_before_the_index(loose, packed, tmp_path, monkeypatch):
     before = contents(tmp_path / "pack")
     pack_up(loose, tmp_path / "pack")
     assert Pack(str(tmp_path / "pack")).audio() == Pack(str(packed)).audio()
-    assert {name for name, data in contents(tmp_path / "pack").items() if before[name] != data} == {roots.INDEX}
+    assert {name for name, data in contents(tmp_path / "pack").items() if before[name] != data} == {
+        roots.INDEX
+    }
 
 
 def test_second_call_reads_nothing(loose, packed, tmp_path, monkeypatch, capsys):
     folder = damage(packed, tmp_path / "pack")
     monkeypatch.setattr(pack, "read_whole", lambda root, name: pytest.fail(name))
-    words = ["--pack", loose / "train_list.txt", loose / "trials.txt", "--path", loose / "wav", "--output", folder]
+    words = [
+        "--pack",
+        loose / "train_list.txt",
+        loose / "trials.txt",
+        "--path",
+        loose / "wav",
+        "--output",
+        folder,
+    ]
     assert dataprep.main([*map(str, words)]) == 0 and "(0 packed now)" in capsys.readouterr().out
     assert contents(folder) == contents(packed)
 
@@ -266,7 +438,11 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
     folder = pack_up(loose, tmp_path / "pack", ["train_list.txt"])
     before = contents(folder)
     pack.make_pack(pack.Options([loose / "trials.txt"], packed, folder, 10**6, 5))
-    assert all(before[name] == data for name, data in contents(folder).items() if name in before and name != roots.INDEX)
+    assert all(
+        before[name] == data
+        for name, data in contents(folder).items()
+        if name in before and name != roots.INDEX
+    )
     ours, theirs = Pack(str(folder)), Pack(str(packed))
     assert ours.audio() == theirs.audio() and np.array_equal(ours.frames, theirs.frames)
     for name in ours.audio():
@@ -277,24 +453,45 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
 # ---------------------------------------------------------------------- damage
 def test_check_finds_a_changed_bit_and_its_remedy_works(loose, packed, tmp_path, capsys):
     folder = damage(packed, tmp_path / "pack")
-    assert dataprep.main(["--check_pack", str(folder)]) == 0 and "as they were written" in capsys.readouterr().out
+    assert (
+        dataprep.main(["--check_pack", str(folder)]) == 0
+        and "as they were written" in capsys.readouterr().out
+    )
     data = bytearray((folder / "00002.pcm").read_bytes())
     data[12345] ^= 4
     (folder / "00002.pcm").write_bytes(data)
     assert dataprep.main(["--check_pack", str(folder)]) == 2
     err = capsys.readouterr().err
-    assert "error: 1 of" in err and f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
+    assert (
+        "error: 1 of" in err
+        and f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
+    )
     (folder / "00002.json").unlink()
     pack_up(loose, folder)
     assert contents(folder) == contents(packed)
 
 
-@pytest.mark.parametrize("file, content, message", [
-    ("00001.pcm", None, "00001.pcm: want 10..... bytes, got no file; copy it again, or run the dataprep.py --pack command"),
-    ("00001.pcm", b"torn", "00001.pcm: want 10..... bytes, got 4; copy it again"),
-    (roots.INDEX, None, "want a finished pack, got one without index.npz; run the dataprep.py --pack command that made it again"),
-    (roots.INDEX, b"PK", "index.npz: damaged .*; remove it, and run"), (roots.INDEX, "cut", "index.npz: damaged"), (roots.INDEX, "flip", "index.npz: damaged"),
-    (roots.MARK, b'{"version": 0}', r"other options: version 0 \(now 1\)"), (roots.MARK, b"{", "want the options of a pack in JSON")])
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        (
+            "00001.pcm",
+            None,
+            "00001.pcm: want 10..... bytes, got no file; copy it again, or run the dataprep.py --pack command",
+        ),
+        ("00001.pcm", b"torn", "00001.pcm: want 10..... bytes, got 4; copy it again"),
+        (
+            roots.INDEX,
+            None,
+            "want a finished pack, got one without index.npz; run the dataprep.py --pack command that made it again",
+        ),
+        (roots.INDEX, b"PK", "index.npz: damaged .*; remove it, and run"),
+        (roots.INDEX, "cut", "index.npz: damaged"),
+        (roots.INDEX, "flip", "index.npz: damaged"),
+        (roots.MARK, b'{"version": 0}', r"other options: version 0 \(now 1\)"),
+        (roots.MARK, b"{", "want the options of a pack in JSON"),
+    ],
+)
 def test_damaged_packs(file, content, message, loose, packed, tmp_path):
     """All but another version are mended as the message says."""
     folder = damage(packed, tmp_path / "pack")
@@ -321,7 +518,13 @@ def test_shard_torn_while_in_use(packed, tmp_path):
     name = pack.read_shards(folder)[1].recordings[-1][0]
     with (folder / "00001.pcm").open("r+b") as file:
         file.truncate(100)
-    with table.open(name) as recording, pytest.raises(InputError, match=f"00001.pcm: truncated: want 200 bytes of {name}, got 0; copy it again"):
+    with (
+        table.open(name) as recording,
+        pytest.raises(
+            InputError,
+            match=f"00001.pcm: truncated: want 200 bytes of {name}, got 0; copy it again",
+        ),
+    ):
         recording.read(0, 200 // (recording.bits // 8))
     (folder / "00002.pcm").unlink()
     with pytest.raises(InputError, match="00002.pcm: cannot be opened: No such file"):
@@ -331,7 +534,11 @@ def test_shard_torn_while_in_use(packed, tmp_path):
 def test_missing_in_the_pack(loose, tmp_path, program):
     folder = pack_up(loose, tmp_path / "pack", ["trials.txt"])
     code, _, err = program(*small_run(loose, tmp_path / "run", "--train_path", folder))
-    assert code == 2 and f"train_list.txt: 48 of 48 files are missing in {folder}; correct" in err and not (tmp_path / "run").exists()
+    assert (
+        code == 2
+        and f"train_list.txt: 48 of 48 files are missing in {folder}; correct" in err
+        and not (tmp_path / "run").exists()
+    )
 
 
 # ---------------------------------------------------------------------- bad input
@@ -342,20 +549,34 @@ def test_broken_files_are_left_out_and_packed_when_mended(loose, tmp_path, capsy
     soundfile.write(tmp_path / "4.wav", np.array([0.1, np.nan]), 16000, subtype="FLOAT")
     (tmp_path / "list").write_text("".join(f"s {i}.wav\n" for i in range(6)))
     words = ["--pack", tmp_path / "list", "--path", tmp_path, "--output", tmp_path / "pack"]
-    for _ in range(2):                                                        # tried, and told, again
+    # tried, and told, again
+    for _ in range(2):
         assert dataprep.main([*map(str, words)]) == 2
         report = (tmp_path / "pack" / "failed.txt").read_text().splitlines()
         assert "error: 3 of" in capsys.readouterr().err and len(report) == 3
-        assert "8000 Hz" in report[0] and "cannot be read as audio" in report[1] and "not finite" in report[2]
+        assert (
+            "8000 Hz" in report[0]
+            and "cannot be read as audio" in report[1]
+            and "not finite" in report[2]
+        )
     assert Pack(str(tmp_path / "pack")).audio() == ["0.wav", "1.wav", "5.wav"]
     for i in (2, 3, 4):
         soundfile.write(tmp_path / f"{i}.wav", np.full(100, 0.1), 16000)
-    assert dataprep.main([*map(str, words)]) == 0 and not (tmp_path / "pack" / "failed.txt").exists()
+    assert (
+        dataprep.main([*map(str, words)]) == 0 and not (tmp_path / "pack" / "failed.txt").exists()
+    )
     assert len(Pack(str(tmp_path / "pack")).audio()) == 6
 
 
-@pytest.mark.parametrize("line, message", [("id1 a.npy", "want audio, got features or embeddings .*; leave them"), ("id1", "1 of 1 files are missing"),
-                                           ("a b c d e f g", "list:1: want"), ("id1 nowhere.wav", "1 of 1 files are missing")])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("id1 a.npy", "want audio, got features or embeddings .*; leave them"),
+        ("id1", "1 of 1 files are missing"),
+        ("a b c d e f g", "list:1: want"),
+        ("id1 nowhere.wav", "1 of 1 files are missing"),
+    ],
+)
 def test_bad_lists(line, message, tmp_path):
     (tmp_path / "list").write_text(f"{line}\n")
     with pytest.raises(InputError, match=message):
@@ -369,25 +590,64 @@ def test_folders(loose, packed, tmp_path, program, capsys):
         pack_up(loose, loose)
     with pytest.raises(InputError, match="want audio files"):
         pack_up(tmp_path, tmp_path / "pack", [], path=".")
-    for words in (["--features", "-i", loose / "train_list.txt", "--path", packed], ["--copy_synthesis", loose / "train_list.txt", "--path", packed,
-                                                                                     "--output", tmp_path / "copies"]):
-        assert dataprep.main([*map(str, words)]) == 2 and "got a pack, which holds audio" in capsys.readouterr().err
+    for words in (
+        ["--features", "-i", loose / "train_list.txt", "--path", packed],
+        [
+            "--copy_synthesis",
+            loose / "train_list.txt",
+            "--path",
+            packed,
+            "--output",
+            tmp_path / "copies",
+        ],
+    ):
+        assert (
+            dataprep.main([*map(str, words)]) == 2
+            and "got a pack, which holds audio" in capsys.readouterr().err
+        )
     (tmp_path / "list").write_text("a b.npy\na c.npy\n")
     for model in ("MyLinearNet", "VGG4L"):
-        code, _, err = program(*small_run(loose, tmp_path / "run", "--model", model, "--train_list", tmp_path / "list", "--train_path", packed))
-        assert code == 2 and "got a pack, which holds audio for training and evaluation and no features or embeddings" in err
+        code, _, err = program(
+            *small_run(
+                loose,
+                tmp_path / "run",
+                "--model",
+                model,
+                "--train_list",
+                tmp_path / "list",
+                "--train_path",
+                packed,
+            )
+        )
+        assert (
+            code == 2
+            and "got a pack, which holds audio for training and evaluation and no features or embeddings"
+            in err
+        )
     with pytest.raises(InputError, match="want a pack, got none"):
         pack.check_pack(loose, 1)
 
 
 def test_room(loose, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"--shard_size 0: want at most 500 shards, got about [\d,]+ for \d+ MB; want 1 or more"):
+    with pytest.raises(
+        InputError,
+        match=r"--shard_size 0: want at most 500 shards, got about [\d,]+ for \d+ MB; want 1 or more",
+    ):
         pack_up(loose, tmp_path / "a", size=1000)
-    monkeypatch.setattr(pack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-    with pytest.raises(InputError, match=r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"):
+    monkeypatch.setattr(
+        pack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+    )
+    with pytest.raises(
+        InputError, match=r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"
+    ):
         pack_up(loose, tmp_path / "b")
     monkeypatch.undo()
-    monkeypatch.setattr(pack.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(InputError, match="00000.pcm: cannot be written .No space left on device.; the shards before it stay: make room"):
+    monkeypatch.setattr(
+        pack.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(
+        InputError,
+        match="00000.pcm: cannot be written .No space left on device.; the shards before it stay: make room",
+    ):
         pack_up(loose, tmp_path / "a")
     assert not list((tmp_path / "a").glob("*.part"))

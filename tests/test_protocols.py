@@ -1,4 +1,5 @@
 """Spoofing-aware lists: ASVspoof 2019, ASVspoof 5, SpoofCeleb; enrolment; where their files are; batches with a quota of spoofed speech."""
+
 import os
 import pickle
 from collections import Counter
@@ -13,12 +14,23 @@ from hypothesis import strategies as st
 from common.errors import InputError
 from corpus.enrolment import check_against_meta, read_speaker_meta
 from corpus.files import find_files
-from corpus.lists import Utterance, class_of, classes_of, described, described_trials, read_train_list, read_trials, speed_copies
+from corpus.lists import (
+    Utterance,
+    class_of,
+    classes_of,
+    described,
+    described_trials,
+    read_train_list,
+    read_trials,
+    speed_copies,
+)
 from DatasetLoader import TrainDataset
 from training.sampling import GroupSampler, QuotaSampler
 
 PROTOCOLS = Path(os.environ.get("SPEECH_DATA") or "/nowhere").parent / "protocols"
-real_lists = pytest.mark.skipif(not PROTOCOLS.is_dir(), reason="the public protocols are not beside SPEECH_DATA")
+real_lists = pytest.mark.skipif(
+    not PROTOCOLS.is_dir(), reason="the public protocols are not beside SPEECH_DATA"
+)
 
 
 def text(folder, name, *lines):
@@ -27,90 +39,195 @@ def text(folder, name, *lines):
 
 
 # ---------------------------------------------------------------------- train lists
-@pytest.mark.parametrize("lines", [
-    ["s1 T_01 - - bonafide", "s1 T_02 - A01 spoof", "s2 wav/T_03 - A02 spoof"],
-    ["s1 T_01 F - - bonafide", "s1 T_02 M C05 A01 spoof", "s2 wav/T_03 M - A02 spoof"],
-    ["s1 T_01 F - - - - bonafide bonafide -", "s1\tT_02\tF\t-\t-\t-\tAC3\tA01\tspoof\t-", "s2 wav/T_03 M C01 1 7 AC1 A02 spoof -"],
-])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["s1 T_01 - - bonafide", "s1 T_02 - A01 spoof", "s2 wav/T_03 - A02 spoof"],
+        ["s1 T_01 F - - bonafide", "s1 T_02 M C05 A01 spoof", "s2 wav/T_03 M - A02 spoof"],
+        [
+            "s1 T_01 F - - - - bonafide bonafide -",
+            "s1\tT_02\tF\t-\t-\t-\tAC3\tA01\tspoof\t-",
+            "s2 wav/T_03 M C01 1 7 AC1 A02 spoof -",
+        ],
+    ],
+)
 def test_train_lists(tmp_path, lines):
-    assert read_train_list(text(tmp_path, "l", *lines)) == [("s1", "T_01", "-", 1.0), ("s1", "T_02", "A01", 1.0), ("s2", "wav/T_03", "A02", 1.0)]
+    assert read_train_list(text(tmp_path, "l", *lines)) == [
+        ("s1", "T_01", "-", 1.0),
+        ("s1", "T_02", "A01", 1.0),
+        ("s2", "wav/T_03", "A02", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("header", [[], ["file,speaker,attack"]])
 def test_train_list_of_spoofceleb(tmp_path, header):
     path = text(tmp_path, "train.csv", *header, "a00/id1/x.flac,id1,a00", "a07/id1/y.flac,id1,a07")
-    assert read_train_list(path) == [("id1", "a00/id1/x.flac", "-", 1.0), ("id1", "a07/id1/y.flac", "a07", 1.0)]
+    assert read_train_list(path) == [
+        ("id1", "a00/id1/x.flac", "-", 1.0),
+        ("id1", "a07/id1/y.flac", "a07", 1.0),
+    ]
     path = text(tmp_path, "twice.csv", *header, "x,id1,a00", "x,id2,a01")
-    with pytest.raises(InputError, match=f"twice.csv:{2 + len(header)}: x of speaker id2 is in line {1 + len(header)} already, of speaker id1"):
+    with pytest.raises(
+        InputError,
+        match=f"twice.csv:{2 + len(header)}: x of speaker id2 is in line {1 + len(header)} already, of speaker id1",
+    ):
         read_train_list(path)
 
 
-@pytest.mark.parametrize("lines, number", [
-    (["s a - - bonafide", "s b - A01 bonafide"], 2), (["s a - - spoof"], 1), (["s a - A01 fake"], 1), (["s a - A01 spoof", "s b"], 2),
-    (["s a F - A01 bonafide"], 1), (["file,speaker,attack", "a,s,b01"], 2)])
+@pytest.mark.parametrize(
+    "lines, number",
+    [
+        (["s a - - bonafide", "s b - A01 bonafide"], 2),
+        (["s a - - spoof"], 1),
+        (["s a - A01 fake"], 1),
+        (["s a - A01 spoof", "s b"], 2),
+        (["s a F - A01 bonafide"], 1),
+        (["file,speaker,attack", "a,s,b01"], 2),
+    ],
+)
 def test_bad_train_lists(tmp_path, lines, number):
     with pytest.raises(InputError, match=rf"l:{number}: want '<.*, got "):
         read_train_list(text(tmp_path, "l", *lines))
 
 
 def test_spoofed_speech_is_the_last_class():
-    utterances = [Utterance("zoe", "a"), Utterance("zoe", "b", "A01"), Utterance("tom", "c"), Utterance("none but spoofed", "d", "A02")]
+    utterances = [
+        Utterance("zoe", "a"),
+        Utterance("zoe", "b", "A01"),
+        Utterance("tom", "c"),
+        Utterance("none but spoofed", "d", "A02"),
+    ]
     assert classes_of(utterances) == {"tom": 0, "zoe": 1, "spoof": 2}
-    assert classes_of(utterances, 41) == {"tom": 0, "zoe": 1, "spoof": 40}       # of the head that there is
-    assert classes_of(utterances, 2) == {"tom": 0, "zoe": 1, "spoof": 2}         # too small: complained of elsewhere
+    # of the head that there is
+    assert classes_of(utterances, 41) == {"tom": 0, "zoe": 1, "spoof": 40}
+    # too small: complained of elsewhere
+    assert classes_of(utterances, 2) == {"tom": 0, "zoe": 1, "spoof": 2}
     assert [class_of(u) for u in utterances] == ["zoe", "spoof", "tom", "spoof"]
-    assert set(classes_of(speed_copies(utterances, [0.9]))) == {"tom", "zoe", "tom@0.9", "zoe@0.9", "spoof"}
+    assert set(classes_of(speed_copies(utterances, [0.9]))) == {
+        "tom",
+        "zoe",
+        "tom@0.9",
+        "zoe@0.9",
+        "spoof",
+    }
     with pytest.raises(InputError, match="a speaker is called 'spoof'"):
         classes_of([Utterance("spoof", "a"), Utterance("tom", "b", "A01")])
 
 
 def test_description():
-    utterances = [Utterance("a", "1"), Utterance("b", "2"), *(Utterance("a", str(i), "A02") for i in range(3, 6)), Utterance("b", "6", "A01")]
+    utterances = [
+        Utterance("a", "1"),
+        Utterance("b", "2"),
+        *(Utterance("a", str(i), "A02") for i in range(3, 6)),
+        Utterance("b", "6", "A01"),
+    ]
     assert described(utterances) == "2 speakers, 2 utterances; 4 spoofed: A01 1, A02 3"
     assert described(utterances[:2]) == "2 speakers, 2 utterances"
 
 
 # ---------------------------------------------------------------------- trials and enrolment
-@pytest.mark.parametrize("name, enrolment, lines", [
-    ("X.asv.eval.gi.trl.txt", "X.asv.eval.female.trn.txt", ["s1 E_1 bonafide target", "s1 E_2 bonafide nontarget", "s2 E_1 A07 spoof"]),
-    ("asv.eval.trl.txt", "asv.eval.trn.txt", ["s1 E_1 bonafide target", "s1 E_2 bonafide nontarget", "s2 E_1 A07 spoof"]),
-    ("ASVspoof5.dev.trial.txt", "ASVspoof5.dev.enroll.txt", ["s1 E_1 target", "s1 E_2 nontarget", "s2 E_1 spoof"]),
-    ("V.dev.track_2.trial.tsv", "V.dev.track_2.enroll.tsv",
-     ["s1\tE_1\tF\t-\tbonafide\ttarget\t-", "s1 E_2 F - bonafide nontarget -", "s2 E_1 F C1 A07 spoof -"]),
-])
+@pytest.mark.parametrize(
+    "name, enrolment, lines",
+    [
+        (
+            "X.asv.eval.gi.trl.txt",
+            "X.asv.eval.female.trn.txt",
+            ["s1 E_1 bonafide target", "s1 E_2 bonafide nontarget", "s2 E_1 A07 spoof"],
+        ),
+        (
+            "asv.eval.trl.txt",
+            "asv.eval.trn.txt",
+            ["s1 E_1 bonafide target", "s1 E_2 bonafide nontarget", "s2 E_1 A07 spoof"],
+        ),
+        (
+            "ASVspoof5.dev.trial.txt",
+            "ASVspoof5.dev.enroll.txt",
+            ["s1 E_1 target", "s1 E_2 nontarget", "s2 E_1 spoof"],
+        ),
+        (
+            "V.dev.track_2.trial.tsv",
+            "V.dev.track_2.enroll.tsv",
+            [
+                "s1\tE_1\tF\t-\tbonafide\ttarget\t-",
+                "s1 E_2 F - bonafide nontarget -",
+                "s2 E_1 F C1 A07 spoof -",
+            ],
+        ),
+    ],
+)
 def test_trials_with_enrolment_beside_them(tmp_path, name, enrolment, lines):
     text(tmp_path, enrolment, "s1 A_1,A_2", "s2 A_3", "s3 A_4")
     trials = read_trials(text(tmp_path, name, *lines))
     attack = "spoof" if "ASVspoof5" in name else "A07"
-    assert trials.lines == ["s1 E_1 bonafide target", "s1 E_2 bonafide nontarget", f"s2 E_1 {attack} spoof"]
+    assert trials.lines == [
+        "s1 E_1 bonafide target",
+        "s1 E_2 bonafide nontarget",
+        f"s2 E_1 {attack} spoof",
+    ]
     assert trials.models == [("A_1", "A_2"), ("A_3",)] and trials.files == ["E_1", "E_2"]
-    assert trials.enrol.tolist() == [0, 0, 1] and trials.test.tolist() == [0, 1, 0] and trials.label.tolist() == [True, False, False]
-    assert trials.kinds.tolist() == ["target", "nontarget", "spoof"] and trials.attacks.tolist() == ["bonafide", "bonafide", attack]
-    assert described_trials(trials) == f"3 trials of 2 files against 2 enrolled speakers: nontarget 1, spoof 1, target 1 ({attack} 1)"
-    found = trials.renamed({"A_1": "x/A_1.flac", "A_2": "x/A_2.flac", "A_3": "3", "E_1": "e", "E_2": "f"})
-    assert found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"] and found.lines == trials.lines
+    assert (
+        trials.enrol.tolist() == [0, 0, 1]
+        and trials.test.tolist() == [0, 1, 0]
+        and trials.label.tolist() == [True, False, False]
+    )
+    assert trials.kinds.tolist() == [
+        "target",
+        "nontarget",
+        "spoof",
+    ] and trials.attacks.tolist() == ["bonafide", "bonafide", attack]
+    assert (
+        described_trials(trials)
+        == f"3 trials of 2 files against 2 enrolled speakers: nontarget 1, spoof 1, target 1 ({attack} 1)"
+    )
+    found = trials.renamed(
+        {"A_1": "x/A_1.flac", "A_2": "x/A_2.flac", "A_3": "3", "E_1": "e", "E_2": "f"}
+    )
+    assert (
+        found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"] and found.lines == trials.lines
+    )
 
 
 @pytest.mark.parametrize("header", [[], ["enrollment,test,label"]])
 def test_trials_of_spoofceleb(tmp_path, header):
-    trials = read_trials(text(tmp_path, "p.csv", *header, "a/1.flac,b/2.flac,target", "a/1.flac,c/3.flac,spoof"))
-    assert trials.lines == ["a/1.flac b/2.flac bonafide target", "a/1.flac c/3.flac spoof spoof"] and trials.models == [("a/1.flac",)]
+    trials = read_trials(
+        text(tmp_path, "p.csv", *header, "a/1.flac,b/2.flac,target", "a/1.flac,c/3.flac,spoof")
+    )
+    assert trials.lines == [
+        "a/1.flac b/2.flac bonafide target",
+        "a/1.flac c/3.flac spoof spoof",
+    ] and trials.models == [("a/1.flac",)]
 
 
 def test_enrolment_lists_given_and_tables(tmp_path):
     path = text(tmp_path, "trials.txt", "s1 E_1 bonafide target", "s2 E_2 bonafide nontarget")
-    with pytest.raises(InputError, match="no enrolment for 2 of 2 speakers in a list beside it: s1, s2; give lists .* by --enroll_list"):
+    with pytest.raises(
+        InputError,
+        match="no enrolment for 2 of 2 speakers in a list beside it: s1, s2; give lists .* by --enroll_list",
+    ):
         read_trials(path)
     lists = [text(tmp_path, "women", "s1 A_1"), text(tmp_path, "men", "s2 A_2,A_3")]
     assert read_trials(path, lists).models == [("A_1",), ("A_2", "A_3")]
     with pytest.raises(InputError, match="no enrolment for 1 of 2 speakers in .*women: s2"):
         read_trials(path, lists[:1])
     table = tmp_path / "meta.pk"
-    table.write_bytes(pickle.dumps({"s1": {"bonafide": ["B_1"], "spoof": []}, "s2": {"bonafide": ["E_2", "B_2"], "spoof": ["B_3"]}}))
-    assert read_trials(path, lists[:1], str(table)).models == [("A_1",), ("B_2",)]       # lists first; never what is tested; never spoofed
+    table.write_bytes(
+        pickle.dumps(
+            {
+                "s1": {"bonafide": ["B_1"], "spoof": []},
+                "s2": {"bonafide": ["E_2", "B_2"], "spoof": ["B_3"]},
+            }
+        )
+    )
+    # lists first; never what is tested; never spoofed
+    assert read_trials(path, lists[:1], str(table)).models == [("A_1",), ("B_2",)]
     with pytest.raises(InputError, match="again:2: s1 is enrolled already"):
-        read_trials(path, [text(tmp_path, "again", "s2 A_2", "s1 A_4"), text(tmp_path, "first", "s1 A_1")][::-1])
-    with pytest.raises(InputError, match="bad:1: want '<speaker> <file>,<file>,...', got 's1 A_1 A_2'"):
+        read_trials(
+            path,
+            [text(tmp_path, "again", "s2 A_2", "s1 A_4"), text(tmp_path, "first", "s1 A_1")][::-1],
+        )
+    with pytest.raises(
+        InputError, match="bad:1: want '<speaker> <file>,<file>,...', got 's1 A_1 A_2'"
+    ):
         read_trials(path, [text(tmp_path, "bad", "s1 A_1 A_2")])
 
 
@@ -119,11 +236,18 @@ class Code:
         return exec, ("raise SystemExit('code of a pickle was run')",)
 
 
-@pytest.mark.parametrize("content, message", [
-    (pickle.dumps({"s": {"bonafide": Code()}}), "builtins.exec"), (pickle.dumps(np.zeros(3)), "numpy"), (b"no pickle", "something else"),
-    (b"", "something else"),
-    (pickle.dumps({"s": ["a"]}), "another structure"), (pickle.dumps({"s": {"real": ["a"]}}), "another structure"),
-    (pickle.dumps({"s": {"bonafide": [1]}}), "another structure")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (pickle.dumps({"s": {"bonafide": Code()}}), "builtins.exec"),
+        (pickle.dumps(np.zeros(3)), "numpy"),
+        (b"no pickle", "something else"),
+        (b"", "something else"),
+        (pickle.dumps({"s": ["a"]}), "another structure"),
+        (pickle.dumps({"s": {"real": ["a"]}}), "another structure"),
+        (pickle.dumps({"s": {"bonafide": [1]}}), "another structure"),
+    ],
+)
 def test_tables_that_are_refused(tmp_path, content, message):
     (tmp_path / "meta.pk").write_bytes(content)
     with pytest.raises(InputError, match=f"meta.pk: want .*{message}"):
@@ -131,15 +255,29 @@ def test_tables_that_are_refused(tmp_path, content, message):
 
 
 def test_training_list_must_agree_with_its_table(tmp_path):
-    (tmp_path / "meta.pk").write_bytes(pickle.dumps({"s1": {"bonafide": ["T_1"], "spoof": ["T_2"]}}))
-    utterances = [Utterance("s1", "x/wav/T_1.wav"), Utterance("s1", "T_2", "A01"), Utterance("s9", "unknown")]
+    (tmp_path / "meta.pk").write_bytes(
+        pickle.dumps({"s1": {"bonafide": ["T_1"], "spoof": ["T_2"]}})
+    )
+    utterances = [
+        Utterance("s1", "x/wav/T_1.wav"),
+        Utterance("s1", "T_2", "A01"),
+        Utterance("s9", "unknown"),
+    ]
     check_against_meta(utterances, tmp_path / "meta.pk", "list")
     for wrong in (Utterance("s2", "T_1"), Utterance("s1", "T_1", "A01")):
         with pytest.raises(InputError, match="list: T_1 is .* but bonafide of s1 in .*meta.pk"):
             check_against_meta([*utterances[1:], wrong], tmp_path / "meta.pk", "list")
 
 
-@pytest.mark.parametrize("bad", [["s a bonafide spoof"], ["s a A01 target"], ["s a - other"], ["s a bonafide target", "s a target"]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["s a bonafide spoof"],
+        ["s a A01 target"],
+        ["s a - other"],
+        ["s a bonafide target", "s a target"],
+    ],
+)
 def test_bad_trials(tmp_path, bad):
     with pytest.raises(InputError, match=rf"l:{len(bad)}: want '<.*, got "):
         read_trials(text(tmp_path, "l", *bad))
@@ -150,15 +288,24 @@ def test_public_protocols():
     """Every line of the public lists, and every speaker's enrolment."""
     train = read_train_list(PROTOCOLS / "ASVspoof2019.LA.cm.train.trn.txt")
     both = read_train_list(PROTOCOLS / "ASVspoof2019.LA.cm.train_dev.trn.txt")
-    assert described(train) == "20 speakers, 2,580 utterances; 22,800 spoofed: " + ", ".join(f"A0{i} 3,800" for i in range(1, 7))
-    assert described(both) == "40 speakers, 5,128 utterances; 45,096 spoofed: " + ", ".join(f"A0{i} 7,516" for i in range(1, 7))
+    assert described(train) == "20 speakers, 2,580 utterances; 22,800 spoofed: " + ", ".join(
+        f"A0{i} 3,800" for i in range(1, 7)
+    )
+    assert described(both) == "40 speakers, 5,128 utterances; 45,096 spoofed: " + ", ".join(
+        f"A0{i} 7,516" for i in range(1, 7)
+    )
     check_against_meta(both, PROTOCOLS / "spk_meta_trn.pk", "train_dev")
     assert len(classes_of(both)) == 41
     trials = read_trials(PROTOCOLS / "ASVspoof2019.LA.asv.eval.gi.trl.txt")
     assert Counter(trials.kinds.tolist()) == {"target": 5370, "nontarget": 33327, "spoof": 63882}
-    assert len(trials.models) == 48 and sorted({len(m) for m in trials.models})[0] == 11 and not set(trials.files) & set(sum(trials.models, ()))
+    assert (
+        len(trials.models) == 48
+        and sorted({len(m) for m in trials.models})[0] == 11
+        and not set(trials.files) & set(sum(trials.models, ()))
+    )
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
-    with pytest.raises(InputError, match="no enrolment for 10 of 10 speakers"):  # its lists are not here
+    # its lists are not here
+    with pytest.raises(InputError, match="no enrolment for 10 of 10 speakers"):
         read_trials(dev)
 
 
@@ -166,44 +313,85 @@ def test_public_protocols():
 def test_public_dev_trials(tmp_path):
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
     speakers = sorted({line.split()[0] for line in dev.read_text().splitlines()})
-    trials = read_trials(dev, [text(tmp_path, "enrolment", *(f"{s} LA_D_A1{s[3:]},LA_D_A2{s[3:]}" for s in speakers))])
-    assert Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296} and len(trials.models) == 10
+    trials = read_trials(
+        dev,
+        [text(tmp_path, "enrolment", *(f"{s} LA_D_A1{s[3:]},LA_D_A2{s[3:]}" for s in speakers))],
+    )
+    assert (
+        Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296}
+        and len(trials.models) == 10
+    )
 
 
 # ---------------------------------------------------------------------- files
-@pytest.mark.parametrize("names, files", [
-    (["LA_T_1", "LA_T_2", "LA_D_1"],
-     ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/flac/LA_T_2.flac", "ASVspoof2019_LA_dev/flac/LA_D_1.flac"]),
-    (["ASVspoof2019_LA_train/wav/LA_T_1", "ASVspoof2019_LA_train/wav/LA_T_2"],
-     ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/wav/LA_T_2.wav"]),
-    (["T_1", "D_1", "E_1"], ["flac_T/T_1.flac", "flac_D/D_1.flac", "flac_E_eval/E_1.flac"]),
-    (["a00/x.flac", "a01/y.flac"], ["flac/train/a00/x.flac", "flac/development/a01/y.flac"]),
-    (["a", "b.wav", "c"], ["a.flac", "b.wav", "c"])])
+@pytest.mark.parametrize(
+    "names, files",
+    [
+        (
+            ["LA_T_1", "LA_T_2", "LA_D_1"],
+            [
+                "ASVspoof2019_LA_train/flac/LA_T_1.flac",
+                "ASVspoof2019_LA_train/flac/LA_T_2.flac",
+                "ASVspoof2019_LA_dev/flac/LA_D_1.flac",
+            ],
+        ),
+        (
+            ["ASVspoof2019_LA_train/wav/LA_T_1", "ASVspoof2019_LA_train/wav/LA_T_2"],
+            ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/wav/LA_T_2.wav"],
+        ),
+        (["T_1", "D_1", "E_1"], ["flac_T/T_1.flac", "flac_D/D_1.flac", "flac_E_eval/E_1.flac"]),
+        (["a00/x.flac", "a01/y.flac"], ["flac/train/a00/x.flac", "flac/development/a01/y.flac"]),
+        (["a", "b.wav", "c"], ["a.flac", "b.wav", "c"]),
+    ],
+)
 def test_where_files_are(tmp_path, names, files):
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    assert find_files(str(tmp_path), [*names, names[0], "nowhere"]) == dict(zip(names, files, strict=True)) | {"nowhere": None}
+    assert find_files(str(tmp_path), [*names, names[0], "nowhere"]) == dict(
+        zip(names, files, strict=True)
+    ) | {"nowhere": None}
 
 
 # ---------------------------------------------------------------------- batches
 def corpus_of(real, spoofed, attacks=3):
     """real, spoofed: utterances of each speaker."""
     utterances = [Utterance(f"s{i}", f"b{i}-{j}") for i, n in enumerate(real) for j in range(n)]
-    return utterances + [Utterance(f"s{i}", f"x{i}-{j}", f"A{j % attacks + 1:02d}") for i, n in enumerate(spoofed) for j in range(n)]
+    return utterances + [
+        Utterance(f"s{i}", f"x{i}-{j}", f"A{j % attacks + 1:02d}")
+        for i, n in enumerate(spoofed)
+        for j in range(n)
+    ]
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 4), st.integers(1, 3),
-       st.integers(1, 5), st.integers(2, 12), st.booleans(), st.integers(0, 3))
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    st.lists(st.integers(0, 12), min_size=1, max_size=6),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(2, 12),
+    st.booleans(),
+    st.integers(0, 3),
+)
 def test_batches_keep_the_quota(real, spoofed, num_spk, m, quota, most, balance, epoch):
     utterances = corpus_of([*real, 1], spoofed)
-    sizes = {"num_spk": num_spk, "batch_size": (num_spk + quota) * m, "nPerSpeaker": m, "max_seg_per_spk": most, "balance_attacks": balance}
+    sizes = {
+        "num_spk": num_spk,
+        "batch_size": (num_spk + quota) * m,
+        "nPerSpeaker": m,
+        "max_seg_per_spk": most,
+        "balance_attacks": balance,
+    }
     try:
         sampler = QuotaSampler(utterances, seed=1, **sizes)
     except InputError as error:
         groups = Counter((u.speaker, u.attack if balance else "") for u in utterances if u.spoofed)
-        enough = sum(min(n, most) >= m for n in [*real, 1]) >= num_spk and sum(min(n, most) // m for n in groups.values()) >= quota
+        enough = (
+            sum(min(n, most) >= m for n in [*real, 1]) >= num_spk
+            and sum(min(n, most) // m for n in groups.values()) >= quota
+        )
         assert not enough and " got " in str(error) or "but the list has" in str(error)
         return
     sampler.set_epoch(epoch)
@@ -225,11 +413,26 @@ def test_batches_keep_the_quota(real, spoofed, num_spk, m, quota, most, balance,
 
 def test_attacks_are_balanced():
     """One attack is ten times rarer than the others, and yet has its third of every batch while it lasts; without balance it has its share."""
-    utterances = corpus_of([8] * 12, [], 1) + [Utterance(f"s{i % 12}", f"{a}-{i}", a) for a, n in (("A01", 480), ("A02", 480), ("A03", 96)) for i in range(n)]
+    utterances = corpus_of([8] * 12, [], 1) + [
+        Utterance(f"s{i % 12}", f"{a}-{i}", a)
+        for a, n in (("A01", 480), ("A02", 480), ("A03", 96))
+        for i in range(n)
+    ]
     shares = {}
     for balance in (False, True):
-        sampler = QuotaSampler(utterances, num_spk=6, batch_size=24, nPerSpeaker=2, max_seg_per_spk=100, seed=0, balance_attacks=balance)
-        shares[balance] = [Counter(utterances[i].attack for group in rows[6:] for i in group) for _, rows in sampler]
+        sampler = QuotaSampler(
+            utterances,
+            num_spk=6,
+            batch_size=24,
+            nPerSpeaker=2,
+            max_seg_per_spk=100,
+            seed=0,
+            balance_attacks=balance,
+        )
+        shares[balance] = [
+            Counter(utterances[i].attack for group in rows[6:] for i in group)
+            for _, rows in sampler
+        ]
     assert all(counts == {"A01": 4, "A02": 4, "A03": 4} for counts in shares[True])
     assert sum(counts["A03"] for counts in shares[False]) < 0.2 * 12 * len(shares[False])
 
@@ -237,8 +440,11 @@ def test_attacks_are_balanced():
 def test_published_batches():
     """ASVspoof 2019 train and dev as published: 160 utterances, 40 speakers x 2 of real speech and 40 groups of 2 spoofed ones."""
     utterances = corpus_of([128] * 40, [1127] * 40, 6)
-    sampler = QuotaSampler(utterances, num_spk=40, batch_size=160, nPerSpeaker=2, max_seg_per_spk=10000, seed=10)
-    assert len(sampler) == 64 and sampler.quota == 40                            # 40 x 128 / 80: real speech is what runs out
+    sampler = QuotaSampler(
+        utterances, num_spk=40, batch_size=160, nPerSpeaker=2, max_seg_per_spk=10000, seed=10
+    )
+    # 40 x 128 / 80: real speech is what runs out
+    assert len(sampler) == 64 and sampler.quota == 40
     epochs = []
     for epoch in (1, 2):
         sampler.set_epoch(epoch)
@@ -247,32 +453,68 @@ def test_published_batches():
     assert len({i for rows in epochs[0] for group in rows[40:] for i in group}) == 64 * 80
 
 
-@pytest.mark.parametrize("real, spoofed, sizes, message", [
-    ([4] * 4, [], (2, 8), "the list has 16 utterances of real speech, 0 spoofed ones"), ([], [4] * 3, (2, 8), "the list has 0 utterances of real"),
-    ([4] * 4, [4] * 4, (2, 7), "want a multiple of --nPerSpeaker 2, above --num_spk 2 times that"),
-    ([4] * 4, [4] * 4, (4, 8), "want a multiple of --nPerSpeaker 2, above --num_spk 4"),
-    ([4] * 4, [1] * 9, (2, 8), r"want 2 groups of 2 spoofed utterances of one speaker a batch, got 0: .* 16 utterances of real speech, 9 spoofed ones, A01 9"),
-    ([1] * 4, [4] * 4, (2, 8), "want speakers with so many utterances, got at most 1"), ([4], [4] * 4, (2, 8), "--num_spk 2: want so many speakers")])
+@pytest.mark.parametrize(
+    "real, spoofed, sizes, message",
+    [
+        ([4] * 4, [], (2, 8), "the list has 16 utterances of real speech, 0 spoofed ones"),
+        ([], [4] * 3, (2, 8), "the list has 0 utterances of real"),
+        (
+            [4] * 4,
+            [4] * 4,
+            (2, 7),
+            "want a multiple of --nPerSpeaker 2, above --num_spk 2 times that",
+        ),
+        ([4] * 4, [4] * 4, (4, 8), "want a multiple of --nPerSpeaker 2, above --num_spk 4"),
+        (
+            [4] * 4,
+            [1] * 9,
+            (2, 8),
+            r"want 2 groups of 2 spoofed utterances of one speaker a batch, got 0: .* 16 utterances of real speech, 9 spoofed ones, A01 9",
+        ),
+        ([1] * 4, [4] * 4, (2, 8), "want speakers with so many utterances, got at most 1"),
+        ([4], [4] * 4, (2, 8), "--num_spk 2: want so many speakers"),
+    ],
+)
 def test_batches_that_cannot_be_filled(real, spoofed, sizes, message):
     with pytest.raises(InputError, match=message):
-        QuotaSampler(corpus_of(real, spoofed), num_spk=sizes[0], batch_size=sizes[1], nPerSpeaker=2, max_seg_per_spk=100, seed=0)
+        QuotaSampler(
+            corpus_of(real, spoofed),
+            num_spk=sizes[0],
+            batch_size=sizes[1],
+            nPerSpeaker=2,
+            max_seg_per_spk=100,
+            seed=0,
+        )
 
 
 def test_without_a_quota_spoofed_speech_has_groups_of_its_own():
     utterances = corpus_of([4] * 3, [4] * 3)
     sampler = GroupSampler(utterances, batch_size=6, nPerSpeaker=2, max_seg_per_spk=100, seed=0)
     for _, rows in sampler:
-        assert Counter((utterances[group[0]].speaker, utterances[group[0]].spoofed) for group in rows) == Counter(
-            (s, x) for s in ("s0", "s1", "s2") for x in (False, True))
-        assert all(len({(utterances[i].speaker, utterances[i].spoofed) for i in group}) == 1 for group in rows)
+        assert Counter(
+            (utterances[group[0]].speaker, utterances[group[0]].spoofed) for group in rows
+        ) == Counter((s, x) for s in ("s0", "s1", "s2") for x in (False, True))
+        assert all(
+            len({(utterances[i].speaker, utterances[i].spoofed) for i in group}) == 1
+            for group in rows
+        )
 
 
 def test_labels_of_a_batch(tmp_path):
     import soundfile
-    utterances = [Utterance("b", str(tmp_path / "1.wav")), Utterance("a", str(tmp_path / "2.wav")), Utterance("b", str(tmp_path / "3.wav"), "A01")]
+
+    utterances = [
+        Utterance("b", str(tmp_path / "1.wav")),
+        Utterance("a", str(tmp_path / "2.wav")),
+        Utterance("b", str(tmp_path / "3.wav"), "A01"),
+    ]
     for u in utterances:
         soundfile.write(u.path, np.zeros(9000, np.int16), 16000)
     batch = TrainDataset(utterances, "", max_frames=20, seed=0)[1, [[0], [1], [2]]]
-    assert batch["label"].tolist() == [1, 0, 2] and batch["spoof"].tolist() == [False, False, True] and batch["spoof"].dtype == torch.bool
+    assert (
+        batch["label"].tolist() == [1, 0, 2]
+        and batch["spoof"].tolist() == [False, False, True]
+        and batch["spoof"].dtype == torch.bool
+    )
     batch = TrainDataset(utterances, "", classes_of(utterances, 9), max_frames=20, seed=0)[1, [[2]]]
     assert batch["label"].tolist() == [8]

@@ -1,7 +1,8 @@
 """Schedulers against the reference implementations; optimizers; the contract of both folders.
 
-    pytest tests/test_schedules.py
+pytest tests/test_schedules.py
 """
+
 import copy
 import importlib
 import inspect
@@ -26,8 +27,16 @@ def optimizer_of(lr=1e-3):
 
 def scheduler(name, optimizer, steps_per_epoch=3, max_epoch=60, test_interval=10, **options):
     entry = importlib.import_module(f"scheduler.{name}").Scheduler
-    supplied = {"steps_per_epoch": steps_per_epoch, "max_epoch": max_epoch, "test_interval": test_interval}
-    return entry(optimizer, **{k: v for k, v in supplied.items() if k in inspect.signature(entry).parameters}, **options)
+    supplied = {
+        "steps_per_epoch": steps_per_epoch,
+        "max_epoch": max_epoch,
+        "test_interval": test_interval,
+    }
+    return entry(
+        optimizer,
+        **{k: v for k, v in supplied.items() if k in inspect.signature(entry).parameters},
+        **options,
+    )
 
 
 def rates(name, steps, lr=1e-3, **options):
@@ -42,7 +51,11 @@ def rates(name, steps, lr=1e-3, **options):
 
 
 def reference_cases():
-    return [pytest.param(case, id=case.name) for file in ("sched_clova_steplr.npz", "sched_ska.npz") for case in golden.load_cases(REFERENCE / file)]
+    return [
+        pytest.param(case, id=case.name)
+        for file in ("sched_clova_steplr.npz", "sched_ska.npz")
+        for case in golden.load_cases(REFERENCE / file)
+    ]
 
 
 @pytest.mark.parametrize("case", reference_cases())
@@ -75,21 +88,28 @@ def test_schedule_is_a_function_of_the_step(name):
 
 
 def test_steplr_interval_replaces_test_interval():
-    got = rates("steplr", 12, lr=1.0, steps_per_epoch=2, test_interval=5, lr_decay=0.5, lr_decay_interval=2)
+    got = rates(
+        "steplr", 12, lr=1.0, steps_per_epoch=2, test_interval=5, lr_decay=0.5, lr_decay_interval=2
+    )
     assert np.allclose(got, [1] * 4 + [0.5] * 4 + [0.25] * 4)
 
 
 def test_cosine_is_one_cycle_from_lr_by_default():
     got = rates(COSINE, 30, lr=0.1, max_epoch=10)
     assert got[0] == pytest.approx(0.1) and np.all(np.diff(got) <= 1e-12) and 0 < got[-1] < 0.01
-    assert np.allclose(got.reshape(10, 3), got[::3, None])                       # constant over an epoch
+    # constant over an epoch
+    assert np.allclose(got.reshape(10, 3), got[::3, None])
 
 
 def test_cosine_per_step_is_smooth_and_passes_through_the_values_of_whole_epochs():
     options = {"lr": 0.1, "max_epoch": 10, "lr_wstep": 2.0, "lr_min": 1e-3}
     whole, smooth = rates(COSINE, 30, **options), rates(COSINE, 30, lr_per_step=True, **options)
     assert np.allclose(smooth[::3], whole[::3])
-    assert np.all(np.diff(smooth[:7]) > 0) and smooth[6] == pytest.approx(0.1) and np.all(np.diff(smooth[6:]) < 0)
+    assert (
+        np.all(np.diff(smooth[:7]) > 0)
+        and smooth[6] == pytest.approx(0.1)
+        and np.all(np.diff(smooth[6:]) < 0)
+    )
     assert np.abs(np.diff(smooth)).max() < 0.02
 
 
@@ -99,7 +119,9 @@ def test_cosine_restarts_on_time_when_logarithms_round():
     assert got[121] == pytest.approx(1.0) and got[120] < 0.01
 
 
-@pytest.mark.parametrize("option, value", [("lr_tmul", 0.5), ("lr_wstep", 60.0), ("lr_wstep", -1.0)])
+@pytest.mark.parametrize(
+    "option, value", [("lr_tmul", 0.5), ("lr_wstep", 60.0), ("lr_wstep", -1.0)]
+)
 def test_cosine_refuses_what_has_no_meaning(option, value):
     with pytest.raises(ValueError, match=f"--{option}: "):
         scheduler(COSINE, optimizer_of(), **{option: value})
@@ -112,6 +134,7 @@ def test_cosine_needs_a_rate():
 
 def test_plateau_falls_after_the_patience_and_is_restored():
     losses = [1.0, 0.9, 0.9, 0.95, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9]
+
     def run(schedule, optimizer, losses):
         got = []
         for loss in losses:
@@ -132,12 +155,16 @@ def test_plateau_falls_after_the_patience_and_is_restored():
     second.load_state_dict(first.state_dict())
     assert run(second, again, losses[4:]) == pytest.approx(want[4:])
     other = optimizer_of(1.0)
-    assert run(scheduler("plateau", other, lr_follows="EER", lr_patience=0), other, losses)[-1] == 1.0   # never evaluated
+    # never evaluated
+    assert (
+        run(scheduler("plateau", other, lr_follows="EER", lr_patience=0), other, losses)[-1] == 1.0
+    )
 
 
 # ---------------------------------------------------------------------- optimizers
 def test_adam_p_is_adam_where_weights_do_not_turn_with_their_length():
     """A gradient along the weights is followed as by Adam; one across scale-free weights leaves their length alone."""
+
     def one_step(name, gradient):
         torch.manual_seed(0)
         x = nn.Parameter(torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last))
@@ -154,7 +181,9 @@ def test_adam_p_is_adam_where_weights_do_not_turn_with_their_length():
 
     start = one_step("adamP", torch.zeros_like)
     for name, moves in (("adamP", False), ("adam", True)):
-        along = ((one_step(name, across) - start) * start).flatten(1).sum(1).abs() / start.flatten(1).norm(dim=1)
+        along = ((one_step(name, across) - start) * start).flatten(1).sum(1).abs() / start.flatten(
+            1
+        ).norm(dim=1)
         assert (along.max() > 1e-3) == moves, along
 
 

@@ -1,4 +1,5 @@
 """The synthetic corpus of dataprep.py: layout, lists, determinism, levels, pitch, formants, spoofed copies, and that nothing is overwritten."""
+
 import hashlib
 import json
 import re
@@ -21,7 +22,11 @@ def make(folder, *words):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,8 @@ def test_lists_and_files(small):
     check_files(small / "wav", trials.paths(), "trials.txt")
     assert [u.speaker for u in train] == ["id10001"] * 4 + ["id10002"] * 4 + ["id10003"] * 4
     assert all(re.fullmatch(rf"{u.speaker}/rec\d\d/0000\d\.wav", u.path) for u in train)
-    assert len({u.path.rsplit("/", 1)[0] for u in train}) == 6                 # two recordings a speaker
+    # two recordings a speaker
+    assert len({u.path.rsplit("/", 1)[0] for u in train}) == 6
     heard = {path.split("/")[0] for path in trials.paths()}
     assert heard <= {"id10004", "id10005", "id10006"} and not heard & {u.speaker for u in train}
 
@@ -59,14 +65,17 @@ def test_lists_and_files(small):
         label, a, b = line.split()
         (speaker, recording, _), (other, elsewhere, _) = a.split("/"), b.split("/")
         assert (speaker == other) == (label == "1")
-        assert recording != elsewhere if label == "1" else int(speaker[2:]) % 2 == int(other[2:]) % 2
+        assert (
+            recording != elsewhere if label == "1" else int(speaker[2:]) % 2 == int(other[2:]) % 2
+        )
     assert len(list(small.rglob("*.wav"))) == 2 * 24
 
 
 def test_fewer_trials_than_asked_for(tmp_path):
     lists = synthetic.corpus_lists(synthetic.Options(1, 4, 3, 1000, 0, False))
     labels = [line[0] for line in lists["trials.txt"]]
-    assert labels.count("1") == 3 * 4 and labels.count("0") == 16              # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
+    # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
+    assert labels.count("1") == 3 * 4 and labels.count("0") == 16
     assert len(set(lists["trials.txt"])) == len(labels)
 
 
@@ -78,7 +87,11 @@ def test_recordings_of_about_four_files():
 def test_levels(small):
     for path in small.rglob("*.wav"):
         info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16") and 1.9 < info.duration < 4.1
+        assert (info.samplerate, info.channels, info.subtype) == (
+            16000,
+            1,
+            "PCM_16",
+        ) and 1.9 < info.duration < 4.1
         x = soundfile.read(path)[0]
         assert np.abs(x).max() < 0.96 and 0.01 < x.std() < 0.15 and abs(x.mean()) < 0.01, path
 
@@ -87,8 +100,15 @@ def test_protocols(small):
     cm = [line.split() for line in (small / "cm.train.trn.txt").read_text().splitlines()]
     assert len(cm) == 24 and all(len(words) == 5 and words[2] == "-" for words in cm)
     kinds = [(words[3], words[4]) for words in cm]
-    assert (kinds.count(("-", "bonafide")), kinds.count(("A01", "spoof")), kinds.count(("A02", "spoof"))) == (12, 6, 6)
-    assert all((words[3] in words[1]) == (words[4] == "spoof") and words[1].startswith(words[0]) for words in cm)
+    assert (
+        kinds.count(("-", "bonafide")),
+        kinds.count(("A01", "spoof")),
+        kinds.count(("A02", "spoof")),
+    ) == (12, 6, 6)
+    assert all(
+        (words[3] in words[1]) == (words[4] == "spoof") and words[1].startswith(words[0])
+        for words in cm
+    )
 
     enrol = [line.split() for line in (small / "asv.eval.trn.txt").read_text().splitlines()]
     assert [speaker for speaker, _ in enrol] == ["id10004", "id10005", "id10006"]
@@ -119,7 +139,9 @@ def test_other_seed_other_speech(small, tmp_path):
 def test_more_speakers_leave_the_others_as_they_are(small, tmp_path):
     assert make(tmp_path / "a", "--speakers", 4) == 0
     ours, theirs = contents(tmp_path / "a"), contents(small)
-    shared = [name for name in ours if name.startswith(("wav/id10001", "wav/id10002", "wav/id10003"))]
+    shared = [
+        name for name in ours if name.startswith(("wav/id10001", "wav/id10002", "wav/id10003"))
+    ]
     assert len(shared) == 12 and all(ours[name] == theirs[name] for name in shared)
 
 
@@ -138,18 +160,23 @@ def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
         if len(calls) == 9:
             raise KeyboardInterrupt
         write(path, x)
+
     monkeypatch.setattr(synthetic, "write_audio", interrupted)
     assert make(folder, "--spoof", "--processes", 1) == 130
     calls[-1].parent.mkdir(parents=True)
-    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")      # as SIGKILL leaves it
+    # as SIGKILL leaves it
+    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")
     assert len(list(folder.rglob("*.wav"))) == 8 and not (folder / "synthetic.json").exists()
-    assert make(folder, "--spoof", "--seed", 5) == 2                           # nor is a half-made one mixed with another
+    # nor is a half-made one mixed with another
+    assert make(folder, "--spoof", "--seed", 5) == 2
     assert make(folder, "--spoof", "--processes", 1) == 0
     assert contents(folder) == contents(small) and len(calls) == 9 + 40
 
 
 # ---------------------------------------------------------------------- errors
-@pytest.mark.parametrize("words, message", [(["--spoof", "--seed", 3], "seed 0 (now 3)"), ([], "spoof True (now False)")])
+@pytest.mark.parametrize(
+    "words, message", [(["--spoof", "--seed", 3], "seed 0 (now 3)"), ([], "spoof True (now False)")]
+)
 def test_other_options_do_not_overwrite(small, words, message, capsys):
     before = contents(small)
     assert make(small, *words) == 2
@@ -168,19 +195,37 @@ def test_a_foreign_record_is_an_error(content, tmp_path, capsys):
 def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("x")
     assert make(tmp_path) == 2 and make(tmp_path / "thesis.tex") == 2
-    assert capsys.readouterr().err.count("error: ") == 2 and [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert capsys.readouterr().err.count("error: ") == 2 and [
+        p.name for p in tmp_path.iterdir()
+    ] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("words", [["--speakers", "0"], ["--files", "1"], ["--test_speakers", "2"], ["--trials", "x"], ["--seed", "-1"], ["--processes", "0"],
-                                   ["--speaker_count", "3"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--speakers", "0"],
+        ["--files", "1"],
+        ["--test_speakers", "2"],
+        ["--trials", "x"],
+        ["--seed", "-1"],
+        ["--processes", "0"],
+        ["--speaker_count", "3"],
+    ],
+)
 def test_bad_words(words, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         dataprep.main(["--synthetic", str(tmp_path / "a"), *words])
-    assert stop.value.code == 2 and words[0] in capsys.readouterr().err and not (tmp_path / "a").exists()
+    assert (
+        stop.value.code == 2
+        and words[0] in capsys.readouterr().err
+        and not (tmp_path / "a").exists()
+    )
 
 
 def test_options_are_recorded(small):
-    assert json.loads((small / "synthetic.json").read_text())["files"] == 4 and not list(small.glob("*.part"))
+    assert json.loads((small / "synthetic.json").read_text())["files"] == 4 and not list(
+        small.glob("*.part")
+    )
 
 
 # ---------------------------------------------------------------------- the speech itself
@@ -191,14 +236,22 @@ def test_pitch(female):
     session = synthesis.draw_session(rng)._replace(pitch=1.0)
     x = synthesis.synthesize(rng, speaker, session, 4)
     assert pitch_of(x) == pytest.approx(speaker.pitch, rel=0.12)
-    assert pitch_of(synthesis.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)      # noise and room leave it
+    # noise and room leave it
+    assert pitch_of(synthesis.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)
 
 
 def test_women_and_men():
     """Speakers differ, and around the means of their sex; neither pitch nor vocal-tract length alone tells them apart."""
-    women, men = ([synthesis.draw_speaker(np.random.default_rng(i), female) for i in range(200)] for female in (True, False))
-    assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05) and np.median([s.pitch for s in men]) == pytest.approx(118, rel=0.05)
-    assert np.mean([s.tract for s in women]) / np.mean([s.tract for s in men]) == pytest.approx(1.15, abs=0.02)
+    women, men = (
+        [synthesis.draw_speaker(np.random.default_rng(i), female) for i in range(200)]
+        for female in (True, False)
+    )
+    assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05) and np.median(
+        [s.pitch for s in men]
+    ) == pytest.approx(118, rel=0.05)
+    assert np.mean([s.tract for s in women]) / np.mean([s.tract for s in men]) == pytest.approx(
+        1.15, abs=0.02
+    )
     assert 0.1 < np.std(np.log([s.pitch for s in women])) < 0.3
 
 
@@ -221,16 +274,20 @@ def test_filter_rings_over_frames():
     x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
     h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
     y = synthesis.overlap_add(synthesis.frames_of(x) * np.fft.rfft(h, synthesis.FFT))
-    np.testing.assert_allclose(y, np.convolve(x, h)[:len(x)], atol=1e-3)
+    np.testing.assert_allclose(y, np.convolve(x, h)[: len(x)], atol=1e-3)
 
 
 def test_noise_is_as_loud_as_said():
     rng = np.random.default_rng(0)
     session = synthesis.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
-    silence_then_tone = np.concatenate([np.zeros(16000), np.sin(np.arange(16000) * 0.3)]).astype(np.float32)
+    silence_then_tone = np.concatenate([np.zeros(16000), np.sin(np.arange(16000) * 0.3)]).astype(
+        np.float32
+    )
     x = synthesis.record(rng, session, silence_then_tone)
     assert 20 * np.log10(np.sqrt(np.mean(x**2))) == pytest.approx(-26, abs=0.1)
-    assert 10 * np.log10((np.var(x[16000:]) - np.var(x[:16000])) / 2 / np.var(x[:16000])) == pytest.approx(10, abs=0.5)
+    assert 10 * np.log10(
+        (np.var(x[16000:]) - np.var(x[:16000])) / 2 / np.var(x[:16000])
+    ) == pytest.approx(10, abs=0.5)
 
 
 def test_attacks():
@@ -242,8 +299,11 @@ def test_attacks():
     assert pitch_of(a01) == pytest.approx(130, rel=0.02)
 
     def envelope(y):
-        return scipy.ndimage.gaussian_filter(np.log(np.abs(synthesis.frames_of(y[:len(x) // 128 * 128])) + 1e-4), (2, 6)).ravel()
+        return scipy.ndimage.gaussian_filter(
+            np.log(np.abs(synthesis.frames_of(y[: len(x) // 128 * 128])) + 1e-4), (2, 6)
+        ).ravel()
+
     for y in (a01, a02):
         assert len(y) == pytest.approx(len(x), abs=128)
         assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.85
-        assert abs(np.corrcoef(x[:len(y)], y)[0, 1]) < 0.5
+        assert abs(np.corrcoef(x[: len(y)], y)[0, 1]) < 0.5

@@ -1,4 +1,5 @@
 """--tensorboard: what is in the events is what is in log.jsonl, after interruptions too; DET pictures, embeddings; the error without the package."""
+
 import importlib.util
 import json
 import shutil
@@ -14,29 +15,45 @@ import trainSpeakerNet
 from report import tensorboard as board_of
 from report.tensorboard import write_trials
 
-needs_tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed (requirements-dev.txt)")
+needs_tensorboard = pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None,
+    reason="tensorboard is not installed (requirements-dev.txt)",
+)
 SMALL = ("--model", "ECAPA_TDNN", "--eca_c", 64, "--num_eval", 1)
 
 
 def run(corpus, folder, *more):
-    assert trainSpeakerNet.main([str(word) for word in small_run(corpus, folder, "--tensorboard", *SMALL, *more)]) in (0, None)
+    assert trainSpeakerNet.main(
+        [str(word) for word in small_run(corpus, folder, "--tensorboard", *SMALL, *more)]
+    ) in (0, None)
 
 
 def events(folder):
     """As TensorBoard reads them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    return EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}).Reload()
+
+    return EventAccumulator(
+        str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}
+    ).Reload()
 
 
 def scalars(folder):
     found = events(folder)
-    return {name: [(event.step, event.value) for event in found.Scalars(name)] for name in found.Tags()["scalars"]}
+    return {
+        name: [(event.step, event.value) for event in found.Scalars(name)]
+        for name in found.Tags()["scalars"]
+    }
 
 
 def logged(folder):
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     names = {name for line in lines for name in line} - {"step"}
-    return {name: [(line["step"], pytest.approx(line[name], rel=1e-5)) for line in lines if name in line] for name in names}
+    return {
+        name: [
+            (line["step"], pytest.approx(line[name], rel=1e-5)) for line in lines if name in line
+        ]
+        for name in names
+    }
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +75,28 @@ def test_det_pictures_and_embeddings(trained, corpus):
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     found = events(trained).Images("DET")
-    assert [picture.step for picture in found] == [step for step, _ in scalars(trained)["EER"]] and len(found) == 3
-    assert found[0].encoded_image_string[1:4] == b"PNG" and min(found[0].width, found[0].height) > 400
-    config = text_format.Parse((trained / "tensorboard" / "projector_config.pbtxt").read_text(), ProjectorConfig())
-    entry, = config.embeddings
+    assert [picture.step for picture in found] == [
+        step for step, _ in scalars(trained)["EER"]
+    ] and len(found) == 3
+    assert (
+        found[0].encoded_image_string[1:4] == b"PNG" and min(found[0].width, found[0].height) > 400
+    )
+    config = text_format.Parse(
+        (trained / "tensorboard" / "projector_config.pbtxt").read_text(), ProjectorConfig()
+    )
+    (entry,) = config.embeddings
     vectors = np.loadtxt(trained / "tensorboard" / entry.tensor_path)
     header, *names = (trained / "tensorboard" / entry.metadata_path).read_text().splitlines()
-    files = {word for line in (corpus / "trials.txt").read_text().splitlines() for word in line.split()[1:]}
-    assert header == "speaker\tfile" and {name.split("\t")[1] for name in names} == files and vectors.shape == (len(files), 32)
+    files = {
+        word
+        for line in (corpus / "trials.txt").read_text().splitlines()
+        for word in line.split()[1:]
+    }
+    assert (
+        header == "speaker\tfile"
+        and {name.split("\t")[1] for name in names} == files
+        and vectors.shape == (len(files), 32)
+    )
 
 
 @pytest.fixture
@@ -94,6 +125,7 @@ def test_stopped_between_events_and_log(corpus, copied, monkeypatch):
     def interrupted(board, line):
         original(board, line)
         raise KeyboardInterrupt
+
     monkeypatch.setattr(board_of, "write_line", interrupted)
     words = small_run(corpus, copied, "--tensorboard", *SMALL, "--max_epoch", 3)
     assert trainSpeakerNet.main([str(word) for word in words]) == 130
@@ -117,12 +149,16 @@ def test_many_files_and_frames(tmp_path):
     board = SimpleNamespace(log_dir=tmp_path)
     write_trials(board, 1, None, {f"a/{i}.wav": torch.zeros(2, 8, 5) for i in range(3)}, 0)
     assert not any(tmp_path.iterdir())
-    write_trials(board, 1, None, {f"a/{i}.wav": torch.full((2, 4), float(i)) for i in range(2500)}, 0)
+    write_trials(
+        board, 1, None, {f"a/{i}.wav": torch.full((2, 4), float(i)) for i in range(2500)}, 0
+    )
     assert len((tmp_path / "embeddings" / "tensors.tsv").read_text().splitlines()) == 834
 
 
 def test_without_the_package(corpus, tmp_path, program, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     code, _, err = program(*small_run(corpus, tmp_path / "run", "--tensorboard"))
-    assert code == 2 and "pip install -r requirements-optional.txt" in err and "Traceback" not in err
+    assert (
+        code == 2 and "pip install -r requirements-optional.txt" in err and "Traceback" not in err
+    )
     assert not (tmp_path / "run").exists()

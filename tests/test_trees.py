@@ -1,4 +1,5 @@
 """Lists of any tree of audio, trials of its speakers, several lists as one, Kaldi's folders and back; on real speech where SPEECH_DATA is."""
+
 import os
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,11 @@ from prep.output import write_lists
 
 SPEECH = Path(os.environ.get("SPEECH_DATA", "/nonexistent"))
 needs_speech = pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")
-NAME = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_characters="/\ufeff"), min_size=1, max_size=8).filter(lambda x: set(x) != {"."})
+NAME = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_characters="/\ufeff"),
+    min_size=1,
+    max_size=8,
+).filter(lambda x: set(x) != {"."})
 
 
 def plant(folder, paths):
@@ -50,43 +55,71 @@ def test_train_list(tree, tmp_path):
     plant(tree, ["id0/readme.txt", "id0/video0/x.FLAC"])
     (tree / "id9").symlink_to(tree / "id0")
     assert run("--make_list", tree, "--output", tmp_path / "out") == 0
-    expected = sorted([*PATHS, "id0/video0/x.FLAC"] + [path.replace("id0", "id9") for path in PATHS if "id0" in path] + ["id9/video0/x.FLAC"])
-    assert lines_of(tmp_path / "out" / "train_list.txt") == [f"{path[:3]} {path}" for path in expected]
+    expected = sorted(
+        [*PATHS, "id0/video0/x.FLAC"]
+        + [path.replace("id0", "id9") for path in PATHS if "id0" in path]
+        + ["id9/video0/x.FLAC"]
+    )
+    assert lines_of(tmp_path / "out" / "train_list.txt") == [
+        f"{path[:3]} {path}" for path in expected
+    ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_list.txt"]
 
 
-@pytest.mark.parametrize("words, speakers", [
-    (["--speaker_level", 2], {"video0": 18, "video1": 18}),
-    (["--speaker_regex", r"^id(\d)/video1"], {str(s): 3 for s in range(6)}),
-    (["--speaker_regex", r"([02])\.wav$"], {"0": 12, "2": 12}),
-])
+@pytest.mark.parametrize(
+    "words, speakers",
+    [
+        (["--speaker_level", 2], {"video0": 18, "video1": 18}),
+        (["--speaker_regex", r"^id(\d)/video1"], {str(s): 3 for s in range(6)}),
+        (["--speaker_regex", r"([02])\.wav$"], {"0": 12, "2": 12}),
+    ],
+)
 def test_where_the_speaker_is(tree, tmp_path, capsys, words, speakers):
     assert run("--make_list", tree, "--output", tmp_path / "out", *words) == 0
-    assert Counter(u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")) == speakers
+    assert (
+        Counter(u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")) == speakers
+    )
     left_out = 36 - sum(speakers.values())
-    assert (f"left out: {left_out} files in whose paths --speaker_regex" in capsys.readouterr().out) == (left_out > 0)
+    assert (
+        f"left out: {left_out} files in whose paths --speaker_regex" in capsys.readouterr().out
+    ) == (left_out > 0)
 
 
 def test_speakers_with_few_files(tree, tmp_path, capsys):
     plant(tree, ["few/1.wav", "some/1.wav", "some/2.wav", "loose.wav"])
     assert run("--make_list", tree, "--output", tmp_path / "out", "--min_files", 2) == 0
-    assert {u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")} == {f"id{s}" for s in range(6)} | {"some"}
+    assert {u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")} == {
+        f"id{s}" for s in range(6)
+    } | {"some"}
     told = capsys.readouterr().out
-    assert "left out: 1 of 8 speakers, who have fewer than 2 files" in told and "left out: 1 files" in told and "loose.wav" in told
+    assert (
+        "left out: 1 of 8 speakers, who have fewer than 2 files" in told
+        and "left out: 1 files" in told
+        and "loose.wav" in told
+    )
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--speaker_level", "4"], "--speaker_level 4 finds no speaker in the paths of its 36 files, as id0/video0/0.wav"),
-    (["--speaker_regex", "(x)"], "--speaker_regex (x) finds no speaker"),
-    (["--speaker_regex", "id."], "want one group in brackets"),
-    (["--speaker_regex", "(id"], "want a regular expression, got '(id'"),
-    (["--min_files", "7"], "--min_files 7: the 6 speakers of {tree} have at most 6 files"),
-    (["--test_speakers", "7"], "--test_speakers: want 1 to 6, all that there are, got 7"),
-    (["--test_speakers", "1%"], "--test_speakers: want 1 to 6, all that there are, got 0"),
-    (["--test_speakers", "0.1"], "want a number as 40 or a share as 10%, got '0.1'"),
-    (["--test_speakers", "1"], "no two for non-target trials"),
-    (["--test_speakers", "2", "--speaker_table", "{tree}/table"], "--speaker_table: want the sex of 2 test speakers, got none for 1: "),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--speaker_level", "4"],
+            "--speaker_level 4 finds no speaker in the paths of its 36 files, as id0/video0/0.wav",
+        ),
+        (["--speaker_regex", "(x)"], "--speaker_regex (x) finds no speaker"),
+        (["--speaker_regex", "id."], "want one group in brackets"),
+        (["--speaker_regex", "(id"], "want a regular expression, got '(id'"),
+        (["--min_files", "7"], "--min_files 7: the 6 speakers of {tree} have at most 6 files"),
+        (["--test_speakers", "7"], "--test_speakers: want 1 to 6, all that there are, got 7"),
+        (["--test_speakers", "1%"], "--test_speakers: want 1 to 6, all that there are, got 0"),
+        (["--test_speakers", "0.1"], "want a number as 40 or a share as 10%, got '0.1'"),
+        (["--test_speakers", "1"], "no two for non-target trials"),
+        (
+            ["--test_speakers", "2", "--speaker_table", "{tree}/table"],
+            "--speaker_table: want the sex of 2 test speakers, got none for 1: ",
+        ),
+    ],
+)
 def test_what_cannot_be_used(tree, tmp_path, capsys, words, message):
     (tree / "table").write_text("id0 m\nid1 m\nid2 f\n")
     words = [word.format(tree=tree) for word in words]
@@ -94,65 +127,126 @@ def test_what_cannot_be_used(tree, tmp_path, capsys, words, message):
         code = run("--make_list", tree, "--output", tmp_path / "out", *words, "--seed", 1)
     except SystemExit as exit:
         code = exit.code
-    assert code == 2 and message.format(tree=tree) in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        code == 2
+        and message.format(tree=tree) in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["a b", "a\u00a0b", "a\u2028b", "\ufeffa"])
 def test_names_that_no_list_can_hold(tmp_path, capsys, name):
     plant(tmp_path / "tree", [f"{name}/1.wav"])
-    assert run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2 and repr(f"{name}") in capsys.readouterr().err
+    assert (
+        run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
+        and repr(f"{name}") in capsys.readouterr().err
+    )
 
 
 def test_bytes_that_are_no_text(tmp_path, capsys):
     plant(tmp_path / "tree", [os.fsdecode(b"a/\xff.wav")])
-    assert run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2 and "want names in UTF-8" in capsys.readouterr().err
+    assert (
+        run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
+        and "want names in UTF-8" in capsys.readouterr().err
+    )
 
 
 def test_lists_are_not_overwritten(tree, tmp_path, capsys):
     words = ["--make_list", tree, "--output", tmp_path / "out", "--test_speakers", 2]
-    assert run(*words) == run(*words) == 0                                        # the same is fine
+    # the same is fine
+    assert run(*words) == run(*words) == 0
     before = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
-    assert run(*words, "--seed", 1) == 2 and "is there already, with other lines" in capsys.readouterr().err
+    assert (
+        run(*words, "--seed", 1) == 2
+        and "is there already, with other lines" in capsys.readouterr().err
+    )
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == before
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "trials.txt").write_text("mine\n")
-    assert run(*words[:3], tmp_path / "new", "--test_speakers", 2) == 2 and [path.name for path in (tmp_path / "new").iterdir()] == ["trials.txt"]
+    assert run(*words[:3], tmp_path / "new", "--test_speakers", 2) == 2 and [
+        path.name for path in (tmp_path / "new").iterdir()
+    ] == ["trials.txt"]
 
 
 @settings(max_examples=30, deadline=None)
-@given(tree=st.dictionaries(NAME, st.lists(NAME, min_size=1, max_size=5, unique=True), min_size=1, max_size=6))
+@given(
+    tree=st.dictionaries(
+        NAME, st.lists(NAME, min_size=1, max_size=5, unique=True), min_size=1, max_size=6
+    )
+)
 def test_any_names(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     paths = {f"{speaker}/{name}.wav": speaker for speaker, names in tree.items() for name in names}
     plant(folder / "tree", paths)
     trees.make_list(trees.Options(folder / "tree", folder / "out"))
     read = read_train_list(folder / "out" / "train_list.txt")
-    assert {u.path: u.speaker for u in read} == paths and [(u.speaker, u.path) for u in read] == sorted((u.speaker, u.path) for u in read)
+    assert {u.path: u.speaker for u in read} == paths and [
+        (u.speaker, u.path) for u in read
+    ] == sorted((u.speaker, u.path) for u in read)
 
 
 # ---------------------------------------------------------------------- test speakers and trials
 @pytest.mark.parametrize("text, count", [("2", 2), ("50%", 3), ("100%", 6)])
 def test_speakers_are_apart(tree, tmp_path, text, count):
-    assert run("--make_list", tree, "--output", tmp_path / "out", "--test_speakers", text, "--trials", 40) == 0
+    assert (
+        run(
+            "--make_list",
+            tree,
+            "--output",
+            tmp_path / "out",
+            "--test_speakers",
+            text,
+            "--trials",
+            40,
+        )
+        == 0
+    )
     train = read_train_list(tmp_path / "out" / "train_list.txt") if count < 6 else []
     test = read_train_list(tmp_path / "out" / "test_list.txt")
-    assert len({u.speaker for u in test}) == count and not {u.speaker for u in test} & {u.speaker for u in train} and len(train) + len(test) == 36
+    assert (
+        len({u.speaker for u in test}) == count
+        and not {u.speaker for u in test} & {u.speaker for u in train}
+        and len(train) + len(test) == 36
+    )
     assert (tmp_path / "out" / "train_list.txt").exists() == (count < 6)
     assert set(read_trials(tmp_path / "out" / "trials.txt").paths()) <= {u.path for u in test}
 
 
 def test_seed_chooses(tree, tmp_path):
-    made = {seed: run("--make_list", tree, "--output", tmp_path / str(seed), "--test_speakers", 3, "--trials", 20, "--seed", seed) or
-            tuple((tmp_path / str(seed) / name).read_text() for name in (trees.TEST, trees.TRIALS)) for seed in range(4)}
+    made = {
+        seed: run(
+            "--make_list",
+            tree,
+            "--output",
+            tmp_path / str(seed),
+            "--test_speakers",
+            3,
+            "--trials",
+            20,
+            "--seed",
+            seed,
+        )
+        or tuple((tmp_path / str(seed) / name).read_text() for name in (trees.TEST, trees.TRIALS))
+        for seed in range(4)
+    }
     assert len(set(made.values())) == 4
 
 
 def test_order_of_the_disk_does_not_matter(tree, tmp_path, monkeypatch):
     trees.make_list(trees.Options(tree, tmp_path / "a", test_speakers=3, trials=20))
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda *args, **more: [(inner, folders, files[::-1]) for inner, folders, files in walk(*args, **more)][::-1])
+    monkeypatch.setattr(
+        os,
+        "walk",
+        lambda *args, **more: [
+            (inner, folders, files[::-1]) for inner, folders, files in walk(*args, **more)
+        ][::-1],
+    )
     trees.make_list(trees.Options(tree, tmp_path / "b", test_speakers=3, trials=20))
-    assert all((tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text() for name in (trees.TRAIN, trees.TEST, trees.TRIALS))
+    assert all(
+        (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+        for name in (trees.TRAIN, trees.TEST, trees.TRIALS)
+    )
 
 
 def check_trials(lines, files, sex=None):
@@ -170,42 +264,89 @@ def check_trials(lines, files, sex=None):
 
 
 @settings(max_examples=100, deadline=None)
-@given(sizes=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6), count=st.integers(0, 80), seed=st.integers(0, 9),
-       sexes=st.none() | st.lists(st.sampled_from("mf"), min_size=6, max_size=6))
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6),
+    count=st.integers(0, 80),
+    seed=st.integers(0, 9),
+    sexes=st.none() | st.lists(st.sampled_from("mf"), min_size=6, max_size=6),
+)
 def test_trials(sizes, count, seed, sexes):
-    files = {f"s{s}": [f"s{s}/{v}/{i}.wav" for v, n in enumerate(sessions) for i in range(n)] for s, sessions in enumerate(sizes)}
+    files = {
+        f"s{s}": [f"s{s}/{v}/{i}.wav" for v, n in enumerate(sessions) for i in range(n)]
+        for s, sessions in enumerate(sizes)
+    }
     sex = sexes and {f"s{s}": sexes[s] for s in range(6)}
     lines = trials.draw_trials(np.random.default_rng(seed), files, count, sex)
     check_trials(lines, files, sex)
     assert lines == trials.draw_trials(np.random.default_rng(seed), files, count, sex)
     pairs = [len(trials.target_pairs(paths)) for paths in files.values()]
-    others = [len(files[a]) * len(files[b]) for i, a in enumerate(files) for b in list(files)[:i] if not sex or sex[a] == sex[b]]
-    assert [line[0] for line in sorted(lines, reverse=True)] == ["1"] * min(count // 2, sum(pairs)) + ["0"] * min(count - count // 2, sum(others))
+    others = [
+        len(files[a]) * len(files[b])
+        for i, a in enumerate(files)
+        for b in list(files)[:i]
+        if not sex or sex[a] == sex[b]
+    ]
+    assert [line[0] for line in sorted(lines, reverse=True)] == ["1"] * min(
+        count // 2, sum(pairs)
+    ) + ["0"] * min(count - count // 2, sum(others))
 
 
 def test_speakers_take_part_alike():
     """A speaker with 500 files has 1,300 times the pairs of one with 14."""
     files = {f"s{s}": [f"{s}/{i}" for i in range(500 if s == 0 else 14)] for s in range(10)}
-    targets = Counter(a.split("/")[0] for a, _ in trials.draw_targets(np.random.default_rng(0), files, 500))
-    others = Counter(side.split("/")[0] for pair in trials.draw_nontargets(np.random.default_rng(0), files, 2000, None) for side in pair)
-    assert len(targets) == len(others) == 10 and max(targets.values()) < 2 * min(targets.values()) and max(others.values()) < 1.5 * min(others.values())
-    first = {path for pair in trials.draw_targets(np.random.default_rng(0), {"s0": files["s0"], "s1": files["s1"]}, 160) for path in pair if path < "1"}
-    assert len(first) > 80                                                        # any of the 500, not the first few
+    targets = Counter(
+        a.split("/")[0] for a, _ in trials.draw_targets(np.random.default_rng(0), files, 500)
+    )
+    others = Counter(
+        side.split("/")[0]
+        for pair in trials.draw_nontargets(np.random.default_rng(0), files, 2000, None)
+        for side in pair
+    )
+    assert (
+        len(targets) == len(others) == 10
+        and max(targets.values()) < 2 * min(targets.values())
+        and max(others.values()) < 1.5 * min(others.values())
+    )
+    first = {
+        path
+        for pair in trials.draw_targets(
+            np.random.default_rng(0), {"s0": files["s0"], "s1": files["s1"]}, 160
+        )
+        for path in pair
+        if path < "1"
+    }
+    # any of the 500, not the first few
+    assert len(first) > 80
 
 
-@pytest.mark.parametrize("table, speakers", [
-    ("id0 m\nid1 f\n", {"id0": "m", "id1": "f"}),
-    ("VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tA.J._Buckley\tm\tIreland\tdev\n", {"id10001": "m"}),
-    ("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n000012 ,f ,dev \n", {"id00012": "f"}),
-    ("; a comment\n;ID  |SEX| SUBSET\n14   | F | train-clean-360  | 25.03 | Kristin LeMoine\n16 | M | train | 3 | F M\n", {"14": "f", "16": "m"}),
-    ("speaker sex\r\na Female\r\nb male\r\na female\r\n", {"a": "f", "b": "m"}),
-])
+@pytest.mark.parametrize(
+    "table, speakers",
+    [
+        ("id0 m\nid1 f\n", {"id0": "m", "id1": "f"}),
+        (
+            "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tA.J._Buckley\tm\tIreland\tdev\n",
+            {"id10001": "m"},
+        ),
+        ("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n000012 ,f ,dev \n", {"id00012": "f"}),
+        (
+            "; a comment\n;ID  |SEX| SUBSET\n14   | F | train-clean-360  | 25.03 | Kristin LeMoine\n16 | M | train | 3 | F M\n",
+            {"14": "f", "16": "m"},
+        ),
+        ("speaker sex\r\na Female\r\nb male\r\na female\r\n", {"a": "f", "b": "m"}),
+    ],
+)
 def test_tables_of_speakers(tmp_path, table, speakers):
     (tmp_path / "table").write_bytes(table.encode())
     assert trees.read_speaker_table(tmp_path / "table") == speakers
 
 
-@pytest.mark.parametrize("table, message", [("a m\nb x\n", ":2: want '<speaker> ... m|f ...', got 'b x'"), ("a m\na f\n", ":2: a is f here and m before")])
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ("a m\nb x\n", ":2: want '<speaker> ... m|f ...', got 'b x'"),
+        ("a m\na f\n", ":2: a is f here and m before"),
+    ],
+)
 def test_bad_tables_of_speakers(tmp_path, table, message):
     (tmp_path / "table").write_text(table)
     with pytest.raises(InputError) as error:
@@ -217,16 +358,36 @@ def test_bad_tables_of_speakers(tmp_path, table, message):
 def two_corpora(folder):
     plant(folder / "data" / "vox", ["id1/1.wav", "id2/1.wav"])
     plant(folder / "data" / "own" / "wav", ["id1/1.wav", "id3/2.flac"])
-    write_lists({folder / "vox.txt": ["id1 id1/1.wav", "id2 id2/1.wav"], folder / "own.txt": ["id1 id1/1.wav", f"id3 {folder}/data/own/wav/id3/2.flac"]})
+    write_lists(
+        {
+            folder / "vox.txt": ["id1 id1/1.wav", "id2 id2/1.wav"],
+            folder / "own.txt": ["id1 id1/1.wav", f"id3 {folder}/data/own/wav/id3/2.flac"],
+        }
+    )
     return f"vox={folder}/vox.txt:{folder}/data/vox", f"own={folder}/own.txt:{folder}/data/own/wav"
 
 
 def test_merge(tmp_path, monkeypatch):
     parts = two_corpora(tmp_path)
     assert run("--merge", *parts, "--output", tmp_path / "all.txt") == 0
-    assert lines_of(tmp_path / "all.txt") == ["vox-id1 vox/id1/1.wav", "vox-id2 vox/id2/1.wav", "own-id1 own/wav/id1/1.wav", "own-id3 own/wav/id3/2.flac"]
+    assert lines_of(tmp_path / "all.txt") == [
+        "vox-id1 vox/id1/1.wav",
+        "vox-id2 vox/id2/1.wav",
+        "own-id1 own/wav/id1/1.wav",
+        "own-id3 own/wav/id3/2.flac",
+    ]
     monkeypatch.chdir(tmp_path)
-    assert run("--merge", "vox=vox.txt:data/vox", "own=own.txt:data/own/wav", "--output", tmp_path / "all.txt") == 0      # the same bytes
+    # the same bytes
+    assert (
+        run(
+            "--merge",
+            "vox=vox.txt:data/vox",
+            "own=own.txt:data/own/wav",
+            "--output",
+            tmp_path / "all.txt",
+        )
+        == 0
+    )
     assert run("--merge", parts[1], "--output", tmp_path / "one.txt") == 0
     assert lines_of(tmp_path / "one.txt") == ["own-id1 id1/1.wav", "own-id3 id3/2.flac"]
 
@@ -234,82 +395,174 @@ def test_merge(tmp_path, monkeypatch):
 def test_merge_with_spoofed_speech(tmp_path):
     """The attacks stay, and files that the list names without folder and extension are written as found."""
     vox, _ = two_corpora(tmp_path)
-    plant(tmp_path / "data" / "LA", ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/flac/LA_T_2.flac"])
-    write_lists({tmp_path / "cm.txt": ["LA_0079 LA_T_1 - - bonafide", "LA_0079 LA_T_2 - A01 spoof"]})
-    assert run("--merge", vox, f"la={tmp_path}/cm.txt:{tmp_path}/data/LA", "--output", tmp_path / "all.txt") == 0
-    assert lines_of(tmp_path / "all.txt")[1:] == ["vox-id2 vox/id2/1.wav - - bonafide", "la-LA_0079 LA/ASVspoof2019_LA_train/flac/LA_T_1.flac - - bonafide",
-                                                  "la-LA_0079 LA/ASVspoof2019_LA_train/flac/LA_T_2.flac - A01 spoof"]
+    plant(
+        tmp_path / "data" / "LA",
+        ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/flac/LA_T_2.flac"],
+    )
+    write_lists(
+        {tmp_path / "cm.txt": ["LA_0079 LA_T_1 - - bonafide", "LA_0079 LA_T_2 - A01 spoof"]}
+    )
+    assert (
+        run(
+            "--merge",
+            vox,
+            f"la={tmp_path}/cm.txt:{tmp_path}/data/LA",
+            "--output",
+            tmp_path / "all.txt",
+        )
+        == 0
+    )
+    assert lines_of(tmp_path / "all.txt")[1:] == [
+        "vox-id2 vox/id2/1.wav - - bonafide",
+        "la-LA_0079 LA/ASVspoof2019_LA_train/flac/LA_T_1.flac - - bonafide",
+        "la-LA_0079 LA/ASVspoof2019_LA_train/flac/LA_T_2.flac - A01 spoof",
+    ]
     assert [u.spoofed for u in read_train_list(tmp_path / "all.txt")] == [False] * 3 + [True]
 
 
-@pytest.mark.parametrize("parts, message", [
-    (["vox={0}/vox.txt"], "want NAME=LIST:DIR"),
-    (["a-b={0}/vox.txt:{0}/data/vox"], "want NAME=LIST:DIR, NAME of letters"),
-    (["vox={0}/vox.txt:{0}/data/vox", "vox={0}/own.txt:{0}/data/own/wav"], "vox is the name of 2 lists"),
-    (["vox={0}/vox.txt:{0}/data/vox", "again={0}/vox.txt:{0}/data/../data/vox"], "id1/1.wav (below {0}/data/vox) of speaker again-id1 is on the list of "
-     "speaker vox-id1 already"),
-    (["vox={0}/vox.txt:{0}/data/own/wav"], "1 of 2 files are missing"),
-    (["vox={0}/none.txt:{0}/data/vox"], "No such file"),
-])
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        (["vox={0}/vox.txt"], "want NAME=LIST:DIR"),
+        (["a-b={0}/vox.txt:{0}/data/vox"], "want NAME=LIST:DIR, NAME of letters"),
+        (
+            ["vox={0}/vox.txt:{0}/data/vox", "vox={0}/own.txt:{0}/data/own/wav"],
+            "vox is the name of 2 lists",
+        ),
+        (
+            ["vox={0}/vox.txt:{0}/data/vox", "again={0}/vox.txt:{0}/data/../data/vox"],
+            "id1/1.wav (below {0}/data/vox) of speaker again-id1 is on the list of "
+            "speaker vox-id1 already",
+        ),
+        (["vox={0}/vox.txt:{0}/data/own/wav"], "1 of 2 files are missing"),
+        (["vox={0}/none.txt:{0}/data/vox"], "No such file"),
+    ],
+)
 def test_what_cannot_be_merged(tmp_path, capsys, parts, message):
     two_corpora(tmp_path)
-    assert run("--merge", *(part.format(tmp_path) for part in parts), "--output", tmp_path / "all.txt") == 2
-    assert message.format(tmp_path) in capsys.readouterr().err and not (tmp_path / "all.txt").exists()
+    assert (
+        run("--merge", *(part.format(tmp_path) for part in parts), "--output", tmp_path / "all.txt")
+        == 2
+    )
+    assert (
+        message.format(tmp_path) in capsys.readouterr().err and not (tmp_path / "all.txt").exists()
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(corpora=st.dictionaries(st.sampled_from(["a", "b", "a.b", "b_1"]), st.dictionaries(NAME, st.sets(NAME, min_size=1, max_size=3), min_size=1, max_size=3),
-                               min_size=1, max_size=3))
+@given(
+    corpora=st.dictionaries(
+        st.sampled_from(["a", "b", "a.b", "b_1"]),
+        st.dictionaries(NAME, st.sets(NAME, min_size=1, max_size=3), min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_merge_keeps_every_line(corpora, tmp_path_factory):
     folder, expected = tmp_path_factory.mktemp("merge"), {}
     for name, files in corpora.items():
-        lines = [(speaker, f"{speaker}/{file}.wav") for speaker, own in files.items() for file in own]
+        lines = [
+            (speaker, f"{speaker}/{file}.wav") for speaker, own in files.items() for file in own
+        ]
         plant(folder / name, [path for _, path in lines])
         write_lists({folder / f"{name}.txt": [" ".join(line) for line in lines]})
-        expected |= {os.path.abspath(folder / name / path): f"{name}-{speaker}" for speaker, path in lines}
-    merging.merge([merging.Part(name, folder / f"{name}.txt", str(folder / name)) for name in corpora], folder / "all.txt")
+        expected |= {
+            os.path.abspath(folder / name / path): f"{name}-{speaker}" for speaker, path in lines
+        }
+    merging.merge(
+        [merging.Part(name, folder / f"{name}.txt", str(folder / name)) for name in corpora],
+        folder / "all.txt",
+    )
     root = os.path.commonpath([folder / name for name in corpora])
-    assert {os.path.join(root, u.path): u.speaker for u in read_train_list(folder / "all.txt")} == expected
+    assert {
+        os.path.join(root, u.path): u.speaker for u in read_train_list(folder / "all.txt")
+    } == expected
 
 
 # ---------------------------------------------------------------------- Kaldi
 def test_kaldi_folder(tmp_path):
     plant(tmp_path / "wav", ["id10/v/1.wav", "id1/v/1.wav", "id1/é.wav", "other/2.wav"])
-    write_lists({tmp_path / "list.txt": ["id10 id10/v/1.wav", "id1 id1/é.wav", "id1 id1/v/1.wav", "oth other/2.wav"],
-                 tmp_path / "trials.txt": ["1 id1/v/1.wav id1/é.wav", "0 other/2.wav id10/v/1.wav"]})
-    assert run("--to_kaldi", tmp_path / "list.txt", "--path", tmp_path / "wav", "--output", tmp_path / "data", "--trials", tmp_path / "trials.txt") == 0
+    write_lists(
+        {
+            tmp_path / "list.txt": [
+                "id10 id10/v/1.wav",
+                "id1 id1/é.wav",
+                "id1 id1/v/1.wav",
+                "oth other/2.wav",
+            ],
+            tmp_path / "trials.txt": ["1 id1/v/1.wav id1/é.wav", "0 other/2.wav id10/v/1.wav"],
+        }
+    )
+    assert (
+        run(
+            "--to_kaldi",
+            tmp_path / "list.txt",
+            "--path",
+            tmp_path / "wav",
+            "--output",
+            tmp_path / "data",
+            "--trials",
+            tmp_path / "trials.txt",
+        )
+        == 0
+    )
     wav = tmp_path / "wav"
     assert {path.name: lines_of(path) for path in (tmp_path / "data").iterdir()} == {
-        "wav.scp": [f"id1-v-1 {wav}/id1/v/1.wav", f"id1-é {wav}/id1/é.wav", f"id10-v-1 {wav}/id10/v/1.wav", f"oth-other-2 {wav}/other/2.wav"],
+        "wav.scp": [
+            f"id1-v-1 {wav}/id1/v/1.wav",
+            f"id1-é {wav}/id1/é.wav",
+            f"id10-v-1 {wav}/id10/v/1.wav",
+            f"oth-other-2 {wav}/other/2.wav",
+        ],
         "utt2spk": ["id1-v-1 id1", "id1-é id1", "id10-v-1 id10", "oth-other-2 oth"],
         "spk2utt": ["id1 id1-v-1 id1-é", "id10 id10-v-1", "oth oth-other-2"],
-        "trials": ["id1-v-1 id1-é target", "oth-other-2 id10-v-1 nontarget"]}
+        "trials": ["id1-v-1 id1-é target", "oth-other-2 id10-v-1 nontarget"],
+    }
 
 
 SIMPLE = st.text("abAB019é日_.", min_size=1, max_size=6).filter(lambda name: set(name) != {"."})
 
 
 @settings(max_examples=30, deadline=None)
-@given(tree=st.dictionaries(SIMPLE, st.sets(SIMPLE, min_size=1, max_size=4), min_size=1, max_size=6))
+@given(
+    tree=st.dictionaries(SIMPLE, st.sets(SIMPLE, min_size=1, max_size=4), min_size=1, max_size=6)
+)
 def test_round_trip(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kaldi")
     lines = [f"{speaker} {speaker}/{name}.wav" for speaker, names in tree.items() for name in names]
     plant(folder / "wav", [line.split()[1] for line in lines])
-    marked = [f"{i % 2} {a.split()[1]} {b.split()[1]}" for i, (a, b) in enumerate([*zip(lines, lines[::-1], strict=True)] * 2)] + [
-        f"1 {lines[0].split()[1]} {lines[0].split()[1]}", f"0 {lines[0].split()[1]} {lines[0].split()[1]}"]
+    marked = [
+        f"{i % 2} {a.split()[1]} {b.split()[1]}"
+        for i, (a, b) in enumerate([*zip(lines, lines[::-1], strict=True)] * 2)
+    ] + [
+        f"1 {lines[0].split()[1]} {lines[0].split()[1]}",
+        f"0 {lines[0].split()[1]} {lines[0].split()[1]}",
+    ]
     write_lists({folder / "list.txt": lines, folder / "trials.txt": marked})
     kaldi.to_kaldi(folder / "list.txt", folder / "wav", folder / "data", folder / "trials.txt")
     for name in ("wav.scp", "utt2spk", "spk2utt"):
         rows = [line.split()[0].encode() for line in lines_of(folder / "data" / name)]
         assert rows == sorted(set(rows))
     owners = [line.split() for line in lines_of(folder / "data" / "utt2spk")]
-    assert owners == sorted(owners, key=lambda words: words[1].encode()) and all(name.startswith(f"{speaker}-") for name, speaker in owners)
-    kaldi.from_kaldi(folder / "data", folder / "back.txt", folder / "wav", folder / "back_trials.txt")
-    assert sorted(lines_of(folder / "back.txt")) == sorted(lines) and lines_of(folder / "back_trials.txt") == marked
+    assert owners == sorted(owners, key=lambda words: words[1].encode()) and all(
+        name.startswith(f"{speaker}-") for name, speaker in owners
+    )
+    kaldi.from_kaldi(
+        folder / "data", folder / "back.txt", folder / "wav", folder / "back_trials.txt"
+    )
+    assert (
+        sorted(lines_of(folder / "back.txt")) == sorted(lines)
+        and lines_of(folder / "back_trials.txt") == marked
+    )
 
 
 def test_paths_of_kaldi_stay(tmp_path):
-    write_lists({tmp_path / "k" / "wav.scp": ["u1 /corpora/1.wav", "u2 wav/2.wav"], tmp_path / "k" / "utt2spk": ["u1 a", "u2 b"]})
+    write_lists(
+        {
+            tmp_path / "k" / "wav.scp": ["u1 /corpora/1.wav", "u2 wav/2.wav"],
+            tmp_path / "k" / "utt2spk": ["u1 a", "u2 b"],
+        }
+    )
     assert run("--from_kaldi", tmp_path / "k", "--output", tmp_path / "list.txt") == 0
     assert lines_of(tmp_path / "list.txt") == ["a /corpora/1.wav", "b wav/2.wav"]
 
@@ -317,19 +570,37 @@ def test_paths_of_kaldi_stay(tmp_path):
 GOOD = {"wav.scp": "u1 /c/1.wav\nu2 /c/2.wav\n", "utt2spk": "u1 a\nu2 b\n"}
 
 
-@pytest.mark.parametrize("files, message", [
-    ({"wav.scp": "u1 /c/1.wav\nu2 sph2pipe -f wav 2.sph |\n"}, "wav.scp:2: want a path, got a command: sph2pipe -f wav 2.sph |; run these commands into files"),
-    ({"wav.scp": "u1 /c/1.ark:17\nu2 /c/2.wav\n"}, "wav.scp:1: want an audio file, got a place in an archive"),
-    ({"wav.scp": "u1 /c/1.wav\nu2 /c/my file.wav\n"}, "wav.scp:2: want names without blanks"),
-    ({"wav.scp": "u1 /c/1.wav\nu2\n"}, "wav.scp:2: want '<utterance> ...', got 'u2'"),
-    ({"wav.scp": "u1 /c/1.wav\nu1 /c/2.wav\n"}, "wav.scp:2: u1 is there twice"),
-    ({"wav.scp": "u1 /c/1.wav\nu2 /c/1.wav\n"}, "wav.scp: /c/1.wav is the file of u1 and of u2"),
-    ({"utt2spk": "u1 a\nu3 a\n"}, "want the same utterances in wav.scp and utt2spk, got 2 in one alone: u2, u3"),
-    ({"utt2spk": "u1 a\nu2 a b\n"}, "utt2spk: want names without blanks"),
-    ({"segments": "u1 r1 0.0 1.0\n"}, "segments: utterances are parts of files here"),
-    ({"trials": "u1 u2 target\nu1 u9 nontarget\n"}, "trials: 1 of its names are not in"),
-    ({"trials": "u1 u2 1\n"}, "trials:1: want '<utterance> <utterance> target|nontarget', got 'u1 u2 1'"),
-])
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        (
+            {"wav.scp": "u1 /c/1.wav\nu2 sph2pipe -f wav 2.sph |\n"},
+            "wav.scp:2: want a path, got a command: sph2pipe -f wav 2.sph |; run these commands into files",
+        ),
+        (
+            {"wav.scp": "u1 /c/1.ark:17\nu2 /c/2.wav\n"},
+            "wav.scp:1: want an audio file, got a place in an archive",
+        ),
+        ({"wav.scp": "u1 /c/1.wav\nu2 /c/my file.wav\n"}, "wav.scp:2: want names without blanks"),
+        ({"wav.scp": "u1 /c/1.wav\nu2\n"}, "wav.scp:2: want '<utterance> ...', got 'u2'"),
+        ({"wav.scp": "u1 /c/1.wav\nu1 /c/2.wav\n"}, "wav.scp:2: u1 is there twice"),
+        (
+            {"wav.scp": "u1 /c/1.wav\nu2 /c/1.wav\n"},
+            "wav.scp: /c/1.wav is the file of u1 and of u2",
+        ),
+        (
+            {"utt2spk": "u1 a\nu3 a\n"},
+            "want the same utterances in wav.scp and utt2spk, got 2 in one alone: u2, u3",
+        ),
+        ({"utt2spk": "u1 a\nu2 a b\n"}, "utt2spk: want names without blanks"),
+        ({"segments": "u1 r1 0.0 1.0\n"}, "segments: utterances are parts of files here"),
+        ({"trials": "u1 u2 target\nu1 u9 nontarget\n"}, "trials: 1 of its names are not in"),
+        (
+            {"trials": "u1 u2 1\n"},
+            "trials:1: want '<utterance> <utterance> target|nontarget', got 'u1 u2 1'",
+        ),
+    ],
+)
 def test_kaldi_folders_that_cannot_be_used(tmp_path, capsys, files, message):
     for name, text in (GOOD | files).items():
         (tmp_path / name).write_text(text)
@@ -341,45 +612,94 @@ def test_kaldi_folders_that_cannot_be_used(tmp_path, capsys, files, message):
 def test_kaldi_paths_outside_of_the_folder(tmp_path, capsys):
     for name, text in GOOD.items():
         (tmp_path / name).write_text(text)
-    assert run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", "--path", "/d") == 2 and "want files below --path /d" in capsys.readouterr().err
+    assert (
+        run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", "--path", "/d") == 2
+        and "want files below --path /d" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("lines, trial, message", [
-    (["a 1.wav", "a 1.flac"], None, "1.wav and 1.flac would both be called a-1"),
-    (["a b-1.wav", "a-b 2.wav", "a c.wav"], None, "Kaldi wants utterances and their speakers in one order"),
-    (["a 1.wav - - bonafide", "a 2.wav - A01 spoof"], None, "want bona fide speech alone"),
-    (["a 1.wav", "b none.wav"], None, "1 of 2 files are missing"),
-    (["a 1.wav", "b 2.wav"], ["1 1.wav 2.wav", "0 1.wav 3.wav"], "trials.txt: 1 of its names are not in"),
-    (["a 1.wav", "b 2.wav"], ["1.wav 2.wav"], "want lines '1|0 <file> <file>', got '1.wav 2.wav'"),
-])
+@pytest.mark.parametrize(
+    "lines, trial, message",
+    [
+        (["a 1.wav", "a 1.flac"], None, "1.wav and 1.flac would both be called a-1"),
+        (
+            ["a b-1.wav", "a-b 2.wav", "a c.wav"],
+            None,
+            "Kaldi wants utterances and their speakers in one order",
+        ),
+        (["a 1.wav - - bonafide", "a 2.wav - A01 spoof"], None, "want bona fide speech alone"),
+        (["a 1.wav", "b none.wav"], None, "1 of 2 files are missing"),
+        (
+            ["a 1.wav", "b 2.wav"],
+            ["1 1.wav 2.wav", "0 1.wav 3.wav"],
+            "trials.txt: 1 of its names are not in",
+        ),
+        (
+            ["a 1.wav", "b 2.wav"],
+            ["1.wav 2.wav"],
+            "want lines '1|0 <file> <file>', got '1.wav 2.wav'",
+        ),
+    ],
+)
 def test_lists_that_kaldi_cannot_have(tmp_path, capsys, lines, trial, message):
     plant(tmp_path, ["1.wav", "1.flac", "2.wav", "b-1.wav", "c.wav"])
     write_lists({tmp_path / "list.txt": lines, tmp_path / "trials.txt": trial or []})
     words = ["--trials", tmp_path / "trials.txt"] if trial else []
-    assert run("--to_kaldi", tmp_path / "list.txt", "--path", tmp_path, "--output", tmp_path / "data", *words) == 2
+    assert (
+        run(
+            "--to_kaldi",
+            tmp_path / "list.txt",
+            "--path",
+            tmp_path,
+            "--output",
+            tmp_path / "data",
+            *words,
+        )
+        == 2
+    )
     assert message in capsys.readouterr().err and not (tmp_path / "data").exists()
 
 
 # ---------------------------------------------------------------------- real speech
 @needs_speech
-@pytest.mark.parametrize("name, level, speakers", [("speechocean_mini/train", 1, 95), ("librispeech_mini", 2, 6), ("asvspoof_mini", 1, 2)])
+@pytest.mark.parametrize(
+    "name, level, speakers",
+    [("speechocean_mini/train", 1, 95), ("librispeech_mini", 2, 6), ("asvspoof_mini", 1, 2)],
+)
 def test_real_trees(tmp_path, name, level, speakers):
     folder = SPEECH / name
-    trees.make_list(trees.Options(folder, tmp_path / "out", level=level, test_speakers=1.0, trials=300))
+    trees.make_list(
+        trees.Options(folder, tmp_path / "out", level=level, test_speakers=1.0, trials=300)
+    )
     listed = read_train_list(tmp_path / "out" / "test_list.txt")
-    assert len({u.speaker for u in listed}) == speakers and [u.path for u in sorted(listed, key=lambda u: u.path)] == audio_below(folder)
+    assert len({u.speaker for u in listed}) == speakers and [
+        u.path for u in sorted(listed, key=lambda u: u.path)
+    ] == audio_below(folder)
     files = {}
     for u in listed:
         files.setdefault(u.speaker, []).append(u.path)
     lines = lines_of(tmp_path / "out" / "trials.txt")
     check_trials(lines, files)
     assert len(lines) == 300
-    kaldi.to_kaldi(tmp_path / "out" / "test_list.txt", folder, tmp_path / "kaldi", tmp_path / "out" / "trials.txt")
-    kaldi.from_kaldi(tmp_path / "kaldi", tmp_path / "back.txt", folder, tmp_path / "back_trials.txt")
-    assert sorted(lines_of(tmp_path / "back.txt")) == sorted(lines_of(tmp_path / "out" / "test_list.txt")) and lines_of(tmp_path / "back_trials.txt") == lines
+    kaldi.to_kaldi(
+        tmp_path / "out" / "test_list.txt",
+        folder,
+        tmp_path / "kaldi",
+        tmp_path / "out" / "trials.txt",
+    )
+    kaldi.from_kaldi(
+        tmp_path / "kaldi", tmp_path / "back.txt", folder, tmp_path / "back_trials.txt"
+    )
+    assert (
+        sorted(lines_of(tmp_path / "back.txt"))
+        == sorted(lines_of(tmp_path / "out" / "test_list.txt"))
+        and lines_of(tmp_path / "back_trials.txt") == lines
+    )
 
 
 @needs_speech
 def test_real_train_list_is_that_of_the_tree(tmp_path):
     trees.make_list(trees.Options(SPEECH / "speechocean_mini" / "train", tmp_path))
-    assert sorted(lines_of(tmp_path / "train_list.txt")) == sorted(lines_of(SPEECH / "speechocean_mini" / "train_list.txt"))
+    assert sorted(lines_of(tmp_path / "train_list.txt")) == sorted(
+        lines_of(SPEECH / "speechocean_mini" / "train_list.txt")
+    )

@@ -1,4 +1,5 @@
 """What benchmarks measure with."""
+
 import statistics
 import time
 

@@ -1,4 +1,5 @@
 """How much memory updates take, and the largest batch that fits into what there is."""
+
 import ctypes
 import platform
 import re
@@ -8,16 +9,20 @@ import torch
 
 from common.errors import InputError
 
-PROBES = 8, 24                                                                   # rows of the batches that are tried
-ROOM = 0.85                                                                      # share of the free memory that may be used: its blocks do not fit together
+# rows of the batches that are tried
+PROBES = 8, 24
+# share of the free memory that may be used: its blocks do not fit together
+ROOM = 0.85
 
 
 def keep_freed_memory():
     """glibc hands large blocks back to the system as soon as they are free, and getting them again, page by page, takes a fifth of a step on a CPU."""
     libc = ctypes.CDLL(None)
     if platform.libc_ver()[0] == "glibc":
-        libc.mallopt(-4, 0)                                                     # M_MMAP_MAX: large blocks come from the heap, which
-        libc.mallopt(-1, 2**31 - 1)                                             # M_TRIM_THRESHOLD: is kept
+        # M_MMAP_MAX: large blocks come from the heap, which
+        libc.mallopt(-4, 0)
+        # M_TRIM_THRESHOLD: is kept
+        libc.mallopt(-1, 2**31 - 1)
 
 
 def megabytes(field, file="/proc/self/status"):
@@ -33,8 +38,10 @@ def taken(device, work):
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)                                         # what is free but kept would be taken unseen
-    Path("/proc/self/clear_refs").write_text("5")                                # VmHWM begins anew
+        # what is free but kept would be taken unseen
+        ctypes.CDLL(None).malloc_trim(0)
+    # VmHWM begins anew
+    Path("/proc/self/clear_refs").write_text("5")
     before = megabytes("VmRSS")
     work()
     return megabytes("VmHWM") - before
@@ -43,7 +50,8 @@ def taken(device, work):
 def free(device):
     """MB that are left."""
     if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)            # by torch itself
+        # by torch itself
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (torch.cuda.mem_get_info(device)[0] + unused) / 1e6
     return megabytes("MemAvailable", "/proc/meminfo")
 
@@ -53,8 +61,11 @@ def largest_batch(trainer, row, most):
     of `row`, a batch of one row; the largest one is tried on a GPU. They change the trainer."""
     device, used = trainer.device, []
     if device.type == "cpu" and not Path("/proc/meminfo").exists():
-        raise InputError("--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give a number")
-    update(trainer, row, 1)                                                      # makes the state of the optimizer, which stays
+        raise InputError(
+            "--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give a number"
+        )
+    # makes the state of the optimizer, which stays
+    update(trainer, row, 1)
     for rows in PROBES:
         if rows > most:
             return most
@@ -78,8 +89,12 @@ def update(trainer, row, rows):
 def memory_remedy(options, in_training):
     """What to change where a GPU's memory runs out. in_training: else while a checkpoint is used."""
     if not in_training:
-        return (f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
-                "--cache_precision float16")
-    return (f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
-            f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
-            "the last checkpoint is untouched")
+        return (
+            f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
+            "--cache_precision float16"
+        )
+    return (
+        f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
+        f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
+        "the last checkpoint is untouched"
+    )

@@ -270,9 +270,7 @@ class TrainingRun:
         result = {}
         if task.valid:
             result = self.validation_losses()
-        scorer = Scorer(
-            trainer.eval_net, device=trainer.device, mixedprec=self.options.mixedprec
-        )
+        scorer = Scorer(trainer.eval_net, device=trainer.device, mixedprec=self.options.mixedprec)
         cohort = task.cohort if task.tests else None
         cohort_reps = represent_cohort(scorer, cohort, self.options, self.stop)
         for number, (trials, dataset) in enumerate(task.tests, 1):

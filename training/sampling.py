@@ -2,6 +2,7 @@
 
 An epoch is drawn from (seed, epoch), so that a run may go on within it.
 """
+
 import logging
 
 import numpy as np
@@ -30,7 +31,8 @@ def place_in_run(x):
 
 def members(files, count, owner, m):
     """files: rows by owner, count of them for each [owners]; owner of each group [G], equal ones side by side -> rows [G, m], none twice."""
-    begin = np.cumsum(count) - count                                                                 # first of each owner in `files`
+    # first of each owner in `files`
+    begin = np.cumsum(count) - count
     return files[(begin[owner] + m * place_in_run(owner))[:, None] + np.arange(m)]
 
 
@@ -41,31 +43,52 @@ class GroupSampler(Sampler):
     and as many full batches as these rules allow: the same number every epoch. InputError if that is none.
     processes: (this one's number, how many there are): batches are so many times larger, and this process gets its share of each.
     """
+
     size_option = "batch_size"
 
-    def __init__(self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1)):
+    def __init__(
+        self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1)
+    ):
         self.speaker = numbered((u.speaker, u.spoofed) for u in utterances)
-        self.count = np.bincount(self.speaker)                                                       # [speakers]
-        self.stream = len(self.speaker)                                                              # other than any row's, see TrainDataset
-        self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker                         # [speakers]
-        self.batch_size, self.nPerSpeaker, self.seed, self.processes = batch_size * processes[1], nPerSpeaker, seed, processes
+        self.count = np.bincount(self.speaker)  # [speakers]
+        # other than any row's, see TrainDataset
+        self.stream = len(self.speaker)
+        self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker  # [speakers]
+        self.batch_size, self.nPerSpeaker, self.seed, self.processes = (
+            batch_size * processes[1],
+            nPerSpeaker,
+            seed,
+            processes,
+        )
         usable = np.count_nonzero(self.groups)
         if not usable:
             most = min(self.count.max(), max_seg_per_spk)
-            raise InputError(f"--nPerSpeaker {nPerSpeaker}: want speakers with so many utterances, got at most {most} "
-                             f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker")
+            raise InputError(
+                f"--nPerSpeaker {nPerSpeaker}: want speakers with so many utterances, got at most {most} "
+                f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker"
+            )
         if usable < self.batch_size:
-            raise InputError(f"--{self.size_option} {batch_size}{f' in each of {processes[1]} processes' * (processes[1] > 1)}: want so many speakers with "
-                             f"{nPerSpeaker} utterances (--nPerSpeaker) or more, got {usable} of {len(self.count)} speakers; lower --{self.size_option} to "
-                             f"{usable // processes[1]} or less")
+            raise InputError(
+                f"--{self.size_option} {batch_size}{f' in each of {processes[1]} processes' * (processes[1] > 1)}: want so many speakers with "
+                f"{nPerSpeaker} utterances (--nPerSpeaker) or more, got {usable} of {len(self.count)} speakers; lower --{self.size_option} to "
+                f"{usable // processes[1]} or less"
+            )
         if usable < len(self.count):
-            log.warning("warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)", len(self.count) - usable,
-                        len(self.count), nPerSpeaker)
+            log.warning(
+                "warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)",
+                len(self.count) - usable,
+                len(self.count),
+                nPerSpeaker,
+            )
         # K batches can be filled if and only if the speakers, with at most K groups each, have K * batch_size groups
         low, high = 1, self.groups.sum() // self.batch_size
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if np.minimum(self.groups, middle).sum() >= middle * self.batch_size else (low, middle - 1)
+            low, high = (
+                (middle, high)
+                if np.minimum(self.groups, middle).sum() >= middle * self.batch_size
+                else (low, middle - 1)
+            )
         self.batches = int(low)
         self.set_epoch(1)
 
@@ -84,29 +107,39 @@ class GroupSampler(Sampler):
     def __iter__(self):
         rng = np.random.default_rng((self.seed, self.epoch, self.stream))
         rank, world = self.processes
-        for batch in self.table(rng)[self.skip:, rank::world]:
+        for batch in self.table(rng)[self.skip :, rank::world]:
             yield self.epoch, batch.tolist()
 
     def table(self, rng):
         """All rows of the epoch, [K, B, M]."""
         k, b, m = self.batches, self.batch_size, self.nPerSpeaker
-        files = np.lexsort((rng.random(len(self.speaker)), self.speaker))                            # by speaker, each one's shuffled
-        offered = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))                  # speaker of each group
-        taken = np.bincount(rng.choice(offered, k * b, replace=False), minlength=len(self.count))    # groups of each speaker
+        # by speaker, each one's shuffled
+        files = np.lexsort((rng.random(len(self.speaker)), self.speaker))
+        # speaker of each group
+        offered = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))
+        # groups of each speaker
+        taken = np.bincount(rng.choice(offered, k * b, replace=False), minlength=len(self.count))
         order = rng.permutation(len(self.count))
-        speaker = np.repeat(order, taken[order])                                                     # [K * B], each one's side by side
-        rows, nth = members(files, self.count, speaker, m), place_in_run(speaker)                    # [K * B, M], [K * B]
+        speaker = np.repeat(order, taken[order])  # [K * B], each one's side by side
+        rows, nth = (
+            members(files, self.count, speaker, m),
+            place_in_run(speaker),
+        )  # [K * B, M], [K * B]
         # Column by column, K groups in a row go to the K batches. A speaker has at most K of them, which lie in one column or in two
         # neighbours: those in the second go to batches that the speaker is not yet in.
-        batch = np.empty(k * b, np.int64)                                                            # of each group
+        # of each group
+        batch = np.empty(k * b, np.int64)
         for first in range(0, k * b, k):
-            begun = batch[first - nth[first]:first]                                                  # where who goes on here is already
+            # where who goes on here is already
+            begun = batch[first - nth[first] : first]
             going_on = taken[speaker[first]] - nth[first] if nth[first] else 0
             own = rng.permutation(np.setdiff1d(np.arange(k), begun))[:going_on]
-            batch[first:first + k] = np.concatenate([own, rng.permutation(np.setdiff1d(np.arange(k), own))])
+            batch[first : first + k] = np.concatenate(
+                [own, rng.permutation(np.setdiff1d(np.arange(k), own))]
+            )
         table = np.empty((k, b), np.int64)
         table[batch, np.arange(k * b) // k] = np.arange(k * b)
-        return rows[rng.permuted(table, axis=1)]                                                     # [K, B, M]
+        return rows[rng.permuted(table, axis=1)]  # [K, B, M]
 
 
 class QuotaSampler(GroupSampler):
@@ -115,32 +148,62 @@ class QuotaSampler(GroupSampler):
     The batches of the SASV 2022 baseline (Mun et al., arXiv:2305.19051). Spoofed groups are drawn at random; with balance_attacks each is of
     one attack, and the attacks take turns. InputError if not a single batch can be filled.
     """
+
     size_option = "num_spk"
 
-    def __init__(self, utterances, *, num_spk, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1), balance_attacks=False):
+    def __init__(
+        self,
+        utterances,
+        *,
+        num_spk,
+        batch_size,
+        nPerSpeaker,
+        max_seg_per_spk,
+        seed,
+        processes=(0, 1),
+        balance_attacks=False,
+    ):
         spoofed = np.array([u.spoofed for u in utterances])
         self.real, self.spoofed = np.flatnonzero(~spoofed), np.flatnonzero(spoofed)
         counts = f"the list has {len(self.real):,} utterances of real speech, {len(self.spoofed):,} spoofed ones"
         if not len(self.real) or not len(self.spoofed):
-            raise InputError(f"--num_spk {num_spk}: want real and spoofed speech on the train list, but {counts}; without --num_spk the speakers "
-                             "of a batch are chosen by --batch_size alone")
+            raise InputError(
+                f"--num_spk {num_spk}: want real and spoofed speech on the train list, but {counts}; without --num_spk the speakers "
+                "of a batch are chosen by --batch_size alone"
+            )
         self.quota = (batch_size // nPerSpeaker - num_spk) * processes[1]
         if batch_size % nPerSpeaker or self.quota < 1:
-            raise InputError(f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of --nPerSpeaker {nPerSpeaker}, above "
-                             f"--num_spk {num_spk} times that: the rest is for spoofed speech")
-        super().__init__([utterances[i] for i in self.real], batch_size=num_spk, nPerSpeaker=nPerSpeaker, max_seg_per_spk=max_seg_per_spk, seed=seed,
-                         processes=processes)
+            raise InputError(
+                f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of --nPerSpeaker {nPerSpeaker}, above "
+                f"--num_spk {num_spk} times that: the rest is for spoofed speech"
+            )
+        super().__init__(
+            [utterances[i] for i in self.real],
+            batch_size=num_spk,
+            nPerSpeaker=nPerSpeaker,
+            max_seg_per_spk=max_seg_per_spk,
+            seed=seed,
+            processes=processes,
+        )
         self.stream, self.balance_attacks = len(utterances), balance_attacks
         attacks = [utterances[i].attack for i in self.spoofed]
-        self.owner = numbered([(utterances[i].speaker, attack if balance_attacks else "") for i, attack in zip(self.spoofed, attacks, strict=True)])
+        self.owner = numbered(
+            [
+                (utterances[i].speaker, attack if balance_attacks else "")
+                for i, attack in zip(self.spoofed, attacks, strict=True)
+            ]
+        )
         self.spoofed_count = np.bincount(self.owner)
         first = np.unique(self.owner, return_index=True)[1]
         groups = np.minimum(self.spoofed_count, max_seg_per_spk) // nPerSpeaker
-        self.group_owner = np.repeat(np.arange(len(groups)), groups)                                 # [G]
-        self.group_attack = numbered(attacks)[first][self.group_owner]                               # of its owner, where attacks are kept apart
+        self.group_owner = np.repeat(np.arange(len(groups)), groups)  # [G]
+        # of its owner, where attacks are kept apart
+        self.group_attack = numbered(attacks)[first][self.group_owner]
         if len(self.group_owner) < self.quota:
-            raise InputError(f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed utterances of one speaker a batch, got "
-                             f"{len(self.group_owner)}: {counts}, {counted(attacks)}; lower --batch_size or --nPerSpeaker")
+            raise InputError(
+                f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed utterances of one speaker a batch, got "
+                f"{len(self.group_owner)}: {counts}, {counted(attacks)}; lower --batch_size or --nPerSpeaker"
+            )
         self.batches = min(self.batches, len(self.group_owner) // self.quota)
 
     @property
@@ -148,15 +211,18 @@ class QuotaSampler(GroupSampler):
         return (self.batch_size + self.quota) * self.nPerSpeaker
 
     def table(self, rng):
-        real = self.real[super().table(rng)]                                                         # [K, num_spk, M]
+        real = self.real[super().table(rng)]  # [K, num_spk, M]
         files = np.lexsort((rng.random(len(self.owner)), self.owner))
-        rows = self.spoofed[members(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)]  # [G, M]
+        rows = self.spoofed[
+            members(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)
+        ]  # [G, M]
         order = rng.permutation(len(rows))
-        if self.balance_attacks:                                                                     # all attacks' first groups, all their second ones, ...
+        # all attacks' first groups, all their second ones, ...
+        if self.balance_attacks:
             by_attack = order[np.argsort(self.group_attack[order], kind="stable")]
             order = by_attack[np.argsort(place_in_run(self.group_attack[by_attack]), kind="stable")]
-        chosen = rows[order[:len(real) * self.quota]].reshape(len(real), self.quota, -1)
-        return np.concatenate([real, rng.permutation(chosen)], 1)                                    # [K, B, M]
+        chosen = rows[order[: len(real) * self.quota]].reshape(len(real), self.quota, -1)
+        return np.concatenate([real, rng.permutation(chosen)], 1)  # [K, B, M]
 
 
 def every_group(utterances, *, batch_size, nPerSpeaker):
@@ -168,7 +234,13 @@ def every_group(utterances, *, batch_size, nPerSpeaker):
     whole = place < (np.bincount(speaker) // nPerSpeaker * nPerSpeaker)[speaker[rows]]
     groups, turn = rows[whole].reshape(-1, nPerSpeaker), place[whole][::nPerSpeaker]
     if not len(groups):
-        raise InputError(f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many utterances; lower it, or take another list")
+        raise InputError(
+            f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many utterances; lower it, or take another list"
+        )
     groups, turn = (x[np.argsort(turn, kind="stable")] for x in (groups, turn))
     turns = np.split(groups, np.flatnonzero(np.diff(turn)) + 1)
-    return [(0, part[i:i + batch_size].tolist()) for part in turns for i in range(0, len(part), batch_size)]
+    return [
+        (0, part[i : i + batch_size].tolist())
+        for part in turns
+        for i in range(0, len(part), batch_size)
+    ]

@@ -231,9 +231,7 @@ class Task:
 def warn_of_shared_speakers(utterances: list, tests: list) -> None:
     """Warns of training speakers who are in the trials too."""
     originals = [u for u in utterances if u.speed == 1]
-    level, folders = speakers_by_folder(
-        [u.speaker for u in originals], [u.path for u in originals]
-    )
+    level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
     for trials, _ in tests:
         shared = shared_speakers(level, folders, trials.paths())
         if shared:

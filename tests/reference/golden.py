@@ -81,7 +81,8 @@ def apply(target, skip=()):
         new = fill(name, tuple(value.shape), _dtype_name(value))
         if isinstance(value, np.ndarray):
             value[...] = new
-        else:                                  # a torch tensor sharing memory with the module
+        else:
+            # a torch tensor sharing memory with the module
             import torch
 
             with torch.no_grad():
@@ -97,13 +98,15 @@ def describe(target, skip=()):
     out = []
     for name, value in state.items():
         array = _to_numpy(value)
-        out.append({
-            "name": name,
-            "shape": [int(s) for s in array.shape],
-            "dtype": str(array.dtype),
-            "filled": name not in skip,
-            "sum": float(f"{array.astype(np.float64).sum():.9g}"),
-        })
+        out.append(
+            {
+                "name": name,
+                "shape": [int(s) for s in array.shape],
+                "dtype": str(array.dtype),
+                "filled": name not in skip,
+                "sum": float(f"{array.astype(np.float64).sum():.9g}"),
+            }
+        )
     return out
 
 
@@ -149,21 +152,32 @@ def load_cases(path):
     """All the cases of one fixture file, in their stored order."""
     with np.load(path, allow_pickle=False) as z:
         data = {k: z[k] for k in z.files}
-    meta = {k: json.loads(str(data.pop(k + "_json")))
-            for k in ("cases", "hparams", "state", "skipped", "info")}
+    meta = {
+        k: json.loads(str(data.pop(k + "_json")))
+        for k in ("cases", "hparams", "state", "skipped", "info")
+    }
     inputs = {k: v for k, v in data.items() if "/" not in k}
     cases = []
     for name in meta["cases"]:
         arrays = {k.split("/", 1)[1]: v for k, v in data.items() if k.startswith(name + "/")}
-        cases.append(Case(name, meta["hparams"].get(name, {}), meta["state"].get(name, []),
-                          meta["skipped"].get(name, []), arrays, inputs, meta["info"]))
+        cases.append(
+            Case(
+                name,
+                meta["hparams"].get(name, {}),
+                meta["state"].get(name, []),
+                meta["skipped"].get(name, []),
+                arrays,
+                inputs,
+                meta["info"],
+            )
+        )
     return cases
 
 
 def wave(case, key=None):
     """Input waveform of a case as float32: int16 samples times hparams["wave_scale"]."""
     key = key or case.hparams.get("input", "wave")
-    return (case.inputs[key].astype(np.float32) * np.float32(case.hparams.get("wave_scale", 1.0)))
+    return case.inputs[key].astype(np.float32) * np.float32(case.hparams.get("wave_scale", 1.0))
 
 
 # --------------------------------------------------------------------------
