@@ -4,6 +4,7 @@ The signature is the schema: every parameter of a component with a default is an
 """
 
 import argparse
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -11,7 +12,7 @@ import logging
 import pickle
 import re
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -39,16 +40,39 @@ def find(part, name):
     return getattr(importlib.import_module(f"{folder}.{name}"), entry)
 
 
-def options_of(part, name):
-    """The signature is the schema: every parameter with a default is an option; its help is the line `name: text` of the docstring."""
+def options_of(part: str, name: str) -> list[Option]:
+    """Returns the options of a component.
+
+    Every parameter with a default is an option. A parameter typed as a dataclass contributes its
+    fields as options; their defaults are those of the parameter's default. The help of an option is
+    the line `name: text` of the docstring of the component or the dataclass.
+    """
     component = find(part, name)
-    text = dict(re.findall(r"^\s*(\w+): (.+)$", component.__doc__ or "", re.M))
-    parameters = inspect.signature(component, eval_str=True).parameters.values()
-    return [
-        Option(p.name, p.annotation, p.default, text.get(p.name, ""))
-        for p in parameters
-        if p.default is not p.empty
-    ]
+    options = []
+    for parameter in inspect.signature(component, eval_str=True).parameters.values():
+        if parameter.default is parameter.empty:
+            continue
+        if dataclasses.is_dataclass(parameter.annotation):
+            options += options_of_dataclass(parameter.annotation, parameter.default)
+        else:
+            text = help_texts(component).get(parameter.name, "")
+            options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
+    return options
+
+
+def options_of_dataclass(kind: type, defaults: Any) -> list[Option]:
+    """Returns the fields of a dataclass as options. defaults: an instance of it."""
+    types = get_type_hints(kind)
+    options = []
+    for field in dataclasses.fields(kind):
+        text = help_texts(kind).get(field.name, "")
+        options.append(Option(field.name, types[field.name], getattr(defaults, field.name), text))
+    return options
+
+
+def help_texts(documented: Any) -> dict[str, str]:
+    """Returns {option: text} from the lines `option: text` of a docstring."""
+    return dict(re.findall(r"^\s*(\w+): (.+)$", documented.__doc__ or "", re.M))
 
 
 class Parser(argparse.ArgumentParser):
