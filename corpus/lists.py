@@ -13,7 +13,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.text import Numbers, without_collector
-from common.trial_kinds import TRIAL_KINDS, BONA_FIDE, SPOOF
+from common.trial_kinds import BONA_FIDE, SPOOF, TRIAL_KINDS
 from corpus.enrolment import read_enrolment
 from corpus.rows import LineFormat, read_rows
 

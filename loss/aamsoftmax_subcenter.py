@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from loss._margin import Growth, MarginSoftmax, Schedule, subtract_margin, add_margin
+from loss._margin import Growth, MarginSoftmax, Schedule, add_margin, subtract_margin
 
 
 class LossFunction(MarginSoftmax):

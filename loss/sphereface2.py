@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss import Loss, accuracy, rows
-from loss._margin import Growth, Schedule, subtract_margin, add_margin
+from loss._margin import Growth, Schedule, add_margin, subtract_margin
 
 
 class LossFunction(Loss):

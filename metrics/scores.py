@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.text import LINES_AT_ONCE, Lines, columns, without_collector
-from common.trial_kinds import TRIAL_KINDS, BONA_FIDE
+from common.trial_kinds import BONA_FIDE, TRIAL_KINDS
 from common.writing import write_atomically
 
 # What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.

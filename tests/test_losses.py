@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss import with_real
-from loss._margin import Schedule, subtract_margin, add_margin
+from loss._margin import Schedule, add_margin, subtract_margin
 from models import SpeakerModel
 from options import VALUES
 
