@@ -156,20 +156,20 @@ def run_speechocean(args):
 
 def run_check(args):
     return check.check_lists(
-        check.Options(args.check, args.path, args.output, args.max_frames, args.nPerSpeaker),
+        check.CheckOptions(args.check, args.path, args.output, args.max_frames, args.nPerSpeaker),
         args.processes,
     )
 
 
 def run_synthetic(args):
-    options = synthetic.Options(
+    options = synthetic.SyntheticOptions(
         args.speakers, args.files, args.test_speakers, args.trials, args.seed, args.spoof
     )
     synthetic.make_synthetic(args.synthetic, options, args.processes)
 
 
 def run_copy_synthesis(args):
-    options = copy_synthesis.Options(
+    options = copy_synthesis.CopyOptions(
         args.copy_synthesis,
         args.path,
         args.output,
@@ -182,7 +182,9 @@ def run_copy_synthesis(args):
 
 def run_features(args):
     extraction.make_features(
-        extraction.Options(args.input, args.path, args.output, args.feature_type, args.n_mels),
+        extraction.FeatureOptions(
+            args.input, args.path, args.output, args.feature_type, args.n_mels
+        ),
         args.processes,
     )
 
@@ -198,7 +200,7 @@ def run_embedding_lists(args):
 
 def run_make_list(args):
     trees.make_list(
-        trees.Options(
+        trees.TreeOptions(
             args.make_list,
             args.output,
             args.speaker_level,
@@ -226,7 +228,7 @@ def run_to_kaldi(args):
 
 def run_pack(args):
     pack.make_pack(
-        pack.Options(
+        pack.PackOptions(
             args.pack,
             args.path,
             args.output,

@@ -53,7 +53,7 @@ PROBLEM_KINDS = {
 }
 
 
-class Options(NamedTuple):
+class CheckOptions(NamedTuple):
     """lists, paths: train or trial lists, the folder of each. output: folder of what is written, None for that of each list. max_frames: of a crop, 0 for
     any length. nPerSpeaker: least utterances of a speaker."""
 

@@ -41,7 +41,7 @@ LOUDEST = 0.99
 VERSION = 1
 
 
-class Options(NamedTuple):
+class CopyOptions(NamedTuple):
     """list_file, path: a training list and the folder of its files. vocoders: names in COPIES. limit: utterances of a speaker that are copied, None for all."""
 
     list_file: Path

@@ -44,7 +44,7 @@ FEATURE_TYPES = {
 }
 
 
-class Options(NamedTuple):
+class FeatureOptions(NamedTuple):
     """list_file: a file a line, or a train list. path: the folder of these files. output: the folder of the features, None for that of each file."""
 
     list_file: Path

@@ -41,7 +41,7 @@ MOST_SHARDS = 500
 MB = 10**6
 
 
-class Options(NamedTuple):
+class PackOptions(NamedTuple):
     """lists: of files, utterances or trials; none for all audio below path. shard_size: bytes. enroll_list, spk_meta: of spoofing-aware trials, see
     read_enrolment. threads: files that are read at once."""
 

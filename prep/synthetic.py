@@ -17,7 +17,7 @@ from prep.vocoders import griffin_lim, vocode
 log = logging.getLogger(__name__)
 
 
-class Options(NamedTuple):
+class SyntheticOptions(NamedTuple):
     """What the corpus depends on. version: raise it when the same options would give other samples."""
 
     speakers: int

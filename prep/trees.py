@@ -22,7 +22,7 @@ TRAIN, TEST, TRIALS = "train_list.txt", "test_list.txt", "trials.txt"
 SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
 
 
-class Options(NamedTuple):
+class TreeOptions(NamedTuple):
     """level: which folder below `folder` is the speaker, 1 = the first. regex: compiled, with one group, the speaker; in place of level. min_files: of a
     speaker. test_speakers: their number, or their share as a float. table: file of the speakers' sexes, or None."""
 

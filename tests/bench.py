@@ -34,7 +34,7 @@ from tqdm import tqdm  # noqa: E402
 
 import tuneThreshold  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
-from prep.check import Options as CheckOptions  # noqa: E402
+from prep.check import CheckOptions  # noqa: E402
 from prep.check import check_lists  # noqa: E402
 from prep.conversion import convert, find_ffmpeg  # noqa: E402
 from corpus.lists import (
@@ -47,7 +47,7 @@ from corpus.lists import (
     speed_copies,
 )  # noqa: E402
 from corpus.records import begin_record  # noqa: E402
-from prep.pack import Options, Shard, make_pack, write_index  # noqa: E402
+from prep.pack import PackOptions, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
 from prep.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
@@ -123,7 +123,7 @@ def forget(folder):
 def in_pack(folder, lists=()):
     """What lies below a folder as a pack -> its folder."""
     pack = folder.with_name(f"{folder.name}_pack")
-    make_pack(Options([folder / name for name in lists], folder, pack, 2 * 10**9, 4))
+    make_pack(PackOptions([folder / name for name in lists], folder, pack, 2 * 10**9, 4))
     return pack
 
 
@@ -253,7 +253,7 @@ def packing(folder, extension):
         forget(folder)
 
     before()
-    options = Options([folder / "list"], folder, folder / "pack", 2 * 10**9, 2 * os.cpu_count())
+    options = PackOptions([folder / "list"], folder, folder / "pack", 2 * 10**9, 2 * os.cpu_count())
     return 200 * 12 * 16000 * 2 / 1e6 / median(lambda: make_pack(options), 5, before)
 
 

@@ -17,7 +17,7 @@ from corpus.lists import Utterance, speed_copies
 from DatasetLoader import TrainDataset, batches, train_loader
 from network.checkpoints import read_checkpoint
 from options.parser import parse
-from prep.pack import Options, make_pack
+from prep.pack import PackOptions, make_pack
 from SpeakerNet import Trainer
 
 # 0: digital silence; some are shorter than a crop
@@ -43,7 +43,7 @@ def sounds(tmp_path_factory):
     for i, samples in enumerate((4000, 16000, 45000)):
         write(f"rir/room/r/{i}.wav", samples, 0.2)
     for name in ("musan", "rir"):
-        make_pack(Options([], folder / name, folder / f"{name}_pack", 10**9, 1))
+        make_pack(PackOptions([], folder / name, folder / f"{name}_pack", 10**9, 1))
     return folder, speed_copies([Utterance(str(i), f"{i % 10}.wav") for i in range(60)], [1.1])
 
 

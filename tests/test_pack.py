@@ -61,7 +61,9 @@ def loose(corpus, tmp_path_factory):
 
 
 def pack_up(folder, output, lists=("train_list.txt", "trials.txt"), size=1_000_000, path="wav"):
-    pack.make_pack(pack.Options([folder / name for name in lists], folder / path, output, size, 2))
+    pack.make_pack(
+        pack.PackOptions([folder / name for name in lists], folder / path, output, size, 2)
+    )
     return output
 
 
@@ -240,7 +242,9 @@ def test_lists_without_extension(loose, tmp_path):
 def test_trials_without_labels_are_no_speakers(loose, tmp_path):
     pairs = [line.split()[1:] for line in (loose / "trials.txt").read_text().splitlines()]
     (tmp_path / "pairs").write_text("".join(f"{a} {b}\n" for a, b in pairs))
-    pack.make_pack(pack.Options([tmp_path / "pairs"], loose / "wav", tmp_path / "pack", 10**6, 2))
+    pack.make_pack(
+        pack.PackOptions([tmp_path / "pairs"], loose / "wav", tmp_path / "pack", 10**6, 2)
+    )
     assert Pack(str(tmp_path / "pack")).audio() == sorted({name for pair in pairs for name in pair})
 
 
@@ -270,7 +274,7 @@ def test_real_speech(tmp_path):
     root = Path(SPEECH_DATA) / "speechocean_mini" / "train"
     utterances = read_train_list(root.parent / "train_list.txt")[::8]
     (tmp_path / "list").write_text("".join(f"{u.speaker} {u.path}\n" for u in utterances))
-    pack.make_pack(pack.Options([tmp_path / "list"], root, tmp_path / "pack", 3_000_000, 4))
+    pack.make_pack(pack.PackOptions([tmp_path / "list"], root, tmp_path / "pack", 3_000_000, 4))
     groups = [[i] for i in range(len(utterances))]
     ours, theirs = (
         TrainDataset(utterances, str(path), max_frames=200, seed=0)[1, groups]["x"]
@@ -437,7 +441,7 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
     """Also from a pack; in any number of threads."""
     folder = pack_up(loose, tmp_path / "pack", ["train_list.txt"])
     before = contents(folder)
-    pack.make_pack(pack.Options([loose / "trials.txt"], packed, folder, 10**6, 5))
+    pack.make_pack(pack.PackOptions([loose / "trials.txt"], packed, folder, 10**6, 5))
     assert all(
         before[name] == data
         for name, data in contents(folder).items()

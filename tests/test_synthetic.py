@@ -72,7 +72,7 @@ def test_lists_and_files(small):
 
 
 def test_fewer_trials_than_asked_for(tmp_path):
-    lists = synthetic.corpus_lists(synthetic.Options(1, 4, 3, 1000, 0, False))
+    lists = synthetic.corpus_lists(synthetic.SyntheticOptions(1, 4, 3, 1000, 0, False))
     labels = [line[0] for line in lists["trials.txt"]]
     # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
     assert labels.count("1") == 3 * 4 and labels.count("0") == 16

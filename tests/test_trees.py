@@ -178,7 +178,7 @@ def test_any_names(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     paths = {f"{speaker}/{name}.wav": speaker for speaker, names in tree.items() for name in names}
     plant(folder / "tree", paths)
-    trees.make_list(trees.Options(folder / "tree", folder / "out"))
+    trees.make_list(trees.TreeOptions(folder / "tree", folder / "out"))
     read = read_train_list(folder / "out" / "train_list.txt")
     assert {u.path: u.speaker for u in read} == paths and [
         (u.speaker, u.path) for u in read
@@ -233,7 +233,7 @@ def test_seed_chooses(tree, tmp_path):
 
 
 def test_order_of_the_disk_does_not_matter(tree, tmp_path, monkeypatch):
-    trees.make_list(trees.Options(tree, tmp_path / "a", test_speakers=3, trials=20))
+    trees.make_list(trees.TreeOptions(tree, tmp_path / "a", test_speakers=3, trials=20))
     walk = os.walk
     monkeypatch.setattr(
         os,
@@ -242,7 +242,7 @@ def test_order_of_the_disk_does_not_matter(tree, tmp_path, monkeypatch):
             (inner, folders, files[::-1]) for inner, folders, files in walk(*args, **more)
         ][::-1],
     )
-    trees.make_list(trees.Options(tree, tmp_path / "b", test_speakers=3, trials=20))
+    trees.make_list(trees.TreeOptions(tree, tmp_path / "b", test_speakers=3, trials=20))
     assert all(
         (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
         for name in (trees.TRAIN, trees.TEST, trees.TRIALS)
@@ -669,7 +669,7 @@ def test_lists_that_kaldi_cannot_have(tmp_path, capsys, lines, trial, message):
 def test_real_trees(tmp_path, name, level, speakers):
     folder = SPEECH / name
     trees.make_list(
-        trees.Options(folder, tmp_path / "out", level=level, test_speakers=1.0, trials=300)
+        trees.TreeOptions(folder, tmp_path / "out", level=level, test_speakers=1.0, trials=300)
     )
     listed = read_train_list(tmp_path / "out" / "test_list.txt")
     assert len({u.speaker for u in listed}) == speakers and [
@@ -699,7 +699,7 @@ def test_real_trees(tmp_path, name, level, speakers):
 
 @needs_speech
 def test_real_train_list_is_that_of_the_tree(tmp_path):
-    trees.make_list(trees.Options(SPEECH / "speechocean_mini" / "train", tmp_path))
+    trees.make_list(trees.TreeOptions(SPEECH / "speechocean_mini" / "train", tmp_path))
     assert sorted(lines_of(tmp_path / "train_list.txt")) == sorted(
         lines_of(SPEECH / "speechocean_mini" / "train_list.txt")
     )
