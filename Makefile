@@ -34,6 +34,9 @@ test-slow: .venv/.installed .venv/.optional
 
 lint: .venv/.installed
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
+	$(PY) tests/style.py
+	$(PY) -m mypy
 
 bench: .venv/.installed
 	$(PY) tests/bench.py

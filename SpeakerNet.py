@@ -1,8 +1,8 @@
 """SpeakerNet: everything that is learned, a model and a loss. Trainer: updates of its weights.
 
-Nothing here depends on the chosen model, loss or corpus. A model and a loss meet through `pair`, and
-everything that varies per item or per step is in the batch. The contracts are in models/__init__.py
-and loss/__init__.py. inference/scorer.py scores trials.
+Nothing here depends on the chosen model, loss or corpus. A model and a loss meet through `pair`,
+and everything that varies per item or per step is in the batch. The contracts are in
+models/__init__.py and loss/__init__.py. inference/scorer.py scores trials.
 """
 
 import contextlib
@@ -182,7 +182,7 @@ class Trainer:
         self.net.model.compile(dynamic=False)
 
     def start_average(self) -> None:
-        """Starts the moving average from the current weights. Without an average nothing changes."""
+        """Starts the moving average from the current weights; without one nothing changes."""
         self.eval_net.load_state_dict(self.net.state_dict())
 
     # ------------------------------------------------------------------ training

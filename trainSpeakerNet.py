@@ -1,8 +1,12 @@
 """Trains, resumes, evaluates and uses a speaker-verification network.
 
-python trainSpeakerNet.py --config configs/demo.yaml                              trains; the same command again resumes
-python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model --test_list trials.txt --test_path wav
-python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model            (--help: all options)
+Train; the same command again resumes:
+    python trainSpeakerNet.py --config configs/demo.yaml
+Score a list of trials with a checkpoint:
+    python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model \\
+        --test_list trials.txt --test_path wav
+Compare two files:
+    python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model
 """
 
 import logging

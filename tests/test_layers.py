@@ -12,13 +12,17 @@ PLUG_INS = {"models", "pooling", "loss", "optimizer", "scheduler"}
 DATA = {"corpus", "common"}
 # The layers, from the top to the bottom: a place and everything that it may import directly.
 MAY_IMPORT = {
-    "trainSpeakerNet": {"training", "inference", "network", "options", "DatasetLoader", "distributed"} | DATA,
+    "trainSpeakerNet": {"training", "inference", "network", "options", "DatasetLoader", "distributed"}
+    | DATA,
     "dataprep": {"prep", "metrics"} | DATA,
     "tuneThreshold": {"metrics", "report"} | DATA,
     "training": {
-        "inference", "SpeakerNet", "DatasetLoader", "network", "options", "report", "metrics", "distributed"
+        "inference", "SpeakerNet", "DatasetLoader", "network", "options", "report", "metrics",
+        "distributed",
     } | DATA,
-    "inference": {"SpeakerNet", "DatasetLoader", "network", "options", "metrics", "distributed"} | PLUG_INS | DATA,
+    "inference": {"SpeakerNet", "DatasetLoader", "network", "options", "metrics", "distributed"}
+    | PLUG_INS
+    | DATA,
     "SpeakerNet": {"network", "distributed"} | PLUG_INS | DATA,
     "DatasetLoader": DATA,
     "network": {"options", "common"} | PLUG_INS,
