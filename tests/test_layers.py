@@ -12,8 +12,9 @@ PLUG_INS = {"models", "pooling", "loss", "optimizer", "scheduler"}
 DATA = {"corpus", "common"}
 # The layers, from the top to the bottom: a place and everything that it may import directly.
 MAY_IMPORT = {
-    "trainSpeakerNet": {"training", "inference", "network", "options", "DatasetLoader", "distributed"}
-    | DATA,
+    "trainSpeakerNet": {
+        "training", "inference", "network", "options", "DatasetLoader", "distributed",
+    } | DATA,
     "dataprep": {"prep", "metrics"} | DATA,
     "tuneThreshold": {"metrics", "report"} | DATA,
     "training": {
