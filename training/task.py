@@ -21,6 +21,7 @@ from DatasetLoader import batches
 from inference.evaluation import read_tests, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
+from loss import too_few_utterances
 from network.checkpoints import read_checkpoint
 from network.components import build
 from network.devices import resolve_device
@@ -197,6 +198,9 @@ class Task:
     def check_fit(self) -> None:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
+        least = self.trainer.net.loss.min_utterances
+        if options.nPerSpeaker < least:
+            raise InputError(too_few_utterances(least, options.nPerSpeaker))
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
