@@ -60,7 +60,8 @@ class Loss(nn.Module):
 
         Returns {"loss": scalar, "acc": percent, ...} with further named terms. "acc" is optional.
         Only "loss" has a gradient. Its gradient reaches every parameter, because several
-        processes wait for the gradients of all parameters.
+        processes wait for the gradients of all parameters. "loss" is positive for the embeddings
+        of an untrained network, and falls as similarity() separates the speakers.
 
         Raises ValueError if the loss cannot use the batch. A loss that has no use for spoofed
         speech rejects a batch with spoofed speech.
