@@ -316,12 +316,16 @@ def test_the_least_number_of_utterances_is_enough_for_every_gradient(name):
 @pytest.mark.parametrize("name", COMPARING)
 def test_fewer_utterances_than_declared_are_refused(name):
     least = loss_class(name).min_utterances
-    _, message = refusal(name, least - 1)
+    loss, message = refusal(name, least - 1)
     assert f"add --nPerSpeaker {least}" in message, (
         f"loss/{name}.py declares min_utterances = {least}: with {least - 1} utterance(s) per "
         "speaker, forward() must raise ValueError with the text of too_few_utterances(): call "
         f"require_pairs(rep) first. It said: {message or 'nothing'}"
     )
+    # A run makes the same check before training.
+    loss.require_utterances(least)
+    with pytest.raises(ValueError, match=f"add --nPerSpeaker {least}"):
+        loss.require_utterances(least - 1)
 
 
 @functools.cache

@@ -21,7 +21,6 @@ from DatasetLoader import batches
 from inference.evaluation import read_tests, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
-from loss import too_few_utterances
 from network.checkpoints import read_checkpoint
 from network.components import build
 from network.devices import resolve_device
@@ -40,7 +39,7 @@ class Task:
     classes: {speaker: class}. dataset, sampler: of the train list. valid, valid_items: data set of
     --valid_list or None, and its batches. tests: [(trials, data set)]. cohort: of --score_norm, or
     None. steps_per_epoch: number of updates per epoch. trainer: with the untrained network.
-    Raises InputError for whatever does not fit together.
+    Raises InputError if parts of the task do not fit together.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -198,9 +197,10 @@ class Task:
     def check_fit(self) -> None:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
-        least = self.trainer.net.loss.min_utterances
-        if options.nPerSpeaker < least:
-            raise InputError(too_few_utterances(least, options.nPerSpeaker))
+        try:
+            self.trainer.net.loss.require_utterances(options.nPerSpeaker)
+        except ValueError as error:
+            raise InputError(str(error)) from error
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
