@@ -577,6 +577,20 @@ def test_defaults_of_margins(name, margin, scale, easy_margin):
     assert defaults.get("easy_margin") is easy_margin
 
 
+def test_help_of_margins():
+    """The docstring of a loss replaces the help of the settings. A help text may have two lines."""
+    texts = {}
+    for name in ("amsoftmax", "aamsoftmax", "sasv_multitask", "sphereface2"):
+        texts[name] = {option.name: option.help for option in options_of("trainfunc", name)}
+    assert texts["amsoftmax"]["margin"] == "taken off the cosine of the true speaker"
+    assert texts["aamsoftmax"]["margin"] == "added to the angle to the true speaker, radians"
+    assert texts["aamsoftmax"]["scale"] == "factor of the cosines"
+    assert texts["sasv_multitask"]["scale"] == "factor of the cosines of the speakers"
+    assert texts["sphereface2"]["margin"].endswith("0.3 and 0.25 in large-margin fine-tuning")
+    for options in texts.values():
+        assert options["margin_start"] == "margin at first, see margin_until"
+
+
 @pytest.mark.parametrize("growth", ["exponential", "linear"])
 def test_schedule_of_the_margin(growth):
     settings = MarginSettings(0.2, 30.0, 0.0, 1000, 2000, growth)
