@@ -178,8 +178,8 @@ def scaled(similarity: Tensor, w: Tensor, b: Tensor) -> Tensor:
 def sum_of_losses(softmax: Terms, proto: Terms) -> Terms:
     """Adds the losses of a classifier and of a prototypical loss.
 
-    softmax, proto: what the two losses returned. Returns the sum and both terms. The accuracy is
-    that of the classifier.
+    softmax, proto: what the two losses returned. Returns the sum, both terms, and the accuracy of
+    the classifier.
     """
     return {
         "loss": softmax["loss"] + proto["loss"],

@@ -17,7 +17,7 @@ DEFAULTS = AngularMarginSettings(margin=0.1, scale=30.0)
 
 
 class LossFunction(MarginSoftmax):
-    """The options are those of AngularMarginSettings."""
+    """AngularMarginSettings declares the options."""
 
     def __init__(self, dim: int, num_classes: int, *, settings: AngularMarginSettings = DEFAULTS):
         super().__init__(settings)

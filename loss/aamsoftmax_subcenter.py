@@ -18,7 +18,7 @@ DEFAULTS = MarginSettings(margin=0.2, scale=32.0)
 
 
 class LossFunction(MarginSoftmax):
-    """Further options are those of MarginSettings.
+    """MarginSettings declares further options.
 
     margin: added to the angle to the true speaker, radians
     subcenters: vectors of a speaker; the one nearest to an embedding counts

@@ -14,7 +14,7 @@ DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
 
 
 class LossFunction(Loss):
-    """Further options are those of AngularMarginSettings.
+    """AngularMarginSettings declares further options.
 
     scale: factor of the cosines of the softmax part
     init_w: initial scale of the cosines of the prototypical part

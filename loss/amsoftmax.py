@@ -16,7 +16,7 @@ DEFAULTS = MarginSettings(margin=0.1, scale=30.0)
 
 
 class LossFunction(MarginSoftmax):
-    """Further options are those of MarginSettings.
+    """MarginSettings declares further options.
 
     margin: taken off the cosine of the true speaker
     annealing: the margin grows by a curve without end: 1/1001 of it at first, half of it after
@@ -35,7 +35,7 @@ class LossFunction(MarginSoftmax):
     ):
         super().__init__(settings)
         self.annealing = annealing
-        # The names of the weights are those of published checkpoints.
+        # Published checkpoints have these names of the weights.
         self.preLayer = nn.Linear(dim, dim) if pre_layer else nn.Identity()
         self.W = nn.Parameter(torch.empty(dim, num_classes))
         nn.init.xavier_normal_(self.W)

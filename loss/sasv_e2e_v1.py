@@ -47,7 +47,7 @@ class AngularPrototypes(Loss):
 
 
 class LossFunction(Loss):
-    """Further options are those of AngularMarginSettings.
+    """AngularMarginSettings declares further options.
 
     scale: factor of the cosines of the softmax part
     init_w: initial scale of the cosines of the prototypical part

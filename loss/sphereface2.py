@@ -18,7 +18,7 @@ DEFAULTS = MarginSettings(margin=0.2, scale=32.0)
 
 
 class LossFunction(Loss):
-    """Further options are those of MarginSettings.
+    """MarginSettings declares further options.
 
     margin: typically 0.2 with margin_type C and 0.15 with A; 0.3 and 0.25 in large-margin
         fine-tuning

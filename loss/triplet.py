@@ -1,6 +1,6 @@
 """Triplet loss with hard or semi-hard mining (Schroff et al., arXiv:1503.03832).
 
-The mining is that of voxceleb_trainer (arXiv:2003.11982).
+The mining follows voxceleb_trainer (arXiv:2003.11982).
 
     python trainSpeakerNet.py --trainfunc triplet --nPerSpeaker 2 --hard_rank 10 --hard_prob 0.5 \
         --margin 0.1 ...

@@ -96,7 +96,7 @@ def trial(corpus, folder, kills, workers, seed, epochs):
     """Runs the program once undisturbed, and once with kills.
 
     Returns the number of kills that ended the program, the number of checkpoints that were read
-    after kills, and whether checkpoint and log equal those of the undisturbed run.
+    after kills, and whether checkpoint and log are equal in both runs.
     """
     whole = folder / "whole"
     killed = folder / "killed"

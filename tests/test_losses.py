@@ -335,7 +335,7 @@ def trained_embeddings(name):
     Returns the loss, the embeddings, the batch, the values of the loss, and the last terms.
     """
     loss = loss_function(name)
-    # The embeddings are as similar to each other as those of an untrained network.
+    # Like the embeddings of an untrained network, these are similar to each other.
     x = (embeddings(5, 2, 6) + 1.0).requires_grad_()
     data = batch(list(range(5)))
     optimizer = torch.optim.Adam([x, *loss.parameters()], 0.05)
