@@ -55,8 +55,8 @@ class GroupSampler(Sampler):
 
     No speaker is in a batch twice. Spoofed copies of a speaker's voice count as a speaker of their
     own. In an epoch no utterance is used twice, and at most max_seg_per_spk utterances of a speaker
-    are used. An epoch has the largest number of full batches that these rules allow. All
-    epochs have the same number.
+    are used. An epoch has the largest number of full batches that these rules allow. All epochs
+    have the same number.
 
     processes: (rank, world size). A batch is world size times larger, and every process gets its
     share of it. Items are (epoch, rows [B][M]). Raises InputError if no batch can be filled.
