@@ -1,8 +1,8 @@
 """SpeakerNet: everything that is learned, a model and a loss. Trainer: updates of its weights.
 
-Nothing here depends on the chosen model, loss or corpus. A model and a loss meet through `pair`,
-and everything that varies per item or per step is in the batch. The contracts are in
-models/__init__.py and loss/__init__.py. inference/scorer.py scores trials.
+Nothing here depends on the chosen model, loss or corpus. A model and a loss meet through `pair`.
+Everything that varies per item or per step is in the batch. The contracts are in models/__init__.py
+and loss/__init__.py. inference/scorer.py scores trials.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from models import SpeakerModel
 from network.devices import allow_tf32, make_autocast
 from optimizer._skip import average_unless, step_unless
 
-# On a GPU, losses are read back once per so many updates, because reading waits for the GPU.
+# On a GPU, losses are read back after this number of updates, because reading waits for the GPU.
 UPDATES_PER_SYNC = 20
 # Attributes of a Trainer that a checkpoint stores.
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")
@@ -182,7 +182,7 @@ class Trainer:
         self.net.model.compile(dynamic=False)
 
     def start_average(self) -> None:
-        """Starts the moving average from the current weights; without one nothing changes."""
+        """Starts the moving average, if there is one, from the current weights."""
         self.eval_net.load_state_dict(self.net.state_dict())
 
     # ------------------------------------------------------------------ training

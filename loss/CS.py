@@ -3,11 +3,14 @@
 python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc CS ...
 """
 
-from loss._enhancement import Enhancement, away
+from torch import Tensor
+
+from loss import Batch, Terms
+from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
     """1 - cosine; it has no options."""
 
-    def terms(self, x, target, batch):
-        return {"loss_cosine": away(x, target)}
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
+        return {"loss_cosine": cosine_distance(x, target)}

@@ -1,12 +1,16 @@
-"""Embedding enhancement by the cosine to the speaker's clean embedding, while the distance of two utterances shall be distributed alike
-whether they are of one session or of two (maximum mean discrepancy).
+"""Embedding enhancement by the cosine to the speaker's clean embedding, with session alignment.
+
+Session alignment makes the distances of utterances within one session and between two sessions
+alike (maximum mean discrepancy).
 
     python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc DA --sigma 1 --nPerSpeaker 2 ...
 """
 
+from torch import Tensor
 from torch.nn import functional as F
 
-from loss._enhancement import SessionAlignment, away
+from loss import Terms
+from loss._enhancement import SessionAlignment, cosine_distance
 
 
 class LossFunction(SessionAlignment):
@@ -15,8 +19,8 @@ class LossFunction(SessionAlignment):
     def __init__(self, *, sigma: float = 1.0):
         super().__init__(sigma)
 
-    def distance(self, x, y):
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
         return 1.0 - F.cosine_similarity(x, y, dim=-1)
 
-    def pull(self, x, target):
-        return {"loss_cosine": away(x, target)}
+    def target_terms(self, x: Tensor, target: Tensor) -> Terms:
+        return {"loss_cosine": cosine_distance(x, target)}

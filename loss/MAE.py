@@ -3,13 +3,15 @@
 python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MAE ...
 """
 
+from torch import Tensor
 from torch.nn import functional as F
 
+from loss import Batch, Terms
 from loss._enhancement import Euclidean
 
 
 class LossFunction(Euclidean):
     """Mean over all components; it has no options."""
 
-    def terms(self, x, target, batch):
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {"loss_mae": F.l1_loss(x, target)}

@@ -3,13 +3,15 @@
 python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_CS ...
 """
 
+from torch import Tensor
 from torch.nn import functional as F
 
-from loss._enhancement import Enhancement, away
+from loss import Batch, Terms
+from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
     """The sum of both; it has no options."""
 
-    def terms(self, x, target, batch):
-        return {"loss_mse": F.mse_loss(x, target), "loss_cosine": away(x, target)}
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
+        return {"loss_mse": F.mse_loss(x, target), "loss_cosine": cosine_distance(x, target)}

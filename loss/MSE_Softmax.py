@@ -1,23 +1,28 @@
-"""Embedding enhancement by the mean squared error to the speaker's clean embedding, plus softmax cross-entropy over the speakers.
+"""Embedding enhancement by the mean squared error, plus softmax cross-entropy over the speakers.
 
-python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_Softmax ...
+The error is the difference to the speaker's clean embedding.
+
+    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MSE_Softmax ...
 """
 
-from loss import MSE, softmax
+from torch import Tensor
+
+from loss import MSE, Batch, Pair, Terms, softmax
 
 
 class LossFunction(MSE.LossFunction):
     """The sum of both; it has no options."""
 
-    def __init__(self, dim, num_classes):
+    def __init__(self, dim: int, num_classes: int):
         super().__init__()
         self.softmax = softmax.LossFunction(dim, num_classes)
 
-    def forward(self, rep, batch, pair):
-        m, s = super().forward(rep, batch, pair), self.softmax(rep, batch, pair)
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        enhancement = super().forward(rep, batch, pair)
+        classification = self.softmax(rep, batch, pair)
         return {
-            "loss": m["loss"] + s["loss"],
-            "acc": s["acc"],
-            "loss_mse": m["loss_mse"],
-            "loss_softmax": s["loss"].detach(),
+            "loss": enhancement["loss"] + classification["loss"],
+            "acc": classification["acc"],
+            "loss_mse": enhancement["loss_mse"],
+            "loss_softmax": classification["loss"].detach(),
         }

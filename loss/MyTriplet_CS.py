@@ -1,9 +1,15 @@
-"""Embedding enhancement by cosines: towards the speaker's clean embedding, away from another speaker's.
+"""Embedding enhancement by two cosines.
 
-python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MyTriplet_CS ...
+The loss moves an embedding towards the speaker's clean embedding, and away from the clean embedding
+of another speaker.
+
+    python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc MyTriplet_CS ...
 """
 
-from loss._enhancement import Enhancement, away
+from torch import Tensor
+
+from loss import Batch, Terms
+from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
@@ -11,8 +17,8 @@ class LossFunction(Enhancement):
 
     reads = ("target", "other")
 
-    def terms(self, x, target, batch):
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {
-            "loss_cosine": away(x, target),
-            "loss_other": 1.0 - away(x, batch["other"].unsqueeze(1)),
+            "loss_cosine": cosine_distance(x, target),
+            "loss_other": 1.0 - cosine_distance(x, batch["other"].unsqueeze(1)),
         }

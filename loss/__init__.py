@@ -1,104 +1,186 @@
-"""The contract of a loss: it turns representations into a number to minimise, and owns the similarity that it trains for.
+"""The contract of a loss. A loss maps representations to a scalar that training minimises.
 
-One file per loss with a class `LossFunction(dim, num_classes, *, options)` that takes of dim and num_classes what it needs: the
-signature is the list of its options, the line `name: text` of its docstring is the help of an option.
-Legend of the shapes: B groups, a speaker each, of M utterances; D dim; R references, Q queries.
+The loss also owns the similarity that it trains, so scoring uses the same geometry.
+
+Every file in loss/ has one class `LossFunction(dim, num_classes, *, options)`. The class may leave
+out dim or num_classes. The keyword parameters are the options of the loss. A parameter that is
+typed as a dataclass contributes its fields, see _margin.py. The line `name: text` in the docstring
+of the class is the help of an option.
+
+Shapes: B groups of M utterances, each group from one speaker; D embedding size; R references;
+Q queries; n = B*M embeddings.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+# The entries of a batch, see Loss.forward().
+Batch = dict[str, Any]
+# SpeakerModel.pair: (ref [R, ...], qry [Q, ...]) to two tensors that broadcast to [Q, R, D].
+Pair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# What a loss returns: `loss` and its named terms, all of them scalars.
+Terms = dict[str, Tensor]
 
 
 class Loss(nn.Module):
-    """linear: similarity() is the inner product of project()ed embeddings, so that its mean over pairs of crops is the product of the
-    means of the projections. reads: what forward() wants in the batch that not every data set adds. fusion: weight of bonafide() in a trial's score."""
+    """Base class of all losses.
+
+    A subclass defines forward(). Where the defaults do not fit, it sets these class attributes:
+
+    linear: whether similarity() is the inner product of embeddings after project(). Then the mean
+        similarity of pairs of crops equals the inner product of the mean projections.
+    min_utterances: least number of utterances per speaker (--nPerSpeaker) that the loss needs. A
+        loss that compares utterances of one speaker sets it to 2.
+    reads: entries of the batch that forward() needs and that only some datasets add.
+    fusion: weight of bonafide() in the score of a trial.
+    """
 
     linear = True
-    fusion = 0.0
+    min_utterances = 1
     reads: tuple[str, ...] = ()
+    fusion = 0.0
 
-    # the signature of a loss without options, not nn.Module's
     def __init__(self):
+        # Without this method a loss without options would have the signature of nn.Module.
         super().__init__()
 
-    def forward(self, rep, batch, pair):
-        """rep [B, M, ...] representations; batch: label [B] int64, spoof [B] bool, real [Q] int64, the groups that are not spoofed, step int, and where
-        the data have them target [B, D], the clean embedding of the speaker, other [B, D], that of another one, session [B, M] int64, equal for
-        utterances of one recording session; pair: the model's pair()
-        -> {"loss": scalar, "acc": per cent, named terms ...}; gradients of the scalar reach all parameters, for which several processes wait.
-        A loss that has no use for spoofed speech refuses it."""
+    def require_utterances(self, number: int) -> None:
+        """Raises ValueError if `number` utterances per speaker are fewer than min_utterances.
+
+        A run calls this method before training.
+        """
+        if number < self.min_utterances:
+            raise ValueError(too_few_utterances(self.min_utterances, number))
+
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        """Computes the loss of one batch.
+
+        rep: representations [B, M, ...]. pair: the method of the model.
+
+        batch: `label` [B] int64; `spoof` [B] bool; `real` [Q] int64, the indices of the groups that
+        are not spoofed; `step`, the number of updates so far. Some datasets add `target` [B, D],
+        the clean embedding of the speaker; `other` [B, D], the clean embedding of another speaker;
+        `session` [B, M] int64, equal for utterances of one recording session.
+
+        Returns {"loss": scalar, "acc": percent, ...} with further named terms. "acc" is optional.
+        Only "loss" has a gradient. Its gradient reaches every parameter, because several
+        processes wait for the gradients of all parameters. "loss" is positive for the embeddings
+        of an untrained network, and falls as similarity() separates the speakers.
+
+        Raises ValueError if the loss cannot use the batch. A loss that has no use for spoofed
+        speech rejects a batch with spoofed speech.
+        """
         raise NotImplementedError
 
-    def project(self, x):
-        """x [..., D] embeddings -> [..., D] where similarities are measured."""
+    def project(self, x: Tensor) -> Tensor:
+        """Maps embeddings [..., D] to the space [..., D] in which similarities are measured."""
         return F.normalize(x, dim=-1)
 
-    def similarity(self, ref, qry):
-        """ref, qry as pair() returns them, broadcastable to [Q, R, D] -> [Q, R], higher = same speaker. Cosine by default."""
-        # a matrix product where axes are broadcast
+    def similarity(self, ref: Tensor, qry: Tensor) -> Tensor:
+        """Returns similarities [Q, R]; a higher value means the same speaker. Default: cosine.
+
+        ref, qry: the two results of pair(); they broadcast to [Q, R, D].
+        """
+        # Where axes are broadcast, einsum computes a matrix product.
         return torch.einsum("qrd,qrd->qr", self.project(qry), self.project(ref))
 
-    def bonafide(self, x):
-        """x [..., D] embeddings -> [...], higher = rather real than spoofed speech; None where the loss learns nothing of the kind."""
+    def bonafide(self, x: Tensor) -> Tensor | None:
+        """Returns scores [...] of embeddings [..., D]; a higher value means bona fide speech.
+
+        Returns None if the loss does not learn to detect spoofed speech.
+        """
         return None
 
-    def euclidean(self, ref, qry):
-        """The same with minus the Euclidean distance of the projections, voxceleb_trainer's score."""
+    def euclidean(self, ref: Tensor, qry: Tensor) -> Tensor:
+        """Returns minus the Euclidean distance of the projections [Q, R].
+
+        ref, qry: as for similarity(). voxceleb_trainer scores trials with this distance.
+        """
         return -(self.project(qry) - self.project(ref)).norm(dim=-1)
 
 
-def accuracy(logit, label):
-    """logit [n, classes], label [n] -> per cent of the rows whose largest logit is the label's."""
+# ---------------------------------------------------------------------- parts of losses
+def accuracy(logit: Tensor, label: Tensor) -> Tensor:
+    """Returns the percentage of rows whose largest logit belongs to the label.
+
+    logit: [n, classes]. label: [n].
+    """
     return 100.0 * (logit.argmax(-1) == label).float().mean().detach()
 
 
-def rows(rep, batch):
-    """rep [B, M, D] -> embeddings [B*M, D] and their labels [B*M]. ValueError for representations that are no embeddings."""
+def embeddings_and_labels(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Flattens the groups of rep [B, M, D] to embeddings [n, D] and their labels [n].
+
+    Raises ValueError if the representations are not embeddings.
+    """
     if rep.dim() != 3:
         raise ValueError(
-            f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from the model: "
-            "choose an --encoder_type that gives embeddings, or a loss for pairs"
+            f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from "
+            "the model: choose an --encoder_type that gives embeddings, or a loss for pairs"
         )
     return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
 
 
-def with_real(batch):
-    """A batch of a data set with `real`. Made on the host, where `spoof` comes from: a GPU would have to be waited for."""
+def with_real(batch: Batch) -> Batch:
+    """Returns the batch of a dataset with the entry `real`, see Loss.forward().
+
+    The indices are computed on the CPU, where `spoof` is. On a GPU nonzero() would wait.
+    """
     return batch | {"real": (~batch["spoof"]).nonzero().squeeze(1)}
 
 
-def require_pairs(rep, batch):
-    """rep [B, M, ...] -> the groups [Q] whose utterances are queries: spoofed ones are there to be told apart. ValueError if M is 1."""
-    if rep.shape[1] < 2:
-        raise ValueError(
-            "--nPerSpeaker: this loss compares utterances of a speaker and wants at least 2 of each, got 1: add --nPerSpeaker 2"
-        )
-    return batch["real"]
+def too_few_utterances(least: int, number: int) -> str:
+    """Returns the error message for `number` utterances per speaker where `least` are needed."""
+    return (
+        "--nPerSpeaker: this loss compares utterances of a speaker and wants at least "
+        f"{least} of each, got {number}: add --nPerSpeaker {least}"
+    )
 
 
-def prototypes(rep, batch):
-    """rep [B, M, ...] -> prototypes [B, ...], queries [Q, ...] and the queries' own prototypes [Q].
+def require_pairs(rep: Tensor) -> None:
+    """Raises ValueError if rep [B, M, ...] has one utterance per speaker.
 
-    Utterance 0 is the query, the mean of the others the prototype.
+    A loss that calls this function has the class attribute min_utterances = 2.
     """
-    own = require_pairs(rep, batch)
+    if rep.shape[1] < 2:
+        raise ValueError(too_few_utterances(2, rep.shape[1]))
+
+
+def prototypes(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Splits every group: the first utterance is a query, the mean of the others its prototype.
+
+    rep: [B, M, ...]. Returns the prototypes [B, ...], the queries [Q, ...], and for every query the
+    index of its own prototype [Q]. Spoofed groups give prototypes but no queries, so that queries
+    learn to differ from them. Raises ValueError if M is 1, or if M is above 2 and the
+    representations are not embeddings.
+    """
+    require_pairs(rep)
     if rep.dim() > 3 and rep.shape[1] > 2:
         raise ValueError(
-            f"--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not give, got {rep.shape[1]} of each speaker: "
-            "take --nPerSpeaker 2, or --trainfunc proto --proto_metric dot"
+            "--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not "
+            f"give, got {rep.shape[1]} of each speaker: take --nPerSpeaker 2, or --trainfunc proto "
+            "--proto_metric dot"
         )
+    own = batch["real"]
     return rep[:, 1:].mean(1), rep[own, 0], own
 
 
-def scaled(similarity, w, b):
-    """Similarities -> logits with a learnt scale and offset."""
-    # references compute the clamp and drop it
+def scaled(similarity: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Maps similarities to logits with a learned scale w and offset b. The scale stays positive."""
+    # The references compute this clamp but do not use its result.
     return w.clamp(min=1e-6) * similarity + b
 
 
-def sum_of_losses(softmax, proto):
-    """What a classifier of the speakers and a comparison of utterances returned -> the sum of both losses, and each; accuracy is the classifier's."""
+def sum_of_losses(softmax: Terms, proto: Terms) -> Terms:
+    """Adds the losses of a classifier and of a prototypical loss.
+
+    softmax, proto: what the two losses returned. Returns the sum, both terms, and the accuracy of
+    the classifier.
+    """
     return {
         "loss": softmax["loss"] + proto["loss"],
         "acc": softmax["acc"],

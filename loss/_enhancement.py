@@ -1,99 +1,138 @@
-"""What the losses of embedding enhancement share: a network maps an embedding [D] of noisy speech to the speaker's clean one, the target."""
+"""Shared parts of the losses for embedding enhancement.
+
+A network maps an embedding [D] of noisy speech to the clean embedding of the speaker, the target.
+"""
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from loss import Loss, require_pairs
+from loss import Batch, Loss, Pair, Terms, require_pairs
 
-# lists that have it
-WHOSE = {
-    "other": "of lines '<speaker> <file> <other speaker>'",
-    "session": "of lines '<speaker> <file> <file> 0|1'",
+# Entry of a batch -> the kind of list that provides it, for the error message.
+LIST_FORMATS = {
+    "other": ", of lines '<speaker> <file> <other speaker>'",
+    "session": ", of lines '<speaker> <file> <file> 0|1'",
 }
 
 
 class Enhancement(Loss):
-    """A subclass gives terms(x, target, batch), x and target [B, M, D] -> {name: scalar}; the loss is their sum. Similarity is the cosine."""
+    """The loss is the sum of the terms that a subclass defines. The similarity is the cosine."""
 
     reads = ("target",)
 
-    def forward(self, rep, batch, pair):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        self.check_batch(rep, batch)
+        target = batch["target"].unsqueeze(1).expand_as(rep)
+        terms = self.terms(rep, target, batch)
+        out = {"loss": sum(terms.values())}
+        for name, value in terms.items():
+            out[name] = value.detach()
+        return out
+
+    def check_batch(self, rep: Tensor, batch: Batch) -> None:
+        """Raises ValueError if the loss cannot use the batch or the representations."""
         missing = [name for name in self.reads if name not in batch]
         if missing:
             raise ValueError(
-                f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which only lists of embeddings bring along"
-                f"{', ' + WHOSE[missing[-1]] if missing[-1] in WHOSE else ''}: give such a list, or choose another loss"
+                f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which "
+                f"only lists of embeddings bring along{LIST_FORMATS.get(missing[-1], '')}: give "
+                "such a list, or choose another loss"
             )
         if len(batch["real"]) < len(rep):
             raise ValueError(
-                "--trainfunc: this loss makes nothing of spoofed speech: take it off the train list, or choose another loss"
+                "--trainfunc: this loss makes nothing of spoofed speech: take it off the train "
+                "list, or choose another loss"
             )
         if rep.shape[2:] != batch["target"].shape[1:]:
             raise ValueError(
-                f"--trainfunc: this loss wants embeddings of {batch['target'].shape[1]} numbers, as the targets are, got {list(rep.shape)} "
-                "from the model: choose --nOut, and an --encoder_type that gives embeddings"
+                f"--trainfunc: this loss wants embeddings of {batch['target'].shape[1]} numbers, "
+                f"as the targets are, got {list(rep.shape)} from the model: choose --nOut, and an "
+                "--encoder_type that gives embeddings"
             )
-        target = batch["target"].unsqueeze(1).expand_as(rep)
-        terms = self.terms(rep, target, batch)
-        return {"loss": sum(terms.values())} | {
-            name: value.detach() for name, value in terms.items()
-        }
 
-    def terms(self, x, target, batch):
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
+        """Returns named scalars, whose sum is the loss. x, target: [B, M, D]."""
         raise NotImplementedError
 
 
 class Euclidean(Enhancement):
-    """The similarity is minus the Euclidean distance of the embeddings as they are."""
+    """The similarity is minus the Euclidean distance of the embeddings without normalisation."""
 
     linear = False
 
-    def project(self, x):
+    def project(self, x: Tensor) -> Tensor:
         return x
 
-    def similarity(self, ref, qry):
+    def similarity(self, ref: Tensor, qry: Tensor) -> Tensor:
         return self.euclidean(ref, qry)
 
 
-def away(x, y):
-    """Embeddings [..., D] -> 1 - mean cosine."""
+def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Returns 1 - the mean cosine of embeddings x and y [..., D], a scalar."""
     return 1.0 - F.cosine_similarity(x, y, dim=-1).mean()
 
 
 class SessionAlignment(Enhancement):
-    """A subclass gives distance(x, y), [P, D] both -> [P], and pull(x, target) -> terms; utterances 2i and 2i + 1 of a group are a pair."""
+    """Makes the distances within one recording session and between two sessions alike.
 
+    The distances are those between the two utterances of a pair. Utterances 2i and 2i + 1 of a
+    group are a pair. The term loss_mmd compares the distributions of the distances, see
+    maximum_mean_discrepancy(). A subclass defines distance() and target_terms().
+    """
+
+    min_utterances = 2
     reads = ("target", "session")
 
-    def __init__(self, sigma):
+    def __init__(self, sigma: float):
         super().__init__()
         if sigma <= 0:
             raise ValueError(f"--sigma: want more than 0, got {sigma}")
         self.sigma = sigma
 
-    def terms(self, x, target, batch):
-        # at least two utterances
-        require_pairs(x, batch)
-        pairs = x.shape[1] // 2
-        first, second = (
-            x[:, : 2 * pairs].unflatten(1, (pairs, 2)).flatten(0, 1).unbind(1)
-        )  # [P, D] each
-        session = batch["session"][:, : 2 * pairs].unflatten(1, (pairs, 2)).flatten(0, 1)  # [P, 2]
-        same = session[:, 0] == session[:, 1]
-        return {
-            "loss_mmd": discrepancy(self.distance(first, second), same, self.sigma)
-        } | self.pull(x, target)
+    def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
+        require_pairs(x)
+        first, second = pairs_of_groups(x)
+        first_session, second_session = pairs_of_groups(batch["session"])
+        distance = self.distance(first, second)
+        discrepancy = maximum_mean_discrepancy(
+            distance, first_session == second_session, self.sigma
+        )
+        return {"loss_mmd": discrepancy} | self.target_terms(x, target)
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Returns the distances [P] between embeddings x and y [P, D]."""
+        raise NotImplementedError
+
+    def target_terms(self, x: Tensor, target: Tensor) -> Terms:
+        """Returns the terms that move embeddings towards their targets. x, target: [B, M, D]."""
+        raise NotImplementedError
 
 
-def discrepancy(distance, same, sigma):
-    """Squared maximum mean discrepancy (Gretton et al., arXiv:0805.2368), with a Gaussian kernel, of the distances of pairs of two kinds.
+def pairs_of_groups(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits x [B, M, ...] into the first and the second elements of all P pairs, [P, ...] each.
 
-    distance [P], same [P] bool, the kind -> scalar; 0 where one of the kinds is absent.
+    Elements 2i and 2i + 1 of a group are a pair. If M is odd, the last element has no partner and
+    is left out.
     """
-    kinds = torch.stack([same, ~same]).float()  # [2, P]
-    first, second = kinds / kinds.sum(1, keepdim=True).clamp(min=1.0)
-    weight = (first - second) * kinds.any(1).all()
-    kernel = torch.exp(
-        (distance.unsqueeze(0) - distance.unsqueeze(1)).square() / (-2.0 * sigma**2)
-    )  # [P, P]
+    number = x.shape[1] // 2
+    pairs = x[:, : 2 * number].unflatten(1, (number, 2)).flatten(0, 1)  # [P, 2, ...]
+    first, second = pairs.unbind(1)
+    return first, second
+
+
+def maximum_mean_discrepancy(distance: Tensor, same_session: Tensor, sigma: float) -> Tensor:
+    """Returns the squared maximum mean discrepancy of two sets of distances, a scalar.
+
+    The two sets are the pairs of one session and the pairs of two sessions. The discrepancy is 0 if
+    one of the sets is empty. The kernel is Gaussian with width sigma (Gretton et al.,
+    arXiv:0805.2368).
+
+    distance: [P]. same_session: [P] bool.
+    """
+    is_in_set = torch.stack([same_session, ~same_session]).float()  # [2, P]
+    first, second = is_in_set / is_in_set.sum(1, keepdim=True).clamp(min=1.0)
+    weight = (first - second) * is_in_set.any(1).all()
+    difference = distance.unsqueeze(0) - distance.unsqueeze(1)
+    kernel = torch.exp(difference.square() / (-2.0 * sigma**2))  # [P, P]
     return weight @ kernel @ weight

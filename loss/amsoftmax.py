@@ -1,57 +1,57 @@
-"""Additive margin softmax (Wang et al., "CosFace", arXiv:1801.05599 and 1801.09414): the margin is taken off the cosine.
+"""Additive margin softmax (Wang et al., "CosFace", arXiv:1801.05599 and 1801.09414).
 
-python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.2 --scale 30 ...
-python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.4 --pre_layer --annealing ...      # as with DoubleMHA, arXiv:2007.13199
+The margin is taken off the cosine. The second command is the loss of DoubleMHA (arXiv:2007.13199).
+
+    python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.2 --scale 30 ...
+    python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.4 --pre_layer --annealing ...
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss._margin import Growth, MarginSoftmax, Schedule
+from loss._margin import MarginSettings, MarginSoftmax
+
+DEFAULTS = MarginSettings(margin=0.1, scale=30.0)
 
 
 class LossFunction(MarginSoftmax):
-    """margin: taken off the cosine of the true speaker
-    scale: factor of the cosines
-    annealing: the margin grows by a curve without end: 1/1001 of it at first, half of it after 306 000 updates
+    """MarginSettings declares further options.
+
+    margin: taken off the cosine of the true speaker
+    annealing: the margin grows by a curve without end: 1/1001 of it at first, half of it after
+        306 000 updates
     pre_layer: a linear layer between the embeddings and the cosines
-    margin_start: margin at first, see margin_until
-    margin_from: update at which the margin begins to grow
-    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
-    margin_growth: course of the margin in between
     """
 
     def __init__(
         self,
-        dim,
-        num_classes,
+        dim: int,
+        num_classes: int,
         *,
-        margin: float = 0.1,
-        scale: float = 30.0,
+        settings: MarginSettings = DEFAULTS,
         annealing: bool = False,
         pre_layer: bool = False,
-        margin_start: float = 0.0,
-        margin_from: int = 0,
-        margin_until: int = 0,
-        margin_growth: Growth = "exponential",
     ):
-        super().__init__(
-            Schedule(margin, margin_start, margin_from, margin_until, margin_growth), scale
-        )
+        super().__init__(settings)
         self.annealing = annealing
+        # Published checkpoints have these names of the weights.
         self.preLayer = nn.Linear(dim, dim) if pre_layer else nn.Identity()
         self.W = nn.Parameter(torch.empty(dim, num_classes))
         nn.init.xavier_normal_(self.W)
 
-    def cosine(self, x):
+    def cosine(self, x: Tensor) -> Tensor:
         return F.normalize(self.preLayer(x)) @ F.normalize(self.W, dim=0)
 
-    def penalise(self, cos, margin):
+    def penalise(self, cos: Tensor, margin: float) -> Tensor:
         return cos - margin
 
-    def margin_at(self, step):
+    def margin_at(self, step: int) -> float:
+        """Returns the margin after `step` updates, including the annealing."""
         margin = super().margin_at(step)
-        # published as the mean of the logits with the margin (weight 1) and without (weight alpha), which is a smaller margin
+        if not self.annealing:
+            return margin
+        # The paper takes the weighted mean of the logits with the margin (weight 1) and without it
+        # (weight alpha). This mean equals the logits with a smaller margin.
         alpha = 1000.0 / (1.0 + 0.0001 * step) ** 2
-        return margin / (1.0 + alpha) if self.annealing else margin
+        return margin / (1.0 + alpha)

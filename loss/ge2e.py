@@ -1,13 +1,15 @@
-"""Generalised end-to-end loss (Wan et al., arXiv:1710.10467), softmax variant: every utterance against the centroids of all the speakers.
+"""Generalised end-to-end loss (Wan et al., arXiv:1710.10467), softmax variant.
 
-python trainSpeakerNet.py --trainfunc ge2e --nPerSpeaker 5 ...
+Every utterance is compared with the centroids of all speakers of the batch.
+
+    python trainSpeakerNet.py --trainfunc ge2e --nPerSpeaker 5 ...
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Loss, accuracy, require_pairs, scaled
+from loss import Batch, Loss, Pair, Terms, accuracy, require_pairs, scaled
 
 
 class LossFunction(Loss):
@@ -15,33 +17,33 @@ class LossFunction(Loss):
     init_b: initial offset
     """
 
+    min_utterances = 2
+
     def __init__(self, *, init_w: float = 10.0, init_b: float = -5.0):
         super().__init__()
         self.w = nn.Parameter(torch.tensor(init_w))
         self.b = nn.Parameter(torch.tensor(init_b))
 
-    def forward(self, rep, batch, pair):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         if rep.dim() != 3:
             raise ValueError(
-                "--trainfunc: ge2e averages embeddings, which a pair-wise pooling does not give: choose another --encoder_type or loss"
+                "--trainfunc: ge2e averages embeddings, which a pair-wise pooling does not give: "
+                "choose another --encoder_type or loss"
             )
-        own = require_pairs(rep, batch)
-        size, count = rep.shape[:2]
-        mine = F.one_hot(own, size).bool()  # [Q, B]
+        require_pairs(rep)
+        own = batch["real"]
+        speakers, utterances = rep.shape[:2]
+        is_own = F.one_hot(own, speakers).bool()  # [Q, B]
         centroid = rep.mean(1)  # [B, D]
-        without = (rep.sum(1, keepdim=True) - rep) / (
-            count - 1
-        )  # [B, M, D], the centroid of the speaker's other utterances
-        cos = [
-            torch.where(
-                mine,
-                self.similarity(*pair(without[:, m], rep[own, m])),
-                self.similarity(*pair(centroid, rep[own, m])),
-            )
-            for m in range(count)
-        ]
-        logit = scaled(
-            torch.cat(cos).clamp(min=1e-6), self.w, self.b
-        )  # [M*Q, B]; reference clamps the cosines; kept
-        own = own.repeat(count)
-        return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}
+        # The centroids of the other utterances of the speaker, without the query itself.
+        leave_one_out = (rep.sum(1, keepdim=True) - rep) / (utterances - 1)  # [B, M, D]
+        cos = []
+        for m in range(utterances):
+            query = rep[own, m]
+            to_own = self.similarity(*pair(leave_one_out[:, m], query))
+            to_all = self.similarity(*pair(centroid, query))
+            cos.append(torch.where(is_own, to_own, to_all))
+        # The reference clamps the cosines; kept.
+        logit = scaled(torch.cat(cos).clamp(min=1e-6), self.w, self.b)  # [M*Q, B]
+        label = own.repeat(utterances)
+        return {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}

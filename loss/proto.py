@@ -1,5 +1,8 @@
-"""Prototypical loss (Snell et al., arXiv:1703.05175): with squared Euclidean distances as in voxceleb_trainer, or with the dot products
-of cross attentive pooling (Kye et al., arXiv:2008.05983), which goes with a classifier of all the speakers.
+"""Prototypical loss (Snell et al., arXiv:1703.05175).
+
+The metric is the squared Euclidean distance, as in voxceleb_trainer, or the dot product, as in
+cross attentive pooling (Kye et al., arXiv:2008.05983). Cross attentive pooling is trained together
+with a classifier of all speakers.
 
     python trainSpeakerNet.py --trainfunc proto --global_clf --nPerSpeaker 3 --encoder_type CAP ...
 """
@@ -7,51 +10,57 @@ of cross attentive pooling (Kye et al., arXiv:2008.05983), which goes with a cla
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Loss, accuracy, prototypes, require_pairs
+from loss import Batch, Loss, Pair, Terms, accuracy, prototypes, require_pairs
 
 
 class LossFunction(Loss):
     """global_clf: add the loss of a classifier of all the speakers
-    proto_metric: euclidean, minus the squared distance to the mean of the other utterances; dot, the product with the normalised first
-        utterance; auto, dot with global_clf and euclidean without
+    proto_metric: euclidean, minus the squared distance to the mean of the other utterances; dot,
+        the product with the normalised first utterance; auto, dot with global_clf and euclidean
+        without
     """
+
+    min_utterances = 2
 
     def __init__(
         self,
-        dim,
-        num_classes,
+        dim: int,
+        num_classes: int,
         *,
         global_clf: bool = False,
         proto_metric: Literal["auto", "euclidean", "dot"] = "auto",
     ):
         super().__init__()
+        # True for the dot product, False for the Euclidean distance.
         self.linear = proto_metric == "dot" or (proto_metric == "auto" and global_clf)
         self.global_w = None
         if global_clf:
-            # reference leaves it uninitialised
+            # The reference does not initialise this weight.
             self.global_w = nn.Parameter(torch.empty(num_classes, dim))
             nn.init.xavier_normal_(self.global_w)
 
-    def project(self, x):
+    def project(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=-1) if self.linear else x
 
-    def similarity(self, ref, qry):
-        # reference: over the wrong axis with torch >= 1.12 (pairwise_distance changed), and with 1e-6 added to each difference;
-        # here the squared distance that is meant, as a matrix product
+    def similarity(self, ref: Tensor, qry: Tensor) -> Tensor:
+        """Returns the cosines, or minus the squared Euclidean distances, [Q, R]."""
         product = super().similarity(ref, qry)  # [Q, R]
-        return (
-            product if self.linear else 2.0 * product - qry.square().sum(-1) - ref.square().sum(-1)
-        )
-
-    def forward(self, rep, batch, pair):
         if self.linear:
-            ref, qry, own = episode(rep, batch)
+            return product
+        # The reference adds 1e-6 to each difference. With torch >= 1.12 it also sums over the wrong
+        # axis, because pairwise_distance changed. Here the intended squared distance is computed
+        # with a matrix product.
+        return 2.0 * product - qry.square().sum(-1) - ref.square().sum(-1)
+
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        if self.linear:
+            ref, qry, own = supports_and_queries(rep, batch)
             ref, qry = pair(ref, qry)
-            # only the side of the prototypes is normalised
-            logit = torch.einsum("qrd,qrd->qr", qry, F.normalize(ref, dim=-1))
+            # As published, only the supports are normalised.
+            logit = torch.einsum("qrd,qrd->qr", qry, F.normalize(ref, dim=-1))  # [Q, R]
         else:
             ref, qry, own = prototypes(rep, batch)
             ref, qry = pair(ref, qry)
@@ -59,25 +68,43 @@ class LossFunction(Loss):
         out = {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}
         if self.global_w is None:
             return out
-        place = torch.arange(len(own), device=own.device)
-        # seen with their own queries
-        ref, of_ref = (
-            (ref[0], batch["label"]) if len(ref) == 1 else (ref[place, own], batch["label"][own])
-        )
-        qry = qry[:, 0] if qry.shape[1] == 1 else qry[place, own]
-        # neither scale nor offset, as published
-        everyone = F.linear(torch.cat([ref, qry]), F.normalize(self.global_w))
-        clf = F.cross_entropy(everyone, torch.cat([of_ref, batch["label"][own]]))
+        classification = self.classification_loss(ref, qry, own, batch["label"])
         return {
-            "loss": out["loss"] + clf,
+            "loss": out["loss"] + classification,
             "acc": out["acc"],
             "loss_proto": out["loss"].detach(),
-            "loss_global": clf.detach(),
+            "loss_global": classification.detach(),
         }
 
+    def classification_loss(self, ref: Tensor, qry: Tensor, own: Tensor, label: Tensor) -> Tensor:
+        """Returns the cross-entropy of references and queries over all training speakers.
 
-def episode(rep, batch):
-    """rep [B, M, ...] -> supports [B, ...], the first utterances; queries [Q, ...], all the others, set after set; their supports [Q].
-    Spoofed groups are supports to be told apart, never queries."""
-    own = require_pairs(rep, batch)
-    return rep[:, 0], rep[own, 1:].transpose(0, 1).flatten(0, 1), own.repeat(rep.shape[1] - 1)
+        ref, qry: as pair() returns them; they broadcast to [Q, R, D]. own: index of the own
+        reference of every query [Q]. label: [R].
+        """
+        query = torch.arange(len(own), device=own.device)
+        if len(ref) == 1:
+            ref = ref[0]
+            ref_label = label
+        else:
+            # A pair-wise pooling computes a reference for every query. Take the own one.
+            ref = ref[query, own]
+            ref_label = label[own]
+        qry = qry[:, 0] if qry.shape[1] == 1 else qry[query, own]
+        # As published, the logits have neither scale nor offset.
+        logit = F.linear(torch.cat([ref, qry]), F.normalize(self.global_w))
+        return F.cross_entropy(logit, torch.cat([ref_label, label[own]]))
+
+
+def supports_and_queries(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Splits every group into a support, its first utterance, and queries, all the others.
+
+    rep: [B, M, ...]. Returns the supports [B, ...], the queries [Q, ...], and for every query the
+    index of its own support [Q]. The queries are the second utterances of all groups, then the
+    third ones, and so on. Spoofed groups give supports but no queries, so that queries learn to
+    differ from them. Raises ValueError if M is 1.
+    """
+    require_pairs(rep)
+    own = batch["real"]
+    queries = rep[own, 1:].transpose(0, 1).flatten(0, 1)
+    return rep[:, 0], queries, own.repeat(rep.shape[1] - 1)

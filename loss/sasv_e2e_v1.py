@@ -1,73 +1,75 @@
-"""Spoofing-aware embeddings end to end, as in the SASV 2022 baseline (Mun et al., arXiv:2305.19051): additive angular margin softmax in which
-all spoofed speech is one class, the last, plus angular prototypes of which those of spoofed groups are extra negatives.
+"""Spoofing-aware embeddings, trained end to end, as in the SASV 2022 baseline.
+
+Source: Mun et al., arXiv:2305.19051. The loss is additive angular margin softmax plus angular
+prototypical loss. For the softmax all spoofed speech is one class, the last one. For the
+prototypical loss the prototypes of spoofed groups are extra negatives.
 
     python trainSpeakerNet.py --trainfunc sasv_e2e_v1 --margin 0.2 --scale 30 --nPerSpeaker 2 ...
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Loss, aamsoftmax, accuracy, prototypes, scaled, sum_of_losses
-from loss._margin import Growth
+from loss import (
+    Batch,
+    Loss,
+    Pair,
+    Terms,
+    aamsoftmax,
+    accuracy,
+    prototypes,
+    scaled,
+    sum_of_losses,
+)
+from loss._margin import AngularMarginSettings
+
+DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
 
 
 class AngularPrototypes(Loss):
-    """The loss of angleproto.py under the names of published checkpoints; bona fide queries against all the prototypes, not the other way round."""
+    """The loss of angleproto.py with the names of weights that published checkpoints have.
 
-    def __init__(self, init_w, init_b):
+    Bona fide queries are compared with all prototypes.
+    """
+
+    min_utterances = 2
+
+    def __init__(self, init_w: float, init_b: float):
         super().__init__()
         self.w1 = nn.Parameter(torch.tensor(init_w))
         self.b1 = nn.Parameter(torch.tensor(init_b))
 
-    def forward(self, rep, batch, pair):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         ref, qry, own = prototypes(rep, batch)
         logit = scaled(self.similarity(*pair(ref, qry)), self.w1, self.b1)  # [Q, R]
         return {"loss": F.cross_entropy(logit, own), "acc": accuracy(logit, own)}
 
 
 class LossFunction(Loss):
-    """margin: added to the angle to the true speaker, radians
+    """AngularMarginSettings declares further options.
+
     scale: factor of the cosines of the softmax part
-    easy_margin: no margin at all for angles above 90 degrees
-    margin_start: margin at first, see margin_until
-    margin_from: update at which the margin begins to grow
-    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
-    margin_growth: course of the margin in between
     init_w: initial scale of the cosines of the prototypical part
     init_b: initial offset of the prototypical part
     """
 
+    min_utterances = 2
+
     def __init__(
         self,
-        dim,
-        num_classes,
+        dim: int,
+        num_classes: int,
         *,
-        margin: float = 0.2,
-        scale: float = 30.0,
-        easy_margin: bool = False,
-        margin_start: float = 0.0,
-        margin_from: int = 0,
-        margin_until: int = 0,
-        margin_growth: Growth = "exponential",
+        settings: AngularMarginSettings = DEFAULTS,
         init_w: float = 10.0,
         init_b: float = -5.0,
     ):
         super().__init__()
-        self.aamsoftmax = aamsoftmax.LossFunction(
-            dim,
-            num_classes,
-            margin=margin,
-            scale=scale,
-            easy_margin=easy_margin,
-            margin_start=margin_start,
-            margin_from=margin_from,
-            margin_until=margin_until,
-            margin_growth=margin_growth,
-        )
+        self.aamsoftmax = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
         self.angleproto_sasv = AngularPrototypes(init_w, init_b)
 
-    def forward(self, rep, batch, pair):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         return sum_of_losses(
             self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair)
         )

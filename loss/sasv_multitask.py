@@ -1,30 +1,34 @@
-"""Speakers and spoofing as two tasks of one embedding: a margin softmax of the speakers of real speech, with angular prototypes where there are several
-utterances of each, and a head that tells real from spoofed speech. A trial's score is the cosine plus `fusion` times what the head says of the tested file.
+"""Speaker and spoofing as two tasks of one embedding.
 
-    python trainSpeakerNet.py --trainfunc sasv_multitask --spoof_head ocsoftmax --num_spk 20 --num_utt 2 --batch_size 80 ...
+The speaker task is additive angular margin softmax of bona fide speech. If there are several
+utterances per speaker, angular prototypical loss is added. The spoofing task is a head that
+separates bona fide from spoofed speech. The score of a trial is the cosine plus `fusion` times the
+output of the head for the tested file.
+
+    python trainSpeakerNet.py --trainfunc sasv_multitask --spoof_head ocsoftmax --num_spk 20 \
+        --num_utt 2 --batch_size 80 ...
 """
 
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Loss, aamsoftmax, angleproto
-from loss._margin import Growth
+from loss import Batch, Loss, Pair, Terms, aamsoftmax, angleproto
+from loss._margin import AngularMarginSettings
+
+DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
 
 
 class LossFunction(Loss):
-    """margin: added to the angle to the true speaker, radians
+    """AngularMarginSettings declares further options.
+
     scale: factor of the cosines of the speakers
-    easy_margin: no margin at all for angles above 90 degrees
-    margin_start: margin at first, see margin_until
-    margin_from: update at which the margin begins to grow
-    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
-    margin_growth: course of the margin in between
     init_w: initial scale of the cosines of the prototypical part
     init_b: initial offset of the prototypical part
-    spoof_head: ocsoftmax, one-class softmax (Zhang et al., arXiv:2010.13995), real speech close to one direction; sigmoid, binary cross-entropy
+    spoof_head: ocsoftmax, one-class softmax (Zhang et al., arXiv:2010.13995), real speech close to
+        one direction; sigmoid, binary cross-entropy
     spoof_scale: factor of the head's cosines
     margin_real: cosine that real speech is to exceed (ocsoftmax)
     margin_spoof: cosine that spoofed speech is to stay below (ocsoftmax)
@@ -34,16 +38,10 @@ class LossFunction(Loss):
 
     def __init__(
         self,
-        dim,
-        num_classes,
+        dim: int,
+        num_classes: int,
         *,
-        margin: float = 0.2,
-        scale: float = 30.0,
-        easy_margin: bool = False,
-        margin_start: float = 0.0,
-        margin_from: int = 0,
-        margin_until: int = 0,
-        margin_growth: Growth = "exponential",
+        settings: AngularMarginSettings = DEFAULTS,
         init_w: float = 10.0,
         init_b: float = -5.0,
         spoof_head: Literal["ocsoftmax", "sigmoid"] = "ocsoftmax",
@@ -54,64 +52,67 @@ class LossFunction(Loss):
         fusion: float = 1.0,
     ):
         super().__init__()
-        self.speakers = aamsoftmax.LossFunction(
-            dim,
-            num_classes,
-            margin=margin,
-            scale=scale,
-            easy_margin=easy_margin,
-            margin_start=margin_start,
-            margin_from=margin_from,
-            margin_until=margin_until,
-            margin_growth=margin_growth,
-        )
+        self.speakers = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
         self.prototypes = angleproto.LossFunction(init_w=init_w, init_b=init_b)
-        # of real speech
+        # The direction of bona fide speech.
         self.direction = nn.Parameter(torch.empty(1, dim))
         nn.init.kaiming_uniform_(self.direction, 0.25)
         self.offset = nn.Parameter(torch.zeros(())) if spoof_head == "sigmoid" else None
-        self.spoof_scale, self.margins, self.spoof_weight, self.fusion = (
-            spoof_scale,
-            (margin_real, margin_spoof),
-            spoof_weight,
-            fusion,
-        )
+        self.spoof_scale = spoof_scale
+        self.margin_real = margin_real
+        self.margin_spoof = margin_spoof
+        self.spoof_weight = spoof_weight
+        self.fusion = fusion
 
-    def bonafide(self, x):
+    def bonafide(self, x: Tensor) -> Tensor:
+        """Returns the cosine [...] between embeddings [..., D] and the bona fide direction."""
         return F.linear(F.normalize(x, dim=-1), F.normalize(self.direction)).squeeze(-1)
 
-    def forward(self, rep, batch, pair):
-        spoof, which = batch["spoof"], batch["real"]
-        if not len(which):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        out = self.speaker_terms(rep, batch, pair)
+        spoof = batch["spoof"].unsqueeze(1).expand(rep.shape[:2])
+        head = self.head_loss(self.bonafide(rep), spoof)
+        return out | {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
+
+    def speaker_terms(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        """Returns the loss of the speaker task and its terms.
+
+        Raises ValueError if there is no bona fide speech in the batch.
+        """
+        index = batch["real"]
+        if not len(index):
             raise ValueError(
-                "--trainfunc: this loss classifies the speakers of real speech and wants some in every batch: set --num_spk"
+                "--trainfunc: this loss classifies the speakers of real speech and wants some in "
+                "every batch: set --num_spk"
             )
-        real = rep[which]
-        of_real = batch | {
-            "label": batch["label"][which],
-            "spoof": spoof[which],
-            "real": torch.arange(len(which), device=which.device),
+        real_rep = rep[index]
+        real_batch = batch | {
+            "label": batch["label"][index],
+            "spoof": batch["spoof"][index],
+            "real": torch.arange(len(index), device=index.device),
         }
-        speakers = self.speakers(real, of_real, pair)
+        speakers = self.speakers(real_rep, real_batch, pair)
         out = {
             "loss": speakers["loss"],
             "acc": speakers["acc"],
             "loss_speakers": speakers["loss"].detach(),
         }
         if rep.shape[1] > 1:
-            protos = self.prototypes(real, of_real, pair)
-            out |= {"loss": out["loss"] + protos["loss"], "loss_proto": protos["loss"].detach()}
+            proto = self.prototypes(real_rep, real_batch, pair)
+            out["loss"] = out["loss"] + proto["loss"]
+            out["loss_proto"] = proto["loss"].detach()
         else:
-            # several processes wait for the gradients of all parameters
+            # Several processes wait for the gradients of all parameters.
             out["loss"] = out["loss"] + 0.0 * (self.prototypes.w + self.prototypes.b)
-        head = self.head_loss(self.bonafide(rep), spoof.unsqueeze(1).expand(rep.shape[:2]))
-        return out | {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
+        return out
 
-    def head_loss(self, cos, spoof):
-        """cos [B, M] to the direction of real speech, spoof [B, M] bool -> scalar."""
+    def head_loss(self, cos: Tensor, spoof: Tensor) -> Tensor:
+        """Returns the loss of the spoofing head, a scalar.
+
+        cos: cosine to the bona fide direction [B, M]. spoof: [B, M] bool.
+        """
         if self.offset is not None:
-            return F.binary_cross_entropy_with_logits(
-                self.spoof_scale * cos + self.offset, (~spoof).float()
-            )
-        real, spoofed = self.margins
-        return F.softplus(self.spoof_scale * torch.where(spoof, cos - spoofed, real - cos)).mean()
+            logit = self.spoof_scale * cos + self.offset
+            return F.binary_cross_entropy_with_logits(logit, (~spoof).float())
+        violation = torch.where(spoof, cos - self.margin_spoof, self.margin_real - cos)
+        return F.softplus(self.spoof_scale * violation).mean()

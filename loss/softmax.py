@@ -3,20 +3,20 @@
 python trainSpeakerNet.py --trainfunc softmax ...
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Loss, accuracy, rows
+from loss import Batch, Loss, Pair, Terms, accuracy, embeddings_and_labels
 
 
 class LossFunction(Loss):
     """Softmax cross-entropy over the speakers; it has no options."""
 
-    def __init__(self, dim, num_classes):
+    def __init__(self, dim: int, num_classes: int):
         super().__init__()
         self.fc = nn.Linear(dim, num_classes)
 
-    def forward(self, rep, batch, pair):
-        x, label = rows(rep, batch)
-        logit = self.fc(x)  # [B*M, classes]
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        x, label = embeddings_and_labels(rep, batch)
+        logit = self.fc(x)  # [n, classes]
         return {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}

@@ -1,9 +1,13 @@
-"""Softmax plus angular prototypical loss, the recipe of voxceleb_trainer's best models (Heo et al., arXiv:2009.14153).
+"""Softmax plus angular prototypical loss.
 
-python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
+This is the recipe of the best models of voxceleb_trainer (Heo et al., arXiv:2009.14153).
+
+    python trainSpeakerNet.py --trainfunc softmaxproto --nPerSpeaker 2 ...
 """
 
-from loss import Loss, angleproto, softmax, sum_of_losses
+from torch import Tensor
+
+from loss import Batch, Loss, Pair, Terms, angleproto, softmax, sum_of_losses
 
 
 class LossFunction(Loss):
@@ -11,10 +15,12 @@ class LossFunction(Loss):
     init_b: initial offset of the prototypical part
     """
 
-    def __init__(self, dim, num_classes, *, init_w: float = 10.0, init_b: float = -5.0):
+    min_utterances = 2
+
+    def __init__(self, dim: int, num_classes: int, *, init_w: float = 10.0, init_b: float = -5.0):
         super().__init__()
         self.softmax = softmax.LossFunction(dim, num_classes)
         self.angleproto = angleproto.LossFunction(init_w=init_w, init_b=init_b)
 
-    def forward(self, rep, batch, pair):
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         return sum_of_losses(self.softmax(rep, batch, pair), self.angleproto(rep, batch, pair))

@@ -1,59 +1,75 @@
-"""Triplet loss with hard or semi-hard mining (Schroff et al., arXiv:1503.03832), as in voxceleb_trainer (arXiv:2003.11982).
+"""Triplet loss with hard or semi-hard mining (Schroff et al., arXiv:1503.03832).
 
-python trainSpeakerNet.py --trainfunc triplet --nPerSpeaker 2 --hard_rank 10 --hard_prob 0.5 --margin 0.1 ...
+The mining follows voxceleb_trainer (arXiv:2003.11982).
+
+    python trainSpeakerNet.py --trainfunc triplet --nPerSpeaker 2 --hard_rank 10 --hard_prob 0.5 \
+        --margin 0.1 ...
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from loss import Loss, prototypes
+from loss import Batch, Loss, Pair, Terms, prototypes
 
 
 class LossFunction(Loss):
-    """hard_rank: a hard negative is one of the hard_rank + 1 that are nearest to the anchor; below 0: semi-hard mining instead
+    """The distance is the squared Euclidean distance of unit vectors.
+
+    hard_rank: a hard negative is one of the hard_rank + 1 that are nearest to the anchor; below 0:
+        semi-hard mining instead
     hard_prob: share of the anchors that get a hard negative, the others get any
     margin: by which the squared distance to the negative shall exceed that to the positive
     """
+
+    min_utterances = 2
 
     def __init__(self, *, hard_rank: int = 10, hard_prob: float = 0.5, margin: float = 0.1):
         super().__init__()
         if not 0 <= hard_prob <= 1:
             raise ValueError(f"--hard_prob: want a share between 0 and 1, got {hard_prob}")
-        self.hard_rank, self.hard_prob, self.margin = hard_rank, hard_prob, margin
+        self.hard_rank = hard_rank
+        self.hard_prob = hard_prob
+        self.margin = margin
 
-    def forward(self, rep, batch, pair):
-        # positives (negatives of the others), anchors
+    def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
+        # Every query is an anchor. Its own prototype is the positive, the others are negatives.
         ref, qry, own = prototypes(rep, batch)
         if len(ref) < 2:
             raise ValueError(
                 "--batch_size: the triplet loss wants at least 2 speakers a batch, for negatives"
             )
-        distance = 2.0 - 2.0 * self.similarity(
-            *pair(ref, qry)
-        )  # [Q, R]; reference adds 1e-6 to every component of the differences
+        # The reference adds 1e-6 to every component of the differences; this is left out.
+        distance = 2.0 - 2.0 * self.similarity(*pair(ref, qry))  # [Q, R]
         positive = distance.gather(1, own.unsqueeze(1))  # [Q, 1]
-        negative = distance.gather(1, self.negative_index(distance.detach(), own).unsqueeze(1))
+        negative_index = self.negative_index(distance.detach(), own)
+        negative = distance.gather(1, negative_index.unsqueeze(1))  # [Q, 1]
         return {
             "loss": F.relu(positive - negative + self.margin).mean(),
             "acc": 100.0 * (positive < negative).float().mean(),
         }
 
-    def negative_index(self, distance, own):
-        """distance [Q, R], own [Q] -> which reference is the negative [Q], drawn from torch's global generator."""
-        return self.chances(distance, own).multinomial(1).squeeze(1)
+    def negative_index(self, distance: Tensor, own: Tensor) -> Tensor:
+        """Draws one negative per query, from torch's global generator. Returns indices [Q].
 
-    def chances(self, distance, own):
-        """-> chances [Q, R] of the references to be drawn, up to a factor in each row."""
-        mine = F.one_hot(own, distance.shape[1]).bool()
-        others = (~mine).float()
+        distance: [Q, R]. own: index of the positive of every query [Q].
+        """
+        return self.sampling_weights(distance, own).multinomial(1).squeeze(1)
+
+    def sampling_weights(self, distance: Tensor, own: Tensor) -> Tensor:
+        """Returns the weights [Q, R] with which the references are drawn as negatives.
+
+        The probabilities of a query are its weights divided by their sum.
+        """
+        is_own = F.one_hot(own, distance.shape[1]).bool()
+        others = (~is_own).float()
         if self.hard_rank < 0:
             positive = distance.gather(1, own.unsqueeze(1))
             semihard = ((distance > positive) & (distance < positive + self.margin)).float()
-            # reference draws the positive too where there are none
+            # Without a semi-hard negative, draw any negative. The reference may draw the positive.
             return torch.where(semihard.any(1, keepdim=True), semihard, others)
-        # 0 = nearest
-        rank = distance.masked_fill(mine, torch.inf).argsort(1).argsort(1)
+        # Rank 0 is the nearest reference.
+        rank = distance.masked_fill(is_own, torch.inf).argsort(1).argsort(1)
         hard = (rank <= self.hard_rank) * others
-        return self.hard_prob * F.normalize(hard, p=1) + (1.0 - self.hard_prob) * F.normalize(
-            others, p=1
-        )
+        hard_part = self.hard_prob * F.normalize(hard, p=1)
+        return hard_part + (1.0 - self.hard_prob) * F.normalize(others, p=1)

@@ -18,6 +18,14 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
     """
     name = getattr(options, part)
     component = find(part, name)
+    try:
+        return component(**arguments_of(component, options, supplied))
+    except ValueError as error:
+        raise InputError(f"--{part} {name}: {error}") from error
+
+
+def arguments_of(component: Any, options: argparse.Namespace, supplied: dict) -> dict[str, Any]:
+    """Returns the arguments of a component, {parameter: value}, see build()."""
     arguments = {}
     for parameter in inspect.signature(component, eval_str=True).parameters.values():
         kind = parameter.annotation
@@ -30,7 +38,4 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
             arguments[parameter.name] = kind(**fields)
         else:
             arguments[parameter.name] = getattr(options, parameter.name)
-    try:
-        return component(**arguments)
-    except ValueError as error:
-        raise InputError(f"--{part} {name}: {error}") from error
+    return arguments

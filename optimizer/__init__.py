@@ -1,1 +1,6 @@
-"""The contract of an optimizer: one file each with a function `Optimizer(params, *, lr: float, weight_decay: float, options)` -> torch optimizer."""
+"""The contract of an optimizer.
+
+Every file in optimizer/ has one function `Optimizer(params, *, lr: float, weight_decay: float,
+options)` that returns a torch optimizer. The keyword parameters are the options. The line
+`name: text` in the docstring of the function is the help of an option.
+"""

@@ -49,7 +49,7 @@ def changed_tensors(
 
 @torch.no_grad()
 def average_unless(bad: torch.Tensor, average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Moves the weights of `average` towards those of `net` unless `bad` is true.
+    """Moves the weights of `average` towards the weights of `net` unless `bad` is true.
 
     Batch statistics are averaged like weights, because the weights were trained with them.
     Integer counters are copied.

@@ -1,9 +1,14 @@
 """Adam (Kingma and Ba, arXiv:1412.6980)."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
 
 
-def Optimizer(params, *, lr: float = 1e-3, weight_decay: float = 0.0):
+def Optimizer(
+    params: Iterable[nn.Parameter], *, lr: float = 1e-3, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
     """lr: learning rate at the start
     weight_decay: L2 penalty, added to the gradient
     """

@@ -45,34 +45,57 @@ def options_of(part: str, name: str) -> list[Option]:
 
     Every parameter with a default is an option. A parameter typed as a dataclass contributes its
     fields as options; their defaults are those of the parameter's default. The help of an option is
-    the line `name: text` of the docstring of the component or the dataclass.
+    the line `name: text` of the docstring of the component or, without one, of the dataclass.
     """
     component = find(part, name)
+    component_texts = help_texts(component)
     options = []
     for parameter in inspect.signature(component, eval_str=True).parameters.values():
         if parameter.default is parameter.empty:
             continue
         if dataclasses.is_dataclass(parameter.annotation):
-            options += options_of_dataclass(parameter.annotation, parameter.default)
+            for option in options_of_dataclass(parameter.annotation, parameter.default):
+                text = component_texts.get(option.name, option.help)
+                options.append(option._replace(help=text))
         else:
-            text = help_texts(component).get(parameter.name, "")
+            text = component_texts.get(parameter.name, "")
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
     return options
 
 
 def options_of_dataclass(kind: type, defaults: Any) -> list[Option]:
-    """Returns the fields of a dataclass as options. defaults: an instance of it."""
+    """Returns the fields of a dataclass as options. defaults: an instance of it.
+
+    The help of inherited fields may be in the docstring of a base class.
+    """
     types = get_type_hints(kind)
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        texts |= help_texts(base)
     options = []
     for field in dataclasses.fields(kind):
-        text = help_texts(kind).get(field.name, "")
+        text = texts.get(field.name, "")
         options.append(Option(field.name, types[field.name], getattr(defaults, field.name), text))
     return options
 
 
 def help_texts(documented: Any) -> dict[str, str]:
-    """Returns {option: text} from the lines `option: text` of a docstring."""
-    return dict(re.findall(r"^\s*(\w+): (.+)$", documented.__doc__ or "", re.M))
+    """Returns {option: text} from the lines `option: text` of a docstring.
+
+    A text may continue on the following lines. It ends at a blank line or at the next option.
+    """
+    texts: dict[str, str] = {}
+    name = ""
+    for line in (documented.__doc__ or "").splitlines():
+        match = re.match(r"\s*(\w+): (.+)$", line)
+        if match:
+            name = match[1]
+            texts[name] = match[2]
+        elif not line.strip():
+            name = ""
+        elif name:
+            texts[name] += f" {line.strip()}"
+    return texts
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,5 +1,11 @@
-"""The contract of a scheduler: one file each with a function `Scheduler(optimizer, steps_per_epoch, max_epoch, test_interval, *, options)`.
+"""The contract of a scheduler.
 
-It takes of these what it needs and returns a torch scheduler that is stepped once per update and is a pure function of the step.
-One that follows results instead has a method watch(results), which gets the line of the log after every epoch: loss, and EER where evaluated.
+Every file in scheduler/ has one function `Scheduler(optimizer, steps_per_epoch, max_epoch,
+test_interval, *, options)` that returns a torch scheduler. The function may leave out parameters
+that it does not need. The keyword parameters are the options. The line `name: text` in the
+docstring of the function is the help of an option.
+
+The scheduler is stepped once per update, and the learning rate depends on the step only. A
+scheduler that follows results has a method watch(results) instead. Its argument is the log line of
+every epoch: the loss, and the EER if the epoch was evaluated.
 """

@@ -1,33 +1,44 @@
-"""The learning rate falls when a result has not improved for some epochs, as cross attentive pooling was trained."""
+"""The learning rate falls when a result has not improved for some epochs.
 
-from typing import Literal
+Cross attentive pooling was trained with this schedule.
+"""
 
+from typing import Any, Literal
+
+import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
 class Plateau(ReduceLROnPlateau):
-    def __init__(self, optimizer, follows, **settings):
+    """Torch's scheduler, stepped by results instead of updates.
+
+    follows: name of the result that has to improve. settings: as for ReduceLROnPlateau.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, follows: str, **settings: Any):
         super().__init__(optimizer, **settings)
         self.follows = follows
 
-    def step(self):
-        """An update by itself changes nothing."""
+    def step(self) -> None:
+        """Does nothing: the learning rate does not depend on the number of updates."""
 
-    def watch(self, results):
-        # not every epoch is evaluated
+    def watch(self, results: dict[str, float]) -> None:
+        """Lowers the learning rate if the result has not improved for long enough."""
+        # Epochs that are not evaluated have no EER.
         if self.follows in results:
             super().step(results[self.follows])
 
 
 def Scheduler(
-    optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     lr_follows: Literal["loss", "EER"] = "loss",
     lr_patience: int = 6,
     lr_decay: float = 0.1,
     lr_threshold: float = 1e-4,
-):
-    """lr_follows: what is to improve: the mean training loss of the epoch, or the EER of the epochs that are evaluated
+) -> Plateau:
+    """lr_follows: what is to improve: the mean training loss of the epoch, or the EER of the epochs
+        that are evaluated
     lr_patience: results without improvement that are tolerated
     lr_decay: factor of each fall
     lr_threshold: least improvement that counts, relative

@@ -13,7 +13,7 @@ from options import components
 from options.parser import find
 from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer
-from training.memory import taken
+from training.memory import peak_memory
 
 
 def block_of_modules(self, x):
@@ -80,7 +80,7 @@ def training(model, kind, device, speakers, repeats=25):
 
     # makes gradients and the optimizer's state, which stay
     update()
-    memory = taken(trainer.device, update)
+    memory = peak_memory(trainer.device, update)
     return 2 * speakers / median(update, repeats), memory
 
 

@@ -1,5 +1,9 @@
-"""Several processes train, evaluate and extract as one does; a process that fails ends the others; torchrun starts them too."""
+"""Several processes train, evaluate and extract with the same results as one process.
 
+A process that fails ends the others. torchrun can start the processes too.
+"""
+
+import itertools
 import json
 import multiprocessing
 import os
@@ -30,6 +34,7 @@ def free_port():
 
 
 def as_rank(rank, world, port, words, patch):
+    """Runs the program in this process as one rank of several, and exits."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -45,14 +50,16 @@ def as_rank(rank, world, port, words, patch):
 
 
 def processes(world, *words, patch=None):
-    """Runs the program in forks of this process, which know each other as under torchrun -> their exit codes."""
-    context, port = multiprocessing.get_context("fork"), free_port()
-    runs = [
-        context.Process(
-            target=as_rank, args=(rank, world, port, [str(word) for word in words], patch)
-        )
-        for rank in range(world)
-    ]
+    """Runs the program in forks of this process, connected as by torchrun. Returns exit codes.
+
+    patch: function of the rank that is called before the program.
+    """
+    context = multiprocessing.get_context("fork")
+    port = free_port()
+    words = [str(word) for word in words]
+    runs = []
+    for rank in range(world):
+        runs.append(context.Process(target=as_rank, args=(rank, world, port, words, patch)))
     for run in runs:
         run.start()
     for run in runs:
@@ -63,25 +70,29 @@ def processes(world, *words, patch=None):
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
-    """Embeddings of 12 speakers, 8 each, a train list and trials."""
-    folder, draw = tmp_path_factory.mktemp("vectors"), np.random.default_rng(0)
+    """Embeddings of 12 speakers, 8 of each, a train list and trials."""
+    folder = tmp_path_factory.mktemp("vectors")
+    draw = np.random.default_rng(0)
     names = [f"id{speaker:02d}/{i}.npy" for speaker in range(12) for i in range(8)]
     for i, name in enumerate(names):
         (folder / name).parent.mkdir(exist_ok=True)
-        np.save(
-            folder / name,
-            (draw.standard_normal((1, 16)) + np.eye(16)[i // 8] * 3).astype(np.float32),
-        )
+        x = draw.standard_normal((1, 16)) + np.eye(16)[i // 8] * 3
+        np.save(folder / name, x.astype(np.float32))
         np.save(folder / name.partition("/")[0], np.eye(16, dtype=np.float32)[i // 8])
-    (folder / "train.txt").write_text("".join(f"{name[:4]} {name}\n" for name in names))
-    (folder / "trials.txt").write_text(
-        "".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in zip(names, names[1:], strict=False))
-    )
+    train = [f"{name[:4]} {name}\n" for name in names]
+    trials = []
+    for a, b in itertools.pairwise(names):
+        trials.append(f"{int(a[:4] == b[:4])} {a} {b}\n")
+    (folder / "train.txt").write_text("".join(train))
+    (folder / "trials.txt").write_text("".join(trials))
     return folder
 
 
 def vector_run(folder, save_path, loss, *more):
-    """A network without batch statistics, so that the size of a batch alone makes a difference."""
+    """Words of a run of a network without batch statistics.
+
+    Its result depends on the batch of all processes, not on how the batch is split.
+    """
     return [
         "--model",
         "MyLinearNetv2",
@@ -136,128 +147,94 @@ def log_of(run):
     [("softmax", []), ("angleproto", ["--gather_embeddings"]), ("softmax", ["--accumulate", 2])],
 )
 def test_two_train_as_one_with_batches_twice_as_large(loss, more, vectors, tmp_path):
-    assert processes(1, *vector_run(vectors, tmp_path / "one", loss, "--batch_size", 8, *more)) == [
-        0
-    ]
-    assert processes(2, *vector_run(vectors, tmp_path / "two", loss, "--batch_size", 4, *more)) == [
-        0,
-        0,
-    ]
-    one, two = (log_of(tmp_path / name) for name in ("one", "two"))
-    assert close(weights(tmp_path / "one"), weights(tmp_path / "two")) and len(one) == len(two) == 3
-    assert [line["loss"] for line in one] == pytest.approx(
-        [line["loss"] for line in two], abs=1e-5
-    ) and one[-1]["loss"] < one[0]["loss"]
+    one_run = vector_run(vectors, tmp_path / "one", loss, "--batch_size", 8, *more)
+    two_run = vector_run(vectors, tmp_path / "two", loss, "--batch_size", 4, *more)
+    assert processes(1, *one_run) == [0]
+    assert processes(2, *two_run) == [0, 0]
+    one = log_of(tmp_path / "one")
+    two = log_of(tmp_path / "two")
+    assert close(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    assert len(one) == len(two) == 3
+    losses = [line["loss"] for line in one]
+    assert losses == pytest.approx([line["loss"] for line in two], abs=1e-5)
+    assert losses[-1] < losses[0]
     assert [line["EER"] for line in one] == pytest.approx([line["EER"] for line in two], abs=1e-3)
 
 
 def test_gathering_makes_the_difference(vectors, tmp_path):
-    """Without it each process contrasts the speakers of its own batch."""
-    assert processes(
-        1, *vector_run(vectors, tmp_path / "one", "angleproto", "--batch_size", 8)
-    ) == [0]
-    assert processes(
-        2, *vector_run(vectors, tmp_path / "two", "angleproto", "--batch_size", 4)
-    ) == [0, 0]
+    """Without --gather_embeddings each process compares the speakers of its own batch only."""
+    one_run = vector_run(vectors, tmp_path / "one", "angleproto", "--batch_size", 8)
+    two_run = vector_run(vectors, tmp_path / "two", "angleproto", "--batch_size", 4)
+    assert processes(1, *one_run) == [0]
+    assert processes(2, *two_run) == [0, 0]
     assert not close(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
-def test_another_number_of_processes_goes_on(vectors, tmp_path):
-    """From two to one and back, in the middle of epochs."""
+def test_a_run_resumes_with_another_number_of_processes(vectors, tmp_path):
+    """From two processes to one and back, in the middle of epochs."""
     assert processes(1, *vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8)) == [0]
+    changing = tmp_path / "changing"
     for world, steps in ((2, 5), (1, 11), (2, 1000)):
-        words = vector_run(
-            vectors,
-            tmp_path / "changing",
-            "softmax",
-            "--batch_size",
-            8 // world,
-            "--max_steps",
-            steps,
-        )
+        sizes = ["--batch_size", 8 // world, "--max_steps", steps]
+        words = vector_run(vectors, changing, "softmax", *sizes)
         assert processes(world, *words) == [0] * world
-    assert close(weights(tmp_path / "one"), weights(tmp_path / "changing"))
+    assert close(weights(tmp_path / "one"), weights(changing))
+
+
+def checkpoint_of(run):
+    return torch.load(run / "model" / "last.model", weights_only=True)
 
 
 @pytest.mark.slow
-def test_two_go_on_bit_for_bit(corpus, tmp_path):
-    """Batch statistics and random masks of each process are its own, averages too; all evaluate with the statistics that the checkpoint holds."""
-    # whole files, whose lengths make many batches
+def test_two_resume_bit_for_bit(corpus, tmp_path):
+    """Each process has its own batch statistics and random masks, and its own average.
+
+    All processes evaluate with the batch statistics that the checkpoint holds.
+    """
+    # Whole files have different lengths, so they make many batches.
     words = ["--spec_augment", "--batch_size", 2, "--ema", 0.9, "--eval_frames", 0]
     assert processes(2, *small_run(corpus, tmp_path / "whole", *words)) == [0, 0]
     for more in (["--max_steps", 3], []):
         assert processes(2, *small_run(corpus, tmp_path / "parts", *words, *more)) == [0, 0]
-    whole, parts = (
-        torch.load(tmp_path / name / "model" / "last.model", weights_only=True)
-        for name in ("whole", "parts")
-    )
-    assert len(whole["rng"]) == 2 and not equal(whole["rng"][0], whole["rng"][1])
-    assert all(
-        equal(whole[key], parts[key])
-        for key in ("model", "loss", "trained", "optimizer", "step", "rng", "totals", "result")
-    )
-    assert processes(
-        1,
-        "--eval",
-        "--initial_model",
-        tmp_path / "whole" / "model" / "last.model",
-        "--test_list",
-        corpus / "trials.txt",
-        "--test_path",
-        corpus / "wav",
-        "--output",
-        tmp_path / "scores.txt",
-    ) == [0]
-    assert (tmp_path / "scores.txt").read_bytes() == (
-        tmp_path / "whole" / "result" / "scores.txt"
-    ).read_bytes()
+    whole = checkpoint_of(tmp_path / "whole")
+    parts = checkpoint_of(tmp_path / "parts")
+    assert len(whole["rng"]) == 2
+    assert not equal(whole["rng"][0], whole["rng"][1])
+    for key in ("model", "loss", "trained", "optimizer", "step", "rng", "totals", "result"):
+        assert equal(whole[key], parts[key]), key
+    last = tmp_path / "whole" / "model" / "last.model"
+    words = ["--initial_model", last, "--test_list", corpus / "trials.txt"]
+    words += ["--test_path", corpus / "wav", "--output", tmp_path / "scores.txt"]
+    assert processes(1, "--eval", *words) == [0]
+    scores = tmp_path / "whole" / "result" / "scores.txt"
+    assert (tmp_path / "scores.txt").read_bytes() == scores.read_bytes()
+
+
+def files_in(folder):
+    """Returns {path: content} of all embeddings in a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.npy"))
+    }
 
 
 def test_use_of_a_checkpoint_is_shared(checkpoint, corpus, tmp_path):
-    what = [
-        "--initial_model",
-        checkpoint,
-        "--test_list",
-        corpus / "trials.txt",
-        "--test_path",
-        corpus / "wav",
-        "--num_eval",
-        3,
-        "--nDataLoaderThread",
-        1,
-    ]
+    """Two processes write the same scores and embeddings as one."""
+    model = ["--initial_model", checkpoint]
+    data = ["--test_path", corpus / "wav", "--num_eval", 3, "--nDataLoaderThread", 1]
+    trials = corpus / "trials.txt"
     for world in (1, 2):
-        assert (
-            processes(world, "--eval", *what, "--output", tmp_path / f"{world}.txt") == [0] * world
-        )
-        assert (
-            processes(
-                world,
-                *what[:2],
-                "--extract",
-                corpus / "trials.txt",
-                *what[4:],
-                "--output",
-                tmp_path / f"{world}",
-            )
-            == [0] * world
-        )
+        scores = ["--test_list", trials, *data, "--output", tmp_path / f"{world}.txt"]
+        assert processes(world, "--eval", *model, *scores) == [0] * world
+        embeddings = ["--extract", trials, *data, "--output", tmp_path / f"{world}"]
+        assert processes(world, *model, *embeddings) == [0] * world
     assert (tmp_path / "1.txt").read_bytes() == (tmp_path / "2.txt").read_bytes()
-    one, two = (
-        {
-            str(path.relative_to(tmp_path / world)): path.read_bytes()
-            for path in (tmp_path / world).rglob("*.npy")
-        }
-        for world in ("1", "2")
-    )
-    assert one == two and one
+    one = files_in(tmp_path / "1")
+    assert one and one == files_in(tmp_path / "2")
 
 
-def test_what_cannot_work_is_told_once(vectors, tmp_path, program):
-    assert processes(2, *vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 7)) == [
-        2,
-        2,
-    ]
+def test_an_error_in_all_processes_is_reported_once(vectors, tmp_path, program):
+    words = vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 7)
+    assert processes(2, *words) == [2, 2]
     assert not (tmp_path / "run").exists()
     for words, message in (
         (["--distributed"], "there is no GPU"),
@@ -270,9 +247,11 @@ def test_what_cannot_work_is_told_once(vectors, tmp_path, program):
 
 
 def start(words, launcher=()):
-    env = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
-    } | {"OMP_NUM_THREADS": "1"}
+    """Starts the program in a new process, directly or by a launcher such as torchrun."""
+    env = dict(os.environ)
+    env.pop("RANK", None)
+    env.pop("WORLD_SIZE", None)
+    env["OMP_NUM_THREADS"] = "1"
     return subprocess.Popen(
         [sys.executable, *launcher, str(ROOT / "trainSpeakerNet.py"), *map(str, words)],
         stdout=subprocess.PIPE,
@@ -284,19 +263,18 @@ def start(words, launcher=()):
     )
 
 
+def rank_of(pid):
+    """Returns the rank of a process, or -1 if it has none."""
+    for word in Path(f"/proc/{pid}/environ").read_text().split("\0"):
+        if word.startswith("RANK="):
+            return int(word.removeprefix("RANK="))
+    return -1
+
+
 def children(pid):
-    """Processes that a process has started, by rank."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    def rank_of(child):
-        words = dict(
-            word.split("=", 1)
-            for word in Path(f"/proc/{child}/environ").read_text().split("\0")
-            if "=" in word
-        )
-        return int(words["RANK"]) if "RANK" in words else -1
-
-    return {rank_of(child): child for child in found}
+    """Returns {rank: process} of the processes that a process has started."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return {rank_of(child): int(child) for child in text.split()}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
@@ -318,14 +296,14 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
         2,
     )
     last = tmp_path / "run" / "model" / "last.model"
-    for how in ("kill one", "stop all"):
+    for action in ("kill one", "stop all"):
         before = last.stat().st_mtime_ns if last.exists() else 0
         run = start(words)
         try:
             while not last.exists() or last.stat().st_mtime_ns == before:
                 assert run.poll() is None, run.communicate()[1]
                 time.sleep(0.02)
-            if how == "kill one":
+            if action == "kill one":
                 os.kill(children(run.pid)[1], signal.SIGKILL)
             else:
                 os.kill(run.pid, signal.SIGTERM)
@@ -333,15 +311,16 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
         finally:
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
-        if how == "kill one":
+        if action == "kill one":
             assert run.returncode == 128 + signal.SIGKILL
         else:
-            assert run.returncode == 0 and "stopped at step" in out and "going on with" in out, err
+            assert run.returncode == 0, err
+            assert "stopped at step" in out and "going on with" in out
     assert torch.load(last, weights_only=True)["step"] > 1
 
 
 def fail(rank):
-    """In process 1 the second update fails for a reason of its own."""
+    """Makes the second update in process 1 fail."""
     update = Trainer._update
 
     def broken(self, group):
@@ -353,34 +332,32 @@ def fail(rank):
 
 
 def test_a_process_that_fails_ends_the_others(vectors, tmp_path):
-    """Forks have nobody who ends them: the others notice by themselves that one is missing."""
+    """No launcher ends the forks. The other process notices that one is missing."""
 
     def patch(rank):
         fail(rank)
-        sys.excepthook = lambda kind, *_: (tmp_path / f"{rank}").write_text(kind.__name__)
+        report = tmp_path / f"{rank}"
+        sys.excepthook = lambda kind, *_: report.write_text(kind.__name__)
         main = trainSpeakerNet.main
 
-        def told(words):
+        def reporting_main(words):
             try:
                 return main(words)
             except Exception:
-                (tmp_path / f"{rank}").write_text(traceback.format_exc())
+                report.write_text(traceback.format_exc())
                 return 1
 
-        trainSpeakerNet.main = told
+        trainSpeakerNet.main = reporting_main
 
-    assert processes(
-        2, *vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 4), patch=patch
-    ) == [1, 1]
-    assert (
-        "of process 1" in (tmp_path / "1").read_text()
-        and "of process 1" not in (tmp_path / "0").read_text()
-    )
+    words = vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 4)
+    assert processes(2, *words, patch=patch) == [1, 1]
+    assert "of process 1" in (tmp_path / "1").read_text()
+    assert "of process 1" not in (tmp_path / "0").read_text()
 
 
 @pytest.mark.slow
 def test_two_nodes(vectors, tmp_path):
-    """Two agents of torchrun, one process each, that meet on the loopback device."""
+    """Two agents of torchrun with one process each, which connect on the loopback device."""
     agent = [
         "-m",
         "torch.distributed.run",
@@ -400,7 +377,6 @@ def test_two_nodes(vectors, tmp_path):
     outputs = [run.communicate(timeout=120) for run in agents]
     assert [run.returncode for run in agents] == [0, 0], outputs
     assert sum("done: " in out for out, _ in outputs) == 1
-    assert processes(
-        1, *vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8, "--max_epoch", 1)
-    ) == [0]
+    words = vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8, "--max_epoch", 1)
+    assert processes(1, *words) == [0]
     assert close(weights(tmp_path / "one"), weights(tmp_path / "two"))

@@ -1,5 +1,8 @@
-"""Updates on a GPU that is not there: its tensors have shapes and no values (torch's device "meta"). What would fail on a real one does so here: tensors of
-different devices in one operation, and whatever waits for the device to tell the host a number."""
+"""Updates on a simulated GPU, torch's device "meta", whose tensors have shapes and no values.
+
+What would fail or be slow on a real GPU fails here: operations on tensors of different devices, and
+operations that wait until the device has computed a number.
+"""
 
 import inspect
 import sys
@@ -26,32 +29,35 @@ GPU = torch.device("meta")
 
 
 class Autocast(torch.autocast):
-    """torch.autocast knows no such device."""
+    """torch.autocast does not support the device "meta". Use the CPU's settings for it."""
 
     def __init__(self, device_type, *args, **kwargs):
         super().__init__("cpu" if device_type == GPU.type else device_type, *args, **kwargs)
 
 
+def devices_of(values):
+    """Returns the types of the devices of all tensors, except for single numbers on the CPU."""
+    devices = set()
+    for x in tree_leaves(values):
+        if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type):
+            devices.add(x.device.type)
+    return devices
+
+
 class OneDevice(TorchDispatchMode):
-    """Refuses operations of tensors of two devices, but for numbers of the host, and copies from or to the device that would be waited for."""
+    """Refuses operations on tensors of two devices, and copies that wait for the device.
+
+    Single numbers on the CPU may be used with tensors of the device.
+    """
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        devices = {
-            x.device.type
-            for x in tree_leaves((args, kwargs))
-            if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)
-        }
-        # the one that knows no shapes without values
+        devices = devices_of((args, kwargs))
+        # This operation does not support tensors without values.
         if function is torch.ops.aten._fused_sgd_.default:
             return None
         out = function(*args, **kwargs)
-        moved = devices | {
-            x.device.type
-            for x in tree_leaves(out)
-            if isinstance(x, torch.Tensor) and (x.dim() or x.device.type == GPU.type)
-        }
-        if len(moved) > 1:
+        if len(devices | devices_of(out)) > 1:
             assert function is torch.ops.aten._to_copy.default, f"{function} of {devices}"
             assert devices == {"cpu"} and kwargs.get("non_blocking"), f"{function} is waited for"
         return out
@@ -60,7 +66,7 @@ class OneDevice(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
     monkeypatch.setattr(torch, "autocast", Autocast)
-    # the fused optimizers refuse it too
+    # The fused optimizers do not support the device "meta" either.
     for where in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
         monkeypatch.setattr(
             sys.modules[where], "_get_fused_kernels_supported_devices", lambda: ["cpu", GPU.type]
@@ -68,7 +74,7 @@ def gpu(monkeypatch):
 
 
 def update(model, loss, batch, optimizer="adam", **options):
-    """One, as Trainer._update makes it until the host has to know how it went."""
+    """Makes one update as Trainer._update does, and does not read its losses back."""
     made = Trainer(SpeakerNet(model, loss).to(GPU), device=GPU, **options)
     made.optimizer = find("optimizer", optimizer)(made.net.parameters())
     made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
@@ -77,7 +83,7 @@ def update(model, loss, batch, optimizer="adam", **options):
         if not made.optimizer.defaults.get("fused"):
             for p in made.net.parameters():
                 p.grad = torch.zeros_like(p)
-            # makes its state, for which the first update waits
+            # This makes the state of the optimizer. Without the state, an update waits.
             made.optimizer.step()
         made._update([batch])
     assert made.pending[0].terms.device == GPU
@@ -85,7 +91,7 @@ def update(model, loss, batch, optimizer="adam", **options):
 
 
 def embeddings(spoofed=0):
-    """Of 8 groups, 4 utterances each, and all that a loss may read of them."""
+    """A batch of 8 groups of 4 utterances, with every entry that a loss may read."""
     return {
         "x": torch.randn(8, 4, 6),
         "label": torch.arange(8),
@@ -98,7 +104,7 @@ def embeddings(spoofed=0):
 
 
 def speech(net):
-    """Of 4 groups, 2 utterances each, what the model takes."""
+    """A batch of 4 groups of 2 utterances, as waves or as what the model takes."""
     return {
         "x": torch.randn(4, 2, 16000 if net.takes == "waves" else net.dim),
         "label": torch.arange(4),
@@ -123,8 +129,9 @@ def test_poolings(encoder_type):
 @pytest.mark.parametrize("name", components("trainfunc"))
 def test_losses(name):
     loss = loss_function(name, dim=6, num_classes=8)
-    # those of enhancement refuse spoofed speech
-    update(small("MyLinearNetv3", nOut=6), loss, embeddings(spoofed=0 if loss.reads else 2))
+    # Losses for enhancement refuse spoofed speech.
+    spoofed = 0 if loss.reads else 2
+    update(small("MyLinearNetv3", nOut=6), loss, embeddings(spoofed))
 
 
 @pytest.mark.parametrize("optimizer", components("optimizer"))
@@ -143,9 +150,8 @@ def test_optimizers(optimizer):
 def test_augmentation(tmp_path):
     noise_corpus(tmp_path)
     for i in range(8):
-        sf.write(
-            tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(16000), 16000
-        )
+        wave = 0.1 * np.random.default_rng(i).standard_normal(16000)
+        sf.write(tmp_path / f"{i}.wav", wave, 16000)
     utterances = [Utterance(str(i // 2), f"{i}.wav") for i in range(8)]
     data = TrainDataset(
         utterances,
@@ -163,8 +169,9 @@ def test_augmentation(tmp_path):
 
 
 def test_the_guard():
-    """What is refused above."""
-    x, y = torch.randn(3, device=GPU), torch.randn(3)
+    """OneDevice and the device "meta" refuse these operations."""
+    x = torch.randn(3, device=GPU)
+    y = torch.randn(3)
     for wrong in (
         lambda: x + y,
         lambda: x[y > 0],

@@ -1,4 +1,4 @@
-"""--batch_size auto, and what it measures with."""
+"""--batch_size auto, and the measurement of memory that it is based on."""
 
 import types
 
@@ -12,26 +12,30 @@ from training import memory
 
 
 @pytest.mark.parametrize("size", [20, 80])
-def test_taken(size):
+def test_peak_memory(size):
     kept = torch.zeros(10**6)
-    assert memory.taken(
-        torch.device("cpu"), lambda: torch.ones(size * 10**6 // 4)
-    ) == pytest.approx(size, abs=8)
+    peak = memory.peak_memory(torch.device("cpu"), lambda: torch.ones(size * 10**6 // 4))
+    assert peak == pytest.approx(size, abs=8)
     assert kept.sum() == 0
 
 
 class Machine:
-    """Updates of n rows take 100 + 10 n MB; those that take more than `breaks` fail."""
+    """A device on which an update of n rows needs 100 + 10 n MB.
 
-    def __init__(self, monkeypatch, free, breaks=10**9, device="cuda"):
-        self.device, self.breaks, self.tried = torch.device(device), breaks, []
+    Updates that need more than `limit` MB run out of memory. tried: rows of all updates.
+    """
+
+    def __init__(self, monkeypatch, free, limit=10**9, device="cuda"):
+        self.device = torch.device(device)
+        self.limit = limit
+        self.tried = []
         monkeypatch.setattr(memory, "update", self.update)
-        monkeypatch.setattr(memory, "taken", lambda _, work: 100 + 10 * work())
-        monkeypatch.setattr(memory, "free", lambda _: free)
+        monkeypatch.setattr(memory, "peak_memory", lambda _, work: 100 + 10 * work())
+        monkeypatch.setattr(memory, "free_memory", lambda _: free)
 
     def update(self, trainer, row, rows):
         self.tried.append(rows)
-        if 100 + 10 * rows > self.breaks:
+        if 100 + 10 * rows > self.limit:
             raise torch.OutOfMemoryError
         return rows
 
@@ -57,36 +61,39 @@ def test_largest_batch(free, most, want, device, monkeypatch):
     assert machine.tried[3:] == ([want] if device == "cuda" and want > 24 else [])
 
 
-def test_what_fails_is_not_taken(monkeypatch):
-    machine = Machine(monkeypatch, 10_000, breaks=8000)
-    assert machine.largest(5000) == 752 and machine.tried[-2:] == [840, 756]
+def test_a_batch_that_runs_out_of_memory_is_not_chosen(monkeypatch):
+    machine = Machine(monkeypatch, 10_000, limit=8000)
+    assert machine.largest(5000) == 752
+    assert machine.tried[-2:] == [840, 756]
 
 
 def test_from_the_command_line(corpus, tmp_path, program):
     words = [word for word in small_run(corpus, tmp_path) if word != "--batch_size"]
     words.remove(4)
     code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 1)
-    # all there are
-    assert code == 0 and "--batch_size auto: 8 speakers in each process" in out
+    # The corpus has 8 speakers, so the batch has all of them.
+    assert code == 0
+    assert "--batch_size auto: 8 speakers in each process" in out
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["batch_size"] == 8
     code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 2)
-    assert (
-        code == 0
-        and "going on with" in out
-        and "changed since: --max_epoch" in out
-        and "--batch_size" not in out
-    )
-    state = read_checkpoint(tmp_path / "model" / "last.model")["model"]
+    assert code == 0
+    assert "going on with" in out
+    assert "changed since: --max_epoch" in out
+    assert "--batch_size" not in out
     assert program(*small_run(corpus, tmp_path / "number"), "--batch_size", 8)[0] == 0
-    assert all(
-        torch.equal(value, state[name])
-        for name, value in read_checkpoint(tmp_path / "number" / "model" / "last.model")[
-            "model"
-        ].items()
-    )
-    code, _, err = program(
-        *small_run(corpus, tmp_path / "other"), "--batch_size", "auto", "--num_spk", 2
-    )
-    assert code == 2 and "with --num_spk" in err and not (tmp_path / "other").exists()
-    code, _, err = program(*small_run(corpus, tmp_path / "other"), "--batch_size", "all")
-    assert code == 2 and "--batch_size" in err and "'all'" in err
+    auto = read_checkpoint(tmp_path / "model" / "last.model")["model"]
+    number = read_checkpoint(tmp_path / "number" / "model" / "last.model")["model"]
+    for name, value in number.items():
+        assert torch.equal(value, auto[name]), name
+
+
+def test_what_auto_refuses(corpus, tmp_path, program):
+    words = small_run(corpus, tmp_path / "other")
+    code, _, err = program(*words, "--batch_size", "auto", "--num_spk", 2)
+    assert code == 2
+    assert "with --num_spk" in err
+    assert not (tmp_path / "other").exists()
+    code, _, err = program(*words, "--batch_size", "all")
+    assert code == 2
+    assert "--batch_size" in err
+    assert "'all'" in err

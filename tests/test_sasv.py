@@ -1,4 +1,8 @@
-"""Spoofing-aware verification end to end: training with a quota of spoofed speech, enrolment by several files, scores in parts, the published commands."""
+"""Spoofing-aware verification end to end.
+
+Training with a quota of spoofed speech, enrolment with several files, scores in parts, and the
+published commands.
+"""
 
 import argparse
 import os
@@ -24,55 +28,66 @@ from options.parser import options_of
 from SpeakerNet import SpeakerNet, Trainer
 from training.sampling import QuotaSampler
 
+TIME = np.arange(8000) / 16000
+# Attack -> the sound that its spoofed copies have in addition.
+ATTACKS = {
+    "-": 0.0,
+    "A01": np.sign(np.sin(2 * np.pi * 5000 * TIME)),
+    "A02": np.sin(2 * np.pi * 3700 * TIME),
+}
+
+
+def tone(voice, draw):
+    """Returns a pitch with harmonics of random phase, [8000]."""
+    return sum(
+        np.sin(2 * np.pi * (90 + 37 * voice) * k * TIME + draw.uniform(0, 6)) / k
+        for k in range(1, 6)
+    )
+
+
+def trials_of(name, voice, attack):
+    """Returns the trials of a test file: all claims, or the true one for spoofed speech."""
+    if attack != "-":
+        return [f"s{voice} {name} {attack} spoof"]
+    lines = []
+    for claim in range(8):
+        kind = "target" if claim == voice else "nontarget"
+        lines.append(f"s{claim} {name} bonafide {kind}")
+    return lines
+
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory):
-    """8 voices, each a pitch with harmonics and noise; spoofed copies of them hiss. Lists as those of ASVspoof 2019."""
+    """Eight voices, each a pitch with harmonics and noise, and spoofed copies with an added sound.
+
+    The lists are in the formats of ASVspoof 2019.
+    """
     folder = tmp_path_factory.mktemp("voices")
-    time_axis = np.arange(8000) / 16000
-    train, trials, enrolment = [], [], []
+    train = []
+    trials = []
+    enrolment = []
     for voice in range(8):
         for take in range(14):
             draw = np.random.default_rng((voice, take))
-            x = sum(
-                np.sin(2 * np.pi * (90 + 37 * voice) * k * time_axis + draw.uniform(0, 6)) / k
-                for k in range(1, 6)
-            )
-            for attack, extra in (
-                ("-", 0),
-                ("A01", np.sign(np.sin(2 * np.pi * 5000 * time_axis))),
-                ("A02", np.sin(2 * np.pi * 3700 * time_axis)),
-            ):
+            x = tone(voice, draw)
+            for attack, sound in ATTACKS.items():
                 name = f"{voice}-{take}{'' if attack == '-' else attack}"
-                sf.write(
-                    folder / f"{name}.wav",
-                    0.1 * x + 0.03 * draw.standard_normal(8000) + 0.03 * extra,
-                    16000,
-                )
+                wave = 0.1 * x + 0.03 * draw.standard_normal(8000) + 0.03 * sound
+                sf.write(folder / f"{name}.wav", wave, 16000)
                 if take < 10:
-                    train.append(
-                        f"s{voice} {name} - {attack} {'bonafide' if attack == '-' else 'spoof'}"
-                    )
+                    key = "bonafide" if attack == "-" else "spoof"
+                    train.append(f"s{voice} {name} - {attack} {key}")
                 elif take >= 12:
-                    for claim in range(8) if attack == "-" else [voice]:
-                        kind = (
-                            "spoof"
-                            if attack != "-"
-                            else "target"
-                            if claim == voice
-                            else "nontarget"
-                        )
-                        trials.append(
-                            f"s{claim} {name} {'bonafide' if attack == '-' else attack} {kind}"
-                        )
+                    trials += trials_of(name, voice, attack)
         enrolment.append(f"s{voice} {voice}-10,{voice}-11")
-    for name, lines in (
-        ("cm.train.trn.txt", train),
-        ("asv.eval.trl.txt", trials),
-        ("asv.eval.trn.txt", enrolment),
-    ):
-        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    write_lines(folder / "cm.train.trn.txt", train)
+    write_lines(folder / "asv.eval.trl.txt", trials)
+    write_lines(folder / "asv.eval.trn.txt", enrolment)
     return folder
+
+
+def write_lines(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.mark.parametrize(
@@ -84,237 +99,213 @@ def voices(tmp_path_factory):
     ],
 )
 def test_learns(trainfunc, options, voices):
-    """List to SASV-EER: near 0 after, far from it before; the cosine of speakers alone lets spoofed copies pass in the case of two tasks."""
+    """From lists to SASV-EERs: low after training, high before it.
+
+    The loss with two tasks adds the bona fide score, because the cosine of speakers alone accepts
+    spoofed copies.
+    """
     torch.manual_seed(0)
-    utterances, trials = (
-        read_train_list(voices / "cm.train.trn.txt"),
-        read_trials(voices / "asv.eval.trl.txt"),
-    )
+    utterances = read_train_list(voices / "cm.train.trn.txt")
     utterances = [u._replace(path=f"{u.path}.wav") for u in utterances]
+    trials = read_trials(voices / "asv.eval.trl.txt")
     trials = trials.renamed({name: f"{name}.wav" for name in trials.paths()})
     classes = classes_of(utterances)
     data = TrainDataset(utterances, voices, classes, max_frames=24, seed=0)
     sampler = QuotaSampler(
         utterances, num_spk=6, batch_size=24, nPerSpeaker=2, max_seg_per_spk=500, seed=0
     )
-    parts = argparse.Namespace(
-        **{o.name: o.default for o in options_of("trainfunc", trainfunc)} | options,
-        trainfunc=trainfunc,
-    )
-    made = Trainer(SpeakerNet(Tiny(), build("trainfunc", parts, dim=16, num_classes=len(classes))))
+    values = {option.name: option.default for option in options_of("trainfunc", trainfunc)}
+    parts = argparse.Namespace(**values | options, trainfunc=trainfunc)
+    model = Tiny()
+    loss = build("trainfunc", parts, dim=16, num_classes=len(classes))
+    made = Trainer(SpeakerNet(model, loss))
     made.optimizer = torch.optim.Adam(made.net.parameters(), lr=0.01)
     made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: 1.0)
-
-    scorer = Scorer(made.eval_net)
-
-    def eers():
-        loader = eval_loader(
-            EvalDataset(trials.paths(), voices, eval_frames=0, num_eval=1), workers=0
-        )
-        reps = {
-            trials.paths()[i]: rep
-            for index, x in scorer.represent(batches(loader))
-            for i, rep in zip(index, x, strict=True)
-        }
-        scores, bonafide = scorer.score(trials, reps), scorer.bonafide(trials, reps)
-        return sasv_eers(
-            scores if bonafide is None else scores + made.net.loss.fusion * bonafide, trials.kinds
-        )
-
-    before, losses = eers(), []
+    before = eers_of(made, trials, voices)
+    losses = []
     for epoch in range(1, 31):
         sampler.set_epoch(epoch)
         list(made.train_epoch(batches(train_loader(data, sampler, workers=0))))
         losses.append(made.means()["loss"])
         made.next_epoch({})
-    after = eers()
+    after = eers_of(made, trials, voices)
     assert losses[-1] < 0.5 * losses[0]
     assert max(after.values()) < 8 < 15 < before["SASV-EER"]
 
 
+def eers_of(made, trials, folder):
+    """Returns the SASV-EERs of a trainer's network."""
+    scorer = Scorer(made.eval_net)
+    dataset = EvalDataset(trials.paths(), folder, eval_frames=0, num_eval=1)
+    reps = {}
+    for index, x in scorer.represent(batches(eval_loader(dataset, workers=0))):
+        for i, rep in zip(index, x, strict=True):
+            reps[trials.paths()[i]] = rep
+    scores = scorer.score(trials, reps)
+    bonafide = scorer.bonafide(trials, reps)
+    if bonafide is not None:
+        scores = scores + made.net.loss.fusion * bonafide
+    return sasv_eers(scores, trials.kinds)
+
+
 # ---------------------------------------------------------------------- whole runs
+# List of the synthetic corpus -> its name in ASVspoof 2019.
+LISTS = {
+    "cm.train.trn.txt": "ASVspoof2019.LA.cm.train_dev.trn.txt",
+    "asv.eval.trl.txt": "ASVspoof2019.LA.asv.eval.gi.trl.txt",
+    "asv.eval.trn.txt": "ASVspoof2019.LA.asv.eval.female.trn.txt",
+}
+
+
 @pytest.fixture(scope="module")
 def spoofed(tmp_path_factory):
     """A synthetic corpus with spoofed copies, in the layout of ASVspoof 2019 LA, and its lists."""
-    made, la = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("LA")
-    assert dataprep.main(
-        [
-            "--synthetic",
-            str(made),
-            "--speakers",
-            "6",
-            "--files",
-            "4",
-            "--test_speakers",
-            "4",
-            "--trials",
-            "20",
-            "--spoof",
-        ]
-    ) in (0, None)
-    names = {
-        path: "LA_" + str(path.relative_to(made / "wav")).replace("/", "_")[:-4]
-        for path in (made / "wav").rglob("*.wav")
-    }
-    for part in ("train", "eval"):
-        (la / f"ASVspoof2019_LA_{part}" / "flac").mkdir(parents=True)
-    for path, name in names.items():
-        part = "eval" if int(path.relative_to(made / "wav").parts[0][2:]) > 10006 else "train"
-        sf.write(la / f"ASVspoof2019_LA_{part}" / "flac" / f"{name}.flac", *sf.read(path))
-    short = {str(path.relative_to(made / "wav")): name for path, name in names.items()}
-    (la / "protocols").mkdir()
-    (la / "spk_meta").mkdir()
-    for old, new in (
-        ("cm.train.trn.txt", "ASVspoof2019.LA.cm.train_dev.trn.txt"),
-        ("asv.eval.trl.txt", "ASVspoof2019.LA.asv.eval.gi.trl.txt"),
-        ("asv.eval.trn.txt", "ASVspoof2019.LA.asv.eval.female.trn.txt"),
-    ):
-        lines = [line.split() for line in (made / old).read_text().splitlines()]
-        lines = [
-            [speaker, ",".join(short[file] for file in files.split(",")), *rest]
-            for speaker, files, *rest in lines
-        ]
-        # as published: another folder than on the disk
-        if old.startswith("cm"):
-            lines = [
-                [speaker, f"ASVspoof2019_LA_train/wav/{file}", *rest]
-                for speaker, file, *rest in lines
-            ]
-        (la / "protocols" / new).write_text("".join(" ".join(line) + "\n" for line in lines))
-    train = [
-        line.split()
-        for line in (la / "protocols" / "ASVspoof2019.LA.cm.train_dev.trn.txt")
-        .read_text()
-        .splitlines()
-    ]
-    (la / "protocols" / "ASVspoof2019.LA.cm.train.trn.txt").write_text(
-        "".join(" ".join(line) + "\n" for line in train if line[0] != train[0][0])
-    )
-    table = {
-        speaker: {
-            kind: [Path(line[1]).name for line in train if (line[0], line[-1]) == (speaker, kind)]
-            for kind in ("bonafide", "spoof")
-        }
-        for speaker in {line[0] for line in train}
-    }
-    (la / "spk_meta" / "spk_meta_trn.pk").write_bytes(pickle.dumps(table))
+    made = tmp_path_factory.mktemp("made")
+    la = tmp_path_factory.mktemp("LA")
+    words = ["--synthetic", str(made), "--speakers", "6", "--files", "4", "--test_speakers", "4"]
+    assert dataprep.main([*words, "--trials", "20", "--spoof"]) in (0, None)
+    for folder in ("ASVspoof2019_LA_train/flac", "ASVspoof2019_LA_eval/flac"):
+        (la / folder).mkdir(parents=True)
+    for folder in ("protocols", "spk_meta"):
+        (la / folder).mkdir()
+    names = copy_as_flac(made / "wav", la)
+    for old, new in LISTS.items():
+        lines = []
+        for line in (made / old).read_text().splitlines():
+            lines.append(renamed_line(line, names, is_train=old.startswith("cm")))
+        write_lines(la / "protocols" / new, lines)
+    train = (la / "protocols" / LISTS["cm.train.trn.txt"]).read_text().splitlines()
+    first_speaker = train[0].split()[0]
+    others = [line for line in train if line.split()[0] != first_speaker]
+    write_lines(la / "protocols" / "ASVspoof2019.LA.cm.train.trn.txt", others)
+    (la / "spk_meta" / "spk_meta_trn.pk").write_bytes(pickle.dumps(files_by_kind(train)))
     (la / "spk_meta" / "spk_meta_eval.pk").write_bytes(pickle.dumps({}))
     return la
 
 
+def copy_as_flac(wavs, la):
+    """Writes all files of a corpus to the folders of ASVspoof. Returns {old name: new name}."""
+    names = {}
+    for path in wavs.rglob("*.wav"):
+        old = path.relative_to(wavs)
+        name = "LA_" + str(old).replace("/", "_")[:-4]
+        names[str(old)] = name
+        part = "eval" if int(old.parts[0][2:]) > 10006 else "train"
+        sf.write(la / f"ASVspoof2019_LA_{part}" / "flac" / f"{name}.flac", *sf.read(path))
+    return names
+
+
+def renamed_line(line, names, is_train):
+    """Returns a line of a list with the new names of its files."""
+    speaker, files, *rest = line.split()
+    renamed = ",".join(names[file] for file in files.split(","))
+    if is_train:
+        # The published list names another folder than the one on the disk.
+        renamed = f"ASVspoof2019_LA_train/wav/{renamed}"
+    return " ".join([speaker, renamed, *rest])
+
+
+def files_by_kind(train):
+    """Returns {speaker: {"bonafide": files, "spoof": files}}, the format of spk_meta files."""
+    table = {}
+    for line in train:
+        speaker, file, *_, kind = line.split()
+        kinds = table.setdefault(speaker, {"bonafide": [], "spoof": []})
+        kinds[kind].append(Path(file).name)
+    return table
+
+
 SMALL = shlex.split(
-    "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 --nDataLoaderThread 0 --device cpu --max_steps 2"
+    "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 "
+    "--nDataLoaderThread 0 --device cpu --max_steps 2"
 )
 LINES = (Path(__file__).parent.parent / "docs" / "spoofing.md").read_text().splitlines()
 COMMANDS = [shlex.split(line)[2:] for line in LINES if re.match(" {4}python .*ASVspoof2019", line)]
+# Options of models that have an effect on their size -> small values.
+SMALL_SIZES = {
+    "frt_c": 8,
+    "eca_c": 64,
+    "num_blocks": 2,
+    "output_size": 32,
+    "attention_heads": 2,
+    "linear_units": 64,
+}
 
 
-def narrow(words):
-    """Options of the narrowest sensible network of a command line."""
-    known = {o.name for o in options_of("model", words[words.index("--model") + 1])}
-    wanted = {
-        "frt_c": 8,
-        "eca_c": 64,
-        "num_blocks": 2,
-        "output_size": 32,
-        "attention_heads": 2,
-        "linear_units": 64,
-    }
-    return [
-        word for name, value in wanted.items() if name in known for word in (f"--{name}", value)
-    ]
+def small_model(command):
+    """Returns options that make the model of a command line small."""
+    known = {option.name for option in options_of("model", command[command.index("--model") + 1])}
+    words = []
+    for name, value in SMALL_SIZES.items():
+        if name in known:
+            words += [f"--{name}", value]
+    return words
 
 
 @pytest.fixture
 def place(spoofed, tmp_path, monkeypatch):
-    """A folder in which the published commands find what they name."""
-    for link, folder in (
-        ("LA", spoofed),
-        ("protocols", spoofed / "protocols"),
-        ("spk_meta", spoofed / "spk_meta"),
-    ):
-        (tmp_path / link).symlink_to(folder)
+    """A folder with all files and folders that the published commands name."""
+    (tmp_path / "LA").symlink_to(spoofed)
+    for folder in ("protocols", "spk_meta"):
+        (tmp_path / folder).symlink_to(spoofed / folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_published_commands(place, program):
-    """Training from scratch, training from weights with a head of other speakers, evaluation, as README has them; smaller in size alone."""
+    """The three commands of docs/spoofing.md, with smaller networks.
+
+    Training from random weights, fine-tuning of weights with a head of other speakers, evaluation.
+    """
     scratch, tuning, evaluation = COMMANDS
-    code, out, err = program(*scratch, *SMALL, *narrow(scratch))
+    code, out, err = program(*scratch, *SMALL, *small_model(scratch))
     assert code == 0, err
-    assert (
-        "6 speakers, 24 utterances; 24 spoofed: A01 12, A02 12" in out
-        and "4 enrolled speakers" in out
-        and "SV-EER" in out
-    )
+    assert "6 speakers, 24 utterances; 24 spoofed: A01 12, A02 12" in out
+    assert "4 enrolled speakers" in out
+    assert "SV-EER" in out
     state = read_checkpoint("save/sasv_baseline_stage3/model/last.model")
-    assert (
-        state["classes"]["spoof"] == 40
-        and state["loss"]["aamsoftmax.weight"].shape[0] == 41
-        and state["model"].keys()
-    )
+    assert state["classes"]["spoof"] == 40
+    assert state["loss"]["aamsoftmax.weight"].shape[0] == 41
+    assert state["model"].keys()
     torch.save(published(state), "pretrained_weight.model")
-    code, out, err = program(
-        *evaluation,
-        "--output",
-        "scores.txt",
-        "--device",
-        "cpu",
-        *narrow(scratch),
-        "--nDataLoaderThread",
-        0,
-    )
+    words = ["--output", "scores.txt", "--device", "cpu", "--nDataLoaderThread", 0]
+    code, out, err = program(*evaluation, *words, *small_model(scratch))
     assert code == 0 and "SASV-EER" in out, err
     lines = Path("scores.txt").read_text().splitlines()
-    assert [line.rsplit(" ", 1)[0] for line in lines] == Path(
-        "protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt"
-    ).read_text().splitlines()
+    trials = Path("protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
+    assert [line.rsplit(" ", 1)[0] for line in lines] == trials
 
-    assert (
-        program(*tuning[:-2], *SMALL, *narrow(tuning), "--save_path", "before", "--num_class", 7)[0]
-        == 0
-    )
+    other_speakers = ["--save_path", "before", "--num_class", 7]
+    assert program(*tuning[:-2], *SMALL, *small_model(tuning), *other_speakers)[0] == 0
     torch.save(published(read_checkpoint("before/model/last.model")), "pretrained_weight.model")
-    code, out, err = program(*tuning, *SMALL, *narrow(tuning))
-    assert (
-        code == 0
-        and "pretrained_weight.model: left out: misshaped: loss.aamsoftmax.weight, [7, " in out
-    ), err
+    code, out, err = program(*tuning, *SMALL, *small_model(tuning))
+    left_out = "pretrained_weight.model: left out: misshaped: loss.aamsoftmax.weight, [7, "
+    assert code == 0 and left_out in out, err
 
 
 def published(state):
-    return {f"__S__.{k}": v for k, v in state["model"].items()} | {
-        f"__L__.{k}": v for k, v in state["loss"].items()
-    }
+    """Returns the weights of a checkpoint with the names of published checkpoints."""
+    weights = {}
+    for prefix, part in (("__S__", "model"), ("__L__", "loss")):
+        for name, value in state[part].items():
+            weights[f"{prefix}.{name}"] = value
+    return weights
+
+
+def scores_of(path):
+    """Returns the last column of a scores file."""
+    return np.array([line.split()[-1] for line in path.read_text().splitlines()], float)
 
 
 def test_scores_in_parts(place, program):
-    words = [
-        *COMMANDS[0],
-        *SMALL,
-        "--model",
-        "ECAPA_TDNN",
-        "--eca_c",
-        64,
-        "--num_class",
-        7,
-        "--save_path",
-        "a",
-    ]
-    words += ["--trainfunc", "sasv_multitask", "--fusion", 0.5]
+    words = [*COMMANDS[0], *SMALL, "--model", "ECAPA_TDNN", "--eca_c", 64, "--num_class", 7]
+    words += ["--save_path", "a", "--trainfunc", "sasv_multitask", "--fusion", 0.5]
     assert program(*words)[0] == 0
-    fused, speaker, bonafide = (
-        np.array(
-            [
-                line.split()[-1]
-                for line in Path(f"a/result/scores{part}.txt").read_text().splitlines()
-            ],
-            float,
-        )
-        for part in ("", "_speaker", "_bonafide")
-    )
-    assert np.allclose(fused, speaker + 0.5 * bonafide, atol=1e-5) and bonafide.std() > 0
+    fused = scores_of(Path("a/result/scores.txt"))
+    speaker = scores_of(Path("a/result/scores_speaker.txt"))
+    bonafide = scores_of(Path("a/result/scores_bonafide.txt"))
+    assert np.allclose(fused, speaker + 0.5 * bonafide, atol=1e-5)
+    assert bonafide.std() > 0
 
 
 def test_quota_without_spoofed_speech(corpus, tmp_path, program):

@@ -1,1 +1,4 @@
-"""What a run of trainSpeakerNet.py is made of: batches, checkpoints, the memory it may take, and the task, checked before the first step."""
+"""A run of trainSpeakerNet.py: batches, checkpoints, memory, and the task.
+
+The task is checked before the first step.
+"""

@@ -1,100 +1,137 @@
-"""How much memory updates take, and the largest batch that fits into what there is."""
+"""The memory that updates need, and the largest batch that fits into the free memory."""
 
+import argparse
 import ctypes
 import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from common.errors import InputError
+from SpeakerNet import Trainer
 
-# rows of the batches that are tried
-PROBES = 8, 24
-# share of the free memory that may be used: its blocks do not fit together
-ROOM = 0.85
+# Rows of the two small batches whose updates are measured.
+PROBE_ROWS = 8, 24
+# Share of the free memory that a batch may use. The rest is lost by memory fragmentation.
+USABLE_SHARE = 0.85
 
 
-def keep_freed_memory():
-    """glibc hands large blocks back to the system as soon as they are free, and getting them again, page by page, takes a fifth of a step on a CPU."""
+def keep_freed_memory() -> None:
+    """Makes glibc keep the memory of large blocks that the program frees.
+
+    By default glibc returns large blocks to the system at once. To get the memory again, page by
+    page, takes a fifth of the time of an update on a CPU. Without glibc nothing changes.
+    """
     libc = ctypes.CDLL(None)
     if platform.libc_ver()[0] == "glibc":
-        # M_MMAP_MAX: large blocks come from the heap, which
+        # M_MMAP_MAX = 0: large blocks come from the heap.
         libc.mallopt(-4, 0)
-        # M_TRIM_THRESHOLD: is kept
+        # M_TRIM_THRESHOLD: the heap is not returned to the system.
         libc.mallopt(-1, 2**31 - 1)
 
 
-def megabytes(field, file="/proc/self/status"):
-    """VmRSS, the memory of this process that is in use, or VmHWM, the most it ever was."""
+def megabytes(field: str, file: str | Path = "/proc/self/status") -> float:
+    """Returns a field of a /proc file in MB.
+
+    VmRSS is the memory that this process uses. VmHWM is the largest value of VmRSS so far.
+    """
     return int(re.search(rf"{field}:\s+(\d+) kB", Path(file).read_text())[1]) / 1000
 
 
-def taken(device, work):
-    """MB that work() takes at most, beyond what is in use before it."""
+def peak_memory(device: torch.device, work: Callable[[], object]) -> float:
+    """Returns the most memory in MB that work() uses, beyond the memory that was used before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     if platform.libc_ver()[0] == "glibc":
-        # what is free but kept would be taken unseen
+        # Return the freed memory that the process kept. Its reuse would not be measured.
         ctypes.CDLL(None).malloc_trim(0)
-    # VmHWM begins anew
+    # Writing 5 resets VmHWM.
     Path("/proc/self/clear_refs").write_text("5")
     before = megabytes("VmRSS")
     work()
     return megabytes("VmHWM") - before
 
 
-def free(device):
-    """MB that are left."""
+def free_memory(device: torch.device) -> float:
+    """Returns the memory in MB that is still free."""
     if device.type == "cuda":
-        # by torch itself
+        # Memory that torch has reserved and does not use is free too.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (torch.cuda.mem_get_info(device)[0] + unused) / 1e6
     return megabytes("MemAvailable", "/proc/meminfo")
 
 
-def largest_batch(trainer, row, most):
-    """Rows of the largest batch whose update fits into memory, at most `most`, a multiple of 8 unless it is that. The updates of small batches tell, made
-    of `row`, a batch of one row; the largest one is tried on a GPU. They change the trainer."""
-    device, used = trainer.device, []
+def largest_batch(trainer: Trainer, row: dict, limit: int) -> int:
+    """Returns the number of rows of the largest batch whose update fits into memory.
+
+    row: a batch of one row, of which the tried batches are made. limit: largest number to return.
+    A result below the limit is a multiple of 8. It is computed from the memory of small batches. On
+    a GPU the largest batch is tried too. The updates change the trainer. Raises InputError on a CPU
+    without Linux's /proc files.
+    """
+    device = trainer.device
     if device.type == "cpu" and not Path("/proc/meminfo").exists():
         raise InputError(
-            "--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give a number"
+            "--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give "
+            "a number"
         )
-    # makes the state of the optimizer, which stays
+    # The first update makes the state of the optimizer, which stays in memory.
     update(trainer, row, 1)
-    for rows in PROBES:
-        if rows > most:
-            return most
-        used.append(taken(device, lambda rows=rows: update(trainer, row, rows)))
-    each = max((used[1] - used[0]) / (PROBES[1] - PROBES[0]), 1e-3)
-    fits = min(max(int(PROBES[0] + (ROOM * free(device) - used[0]) / each), PROBES[1]), most)
-    while device.type == "cuda" and fits > PROBES[1]:
+    if limit < PROBE_ROWS[0]:
+        return limit
+    small = peak_memory(device, lambda: update(trainer, row, PROBE_ROWS[0]))
+    if limit < PROBE_ROWS[1]:
+        return limit
+    large = peak_memory(device, lambda: update(trainer, row, PROBE_ROWS[1]))
+    per_row = max((large - small) / (PROBE_ROWS[1] - PROBE_ROWS[0]), 1e-3)
+    fitting = int(PROBE_ROWS[0] + (USABLE_SHARE * free_memory(device) - small) / per_row)
+    rows = min(max(fitting, PROBE_ROWS[1]), limit)
+    if device.type == "cuda":
+        rows = largest_that_works(trainer, row, rows)
+    return rows if rows == limit else rows // 8 * 8
+
+
+def largest_that_works(trainer: Trainer, row: dict, rows: int) -> int:
+    """Lowers the number of rows until an update with so large a batch does not run out of memory.
+
+    Batches of PROBE_ROWS[1] rows are known to work.
+    """
+    while rows > PROBE_ROWS[1]:
         try:
-            update(trainer, row, fits)
-            break
+            update(trainer, row, rows)
+            return rows
         except torch.OutOfMemoryError:
-            fits = int(0.9 * fits)
-    return fits if fits == most else fits // 8 * 8
+            rows = int(0.9 * rows)
+    return rows
 
 
-def update(trainer, row, rows):
-    batch = {name: value.repeat(rows, *[1] * (value.dim() - 1)) for name, value in row.items()}
+def update(trainer: Trainer, row: dict, rows: int) -> None:
+    """Makes one update with a batch that repeats `row`, a batch of one row, `rows` times."""
+    batch = {}
+    for name, value in row.items():
+        batch[name] = value.repeat(rows, *[1] * (value.dim() - 1))
     list(trainer.train_epoch([batch]))
 
 
-def memory_remedy(options, in_training):
-    """What to change where a GPU's memory runs out. in_training: else while a checkpoint is used."""
+def memory_remedy(options: argparse.Namespace, in_training: bool) -> str:
+    """Returns the advice for a GPU that has run out of memory.
+
+    in_training: whether a network was trained; else a checkpoint was used.
+    """
     if not in_training:
         return (
-            f"lower --num_eval (now {options.num_eval}) or --eval_frames (now {options.eval_frames}; 0 = whole files), or give --mixedprec or "
-            "--cache_precision float16"
+            f"lower --num_eval (now {options.num_eval}) or --eval_frames (now "
+            f"{options.eval_frames}; 0 = whole files), or give --mixedprec or --cache_precision "
+            "float16"
         )
     return (
-        f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the same update, but for losses that compare utterances), "
-        f"--nPerSpeaker (now {options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or --batch_size auto; "
-        "the last checkpoint is untouched"
+        f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the "
+        "same update, but for losses that compare utterances), --nPerSpeaker (now "
+        f"{options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or "
+        "--batch_size auto; the last checkpoint is untouched"
     )

@@ -98,6 +98,6 @@ def show_terms(bar: tqdm, terms: dict, clock: Clock) -> None:
     bar.set_postfix(shown, refresh=False)
 
 
-def text_of(numbers: dict) -> str:
+def format_terms(numbers: dict) -> str:
     """{name: number} -> 'name number  name number'."""
     return "  ".join(f"{name} {value:.6g}" for name, value in numbers.items())

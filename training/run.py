@@ -23,7 +23,7 @@ from inference.scorer import Scorer
 from network.checkpoints import load_weights, read_checkpoint, with_head_for
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
-from training.progress import Clock, StopRequest, show_terms, text_of, warn_of_waiting
+from training.progress import Clock, StopRequest, format_terms, show_terms, warn_of_waiting
 from training.run_folder import RunFolder
 from training.task import Task
 
@@ -36,7 +36,7 @@ class TrainingRun:
     """A training run in the folder --save_path.
 
     Everything is checked when the run is created. train() starts or resumes it, from any point, and
-    goes on to the end or until a stop is requested.
+    continues to the end or until a stop is requested.
 
     best: lowest EER (or validation loss) so far. stale: number of evaluations since then.
     validated: step of the last evaluation within an epoch. result: of the last evaluation.
@@ -211,7 +211,7 @@ class TrainingRun:
                 raise Stopped
             # Print the losses every --print_every updates.
             if options.print_every and trainer.step % options.print_every == 0:
-                log.info("step %d  %s", trainer.step, text_of(trainer.sync()))
+                log.info("step %d  %s", trainer.step, format_terms(trainer.sync()))
             if trainer.step >= total:
                 break
             # Evaluate every --validate_every updates.

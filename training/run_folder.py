@@ -19,7 +19,7 @@ from common.writing import write_atomically
 from network.checkpoints import write_checkpoint
 from options.parser import configuration
 from report import tensorboard
-from training.progress import text_of
+from training.progress import format_terms
 
 log = logging.getLogger("trainSpeakerNet")
 ROOT = Path(__file__).parent.parent
@@ -113,7 +113,7 @@ class RunFolder:
             tensorboard.write_line(self.board, line)
         with (self.path / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        log.info(text_of(line))
+        log.info(format_terms(line))
 
     def write_trials(self, number: int, summary, reps: dict, step: int) -> None:
         """Shows the result of list `number` of trials in TensorBoard."""

@@ -1,182 +1,238 @@
-"""Which utterances make a batch: speakers with some utterances each, real and spoofed speech in proportion, the same draws whatever the number of processes.
+"""Samplers: which utterances make a batch.
 
-An epoch is drawn from (seed, epoch), so that a run may go on within it.
+A batch has some speakers with some utterances each, or bona fide and spoofed speech in proportion.
+An epoch is drawn from (seed, epoch). So a run can resume within an epoch, and the draws do not
+depend on the number of processes.
+
+Shapes: K batches per epoch, B groups per batch, M utterances per group, G groups.
 """
 
 import logging
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from common.errors import InputError
-from corpus.lists import counted
+from corpus.lists import Utterance, counted
 
 log = logging.getLogger(__name__)
+# An item of a loader: the epoch, and the rows of the list in each group.
+Item = tuple[int, list[list[int]]]
 
 
-def numbered(names):
-    """Names, any iterable -> the number of each in their sorted order, int64 [n]."""
-    seen = {}
-    appearance = np.fromiter((seen.setdefault(name, len(seen)) for name in names), np.int64)
-    rank = np.empty(len(seen), np.int64)
-    rank[[seen[name] for name in sorted(seen)]] = np.arange(len(seen))
-    return rank[appearance]
+def sorted_index(names: Iterable) -> np.ndarray:
+    """Returns for every name its index in the sorted list of distinct names, int64 [n]."""
+    first_seen: dict = {}
+    appearance = []
+    for name in names:
+        appearance.append(first_seen.setdefault(name, len(first_seen)))
+    index = np.empty(len(first_seen), np.int64)
+    index[[first_seen[name] for name in sorted(first_seen)]] = np.arange(len(first_seen))
+    return index[np.array(appearance, np.int64)]
 
 
-def place_in_run(x):
-    """x [n], equal values side by side -> 0, 1, ... within each run of them."""
-    begins = np.append(True, x[1:] != x[:-1])
-    return np.arange(len(x)) - np.maximum.accumulate(np.where(begins, np.arange(len(x)), 0))
+def position_in_run(x: np.ndarray) -> np.ndarray:
+    """Returns the position 0, 1, ... of every element of x [n] within its run of equal values."""
+    index = np.arange(len(x))
+    is_first = np.append(True, x[1:] != x[:-1])
+    return index - np.maximum.accumulate(np.where(is_first, index, 0))
 
 
-def members(files, count, owner, m):
-    """files: rows by owner, count of them for each [owners]; owner of each group [G], equal ones side by side -> rows [G, m], none twice."""
-    # first of each owner in `files`
-    begin = np.cumsum(count) - count
-    return files[(begin[owner] + m * place_in_run(owner))[:, None] + np.arange(m)]
+def rows_of_groups(files: np.ndarray, count: np.ndarray, owner: np.ndarray, m: int) -> np.ndarray:
+    """Returns the rows [G, m] of G groups. No row is in two groups.
+
+    files: rows of the list, sorted by owner. count: number of rows of every owner. owner: the owner
+    of every group [G]; groups of one owner are adjacent.
+    """
+    first_of_owner = np.cumsum(count) - count
+    first_of_group = first_of_owner[owner] + m * position_in_run(owner)
+    return files[first_of_group[:, None] + np.arange(m)]
 
 
 class GroupSampler(Sampler):
-    """Batches of batch_size groups, each of nPerSpeaker utterances of one speaker, no speaker twice in a batch; item: (epoch, rows [B][M]).
+    """Samples batches of batch_size groups. A group has nPerSpeaker utterances of one speaker.
 
-    Spoofed copies of a speaker's voice count as a speaker of their own. An epoch has no utterance twice, at most max_seg_per_spk of a speaker,
-    and as many full batches as these rules allow: the same number every epoch. InputError if that is none.
-    processes: (this one's number, how many there are): batches are so many times larger, and this process gets its share of each.
+    No speaker is in a batch twice. Spoofed copies of a speaker's voice count as a speaker of their
+    own. In an epoch no utterance is used twice, and at most max_seg_per_spk utterances of a speaker
+    are used. An epoch has the largest number of full batches that these rules allow. All epochs
+    have the same number.
+
+    processes: (rank, world size). A batch is world size times larger, and every process gets its
+    share of it. Items are (epoch, rows [B][M]). Raises InputError if no batch can be filled.
     """
 
     size_option = "batch_size"
 
     def __init__(
-        self, utterances, *, batch_size, nPerSpeaker, max_seg_per_spk, seed, processes=(0, 1)
+        self,
+        utterances: list[Utterance],
+        *,
+        batch_size: int,
+        nPerSpeaker: int,
+        max_seg_per_spk: int,
+        seed: int,
+        processes: tuple[int, int] = (0, 1),
     ):
-        self.speaker = numbered((u.speaker, u.spoofed) for u in utterances)
+        self.speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
         self.count = np.bincount(self.speaker)  # [speakers]
-        # other than any row's, see TrainDataset
+        # Part of the seed. It differs from every row, see TrainDataset.
         self.stream = len(self.speaker)
+        # The number of groups that each speaker can fill.
         self.groups = np.minimum(self.count, max_seg_per_spk) // nPerSpeaker  # [speakers]
-        self.batch_size, self.nPerSpeaker, self.seed, self.processes = (
-            batch_size * processes[1],
-            nPerSpeaker,
-            seed,
-            processes,
-        )
+        self.processes = processes
+        self.batch_size = batch_size * processes[1]
+        self.nPerSpeaker = nPerSpeaker
+        self.seed = seed
+        self.check_speakers(batch_size, max_seg_per_spk)
+        self.batches = self.number_of_batches()
+        self.set_epoch(1)
+
+    def check_speakers(self, batch_size: int, max_seg_per_spk: int) -> None:
+        """Raises InputError if no batch can be filled; warns of speakers that are left out."""
+        m = self.nPerSpeaker
+        world = self.processes[1]
+        speakers = len(self.count)
         usable = np.count_nonzero(self.groups)
         if not usable:
             most = min(self.count.max(), max_seg_per_spk)
             raise InputError(
-                f"--nPerSpeaker {nPerSpeaker}: want speakers with so many utterances, got at most {most} "
+                f"--nPerSpeaker {m}: want speakers with so many utterances, got at most {most} "
                 f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker"
             )
         if usable < self.batch_size:
+            each = f" in each of {world} processes" if world > 1 else ""
             raise InputError(
-                f"--{self.size_option} {batch_size}{f' in each of {processes[1]} processes' * (processes[1] > 1)}: want so many speakers with "
-                f"{nPerSpeaker} utterances (--nPerSpeaker) or more, got {usable} of {len(self.count)} speakers; lower --{self.size_option} to "
-                f"{usable // processes[1]} or less"
+                f"--{self.size_option} {batch_size}{each}: want so many speakers with {m} "
+                f"utterances (--nPerSpeaker) or more, got {usable} of {speakers} speakers; lower "
+                f"--{self.size_option} to {usable // world} or less"
             )
-        if usable < len(self.count):
+        if usable < speakers:
             log.warning(
-                "warning: left out: %d of %d speakers, who have fewer than %d utterances (--nPerSpeaker)",
-                len(self.count) - usable,
-                len(self.count),
-                nPerSpeaker,
+                "warning: left out: %d of %d speakers, who have fewer than %d utterances "
+                "(--nPerSpeaker)",
+                speakers - usable,
+                speakers,
+                m,
             )
-        # K batches can be filled if and only if the speakers, with at most K groups each, have K * batch_size groups
-        low, high = 1, self.groups.sum() // self.batch_size
+
+    def number_of_batches(self) -> int:
+        """Returns the largest number of batches that can be filled.
+
+        K batches can be filled if and only if the speakers have K * batch_size groups, where at
+        most K groups of each speaker count. The number is found by bisection.
+        """
+        low = 1
+        high = self.groups.sum() // self.batch_size
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (
-                (middle, high)
-                if np.minimum(self.groups, middle).sum() >= middle * self.batch_size
-                else (low, middle - 1)
-            )
-        self.batches = int(low)
-        self.set_epoch(1)
+            if np.minimum(self.groups, middle).sum() >= middle * self.batch_size:
+                low = middle
+            else:
+                high = middle - 1
+        return int(low)
 
-    def set_epoch(self, epoch, skip=0):
-        """Chooses the epoch that the next iteration goes through, and how many of its batches are done already."""
-        self.epoch, self.skip = epoch, skip
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Sets the epoch of the next iteration. skip: number of its batches that are done."""
+        self.epoch = epoch
+        self.skip = skip
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.batches
 
     @property
-    def utterances(self):
-        """Utterances in a batch, those of all processes."""
+    def utterances(self) -> int:
+        """Number of utterances in a batch, over all processes."""
         return self.batch_size * self.nPerSpeaker
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Item]:
         rng = np.random.default_rng((self.seed, self.epoch, self.stream))
         rank, world = self.processes
         for batch in self.table(rng)[self.skip :, rank::world]:
             yield self.epoch, batch.tolist()
 
-    def table(self, rng):
-        """All rows of the epoch, [K, B, M]."""
-        k, b, m = self.batches, self.batch_size, self.nPerSpeaker
-        # by speaker, each one's shuffled
+    def table(self, rng: np.random.Generator) -> np.ndarray:
+        """Draws the rows of all batches of the epoch, [K, B, M]."""
+        k = self.batches
+        b = self.batch_size
+        # Rows sorted by speaker, in random order within each speaker.
         files = np.lexsort((rng.random(len(self.speaker)), self.speaker))
-        # speaker of each group
-        offered = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))
-        # groups of each speaker
-        taken = np.bincount(rng.choice(offered, k * b, replace=False), minlength=len(self.count))
+        # Draw how many groups each speaker gives.
+        available = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))
+        drawn = rng.choice(available, k * b, replace=False)
+        groups_drawn = np.bincount(drawn, minlength=len(self.count))  # [speakers]
+        # The speaker of every group. Groups of one speaker are adjacent.
         order = rng.permutation(len(self.count))
-        speaker = np.repeat(order, taken[order])  # [K * B], each one's side by side
-        rows, nth = (
-            members(files, self.count, speaker, m),
-            place_in_run(speaker),
-        )  # [K * B, M], [K * B]
-        # Column by column, K groups in a row go to the K batches. A speaker has at most K of them, which lie in one column or in two
-        # neighbours: those in the second go to batches that the speaker is not yet in.
-        # of each group
-        batch = np.empty(k * b, np.int64)
-        for first in range(0, k * b, k):
-            # where who goes on here is already
-            begun = batch[first - nth[first] : first]
-            going_on = taken[speaker[first]] - nth[first] if nth[first] else 0
-            own = rng.permutation(np.setdiff1d(np.arange(k), begun))[:going_on]
-            batch[first : first + k] = np.concatenate(
-                [own, rng.permutation(np.setdiff1d(np.arange(k), own))]
-            )
+        speaker = np.repeat(order, groups_drawn[order])  # [K*B]
+        rows = rows_of_groups(files, self.count, speaker, self.nPerSpeaker)  # [K*B, M]
+        batch = self.batch_of_groups(rng, speaker, groups_drawn)
         table = np.empty((k, b), np.int64)
         table[batch, np.arange(k * b) // k] = np.arange(k * b)
         return rows[rng.permuted(table, axis=1)]  # [K, B, M]
 
+    def batch_of_groups(
+        self, rng: np.random.Generator, speaker: np.ndarray, groups_drawn: np.ndarray
+    ) -> np.ndarray:
+        """Draws the batch of every group, [K*B], so that no speaker is in a batch twice.
+
+        The table of batches is filled column by column: K consecutive groups go to the K batches. A
+        speaker has at most K groups, so the groups lie in one column or in two adjacent columns.
+        Groups in the second column go to batches that the speaker is not yet in.
+
+        speaker: of every group. groups_drawn: number of groups of every speaker.
+        """
+        k = self.batches
+        nth = position_in_run(speaker)
+        batch = np.empty(len(speaker), np.int64)
+        for first in range(0, len(speaker), k):
+            # Batches that this speaker is already in, from the column before.
+            occupied = batch[first - nth[first] : first]
+            # Number of groups of this speaker that continue in this column.
+            continued = groups_drawn[speaker[first]] - nth[first] if nth[first] else 0
+            permitted = rng.permutation(np.setdiff1d(np.arange(k), occupied))[:continued]
+            others = rng.permutation(np.setdiff1d(np.arange(k), permitted))
+            batch[first : first + k] = np.concatenate([permitted, others])
+        return batch
+
 
 class QuotaSampler(GroupSampler):
-    """Batches of batch_size utterances: num_spk groups of real speech, chosen as by GroupSampler, before groups of spoofed speech, each of one speaker.
+    """Samples batches of batch_size utterances with a fixed number of bona fide groups.
 
-    The batches of the SASV 2022 baseline (Mun et al., arXiv:2305.19051). Spoofed groups are drawn at random; with balance_attacks each is of
-    one attack, and the attacks take turns. InputError if not a single batch can be filled.
+    A batch has num_spk groups of bona fide speech, drawn as by GroupSampler. After them come groups
+    of spoofed speech, each of one speaker, drawn at random. These are the batches of the SASV 2022
+    baseline (Mun et al., arXiv:2305.19051). With balance_attacks each spoofed group is of one
+    attack, and the attacks alternate. Raises InputError if no batch can be filled.
     """
 
     size_option = "num_spk"
 
     def __init__(
         self,
-        utterances,
+        utterances: list[Utterance],
         *,
-        num_spk,
-        batch_size,
-        nPerSpeaker,
-        max_seg_per_spk,
-        seed,
-        processes=(0, 1),
-        balance_attacks=False,
+        num_spk: int,
+        batch_size: int,
+        nPerSpeaker: int,
+        max_seg_per_spk: int,
+        seed: int,
+        processes: tuple[int, int] = (0, 1),
+        balance_attacks: bool = False,
     ):
-        spoofed = np.array([u.spoofed for u in utterances])
-        self.real, self.spoofed = np.flatnonzero(~spoofed), np.flatnonzero(spoofed)
-        counts = f"the list has {len(self.real):,} utterances of real speech, {len(self.spoofed):,} spoofed ones"
+        is_spoofed = np.array([u.spoofed for u in utterances])
+        self.real = np.flatnonzero(~is_spoofed)
+        self.spoofed = np.flatnonzero(is_spoofed)
+        counts = (
+            f"the list has {len(self.real):,} utterances of real speech, "
+            f"{len(self.spoofed):,} spoofed ones"
+        )
         if not len(self.real) or not len(self.spoofed):
             raise InputError(
-                f"--num_spk {num_spk}: want real and spoofed speech on the train list, but {counts}; without --num_spk the speakers "
-                "of a batch are chosen by --batch_size alone"
+                f"--num_spk {num_spk}: want real and spoofed speech on the train list, but "
+                f"{counts}; without --num_spk the speakers of a batch are chosen by --batch_size "
+                "alone"
             )
-        self.quota = (batch_size // nPerSpeaker - num_spk) * processes[1]
-        if batch_size % nPerSpeaker or self.quota < 1:
-            raise InputError(
-                f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of --nPerSpeaker {nPerSpeaker}, above "
-                f"--num_spk {num_spk} times that: the rest is for spoofed speech"
-            )
+        # The number of spoofed groups in a batch.
+        self.quota = spoofed_quota(num_spk, batch_size, nPerSpeaker) * processes[1]
         super().__init__(
             [utterances[i] for i in self.real],
             batch_size=num_spk,
@@ -185,62 +241,98 @@ class QuotaSampler(GroupSampler):
             seed=seed,
             processes=processes,
         )
-        self.stream, self.balance_attacks = len(utterances), balance_attacks
-        attacks = [utterances[i].attack for i in self.spoofed]
-        self.owner = numbered(
-            [
-                (utterances[i].speaker, attack if balance_attacks else "")
-                for i, attack in zip(self.spoofed, attacks, strict=True)
-            ]
-        )
-        self.spoofed_count = np.bincount(self.owner)
-        first = np.unique(self.owner, return_index=True)[1]
-        groups = np.minimum(self.spoofed_count, max_seg_per_spk) // nPerSpeaker
-        self.group_owner = np.repeat(np.arange(len(groups)), groups)  # [G]
-        # of its owner, where attacks are kept apart
-        self.group_attack = numbered(attacks)[first][self.group_owner]
-        if len(self.group_owner) < self.quota:
+        self.stream = len(utterances)
+        self.balance_attacks = balance_attacks
+        spoofed = [utterances[i] for i in self.spoofed]
+        self.make_spoofed_groups(spoofed, max_seg_per_spk)
+        groups = len(self.group_owner)
+        if groups < self.quota:
+            attacks = counted(u.attack for u in spoofed)
             raise InputError(
-                f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed utterances of one speaker a batch, got "
-                f"{len(self.group_owner)}: {counts}, {counted(attacks)}; lower --batch_size or --nPerSpeaker"
+                f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed "
+                f"utterances of one speaker a batch, got {groups}: {counts}, {attacks}; lower "
+                "--batch_size or --nPerSpeaker"
             )
-        self.batches = min(self.batches, len(self.group_owner) // self.quota)
+        self.batches = min(self.batches, groups // self.quota)
+
+    def make_spoofed_groups(self, spoofed: list[Utterance], max_seg_per_spk: int) -> None:
+        """Computes the owner and the attack of every group of spoofed utterances.
+
+        An owner is a speaker or, with balance_attacks, a speaker under one attack.
+        """
+        owners = []
+        for u in spoofed:
+            owners.append((u.speaker, u.attack if self.balance_attacks else ""))
+        self.owner = sorted_index(owners)
+        self.spoofed_count = np.bincount(self.owner)
+        groups = np.minimum(self.spoofed_count, max_seg_per_spk) // self.nPerSpeaker
+        self.group_owner = np.repeat(np.arange(len(groups)), groups)  # [G]
+        # The attack of the first utterance of the owner. Used with balance_attacks only, where all
+        # utterances of an owner have the same attack.
+        first = np.unique(self.owner, return_index=True)[1]
+        attack = sorted_index(u.attack for u in spoofed)
+        self.group_attack = attack[first][self.group_owner]  # [G]
 
     @property
-    def utterances(self):
+    def utterances(self) -> int:
         return (self.batch_size + self.quota) * self.nPerSpeaker
 
-    def table(self, rng):
+    def table(self, rng: np.random.Generator) -> np.ndarray:
         real = self.real[super().table(rng)]  # [K, num_spk, M]
         files = np.lexsort((rng.random(len(self.owner)), self.owner))
-        rows = self.spoofed[
-            members(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)
-        ]  # [G, M]
+        groups = rows_of_groups(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)
+        rows = self.spoofed[groups]  # [G, M]
         order = rng.permutation(len(rows))
-        # all attacks' first groups, all their second ones, ...
         if self.balance_attacks:
+            # The first groups of all attacks, then the second groups, and so on.
             by_attack = order[np.argsort(self.group_attack[order], kind="stable")]
-            order = by_attack[np.argsort(place_in_run(self.group_attack[by_attack]), kind="stable")]
-        chosen = rows[order[: len(real) * self.quota]].reshape(len(real), self.quota, -1)
+            nth = position_in_run(self.group_attack[by_attack])
+            order = by_attack[np.argsort(nth, kind="stable")]
+        drawn = order[: len(real) * self.quota]
+        chosen = rows[drawn].reshape(len(real), self.quota, -1)
         return np.concatenate([real, rng.permutation(chosen)], 1)  # [K, B, M]
 
 
-def every_group(utterances, *, batch_size, nPerSpeaker):
-    """Items that go once through all groups of nPerSpeaker utterances of a speaker, in the order of the list: first those of all speakers, then second
-    ones, and so on, at most batch_size in a batch and no speaker twice. For validation: the same every time. InputError if there are none."""
-    speaker = numbered((u.speaker, u.spoofed) for u in utterances)
+def spoofed_quota(num_spk: int, batch_size: int, nPerSpeaker: int) -> int:
+    """Returns the number of spoofed groups in a batch of batch_size utterances.
+
+    Raises InputError if batch_size is not a number of whole groups, or leaves no spoofed group.
+    """
+    quota = batch_size // nPerSpeaker - num_spk
+    if batch_size % nPerSpeaker or quota < 1:
+        raise InputError(
+            f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of "
+            f"--nPerSpeaker {nPerSpeaker}, above --num_spk {num_spk} times that: the rest is for "
+            "spoofed speech"
+        )
+    return quota
+
+
+def every_group(utterances: list[Utterance], *, batch_size: int, nPerSpeaker: int) -> list[Item]:
+    """Returns items with every group of nPerSpeaker utterances of a speaker once, for validation.
+
+    The groups follow the order of the list: first the first groups of all speakers, then the second
+    groups, and so on. A batch has at most batch_size groups and no speaker twice. The items are the
+    same every time. Raises InputError if there are no groups.
+    """
+    speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
     rows = np.argsort(speaker, kind="stable")
-    place = place_in_run(speaker[rows])
-    whole = place < (np.bincount(speaker) // nPerSpeaker * nPerSpeaker)[speaker[rows]]
-    groups, turn = rows[whole].reshape(-1, nPerSpeaker), place[whole][::nPerSpeaker]
+    position = position_in_run(speaker[rows])
+    # Leave out the last utterances of a speaker if they do not fill a group.
+    utterances_used = np.bincount(speaker) // nPerSpeaker * nPerSpeaker
+    complete = position < utterances_used[speaker[rows]]
+    groups = rows[complete].reshape(-1, nPerSpeaker)
     if not len(groups):
         raise InputError(
-            f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many utterances; lower it, or take another list"
+            f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many "
+            "utterances; lower it, or take another list"
         )
-    groups, turn = (x[np.argsort(turn, kind="stable")] for x in (groups, turn))
-    turns = np.split(groups, np.flatnonzero(np.diff(turn)) + 1)
-    return [
-        (0, part[i : i + batch_size].tolist())
-        for part in turns
-        for i in range(0, len(part), batch_size)
-    ]
+    # Equal for the first groups of all speakers, for the second groups, and so on.
+    start = position[complete][::nPerSpeaker]
+    order = np.argsort(start, kind="stable")
+    rounds = np.split(groups[order], np.flatnonzero(np.diff(start[order])) + 1)
+    items = []
+    for groups_of_round in rounds:
+        for i in range(0, len(groups_of_round), batch_size):
+            items.append((0, groups_of_round[i : i + batch_size].tolist()))
+    return items

@@ -39,7 +39,7 @@ class Task:
     classes: {speaker: class}. dataset, sampler: of the train list. valid, valid_items: data set of
     --valid_list or None, and its batches. tests: [(trials, data set)]. cohort: of --score_norm, or
     None. steps_per_epoch: number of updates per epoch. trainer: with the untrained network.
-    Raises InputError for whatever does not fit together.
+    Raises InputError if parts of the task do not fit together.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -197,6 +197,10 @@ class Task:
     def check_fit(self) -> None:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
+        try:
+            self.trainer.net.loss.require_utterances(options.nPerSpeaker)
+        except ValueError as error:
+            raise InputError(str(error)) from error
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
