@@ -23,16 +23,13 @@ from corpus.files import check_present
 from corpus.lists import read_train_list
 from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
+from prep.constants import COPY_ORIGINALS as BONAFIDE
+from prep.constants import COPY_PROTOCOL as PROTOCOL
 from prep.output import FORMATS, in_parallel, report_failures, write_audio
 from prep.vocoders import COPIES
 
 log = logging.getLogger(__name__)
-BONAFIDE, PROTOCOL, FAILED, RECORD = (
-    "bonafide",
-    "cm.train.trn.txt",
-    "failed.txt",
-    "copy_synthesis.json",
-)
+FAILED, RECORD = "failed.txt", "copy_synthesis.json"
 SHORTEST = SAMPLE_RATE // 10
 # deviation of an original: one step of 16 bits
 FAINTEST = 1 / 32768

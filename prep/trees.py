@@ -14,11 +14,13 @@ from common.errors import InputError
 from corpus.files import audio_below
 from corpus.rows import read_lines
 from metrics.speakers import speaker_of
+from prep.constants import TEST_LIST as TEST
+from prep.constants import TRAIN_LIST as TRAIN
+from prep.constants import TRIALS
 from prep.output import check_words, write_lists
 from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
-TRAIN, TEST, TRIALS = "train_list.txt", "test_list.txt", "trials.txt"
 SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
 
 
