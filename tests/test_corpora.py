@@ -17,7 +17,8 @@ from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
 from prep import noise, openslr
 from prep.conversion import convert, find_ffmpeg
-from prep.sources import LISTS, read_catalogue
+from prep.constants import CATALOGUES
+from prep.sources import read_catalogue
 
 
 def sound(tmp_path, seed, seconds=0.1, suffix=".wav"):
@@ -38,7 +39,7 @@ def md5(data):
 
 def serve(server, tmp_path, files, name, sums=True, **more):
     """Puts archives on the server and writes a list with all that prep/catalogues/NAME says but for sums, counts and hosts -> the list."""
-    found = read_catalogue(LISTS / name)
+    found = read_catalogue(CATALOGUES / name)
     server.files.update(files)
     fields = {}
     for source in found.sources:
@@ -123,7 +124,7 @@ def voxceleb_host(server, compressed, tmp_path):
             f"{name[:7]} {name[:-4]}.wav\n" for name in COMPRESSED[:3]
         ).encode(),
     }
-    for source in read_catalogue(LISTS / "voxceleb.yaml").sources:
+    for source in read_catalogue(CATALOGUES / "voxceleb.yaml").sources:
         whole = archives.get(source.name.removesuffix(".zip"), b"")
         files |= {
             part: whole[

@@ -9,6 +9,7 @@ from loopback import catalogue, kill_until_done, run, tree
 
 from common.errors import InputError
 from prep import download, obtain, output, sources
+from prep.constants import CATALOGUES
 from prep.download import Access
 from prep.obtain import Request
 
@@ -368,7 +369,7 @@ def test_bad_file_lists(text, message, tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("path", sorted(sources.LISTS.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CATALOGUES.glob("*.yaml")), ids=lambda path: path.name)
 def test_file_lists_of_ours(path):
     found = sources.read_catalogue(path)
     for source in found.sources:
