@@ -367,11 +367,7 @@ def fetch(bar: tqdm, job_and_length: tuple[Job, int | None]) -> str | None:
 
 
 def download(
-    sources: list[Source],
-    folder: Path,
-    catalogue: Catalogue,
-    access: Access,
-    connections: int = 4,
+    sources: list[Source], folder: Path, catalogue: Catalogue, access: Access, connections: int = 4
 ) -> None:
     """Downloads the files that are not in the folder yet.
 

@@ -19,7 +19,7 @@ from corpus.audio import AudioError
 from corpus.listing import Listing, read_listing, speakers_by_folder
 from corpus.lists import Trials, Utterance, speed_copies
 from prep import check
-from prep.check import Examined
+from prep.examination import Examined
 from training.task import warn_of_shared_speakers
 
 SPEECH = os.environ.get("SPEECH_DATA")
