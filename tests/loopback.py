@@ -151,7 +151,7 @@ def killed(words, point):
     """Runs dataprep.py in a child process, which gets SIGKILL at step number `point`.
 
     A step is an update of a progress bar or a renamed file. The first step has number 1. Returns
-    whether the run had so many steps.
+    whether the run was killed before its end.
     """
     child = os.fork()
     if not child:
