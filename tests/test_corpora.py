@@ -218,7 +218,7 @@ def test_voxceleb_with_flags_in_any_order(voxceleb_host, tmp_path):
 
 def test_train_list_of_all_files(voxceleb_host, tmp_path):
     """A file list without train_list.txt: the program writes a train list."""
-    words, _, converted = voxceleb_host
+    words, *_ = voxceleb_host
     data = tmp_path / "data"
     listed = words[1]
     listed.write_text(re.sub(r"  train_list.txt:\n(    .*\n)+", "", listed.read_text()))
