@@ -275,7 +275,7 @@ def speaker_level(listings: list[Listing]) -> int:
     return level
 
 
-def write_report(
+def write_check_report(
     path: Path, options: CheckOptions, results: Results, reports: list[dict[str, Any]]
 ) -> bool:
     """Writes the report of all lists. Returns whether there is any finding."""
@@ -323,4 +323,4 @@ def check_lists(options: CheckOptions, processes: int | None = None) -> bool:
         write_atomically(clean, "".join(f"{line}\n" for line in kept).encode())
         print_findings(listing, findings, lines, clean)
         reports.append(list_report(listing, findings, lines, clean))
-    return write_report(report_file, options, results, reports)
+    return write_check_report(report_file, options, results, reports)
