@@ -115,17 +115,13 @@ class Vocoder(NamedTuple):
 
 
 COPIES = {
-    "world": Vocoder(
-        *VOCODERS["world"], lambda rng, x: world(x), import_pyworld
-    ),
+    "world": Vocoder(*VOCODERS["world"], lambda rng, x: world(x), import_pyworld),
     "world_coded": Vocoder(
         *VOCODERS["world_coded"],
         lambda rng, x: world(x, 10.0, 24),
         import_pyworld,
     ),
-    "griffin_lim": Vocoder(
-        *VOCODERS["griffin_lim"], lambda rng, x: griffin_lim(rng, x, 32)
-    ),
+    "griffin_lim": Vocoder(*VOCODERS["griffin_lim"], lambda rng, x: griffin_lim(rng, x, 32)),
     "griffin_lim_mel": Vocoder(
         *VOCODERS["griffin_lim_mel"], lambda rng, x: griffin_lim(rng, x, 32, 80)
     ),
