@@ -1,6 +1,8 @@
-"""Archives: parts joined, zip and tar.gz extracted, only what is not there yet.
+"""Archives: parts are joined, zip and tar.gz files are extracted, and complete files are kept.
 
-Nothing is written before every name and size in an archive was looked at: files and folders alone, below the folder, not absurdly larger than the archive.
+Nothing is written before all names and sizes in an archive were checked. An archive may contain
+only files and folders. All files must lie below the folder, and their sizes must be plausible for
+the size of the archive.
 """
 
 import fnmatch
@@ -11,22 +13,24 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
 from common.errors import InputError
 from common.writing import write_atomically
 from prep.output import check_space
-from prep.sources import CHUNK, is_there, verify
+from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
 
 log = logging.getLogger(__name__)
-# times the size of the archive: speech and lists stay far below
+# Largest ratio of the size of the files to the size of the archive. Speech and lists stay far
+# below it.
 RATIO = 100
-# bytes of a tar header, more than any has
+# Bytes of the longest tar header that is read. Real headers are shorter.
 HEADER = 1 << 24
-# what --convert makes of .m4a
+# Extensions of the files that --convert makes of .m4a files.
 CONVERTED = (".wav", ".flac")
 DAMAGED = (
     zipfile.BadZipFile,
@@ -39,112 +43,126 @@ DAMAGED = (
 
 
 # ---------------------------------------------------------------------- joining
-def join(source, folder):
-    """Makes the file of its parts, going on where it was interrupted; the parts stay."""
+def join_parts(source: Source, folder: Path) -> None:
+    """Joins the parts of an archive, and resumes an interrupted join. The parts are kept.
+
+    Raises InputError if the disk is too small or if the joined file is wrong. A wrong file is
+    removed.
+    """
     if is_there(source, folder):
         return
-    parts, joined = [folder / name for name in source.parts], folder / f"{source.name}.part"
-    sizes = [path.stat().st_size for path in parts]
+    parts = [folder / name for name in source.parts]
+    joined = folder / f"{source.name}.part"
+    total = sum(path.stat().st_size for path in parts)
     done = joined.stat().st_size if joined.exists() else 0
-    if done > sum(sizes):
+    if done > total:
         joined.unlink()
         done = 0
-    check_space(folder, sum(sizes) - done, source.name)
-    with (
-        joined.open("ab") as target,
-        tqdm(
-            total=sum(sizes),
-            initial=done,
-            unit="B",
-            unit_scale=True,
-            desc=f"join {source.name}",
-            disable=None,
-        ) as bar,
-    ):
-        for path, size in zip(parts, sizes, strict=True):
+    check_space(folder, total - done, source.name)
+    append_parts(parts, joined, done, total)
+    try:
+        verify(joined, source, folder)
+    except InputError as error:
+        joined.unlink()
+        raise InputError(
+            f"{error}; it is removed, its parts are kept: try again, and if that does not help "
+            "correct the file list"
+        ) from None
+    joined.replace(folder / source.name)
+    log.info("%s: joined from %d parts and verified", folder / source.name, len(parts))
+
+
+def append_parts(parts: list[Path], joined: Path, done: int, total: int) -> None:
+    """Appends the parts to the joined file, without the first `done` bytes that it has already."""
+    bar = bytes_bar(f"join {joined.stem}", total, initial=done)
+    with joined.open("ab") as target, bar:
+        for path in parts:
             with path.open("rb") as file:
-                file.seek(min(done, size))
+                file.seek(min(done, path.stat().st_size))
                 done -= file.tell()
                 while chunk := file.read(CHUNK):
                     target.write(chunk)
                     bar.update(len(chunk))
         target.flush()
         os.fsync(target.fileno())
-    try:
-        verify(joined, source, folder)
-    except InputError as error:
-        joined.unlink()
-        raise InputError(
-            f"{error}; it is removed, its parts are kept: try again, and if that does not help correct the file list"
-        ) from None
-    joined.replace(folder / source.name)
-    log.info("%s: joined from %d parts and verified", folder / source.name, len(parts))
 
 
-# ---------------------------------------------------------------------- what is in an archive
+# ---------------------------------------------------------------------- contents of an archive
 class Member(NamedTuple):
-    """path: where its contents belong, relative to the folder."""
+    """One file of an archive.
+
+    path: the place of its contents, relative to the folder.
+    size: number of bytes.
+    """
 
     name: str
     path: str
     size: int
 
 
-class Unzipped(gzip.GzipFile):
-    """A tar header that claims to be huge is not read into memory."""
+class Entry(NamedTuple):
+    """What an archive says about one of its members. regular: it is a file, and no link."""
 
-    def read(self, size=-1):
+    name: str
+    size: int
+    regular: bool
+
+
+class Unzipped(gzip.GzipFile):
+    """A gzip file that reads at most HEADER bytes at once.
+
+    A tar header can claim any size. Without this limit tarfile reads all of it into memory.
+    """
+
+    def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER:
             raise tarfile.ReadError("a header of absurd size")
         return super().read(size)
 
 
-def is_zip(archive):
+def is_zip(archive: Path) -> bool:
     return archive.suffix == ".zip"
 
 
-def zip_entries(archive):
-    """(name, size, is it a file) of all but folders."""
+def zip_entries(archive: Path) -> Iterator[Entry]:
+    """Yields all members except folders. Raises InputError for a member with a password."""
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             if info.flag_bits & 1:
                 raise InputError(
-                    f"{archive}: want an archive without a password, got {info.filename} with one; extract it by hand"
+                    f"{archive}: want an archive without a password, got {info.filename} with "
+                    "one; extract it by hand"
                 )
             if not info.is_dir():
-                yield (
-                    info.filename,
-                    info.file_size,
-                    stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG),
-                )
+                file_type = stat.S_IFMT(info.external_attr >> 16)
+                # Archives that were not made on Unix have no file type: 0.
+                yield Entry(info.filename, info.file_size, file_type in (0, stat.S_IFREG))
 
 
-def tar_entries(archive):
-    """The same; the whole archive has to be unpacked for it."""
+def tar_entries(archive: Path) -> Iterator[Entry]:
+    """Yields all members except folders. This decompresses the whole archive."""
+    size = archive.stat().st_size
+    bar = bytes_bar(f"look through {archive.name}", size, leave=False)
     with (
         archive.open("rb") as raw,
         Unzipped(fileobj=raw) as unzipped,
         tarfile.open(fileobj=unzipped, mode="r:") as file,
-        tqdm(
-            total=archive.stat().st_size,
-            unit="B",
-            unit_scale=True,
-            desc=f"look through {archive.name}",
-            leave=False,
-            disable=None,
-        ) as bar,
+        bar,
     ):
         for info in file:
             bar.update(raw.tell() - bar.n)
             if not info.isdir():
-                yield info.name, info.size, info.isreg()
-        # its checksum is behind all
+                yield Entry(info.name, info.size, info.isreg())
+        # The checksum of the archive is at its end.
         while unzipped.read(CHUNK):
             pass
 
 
-def path_of(name, archive, after=None):
-    """Where a member belongs: its path, less the folders up to `after`. InputError if that could be outside of the folder."""
+def path_of(name: str, archive: Path, after: str | None = None) -> str:
+    """Returns the place of a member: its path without the folders up to and with `after`.
+
+    Raises InputError if the place could be outside the folder.
+    """
     words = [word for word in name.split("/") if word not in ("", ".")]
     if (
         not words
@@ -155,66 +173,94 @@ def path_of(name, archive, after=None):
         or not name.isprintable()
     ):
         raise InputError(
-            f"{archive}: want names of files below the folder, got {name!r}; do not use this archive"
+            f"{archive}: want names of files below the folder, got {name!r}; do not use this "
+            "archive"
         )
-    return "/".join(words[words.index(after) + 1 :] if after in words[:-1] else words)
+    if after in words[:-1]:
+        words = words[words.index(after) + 1 :]
+    return "/".join(words)
 
 
-def look_through(archive):
-    """Archive -> [(name, size)] of its files. InputError for whatever does not belong in a corpus."""
-    total, limit, found = 0, RATIO * archive.stat().st_size, {}
-    for name, size, plain in (zip_entries if is_zip(archive) else tar_entries)(archive):
-        if not plain:
+def look_through(archive: Path) -> list[Entry]:
+    """Lists the files of an archive.
+
+    Raises InputError for everything that does not belong in a corpus: links, devices, names that
+    appear twice, and sizes that are implausible (a decompression bomb).
+    """
+    total = 0
+    limit = RATIO * archive.stat().st_size
+    entries = zip_entries(archive) if is_zip(archive) else tar_entries(archive)
+    found = {}
+    for entry in entries:
+        name = entry.name
+        if not entry.regular:
             raise InputError(
-                f"{archive}: want files and folders, got {name!r}, a link or a device; do not use this archive"
+                f"{archive}: want files and folders, got {name!r}, a link or a device; do not use "
+                "this archive"
             )
         path = path_of(name, archive)
         if path in found:
             raise InputError(
                 f"{archive}: want every file once, got {name!r} twice; do not use this archive"
             )
-        found[path] = name, size
-        total += size
+        found[path] = entry
+        total += entry.size
         if total > limit:
             raise InputError(
-                f"{archive}: want at most {RATIO} times the size of the archive, {limit:,} bytes, got {total:,} up to {name!r}; "
-                "do not use this archive"
+                f"{archive}: want at most {RATIO} times the size of the archive, {limit:,} bytes, "
+                f"got {total:,} up to {name!r}; do not use this archive"
             )
     return list(found.values())
 
 
-def table_of(archive):
-    """Where the names and sizes in the archive are kept: to read them from it takes long, and they outlive it."""
+def table_of(archive: Path) -> Path:
+    """The file that keeps the names and sizes of the members.
+
+    Reading them from the archive takes long. The table also outlives the archive.
+    """
     return Path(f"{archive}.members")
 
 
-def members_of(archive, source):
-    """The files that are to be extracted -> list of Member."""
+def update_table(archive: Path) -> None:
+    """Writes the table of an archive that has no table or is newer than its table."""
     table = table_of(archive)
-    if archive.exists() and (not table.exists() or table.stat().st_mtime < archive.stat().st_mtime):
-        try:
-            entries = look_through(archive)
-        except DAMAGED as error:
-            raise InputError(
-                f"{archive}: want a zip or tar.gz file, got a damaged one ({error}); remove it and download it again"
-            ) from None
-        write_atomically(table, "".join(f"{size} {name}\n" for name, size in entries).encode())
-    rows = (line.split(" ", 1) for line in table.read_text().splitlines())
-    members = [
-        Member(name, path_of(name, archive, source.after), int(size))
-        for size, name in rows
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.only)
-    ]
+    if not archive.exists():
+        return
+    if table.exists() and table.stat().st_mtime >= archive.stat().st_mtime:
+        return
+    try:
+        entries = look_through(archive)
+    except DAMAGED as error:
+        raise InputError(
+            f"{archive}: want a zip or tar.gz file, got a damaged one ({error}); remove it and "
+            "download it again"
+        ) from None
+    lines = [f"{entry.size} {entry.name}\n" for entry in entries]
+    write_atomically(table, "".join(lines).encode())
+
+
+def members_of(archive: Path, source: Source) -> list[Member]:
+    """Lists the files to extract.
+
+    Raises InputError if the archive is damaged or refused, or if two files have one place.
+    """
+    update_table(archive)
+    members = []
+    for line in table_of(archive).read_text().splitlines():
+        size, name = line.split(" ", 1)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.only):
+            members.append(Member(name, path_of(name, archive, source.after), int(size)))
     paths = {member.path for member in members}
     if len(paths) < len(members):
         raise InputError(
-            f"{archive}: two files have the same place after 'after: {source.after}'; correct the file list"
+            f"{archive}: two files have the same place after 'after: {source.after}'; correct the "
+            "file list"
         )
     return members
 
 
-def is_written(path, size):
-    """Is the file there, or what it was converted to?"""
+def is_written(path: str, size: int) -> bool:
+    """Whether the file is complete, or a file that --convert made of it exists."""
     try:
         if os.stat(path).st_size == size:
             return True
@@ -223,33 +269,36 @@ def is_written(path, size):
     return path.endswith(".m4a") and any(os.path.exists(path[:-4] + suffix) for suffix in CONVERTED)
 
 
-def missing_of(source, folder):
-    """-> (all members of the archive, those that are not there)."""
+def missing_of(source: Source, folder: Path) -> tuple[list[Member], list[Member]]:
+    """Returns all members of the archive, and the members that are not extracted yet."""
     target = folder / source.into
     members = members_of(folder / source.name, source)
-    return members, [
-        member for member in members if not is_written(f"{target}/{member.path}", member.size)
-    ]
+    missing = []
+    for member in members:
+        if not is_written(f"{target}/{member.path}", member.size):
+            missing.append(member)
+    return members, missing
 
 
-def is_extracted(source, folder):
-    """Is all of it there? The archive itself need not be."""
-    return (
-        bool(source.into)
-        and table_of(folder / source.name).exists()
-        and not missing_of(source, folder)[1]
-    )
+def is_extracted(source: Source, folder: Path) -> bool:
+    """Whether all members are extracted. The archive itself may be removed by then."""
+    if not source.into or not table_of(folder / source.name).exists():
+        return False
+    _, missing = missing_of(source, folder)
+    return not missing
 
 
 # ---------------------------------------------------------------------- extraction
-def zip_contents(archive, names):
+def zip_contents(archive: Path, names: Iterable[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yields the names and open streams of the named members of a zip file."""
     with zipfile.ZipFile(archive) as file:
         for name in names:
             with file.open(name) as stream:
                 yield name, stream
 
 
-def tar_contents(archive, names):
+def tar_contents(archive: Path, names: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yields the names and open streams of the named members of a tar.gz file."""
     with archive.open("rb") as raw, tarfile.open(fileobj=Unzipped(fileobj=raw), mode="r:") as file:
         for info in file:
             if info.name in names:
@@ -257,8 +306,11 @@ def tar_contents(archive, names):
                     yield info.name, stream
 
 
-def write_member(stream, path, size, bar):
-    """Gets its name when it is whole."""
+def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
+    """Writes one file, which gets its name when it is complete.
+
+    Raises EOFError if it has another size than the archive says.
+    """
     part = f"{path}.part"
     with open(part, "wb") as file:
         while chunk := stream.read(CHUNK):
@@ -269,33 +321,40 @@ def write_member(stream, path, size, bar):
     os.replace(part, path)
 
 
-def extract(source, folder):
-    """Extracts of the archive what is not there yet, into the source's folder below `folder`."""
-    archive, target = folder / source.name, folder / source.into
+def extract_members(archive: Path, target: Path, missing: list[Member]) -> None:
+    """Extracts members of an archive. Damage raises one of the exceptions in DAMAGED."""
+    wanted = {member.name: member for member in missing}
+    folders = set()
+    total = sum(member.size for member in missing)
+    contents = zip_contents if is_zip(archive) else tar_contents
+    bar = bytes_bar(f"extract {archive.name}", total)
+    with bar:
+        for name, stream in contents(archive, wanted):
+            path = f"{target}/{wanted[name].path}"
+            parent = os.path.dirname(path)
+            if parent not in folders:
+                os.makedirs(parent, exist_ok=True)
+                folders.add(parent)
+            write_member(stream, path, wanted[name].size, bar)
+
+
+def extract(source: Source, folder: Path) -> None:
+    """Extracts the missing files of an archive into the source's folder below `folder`.
+
+    Raises InputError if the archive is damaged or refused, or if the disk is too small.
+    """
+    archive = folder / source.name
+    target = folder / source.into
     members, missing = missing_of(source, folder)
     if missing:
-        check_space(target, sum(member.size for member in missing), f"what is in {source.name}")
-        wanted, folders = {member.name: member for member in missing}, set()
-        with tqdm(
-            total=sum(member.size for member in missing),
-            unit="B",
-            unit_scale=True,
-            desc=f"extract {source.name}",
-            disable=None,
-        ) as bar:
-            try:
-                for name, stream in (zip_contents if is_zip(archive) else tar_contents)(
-                    archive, wanted
-                ):
-                    path = f"{target}/{wanted[name].path}"
-                    if (parent := os.path.dirname(path)) not in folders:
-                        os.makedirs(parent, exist_ok=True)
-                        folders.add(parent)
-                    write_member(stream, path, wanted[name].size, bar)
-            except DAMAGED as error:
-                raise InputError(
-                    f"{archive}: is damaged ({error}); remove it and download it again"
-                ) from None
+        size = sum(member.size for member in missing)
+        check_space(target, size, f"what is in {source.name}")
+        try:
+            extract_members(archive, target, missing)
+        except DAMAGED as error:
+            raise InputError(
+                f"{archive}: is damaged ({error}); remove it and download it again"
+            ) from None
     log.info(
         "%s: %s files in %s (%s extracted now)",
         archive,

@@ -1,10 +1,14 @@
-"""ASVspoof 2019 LA (arXiv:1911.01601): LA.zip extracted and checked against its protocols, which are linked to where the configs look for them.
+"""Prepares ASVspoof 2019 LA (arXiv:1911.01601).
+
+LA.zip is extracted and compared with its protocols. Links to the protocols are made where the
+configs expect them.
 
 python dataprep.py --asvspoof2019 LA.zip --save_path data
 """
 
 import logging
 import os
+from pathlib import Path
 
 from common.errors import InputError
 from common.writing import write_atomically
@@ -14,38 +18,54 @@ from prep.archives import extract
 from prep.sources import Source
 
 log = logging.getLogger(__name__)
-CM, ASV = "ASVspoof2019_LA_cm_protocols", "ASVspoof2019_LA_asv_protocols"
+# Folders of the protocols for countermeasures and for speaker verification.
+CM = "ASVspoof2019_LA_cm_protocols"
+ASV = "ASVspoof2019_LA_asv_protocols"
 PROTOCOLS = {
     "train": "ASVspoof2019.LA.cm.train.trn.txt",
     "dev": "ASVspoof2019.LA.cm.dev.trl.txt",
     "eval": "ASVspoof2019.LA.cm.eval.trl.txt",
 }
-# what stage 3 of the SASV 2022 baseline trains on
-BOTH = "ASVspoof2019.LA.cm.train_dev.trn.txt"
+# The protocol of stage 3 of the SASV 2022 baseline, which trains on both sets.
+TRAIN_DEV = "ASVspoof2019.LA.cm.train_dev.trn.txt"
+EVAL_TRIALS = "ASVspoof2019.LA.asv.eval.gi.trl.txt"
 
 
-def lines_of(path):
+def protocol_lines(path: Path) -> list[str]:
+    """Reads the lines of a protocol. Raises InputError if it does not exist."""
     if not path.is_file():
         raise InputError(
-            f"{path}: want this protocol in the archive, got none; download LA.zip of ASVspoof 2019 again"
+            f"{path}: want this protocol in the archive, got none; download LA.zip of ASVspoof "
+            "2019 again"
         )
     return path.read_text().splitlines()
 
 
-def check_part(la, part):
-    """InputError unless the files of a part are those of its protocol and its enrolment lists."""
+def enrolment_files(la: Path, part: str) -> set[str]:
+    """Returns the names of the files that the enrolment lists of a part name."""
+    found = set()
+    for path in (la / ASV).glob(f"*.asv.{part}.*.trn.txt"):
+        _, _, rows = read_rows(path, ENROLMENT_FORMATS)
+        for _, names in rows:
+            found.update(names.split(","))
+    return found
+
+
+def check_part(la: Path, part: str) -> None:
+    """Compares the files of a part with its protocol and its enrolment lists.
+
+    Raises InputError if files are missing.
+    """
     files = {path.stem for path in (la / f"ASVspoof2019_LA_{part}" / "flac").glob("*.flac")}
-    listed = {line.split()[1] for line in lines_of(la / CM / PROTOCOLS[part]) if line.strip()}
-    enrolment = {
-        name
-        for path in (la / ASV).glob(f"*.asv.{part}.*.trn.txt")
-        for _, names in read_rows(path, ENROLMENT_FORMATS)[2]
-        for name in names.split(",")
-    }
-    if missing := sorted((listed | enrolment) - files):
+    lines = protocol_lines(la / CM / PROTOCOLS[part])
+    listed = {line.split()[1] for line in lines if line.strip()}
+    enrolment = enrolment_files(la, part)
+    missing = sorted((listed | enrolment) - files)
+    if missing:
         raise InputError(
-            f"{la}: want the {len(listed | enrolment):,} files of the protocols of {part}, got {len(files):,}, without {len(missing):,} of them: "
-            f"{', '.join(missing[:10])}; download LA.zip again"
+            f"{la}: want the {len(listed | enrolment):,} files of the protocols of {part}, got "
+            f"{len(files):,}, without {len(missing):,} of them: {', '.join(missing[:10])}; "
+            "download LA.zip again"
         )
     log.info(
         "%s: %s: %s files of the protocol, %s more for enrolment, %s others",
@@ -57,37 +77,44 @@ def check_part(la, part):
     )
 
 
-def link_protocols(la, folder):
-    """folder/NAME of all protocols, and BOTH."""
+def link_protocols(la: Path, folder: Path) -> None:
+    """Makes links to all protocols in `folder`, and writes the protocol TRAIN_DEV there."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted([*(la / CM).glob("*.txt"), *(la / ASV).glob("*.txt")]):
         link = folder / path.name
-        # LA was moved
+        # The target of an old link does not exist any more if LA was moved.
         if link.is_symlink() and not link.exists():
             link.unlink()
         if not link.exists():
             link.symlink_to(os.path.relpath(path, folder))
-    if not (folder / BOTH).exists():
-        lines = [line for part in ("train", "dev") for line in lines_of(la / CM / PROTOCOLS[part])]
-        write_atomically(folder / BOTH, "".join(f"{line}\n" for line in lines).encode())
+    if not (folder / TRAIN_DEV).exists():
+        lines = []
+        for part in ("train", "dev"):
+            lines += protocol_lines(la / CM / PROTOCOLS[part])
+        write_atomically(folder / TRAIN_DEV, "".join(f"{line}\n" for line in lines).encode())
 
 
-def prepare_asvspoof(archive, folder):
-    """folder/LA, as it is in the archive, and folder/protocols."""
+def prepare_asvspoof(archive: Path, folder: Path) -> None:
+    """Extracts LA.zip to folder/LA, and makes the links in folder/protocols.
+
+    Raises InputError if the archive is missing or damaged, or if files are missing in it.
+    """
     if not archive.is_file():
         raise InputError(
-            f"{archive}: want LA.zip (https://datashare.ed.ac.uk/handle/10283/3336), got no file; download it"
+            f"{archive}: want LA.zip (https://datashare.ed.ac.uk/handle/10283/3336), got no file; "
+            "download it"
         )
     la = folder / "LA"
     extract(Source(archive.name, into=str(la.absolute()), after="LA"), archive.parent)
     for part in PROTOCOLS:
         check_part(la, part)
-    link_protocols(la, folder / "protocols")
+    protocols = folder / "protocols"
+    link_protocols(la, protocols)
     log.info(
         "%s: train with --train_list %s --train_path %s --test_list %s --test_path %s",
         folder,
-        folder / "protocols" / PROTOCOLS["train"],
+        protocols / PROTOCOLS["train"],
         la,
-        folder / "protocols" / "ASVspoof2019.LA.asv.eval.gi.trl.txt",
+        protocols / EVAL_TRIALS,
         la / "ASVspoof2019_LA_eval" / "flac",
     )

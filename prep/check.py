@@ -1,71 +1,51 @@
-"""Is a corpus what its lists say? Every file is opened and read once, lists are compared, and lists of what is sound are written.
+"""Checks whether a corpus agrees with its lists.
 
-A finding is a file or a speaker that a list would be better without; PROBLEM_KINDS tells which there are.
+The program opens and reads every file once and compares the lists with each other. It writes a
+report, and for each list a cleaned list with only the sound lines. A finding is a problem of a
+file or of a speaker. PROBLEM_KINDS lists all kinds of problems.
 """
 
-import hashlib
 import json
 import logging
-import math
-import os
 from collections import Counter, defaultdict
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from tqdm import tqdm
+from typing import Any, NamedTuple
 
 from common.constants import HOP, SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.audio import Audio, AudioError
-from corpus.files import find_files
-from corpus.listing import folder_of, read_listing, shared_speakers, speakers_by_folder
-from prep.output import in_parallel
+from corpus.listing import Listing, folder_of, read_listing, shared_speakers, speakers_by_folder
+from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS, SILENT
+from prep.examination import Results, check_paths, examine_all, identity
 
 log = logging.getLogger(__name__)
-# dB: root mean square relative to full scale; of speech it is -45 to -15
-SILENT = -70.0
-# share of samples at the file's own extremes; of clear speech 0.003 or less
-CLIPPED = 0.01
-# dB that stand for zeros
-FLOOR = -200.0
-# files in a job
-CHUNK = 64
-REPORT = "check.json"
-MISSING = [("missing", None, "is not there")]
-PROBLEM_KINDS = {
-    "missing": "there is no such file",
-    "unreadable": "not audio",
-    "format": f"not {SAMPLE_RATE} Hz, 1 channel",
-    "truncated": "the end is missing, or damaged",
-    "empty": "without samples",
-    "not finite": "NaN or infinity",
-    "silent": f"below {SILENT:g} dB",
-    "clipped": f"over {CLIPPED:.0%} of the samples at the highest and lowest value",
-    "short": "shorter than a crop of --max_frames",
-    "duplicate": "the samples of a file before it",
-    "listed twice": "is in the train list before",
-    "shared file": "of a train list, is in a test list too",
-    "shared speaker": "of a train list, is in a test list too",
-    "few": "speakers with fewer sound utterances than --nPerSpeaker",
-}
 
 
 class CheckOptions(NamedTuple):
-    """lists, paths: train or trial lists, the folder of each. output: folder of what is written, None for that of each list. max_frames: of a crop, 0 for
-    any length. nPerSpeaker: least utterances of a speaker."""
+    """The options of --check.
 
-    lists: list
-    paths: list
+    lists: train lists and trial lists.
+    paths: the folder of the files of each list, or one folder for all lists.
+    output: the folder of the results. None: the folder of each list.
+    max_frames: number of frames of a crop, which a file must have. 0 allows any length.
+    nPerSpeaker: smallest number of sound utterances of a training speaker.
+    """
+
+    lists: list[str]
+    paths: list[str]
     output: Path | None
     max_frames: int
     nPerSpeaker: int
 
 
 class Finding(NamedTuple):
-    """file: None where it is of the speaker as a whole. figure: what was measured, where something was."""
+    """One problem of a list.
+
+    kind: a key of PROBLEM_KINDS.
+    file: None if the problem concerns the whole speaker.
+    figure: the measured value, or None if nothing was measured.
+    """
 
     kind: str
     file: str | None
@@ -74,180 +54,134 @@ class Finding(NamedTuple):
     text: str
 
 
-class Examined(NamedTuple):
-    """Of a file: [(kind, figure, text)], its length, and a digest of its samples, None where they cannot be read."""
-
-    faults: list
-    frames: int = 0
-    digest: bytes | None = None
-
-
-# ---------------------------------------------------------------------- files
-def examine(path, least):
-    """least: samples it should have."""
-    try:
-        with Audio(path) as audio:
-            x = audio.read(0, audio.frames)  # [T]
-    except AudioError as error:
-        return Examined([(error.kind, None, str(error))])
-    level = 10 * math.log10(max(np.dot(x, x) / len(x), 10 ** (FLOOR / 10)))
-    clipped = (np.count_nonzero(x == x.max()) + np.count_nonzero(x == x.min()) - 2) / len(x)
-    faults = []
-    # too few values to tell clipping
-    if level < SILENT:
-        faults.append(("silent", round(level, 1), f"{level:.1f} dB"))
-    elif clipped > CLIPPED:
-        faults.append(("clipped", round(clipped, 4), f"{clipped:.1%} of the samples"))
-    if len(x) < least:
-        faults.append(
-            (
-                "short",
-                round(len(x) / SAMPLE_RATE, 3),
-                f"{len(x) / SAMPLE_RATE:.3f} s, want {least / SAMPLE_RATE:.2f} s",
-            )
-        )
-    # the same samples have the same digest in any format
-    pcm = np.clip(x * 32768, -32768, 32767).astype("<i2")
-    return Examined(faults, len(x), hashlib.sha1(pcm, usedforsecurity=False).digest())
-
-
-def examine_chunk(least, job):
-    """(folder, names) -> {(folder, name): Examined}."""
-    root, names = job
-    return {
-        (root, name): Examined(MISSING)
-        if path is None
-        else examine(os.path.join(root, path), least)
-        for name, path in find_files(root, names).items()
-    }
-
-
-def examine_all(listings, least, processes):
-    """-> {(folder, name): Examined} of every file of the lists; of each once."""
-    names = defaultdict(dict)
-    for listing in listings:
-        names[listing.root].update(dict.fromkeys(listing.files()))
-    jobs = [
-        (root, [*own][i : i + CHUNK])
-        for root, own in names.items()
-        for i in range(0, len(own), CHUNK)
-    ]
-    examined = {}
-    with tqdm(total=sum(map(len, names.values())), unit="file", desc="check", disable=None) as bar:
-        for result in in_parallel(partial(examine_chunk, least), jobs, processes):
-            examined |= result
-            bar.update(len(result))
-    return examined
-
-
 # ---------------------------------------------------------------------- lists
-def speakers_of(listing, level):
-    """-> {file: speaker} in the order of the list, the first of a file that is listed twice; in trials the folder at that level of a path is the speaker."""
+def speakers_of_files(listing: Listing, level: int) -> dict[str, str]:
+    """Returns file -> speaker in the order of the list.
+
+    A file that is listed twice has its first speaker. In trials, the folder at this level of the
+    path is the speaker.
+    """
     if listing.owners is None:
         return {name: folder_of(name, level) for name in listing.files()}
-    speakers = {}
+    speakers: dict[str, str] = {}
     for (name,), (speaker, _) in zip(listing.named, listing.owners, strict=True):
         speakers.setdefault(name, speaker)
     return speakers
 
 
-def of_files(listing, speakers, examined):
-    """Findings of single files, and of those with the samples of one before."""
-    first = {}
-    for name in speakers:
-        file = examined[listing.root, name]
-        yield from (
-            Finding(kind, name, speakers[name], figure, text) for kind, figure, text in file.faults
-        )
-        other = first.setdefault(file.digest, name) if file.digest else name
+def file_findings(
+    listing: Listing, speakers: dict[str, str], results: Results
+) -> Iterator[Finding]:
+    """Yields the problems of single files, and the files that equal an earlier file."""
+    first: dict[bytes, str] = {}
+    for name, speaker in speakers.items():
+        file = results[listing.root, name]
+        for kind, figure, text in file.faults:
+            yield Finding(kind, name, speaker, figure, text)
+        if not file.digest:
+            continue
+        other = first.setdefault(file.digest, name)
         if other != name:
-            whose = "" if speakers[other] == speakers[name] else f" of {speakers[other]}"
-            yield Finding(
-                "duplicate", name, speakers[name], None, f"has the samples of {other}{whose}"
-            )
+            text = f"has the samples of {other}"
+            if speakers[other] != speaker:
+                text += f" of {speakers[other]}"
+            yield Finding("duplicate", name, speaker, None, text)
 
 
-def of_overlap(listing, speakers, tests, examined):
-    """Findings of a train list: what it has in common with trials."""
-
-    def identity(root, name):
-        return examined[root, name].digest or os.path.join(root, name)
-
+def overlap_findings(
+    listing: Listing, speakers: dict[str, str], tests: list[Listing], results: Results
+) -> Iterator[Finding]:
+    """Yields the files and speakers that a train list shares with lists of trials."""
+    level, folders = speakers_by_folder(list(speakers.values()), list(speakers))
     for test in tests:
-        tested = {identity(test.root, name): name for name in test.files()}
-        for name in speakers:
-            if other := tested.get(identity(listing.root, name)):
-                yield Finding(
-                    "shared file", name, speakers[name], None, f"is {other} of {test.list_file}"
-                )
-        for speaker in shared_speakers(
-            *speakers_by_folder([*speakers.values()], [*speakers]), test.files()
-        ):
+        tested = {identity(results, test.root, name): name for name in test.files()}
+        for name, speaker in speakers.items():
+            other = tested.get(identity(results, listing.root, name))
+            if other:
+                text = f"is {other} of {test.list_file}"
+                yield Finding("shared file", name, speaker, None, text)
+        for speaker in shared_speakers(level, folders, test.files()):
             yield Finding("shared speaker", None, speaker, None, f"has files in {test.list_file}")
 
 
-def sound_lines(listing, findings):
-    """-> numbers of the lines that nothing is said against; of a file that is listed twice the first."""
-    files, speakers, seen = (
-        {f.file for f in findings if f.file},
-        {f.speaker for f in findings if not f.file},
-        set(),
-    )
-    for i, names in enumerate(listing.named):
-        again = listing.owners is not None and names in seen
+def sound_lines(listing: Listing, findings: list[Finding]) -> Iterator[int]:
+    """Yields the numbers of the lines without findings.
+
+    Of the lines of a train list that name the same file, only the first counts.
+    """
+    files = {finding.file for finding in findings if finding.file}
+    speakers = {finding.speaker for finding in findings if not finding.file}
+    seen = set()
+    for number, names in enumerate(listing.named):
+        repeated = names in seen
         seen.add(names)
-        if (
-            files.isdisjoint(names)
-            and not again
-            and (listing.owners is None or listing.owners[i][0] not in speakers)
-        ):
-            yield i
+        if not files.isdisjoint(names):
+            continue
+        if listing.owners is not None:
+            speaker, _ = listing.owners[number]
+            if repeated or speaker in speakers:
+                continue
+        yield number
 
 
-def of_train_list(listing, speakers, findings, least):
-    """-> (more findings, numbers of sound lines): lines that are there twice, and speakers of whom too little is left."""
-    more = [
-        Finding("listed twice", name, speakers[name], count, f"{count} times, kept once")
-        for (name,), count in Counter(listing.named).items()
-        if count > 1
-    ]
-    lines = [*sound_lines(listing, findings)]
-    left, dropped = (
-        Counter(listing.owners[i] for i in lines),
-        {f.speaker for f in findings if not f.file},
-    )
-    few = {
-        owner: left[owner]
-        for owner in dict.fromkeys(listing.owners)
-        if left[owner] < least and owner[0] not in dropped
-    }
-    more += [
-        Finding(
-            "few",
-            None,
-            speaker,
-            count,
-            f"{count} sound {'spoofed ' * spoofed}utterances, want {least}",
-        )
-        for (speaker, spoofed), count in few.items()
-    ]
-    return more, [i for i in lines if listing.owners[i] not in few]
+def repeated_files(listing: Listing, speakers: dict[str, str]) -> list[Finding]:
+    """Returns the files that have several lines in a train list."""
+    found = []
+    for (name,), count in Counter(listing.named).items():
+        if count > 1:
+            text = f"{count} times, kept once"
+            found.append(Finding("listed twice", name, speakers[name], count, text))
+    return found
 
 
-def judge(listing, level, tests, examined, least):
-    """-> (findings in a list, numbers of its sound lines). level: see speakers_of; tests: lists of trials; least: utterances of a training speaker."""
-    speakers = speakers_of(listing, level)
-    findings = [*of_files(listing, speakers, examined)]
+def remove_small_speakers(
+    listing: Listing, findings: list[Finding], least: int
+) -> tuple[list[Finding], list[int]]:
+    """Finds the speakers of a train list with fewer than `least` sound utterances.
+
+    Bona fide and spoofed speech of a speaker are counted apart. Returns the findings, and the
+    numbers of the sound lines of the other speakers.
+    """
+    lines = list(sound_lines(listing, findings))
+    counts = Counter(listing.owners[number] for number in lines)
+    removed = {finding.speaker for finding in findings if not finding.file}
+    small = set()
+    found = []
+    for owner in dict.fromkeys(listing.owners):
+        speaker, spoofed = owner
+        count = counts[owner]
+        if count < least and speaker not in removed:
+            small.add(owner)
+            kind = "spoofed utterances" if spoofed else "utterances"
+            text = f"{count} sound {kind}, want {least}"
+            found.append(Finding("few", None, speaker, count, text))
+    return found, [number for number in lines if listing.owners[number] not in small]
+
+
+def judge(
+    listing: Listing, level: int, tests: list[Listing], results: Results, least: int
+) -> tuple[list[Finding], list[int]]:
+    """Returns the findings in a list and the numbers of its sound lines.
+
+    level: see speakers_of_files.
+    tests: the lists of trials.
+    least: smallest number of sound utterances of a training speaker.
+    """
+    speakers = speakers_of_files(listing, level)
+    findings = list(file_findings(listing, speakers, results))
     if listing.owners is None:
-        return findings, [*sound_lines(listing, findings)]
-    findings += of_overlap(listing, speakers, tests, examined)
-    more, lines = of_train_list(listing, speakers, findings, least)
-    return findings + more, lines
+        return findings, list(sound_lines(listing, findings))
+    findings += overlap_findings(listing, speakers, tests, results)
+    repeated = repeated_files(listing, speakers)
+    small, lines = remove_small_speakers(listing, findings, least)
+    return findings + repeated + small, lines
 
 
-# ---------------------------------------------------------------------- what is told
-def tell(listing, findings, lines, clean):
-    """A table of the findings in a list, and the speakers with most of them."""
+# ---------------------------------------------------------------------- output
+def print_findings(
+    listing: Listing, findings: list[Finding], lines: list[int], clean: Path
+) -> None:
+    """Prints a table of the findings in a list, and the speakers with most findings."""
     log.info(
         "%s: %s lines, %s sound: %s",
         listing.list_file,
@@ -255,30 +189,29 @@ def tell(listing, findings, lines, clean):
         f"{len(lines):,}",
         clean,
     )
-    kinds = Counter(f.kind for f in findings)
     for kind, text in PROBLEM_KINDS.items():
-        if kinds[kind]:
-            of_kind = [f for f in findings if f.kind == kind]
+        found = [finding for finding in findings if finding.kind == kind]
+        if found:
             log.info(
                 "  %-14s %9s  of %6s speakers: %s; %s: %s",
                 kind,
-                f"{len(of_kind):,}",
-                f"{len({f.speaker for f in of_kind}):,}",
+                f"{len(found):,}",
+                f"{len({finding.speaker for finding in found}):,}",
                 text,
-                of_kind[0].file or of_kind[0].speaker,
-                of_kind[0].text,
+                found[0].file or found[0].speaker,
+                found[0].text,
             )
-    worst = Counter(f.speaker for f in findings).most_common(5)
+    worst = Counter(finding.speaker for finding in findings).most_common(5)
     if worst:
-        log.info(
-            "  most findings: %s",
-            ", ".join(f"{speaker or '(no speaker)'} {count:,}" for speaker, count in worst),
-        )
+        counts = [f"{speaker or '(no speaker)'} {count:,}" for speaker, count in worst]
+        log.info("  most findings: %s", ", ".join(counts))
 
 
-def summary_of(listing, findings, lines, clean):
-    """-> what the report says of a list."""
-    speakers = defaultdict(Counter)
+def list_report(
+    listing: Listing, findings: list[Finding], lines: list[int], clean: Path
+) -> dict[str, Any]:
+    """Returns the part of the report about one list."""
+    speakers: dict[str, Counter] = defaultdict(Counter)
     for finding in findings:
         speakers[finding.speaker][finding.kind] += 1
     return {
@@ -287,91 +220,107 @@ def summary_of(listing, findings, lines, clean):
         "lines": len(listing.lines),
         "sound": len(lines),
         "clean": str(clean),
-        "kinds": Counter(f.kind for f in findings),
+        "kinds": Counter(finding.kind for finding in findings),
         "speakers": dict(sorted(speakers.items())),
-        "findings": [f._asdict() for f in findings],
+        "findings": [finding._asdict() for finding in findings],
     }
 
 
-def written_files(options):
-    """-> (the cleaned lists, the report). InputError if two would be one."""
-    clean = [
-        (options.output or path.parent) / f"{path.stem}.clean{path.suffix}"
-        for path in map(Path, options.lists)
-    ]
-    if len({*clean}) < len(clean):
-        raise InputError(
-            f"--check: want lists of different names, got {' '.join(map(str, options.lists))}; their cleaned lists would be one file"
-        )
-    return clean, clean[0].with_name(REPORT)
-
-
-def check_lists(options, processes=None):
-    """Writes a report and cleaned lists -> is there anything that they leave out?"""
+def check_folders(options: CheckOptions) -> None:
+    """Raises InputError unless there is one folder, or one folder for each list."""
     if len(options.paths) not in (1, len(options.lists)):
         raise InputError(
-            f"--path: want one folder, or one for each of {len(options.lists)} lists, got {len(options.paths)}"
+            f"--path: want one folder, or one for each of {len(options.lists)} lists, got "
+            f"{len(options.paths)}"
         )
     for path in options.paths:
         if not Path(path).is_dir():
             raise InputError(
                 f"--path {path}: want the folder of the files of the list, got no folder"
             )
-    written, report = written_files(options)
-    paths = options.paths * (len(options.lists) // len(options.paths))
-    listings = [
-        read_listing(list_file, path) for list_file, path in zip(options.lists, paths, strict=True)
-    ]
-    examined = examine_all(listings, options.max_frames * HOP, processes)
-    for listing in listings:
-        if all(examined[listing.root, name].faults[:1] == MISSING for name in listing.files()):
-            raise InputError(
-                f"{listing.list_file}: none of its files is in {listing.root}; correct --path"
-            )
-    tests, levels = [listing for listing in listings if listing.owners is None], [0]
-    levels += [
-        speakers_by_folder(
-            [speaker for speaker, _ in each.owners], [name for (name,) in each.named]
-        )[0]
-        for each in listings
-        if each.owners
-    ]
-    summaries = []
-    for listing, clean in zip(listings, written, strict=True):
-        findings, lines = judge(listing, levels[-1], tests, examined, options.nPerSpeaker)
-        write_atomically(
-            clean,
-            "".join(
-                f"{line}\n" for line in [*listing.header, *(listing.lines[i] for i in lines)]
-            ).encode(),
+
+
+def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
+    """Returns the paths of the cleaned lists and of the report.
+
+    Raises InputError if two cleaned lists would have the same path.
+    """
+    clean = []
+    for path in map(Path, options.lists):
+        clean.append((options.output or path.parent) / f"{path.stem}.clean{path.suffix}")
+    if len(set(clean)) < len(clean):
+        raise InputError(
+            "--check: want lists of different names, got "
+            f"{' '.join(map(str, options.lists))}; their cleaned lists would be one file"
         )
-        tell(listing, findings, lines, clean)
-        summaries.append(summary_of(listing, findings, lines, clean))
-    hours = sum(file.frames for file in examined.values()) / SAMPLE_RATE / 3600
+    return clean, clean[0].with_name(CHECK_REPORT)
+
+
+def read_listings(options: CheckOptions) -> list[Listing]:
+    """Reads the lists. Raises InputError if a list is wrong."""
+    paths = options.paths * (len(options.lists) // len(options.paths))
+    listings = []
+    for list_file, path in zip(options.lists, paths, strict=True):
+        listings.append(read_listing(list_file, path))
+    return listings
+
+
+def speaker_level(listings: list[Listing]) -> int:
+    """Returns which folder of a path is the speaker, according to the last train list."""
+    level = 0
+    for listing in listings:
+        if listing.owners:
+            speakers = [speaker for speaker, _ in listing.owners]
+            level, _ = speakers_by_folder(speakers, [name for (name,) in listing.named])
+    return level
+
+
+def write_check_report(
+    path: Path, options: CheckOptions, results: Results, reports: list[dict[str, Any]]
+) -> bool:
+    """Writes the report of all lists. Returns whether there is any finding."""
+    hours = sum(file.frames for file in results.values()) / SAMPLE_RATE / 3600
     settings = {
         "max_frames": options.max_frames,
         "nPerSpeaker": options.nPerSpeaker,
         "silent": SILENT,
         "clipped": CLIPPED,
     }
-    write_atomically(
-        report,
-        json.dumps(
-            {
-                "files": len(examined),
-                "hours": round(hours, 3),
-                "settings": settings,
-                "lists": summaries,
-            },
-            indent=1,
-        ).encode(),
-    )
-    found = sum(len(summary["findings"]) for summary in summaries)
+    report = {
+        "files": len(results),
+        "hours": round(hours, 3),
+        "settings": settings,
+        "lists": reports,
+    }
+    write_atomically(path, json.dumps(report, indent=1).encode())
+    count = sum(len(each["findings"]) for each in reports)
     log.info(
         "%s files, %.2f hours: %s; report: %s",
-        f"{len(examined):,}",
+        f"{len(results):,}",
         hours,
-        f"{found:,} findings" if found else "all sound",
-        report,
+        f"{count:,} findings" if count else "all sound",
+        path,
     )
-    return found > 0
+    return count > 0
+
+
+def check_lists(options: CheckOptions, processes: int | None = None) -> bool:
+    """Writes a report and cleaned lists. Returns whether there is any finding.
+
+    Raises InputError if options contradict each other or if a list cannot be read.
+    """
+    check_folders(options)
+    clean_lists, report_file = written_files(options)
+    listings = read_listings(options)
+    results = examine_all(listings, options.max_frames * HOP, processes)
+    check_paths(listings, results)
+    tests = [listing for listing in listings if listing.owners is None]
+    level = speaker_level(listings)
+    reports = []
+    for listing, clean in zip(listings, clean_lists, strict=True):
+        findings, lines = judge(listing, level, tests, results, options.nPerSpeaker)
+        kept = [*listing.header, *(listing.lines[number] for number in lines)]
+        write_atomically(clean, "".join(f"{line}\n" for line in kept).encode())
+        print_findings(listing, findings, lines, clean)
+        reports.append(list_report(listing, findings, lines, clean))
+    return write_check_report(report_file, options, results, reports)

@@ -1,6 +1,8 @@
-"""Compressed speech, as VoxCeleb2 comes, to what the trainer reads: 16 kHz mono WAV or FLAC of 16 bits, by ffmpeg.
+"""Converts compressed speech, such as VoxCeleb2, to 16 kHz mono WAV or FLAC of 16 bits with ffmpeg.
 
-An ffmpeg takes longer to start than to convert an utterance: each call converts BATCH files, and one by one those of a call that fails.
+The trainer reads these formats. Starting ffmpeg takes longer than converting one utterance.
+Therefore each call of ffmpeg converts BATCH files. If a call fails, its files are converted again
+one by one.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,37 +24,30 @@ from tqdm import tqdm
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
+from prep.constants import CODECS, COMPRESSED_SUFFIXES
 from prep.output import STOPS, in_parallel, report_failures
 
 log = logging.getLogger(__name__)
-SUFFIXES = (
-    ".m4a",
-    ".m4b",
-    ".mp4",
-    ".aac",
-    ".mp3",
-    ".opus",
-    ".wma",
-    ".amr",
-    ".ac3",
-    ".3gp",
-    ".mov",
-    ".mkv",
-    ".mka",
-    ".webm",
-)
-CODECS = {"wav": "pcm_s16le", "flac": "flac"}
-# FLAC: of speech with some noise
-BYTES_A_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}
+# Bytes per second of converted speech. FLAC depends on the speech; this is speech with some noise.
+BYTES_PER_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}
+# Number of files per call of ffmpeg.
 BATCH = 16
-# files whose length tells how much room the others will take
+# Number of files whose duration is read to estimate the disk space of all files.
 PROBED = 20
-FAILED, LOCK = "convert_failed.txt", ".convert.lock"
+FAILED = "convert_failed.txt"
+LOCK = ".convert.lock"
 PACKAGE = "imageio-ffmpeg==0.8.1"
 
+# A compressed file and the path of its converted file.
+FilePair = tuple[str, str]
 
-def find_ffmpeg():
-    """-> the program: that of PATH, or else the one that a Python package carries."""
+
+# ---------------------------------------------------------------------- ffmpeg
+def find_ffmpeg() -> str:
+    """Returns the path of ffmpeg: the one in PATH, or the one of the package imageio-ffmpeg.
+
+    Raises InputError if there is neither.
+    """
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -60,40 +56,17 @@ def find_ffmpeg():
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
         raise InputError(
-            f"want the program ffmpeg, found none; install it (apt install ffmpeg, or pip install {PACKAGE})"
+            "want the program ffmpeg, found none; install it (apt install ffmpeg, or pip install "
+            f"{PACKAGE})"
         ) from None
 
 
-def fail(error):
-    raise error
+def run_program(words: list[str]) -> tuple[int, str]:
+    """Runs a program. Returns its exit code and what it wrote to stderr.
 
-
-def find_pairs(folder, output, format):
-    """-> [(file of SUFFIXES below folder, its place below output)], sorted. InputError if there is none, or if two have one place."""
-    sources = {}
-    for parent, _, names in os.walk(folder, onerror=fail):
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in SUFFIXES:
-                source, target = (
-                    os.path.join(parent, name),
-                    os.path.join(output, os.path.relpath(parent, folder), f"{stem}.{format}"),
-                )
-                target = os.path.normpath(target)
-                if target in sources:
-                    raise InputError(
-                        f"{sources[target]} and {source}: would both become {target}; remove one of them"
-                    )
-                sources[target] = source
-    if not sources:
-        raise InputError(
-            f"{folder}: want files to convert ({', '.join(SUFFIXES)}) in this folder, got none; correct the folder"
-        )
-    return sorted((source, target) for target, source in sources.items())
-
-
-def run(words):
-    """Runs a program -> (its exit code, what it wrote to stderr). It never outlives this process where a signal ends that: none comes until it is known."""
+    The program never outlives this process when a signal ends this process. Signals are blocked
+    until the process of the program is known.
+    """
     process = None
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
@@ -108,176 +81,248 @@ def run(words):
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        said = process.communicate()[1]
-        return process.returncode, said
+        messages = process.communicate()[1]
+        return process.returncode, messages
     finally:
         if process:
-            # does nothing to one that has ended
+            # kill does nothing if the program has ended.
             process.kill()
             process.wait()
 
 
-def seconds_of(ffmpeg, source):
-    """Length of a file as its header tells it, None if it does not."""
-    found = re.search(
-        r"Duration: (\d+):(\d+):([\d.]+)", run([ffmpeg, "-nostdin", "-i", f"file:{source}"])[1]
-    )
-    return found and 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+def temporary_name(target: str) -> str:
+    """The name of a file that is not complete yet."""
+    return f"{target}.part"
 
 
-def check_disk(ffmpeg, sources, output, format):
-    """InputError unless the disk of `output` has room for what these files will be, judged by the lengths of some of them."""
-    some = [
-        sources[i] for i in np.linspace(0, len(sources) - 1, min(len(sources), PROBED)).astype(int)
-    ]
-    probed = [
-        (seconds, os.path.getsize(source))
-        for source in some
-        if (seconds := seconds_of(ffmpeg, source))
-    ]
-    # all broken: no room is needed
-    if not probed:
-        return
-    seconds, size = map(sum, zip(*probed, strict=True))
-    need, free = (
-        sum(map(os.path.getsize, sources)) * seconds / size * BYTES_A_SECOND[format],
-        shutil.disk_usage(output).free,
-    )
-    if need > free:
+def output_options(format: str, index: int, target: str) -> list[str]:
+    """The options of ffmpeg for the output file of input number `index`."""
+    audio = ["-map", f"{index}:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE)]
+    codec = ["-c:a", CODECS[format], "-sample_fmt", "s16"]
+    # No metadata and bitexact: the file contains no date and no name of a program.
+    reproducible = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
+    return [*audio, *codec, *reproducible, "-f", format, f"file:{temporary_name(target)}"]
+
+
+def call_ffmpeg(ffmpeg: str, format: str, pairs: list[FilePair]) -> str:
+    """Converts files with one call. The converted files get their temporary names.
+
+    Returns the messages of ffmpeg, "" if there are none. Raises InputError if the disk is full.
+    """
+    words = [ffmpeg, "-v", "error", "-nostdin", "-y"]
+    for source, _ in pairs:
+        words += ["-threads", "1", "-i", f"file:{source}"]
+    for index, (_, target) in enumerate(pairs):
+        words += output_options(format, index, target)
+    code, messages = run_program(words)
+    if "No space left on device" in messages:
         raise InputError(
-            f"{output}: want {need / 1e9:.3g} GB for {len(sources)} files in {format.upper()}, got {free / 1e9:.3g} GB free; make room, or choose "
-            f"another --output{' or --format flac' if format == 'wav' else ''}"
+            f"{os.path.dirname(pairs[0][1])}: the disk is full; make room, and the same command "
+            "goes on"
+        )
+    # Addresses of memory differ from call to call.
+    messages = re.sub(" @ 0x[0-9a-f]+", "", messages).strip().replace("\n", "; ")
+    if code and not messages:
+        return f"ffmpeg ended with code {code}"
+    return messages
+
+
+# ---------------------------------------------------------------------- files and disk space
+def raise_error(error: OSError) -> None:
+    """For os.walk, which ignores errors by default."""
+    raise error
+
+
+def find_pairs(folder: Path, output: Path, format: str) -> list[FilePair]:
+    """Finds the compressed files below a folder, and their places below `output`, sorted.
+
+    Raises InputError if there is no such file, or if two files would have the same place.
+    """
+    sources: dict[str, str] = {}
+    for parent, _, names in os.walk(folder, onerror=raise_error):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in COMPRESSED_SUFFIXES:
+                continue
+            source = os.path.join(parent, name)
+            target_folder = os.path.join(output, os.path.relpath(parent, folder))
+            target = os.path.normpath(os.path.join(target_folder, f"{stem}.{format}"))
+            if target in sources:
+                raise InputError(
+                    f"{sources[target]} and {source}: would both become {target}; remove one of "
+                    "them"
+                )
+            sources[target] = source
+    if not sources:
+        raise InputError(
+            f"{folder}: want files to convert ({', '.join(COMPRESSED_SUFFIXES)}) in this folder, "
+            "got none; correct the folder"
+        )
+    return sorted((source, target) for target, source in sources.items())
+
+
+def seconds_of(ffmpeg: str, source: str) -> float | None:
+    """Returns the duration of a file according to its header, or None if the header has none."""
+    _, messages = run_program([ffmpeg, "-nostdin", "-i", f"file:{source}"])
+    found = re.search(r"Duration: (\d+):(\d+):([\d.]+)", messages)
+    if not found:
+        return None
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+
+
+def estimated_bytes(ffmpeg: str, sources: list[str], format: str) -> float:
+    """Estimates the size of all converted files from the durations of PROBED files.
+
+    Returns 0 if no duration is known: damaged files need no space.
+    """
+    indices = np.linspace(0, len(sources) - 1, min(len(sources), PROBED)).astype(int)
+    seconds = 0.0
+    size = 0
+    for index in indices:
+        duration = seconds_of(ffmpeg, sources[index])
+        if duration:
+            seconds += duration
+            size += os.path.getsize(sources[index])
+    if not seconds:
+        return 0.0
+    return sum(map(os.path.getsize, sources)) * seconds / size * BYTES_PER_SECOND[format]
+
+
+def check_disk(ffmpeg: str, sources: list[str], output: Path, format: str) -> None:
+    """Raises InputError unless the disk of `output` has enough space for the converted files."""
+    needed = estimated_bytes(ffmpeg, sources, format)
+    free = shutil.disk_usage(output).free
+    if needed > free:
+        advice = " or --format flac" if format == "wav" else ""
+        raise InputError(
+            f"{output}: want {needed / 1e9:.3g} GB for {len(sources)} files in {format.upper()}, "
+            f"got {free / 1e9:.3g} GB free; make room, or choose another --output{advice}"
         )
 
 
 @contextlib.contextmanager
-def alone(output):
-    """Waits until no other conversion into this folder is at work, nor a worker that outlived one: their temporary files are the same."""
+def exclusive_access(output: Path) -> Iterator[None]:
+    """Waits until no other conversion writes into this folder.
+
+    Two conversions would use the same temporary files. The other one may also be a worker that
+    outlived its main process.
+    """
     with open(output / LOCK, "w") as file:
-        # some file systems of clusters know no locks
+        # Some network file systems do not support locks.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def part_of(target):
-    """The temporary name."""
-    return f"{target}.part"
+# ---------------------------------------------------------------------- conversion
+def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, str | None]:
+    """Converts files. Returns source -> error message, or None for a converted file.
 
-
-def call_ffmpeg(ffmpeg, format, pairs):
-    """Converts (source, target) pairs, to the temporary names -> its complaints, "" if there are none."""
-    words = [ffmpeg, "-v", "error", "-nostdin", "-y"]
-    for source, _ in pairs:
-        words += ["-threads", "1", "-i", f"file:{source}"]
-    # bitexact: no name of a program or date in the file
-    for i, (_, target) in enumerate(pairs):
-        words += [
-            "-map",
-            f"{i}:a:0",
-            "-ac",
-            "1",
-            "-ar",
-            str(SAMPLE_RATE),
-            "-c:a",
-            CODECS[format],
-            "-sample_fmt",
-            "s16",
-            "-map_metadata",
-            "-1",
-            "-fflags",
-            "+bitexact",
-            "-flags:a",
-            "+bitexact",
-            "-f",
-            format,
-            f"file:{part_of(target)}",
-        ]
-    code, said = run(words)
-    if "No space left on device" in said:
-        raise InputError(
-            f"{os.path.dirname(pairs[0][1])}: the disk is full; make room, and the same command goes on"
-        )
-    complaints = re.sub(" @ 0x[0-9a-f]+", "", said).strip().replace("\n", "; ")
-    return complaints or (f"ffmpeg ended with code {code}" if code else "")
-
-
-def convert_files(ffmpeg, format, pairs):
-    """-> {source: what is wrong with it or None}. Where ffmpeg complains of damage in a file, what it could save of it is not kept."""
+    If ffmpeg reports damage in a file, its partial output is not kept.
+    """
     try:
-        complaints = call_ffmpeg(ffmpeg, format, pairs)
-        if complaints and len(pairs) > 1:
-            return {
-                source: complaint
-                for pair in pairs
-                for source, complaint in convert_files(ffmpeg, format, [pair]).items()
-            }
-        result = {}
+        messages = call_ffmpeg(ffmpeg, format, pairs)
+        result: dict[str, str | None] = {}
+        if messages and len(pairs) > 1:
+            for pair in pairs:
+                result |= convert_files(ffmpeg, format, [pair])
+            return result
         for source, target in pairs:
-            complaint = complaints or (
-                None if whole_length(part_of(target)) else "there is no audio in it"
-            )
-            result[source] = complaint and f"{source}: {complaint}"
-            if not complaint:
-                os.replace(part_of(target), target)
+            message = messages
+            if not message and not whole_length(temporary_name(target)):
+                message = "there is no audio in it"
+            if message:
+                result[source] = f"{source}: {message}"
+            else:
+                os.replace(temporary_name(target), target)
+                result[source] = None
         return result
     finally:
         for _, target in pairs:
-            Path(part_of(target)).unlink(missing_ok=True)
+            Path(temporary_name(target)).unlink(missing_ok=True)
 
 
-def in_the_way(target):
-    """Is there a file that is whole, but of another rate or number of channels? -> a complaint or None. What is torn is made again."""
+def foreign_file(target: str) -> str | None:
+    """Returns a message if the target is a complete file of another rate or number of channels.
+
+    Returns None otherwise. A damaged file is converted again.
+    """
     with contextlib.suppress(soundfile.LibsndfileError):
         info = soundfile.info(target)
         if (info.samplerate, info.channels) != (SAMPLE_RATE, 1):
-            return f"{target}: is there already, {info.samplerate} Hz, {info.channels} channels; remove it, or choose another --output"
+            return (
+                f"{target}: is there already, {info.samplerate} Hz, {info.channels} channels; "
+                "remove it, or choose another --output"
+            )
     return None
 
 
-def convert_batch(ffmpeg, format, pairs):
-    """Converts what is not there yet -> (number of pairs, {source: what is wrong with it or None} of those that were not there)."""
-    missing = [(source, target) for source, target in pairs if not whole_length(target)]
-    complaints = {source: in_the_way(target) for source, target in missing}
-    missing = [(source, target) for source, target in missing if not complaints[source]]
+def convert_batch(
+    ffmpeg: str, format: str, pairs: list[FilePair]
+) -> tuple[int, dict[str, str | None]]:
+    """Converts the files of a batch that are not converted yet.
+
+    Returns the number of pairs, and source -> error message or None for these files.
+    """
+    result: dict[str, str | None] = {}
+    missing = []
+    for source, target in pairs:
+        if whole_length(target):
+            continue
+        message = foreign_file(target)
+        result[source] = message
+        if not message:
+            missing.append((source, target))
     for _, target in missing:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-    return len(pairs), complaints | (convert_files(ffmpeg, format, missing) if missing else {})
+    if missing:
+        result |= convert_files(ffmpeg, format, missing)
+    return len(pairs), result
 
 
-def convert(folder: Path, output: Path, format: str = "wav", processes: int | None = None):
-    """Every file of SUFFIXES below `folder` becomes 16 kHz mono audio of 16 bits at the same place below `output`, which may be `folder`.
+def convert_pairs(
+    ffmpeg: str, output: Path, format: str, pairs: list[FilePair], processes: int
+) -> tuple[int, dict[str, str]]:
+    """Converts all files on several cores.
 
-    What is there already stays. Files that fail are named in convert_failed.txt with ffmpeg's message; InputError at the end if there are any.
+    Returns the number of files that were converted, and source -> error message of the others.
+    """
+    missing = [source for source, target in pairs if not os.path.exists(target)]
+    if missing:
+        check_disk(ffmpeg, missing, output, format)
+    # Smaller batches if there are few files, so that all cores have work.
+    size = min(BATCH, -(-len(pairs) // (4 * processes)))
+    batches = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+    results: dict[str, str | None] = {}
+    work = partial(convert_batch, ffmpeg, format)
+    with tqdm(total=len(pairs), unit="file", desc="convert", disable=None) as bar:
+        for count, result in in_parallel(work, batches, processes):
+            results |= result
+            bar.update(count)
+    failed = {source: message for source, message in results.items() if message}
+    return len(results) - len(failed), failed
+
+
+def convert(folder: Path, output: Path, format: str = "wav", processes: int | None = None) -> None:
+    """Converts all compressed files below `folder` to 16 kHz mono audio of 16 bits.
+
+    The files get the same places below `output`, which may be `folder`. Converted files that
+    exist are kept. convert_failed.txt contains the message of ffmpeg for each file that failed.
+    Raises InputError at the end if any file failed.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: want a folder of files to convert, got no folder")
-    ffmpeg, pairs = find_ffmpeg(), find_pairs(folder, output, format)
+    ffmpeg = find_ffmpeg()
+    pairs = find_pairs(folder, output, format)
     output.mkdir(parents=True, exist_ok=True)
-    with alone(output):
-        made, failed = convert_pairs(ffmpeg, output, format, pairs, processes or os.cpu_count())
+    processes = processes or os.cpu_count() or 1
+    with exclusive_access(output):
+        converted, failed = convert_pairs(ffmpeg, output, format, pairs, processes)
     log.info(
         "%s: %s files in %s (%s made now)",
         output,
         f"{len(pairs) - len(failed):,}",
         format.upper(),
-        f"{made:,}",
+        f"{converted:,}",
     )
     report_failures(output / FAILED, [source for source, _ in pairs], failed)
-
-
-def convert_pairs(ffmpeg, output, format, pairs, processes):
-    """-> (number of files made, {source: what is wrong with it})."""
-    if missing := [source for source, target in pairs if not os.path.exists(target)]:
-        check_disk(ffmpeg, missing, output, format)
-    # so that the cores share a few files too
-    size = min(BATCH, -(-len(pairs) // (4 * processes)))
-    batches, complaints = [pairs[i : i + size] for i in range(0, len(pairs), size)], {}
-    with tqdm(total=len(pairs), unit="file", desc="convert", disable=None) as bar:
-        for count, result in in_parallel(
-            partial(convert_batch, ffmpeg, format), batches, processes
-        ):
-            complaints |= result
-            bar.update(count)
-    failed = {source: complaint for source, complaint in complaints.items() if complaint}
-    return len(complaints) - len(failed), failed

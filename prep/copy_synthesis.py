@@ -23,16 +23,12 @@ from corpus.files import check_present
 from corpus.lists import read_train_list
 from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
+from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
 from prep.output import FORMATS, in_parallel, report_failures, write_audio
 from prep.vocoders import COPIES
 
 log = logging.getLogger(__name__)
-BONAFIDE, PROTOCOL, FAILED, RECORD = (
-    "bonafide",
-    "cm.train.trn.txt",
-    "failed.txt",
-    "copy_synthesis.json",
-)
+FAILED, RECORD = "failed.txt", "copy_synthesis.json"
 SHORTEST = SAMPLE_RATE // 10
 # deviation of an original: one step of 16 bits
 FAINTEST = 1 / 32768
@@ -122,7 +118,7 @@ def claim(options):
         raise InputError(
             f"--output {output}: want a folder outside of --path {options.path}, which is only read; choose another"
         )
-    record, link = output / RECORD, output / BONAFIDE
+    record, link = output / RECORD, output / COPY_ORIGINALS
     settings = {"seed": options.seed, "version": VERSION}
     if record.exists():
         check_record(record, settings, "copy synthesis")
@@ -150,7 +146,7 @@ def protocol(options, utterances, copies, failed):
     attacks = [COPIES[name].attack for name in options.vocoders]
     for speaker, path, *_ in utterances:
         if path not in failed:
-            yield f"{speaker} {BONAFIDE}/{path} - - bonafide\n"
+            yield f"{speaker} {COPY_ORIGINALS}/{path} - - bonafide\n"
             if path in copies:
                 yield from (f"{speaker} {attack}/{path} - {attack} spoof\n" for attack in attacks)
 
@@ -195,7 +191,8 @@ def make_copies(options, processes=None):
                 failed[path] = complaint
             bar.update()
     write_atomically(
-        options.output / PROTOCOL, "".join(protocol(options, utterances, copies, failed)).encode()
+        options.output / COPY_PROTOCOL,
+        "".join(protocol(options, utterances, copies, failed)).encode(),
     )
     log.info(
         "%s: %s bona fide files, %s copies (%s made now); train with --train_list %s --train_path %s",
@@ -203,7 +200,7 @@ def make_copies(options, processes=None):
         f"{len(utterances) - len(failed):,}",
         f"{(len(copies) - len(failed)) * len(options.vocoders):,}",
         f"{made:,}",
-        options.output / PROTOCOL,
+        options.output / COPY_PROTOCOL,
         options.output,
     )
     report_failures(options.output / FAILED, jobs, failed)

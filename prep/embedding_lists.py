@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,16 +16,6 @@ from corpus.embeddings import TARGETS, read_embeddings, tree, unit
 from prep.output import in_parallel
 
 log = logging.getLogger("dataprep")
-
-
-class Sizes(NamedTuple):
-    """Of the lists; 0 leaves the list, or the kind of trial, out. same, different: trials of a file. others: triplets of a file. pairs: of each speaker,
-    so many of one session and so many of two."""
-
-    same: int = 4
-    different: int = 4
-    others: int = 1
-    pairs: int = 20
 
 
 def session_of(path):

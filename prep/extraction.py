@@ -21,27 +21,11 @@ from corpus.features import NPY, load_array
 from corpus.files import check_present
 from corpus.lists import read_file_list
 from corpus.roots import refuse_pack
+from prep.constants import FEATURE_TYPES
 from prep.output import in_parallel, report_failures
 
 log = logging.getLogger(__name__)
 FAILED = "features_failed.txt"
-
-
-class FeatureType(NamedTuple):
-    """text: for --help. transposed: the front end returns [N, bands, T], not [N, T, bands]."""
-
-    text: str
-    transposed: bool
-
-
-FEATURE_TYPES = {
-    "mfsc": FeatureType(
-        "logarithm of mel bands of magnitudes, of double multi-head attention", False
-    ),
-    "logmel": FeatureType("logarithm of mel bands of powers, of voxceleb_trainer", True),
-    "sasv2": FeatureType("the same with pre-emphasis, 20 to 7600 Hz, of SASV 2022", True),
-    "log_before_mel": FeatureType("mel bands of log magnitudes, of MFA-Conformer's authors", True),
-}
 
 
 class FeatureOptions(NamedTuple):

@@ -1,4 +1,7 @@
-"""MUSAN and RIRS_NOISES for --augment of the trainer: downloaded, extracted, MUSAN cut into musan_split/KIND/SOURCE/FILE/00000.wav, as voxceleb_trainer's.
+"""Obtains MUSAN and RIRS_NOISES for --augment of the trainer.
+
+Both are downloaded and extracted. MUSAN is cut into musan_split/KIND/SOURCE/FILE/00000.wav, as
+voxceleb_trainer does it.
 
 python dataprep.py --augment --save_path data
 """
@@ -15,57 +18,67 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio
-from prep.obtain import obtain
+from prep.obtain import Request, obtain
 from prep.output import in_parallel, report_failures
 
 log = logging.getLogger(__name__)
-# seconds
-PIECE, STEP = 5, 3
+# Length of a piece, and distance between the starts of two pieces, in seconds.
+PIECE = 5
+STEP = 3
 
 
-def cut_file(musan, output, path):
-    """Writes the pieces of a file that are not there yet -> (path, pieces, complaint or None). The reference takes none of a file of PIECE s or less; kept."""
+def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None]:
+    """Writes the pieces of a file that do not exist yet.
+
+    voxceleb_trainer makes no piece of a file of PIECE seconds or less, and neither does this
+    function. Returns the path, the number of pieces, and an error message or None.
+    """
     try:
         with Audio(musan / path) as audio:
             frames = audio.frames
+        folder = output / Path(path).with_suffix("")
+        missing = {}
         starts = range(0, frames - PIECE * SAMPLE_RATE, STEP * SAMPLE_RATE)
-        pieces = {
-            output / Path(path).with_suffix("") / f"{start // SAMPLE_RATE:05d}.wav": start
-            for start in starts
-        }
-        missing = [piece for piece in pieces if not piece.exists()]
-        samples = (
-            soundfile.read(musan / path, dtype="int16")[0] if missing else None
-        )  # [T], to be written as they are
+        for start in starts:
+            piece = folder / f"{start // SAMPLE_RATE:05d}.wav"
+            if not piece.exists():
+                missing[piece] = start
+        if missing:
+            # 16-bit integers, so that the pieces have exactly the samples of the file.
+            samples, _ = soundfile.read(musan / path, dtype="int16")  # [T]
     except (InputError, soundfile.LibsndfileError) as error:
         return path, 0, f"{musan / path}: {error}"
-    for piece in missing:
-        data, start = io.BytesIO(), pieces[piece]
-        soundfile.write(
-            data,
-            samples[start : start + PIECE * SAMPLE_RATE],
-            SAMPLE_RATE,
-            subtype="PCM_16",
-            format="WAV",
-        )
+    for piece, start in missing.items():
+        data = io.BytesIO()
+        crop = samples[start : start + PIECE * SAMPLE_RATE]
+        soundfile.write(data, crop, SAMPLE_RATE, subtype="PCM_16", format="WAV")
         write_atomically(piece, data.getbuffer(), flush=False)
-    return path, len(pieces), None
+    return path, len(starts), None
 
 
-def split_musan(folder, processes=None):
-    musan, output = folder / "musan", folder / "musan_split"
+def split_musan(folder: Path, processes: int | None = None) -> None:
+    """Cuts all files of folder/musan into pieces in folder/musan_split.
+
+    Raises InputError at the end if files cannot be read.
+    """
+    musan = folder / "musan"
+    output = folder / "musan_split"
     paths = sorted(str(path.relative_to(musan)) for path in musan.glob("*/*/*.wav"))
-    count, short, failed = 0, 0, {}
+    count = 0
+    short = 0
+    failed = {}
+    work = partial(cut_file, musan, output)
     with tqdm(total=len(paths), unit="file", desc="split", disable=None) as bar:
-        for path, pieces, complaint in in_parallel(
-            partial(cut_file, musan, output), paths, processes
-        ):
-            count, short = count + pieces, short + (not pieces and not complaint)
-            if complaint:
-                failed[path] = complaint
+        for path, pieces, message in in_parallel(work, paths, processes):
+            count += pieces
+            if message:
+                failed[path] = message
+            elif not pieces:
+                short += 1
             bar.update()
     log.info(
-        "%s: %s pieces of %s files, %s files of %d s or less left out; train with --augment --musan_path %s --rir_path %s",
+        "%s: %s pieces of %s files, %s files of %d s or less left out; train with --augment "
+        "--musan_path %s --rir_path %s",
         output,
         f"{count:,}",
         f"{len(paths):,}",
@@ -77,6 +90,7 @@ def split_musan(folder, processes=None):
     report_failures(folder / "musan_failed.txt", paths, failed)
 
 
-def make_noise(request, processes=None):
+def make_noise(request: Request, processes: int | None = None) -> None:
+    """Downloads and extracts both corpora, and cuts MUSAN into pieces."""
     obtain(request)
     split_musan(request.folder, processes)

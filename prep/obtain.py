@@ -1,16 +1,25 @@
-"""From a file list to a tree: download, join, extract, count. What all corpora that are downloaded share."""
+"""The steps from a file list to a folder of files: download, join, extract, count.
 
+All corpora that are downloaded share these steps.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import InputError
-from prep.archives import extract, is_extracted, join
+from prep.archives import extract, is_extracted, join_parts
 from prep.download import Access, download
-from prep.sources import check_counts, is_there, read_catalogue
+from prep.sources import Catalogue, Source, check_counts, is_there, read_catalogue
 
 
 class Request(NamedTuple):
-    """folder: of all that is made. connections: downloads at once. remove: parts once they are joined, archives once they are extracted."""
+    """What the user asks for.
+
+    folder: the folder of everything that is made.
+    connections: number of simultaneous downloads.
+    remove: removes parts after they are joined, and archives after they are extracted.
+    """
 
     folder: Path
     file_list: Path
@@ -19,68 +28,80 @@ class Request(NamedTuple):
     remove: bool = False
 
 
-def is_joined(source, folder):
+def is_joined(source: Source, folder: Path) -> bool:
+    """Whether the parts of an archive are not needed any more."""
     return is_there(source, folder) or is_extracted(source, folder)
 
 
-def download_all(catalogue, request):
-    """Gets what is neither there, nor joined, nor extracted."""
+def download_all(catalogue: Catalogue, request: Request) -> None:
+    """Downloads the files that are not on the disk, not joined and not extracted."""
     folder = request.folder
-    joined = {
-        name
-        for source in catalogue.sources
-        if source.parts and is_joined(source, folder)
-        for name in source.parts
-    }
-    wanted = [
-        source
-        for source in catalogue.sources
-        if not source.parts and source.name not in joined and not is_extracted(source, folder)
-    ]
-    download(wanted, folder, catalogue, request.access, request.connections)
+    joined = set()
+    for source in catalogue.sources:
+        if source.parts and is_joined(source, folder):
+            joined.update(source.parts)
+    missing = []
+    for source in catalogue.sources:
+        if source.parts or source.name in joined or is_extracted(source, folder):
+            continue
+        missing.append(source)
+    download(missing, folder, catalogue, request.access, request.connections)
 
 
-def need(sources, folder, why):
-    """InputError unless all of them are there, and whole."""
-    if missing := [source.name for source in sources if not is_there(source, folder)]:
+def require_files(sources: Iterable[Source], folder: Path, purpose: str) -> None:
+    """Raises InputError unless all of the files are on the disk and complete."""
+    missing = [source.name for source in sources if not is_there(source, folder)]
+    if missing:
         raise InputError(
-            f"{folder}: want {', '.join(missing)} {why}, got no such files; run --download first, or give a --file_list without them"
+            f"{folder}: want {', '.join(missing)} {purpose}, got no such files; run --download "
+            "first, or give a --file_list without them"
         )
 
 
-def join_all(catalogue, request):
-    named, folder = {source.name: source for source in catalogue.sources}, request.folder
-    wanted = [
+def join_all(catalogue: Catalogue, request: Request) -> None:
+    """Joins the parts of all archives. Raises InputError if parts are missing or wrong."""
+    folder = request.folder
+    by_name = {source.name: source for source in catalogue.sources}
+    archives = [
         source for source in catalogue.sources if source.parts and not is_joined(source, folder)
     ]
-    need([named[name] for source in wanted for name in source.parts], folder, "to be joined")
-    for source in wanted:
-        join(source, folder)
+    parts = []
+    for source in archives:
+        parts += [by_name[name] for name in source.parts]
+    require_files(parts, folder, "to be joined")
+    for source in archives:
+        join_parts(source, folder)
     if request.remove:
-        remove(folder / name for source in catalogue.sources for name in source.parts)
+        for source in catalogue.sources:
+            remove_files(folder / name for name in source.parts)
 
 
-def extract_all(catalogue, request):
-    """Joins first what was not joined, as users of older programs expect."""
+def extract_all(catalogue: Catalogue, request: Request) -> None:
+    """Extracts all archives, and joins them first where necessary.
+
+    Users of older programs expect that extraction joins too. Raises InputError if archives are
+    missing or wrong, or if the number of files is wrong afterwards.
+    """
     folder = request.folder
     join_all(catalogue, request)
     archives = [source for source in catalogue.sources if source.into]
-    wanted = [source for source in archives if not is_extracted(source, folder)]
-    need(wanted, folder, "to be extracted")
-    for source in wanted:
+    missing = [source for source in archives if not is_extracted(source, folder)]
+    require_files(missing, folder, "to be extracted")
+    for source in missing:
         extract(source, folder)
     if request.remove:
-        remove(folder / source.name for source in archives)
+        remove_files(folder / source.name for source in archives)
     check_counts(catalogue, folder)
 
 
-def remove(paths):
+def remove_files(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
 
 
-def obtain(request):
-    """All of it, for corpora that take no further steps."""
+def obtain(request: Request) -> None:
+    """Runs all steps, for corpora that need no further steps."""
     catalogue = read_catalogue(request.file_list)
-    for step in (download_all, join_all, extract_all):
-        step(catalogue, request)
+    download_all(catalogue, request)
+    join_all(catalogue, request)
+    extract_all(catalogue, request)

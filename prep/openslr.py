@@ -1,106 +1,141 @@
-"""Small corpora for a first real experiment, Mini LibriSpeech (OpenSLR 31) and speechocean762 (OpenSLR 101): one command each from nothing to lists.
+"""Small corpora for a first real experiment: Mini LibriSpeech and speechocean762.
+
+One command each downloads the corpus (OpenSLR 31 and 101) and makes its lists.
 
 python dataprep.py --mini_librispeech data/mini_librispeech
 python dataprep.py --speechocean762 data/speechocean762
 """
 
 import logging
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below
+from prep.constants import TRAIN_LIST, TRIALS
 from prep.kaldi import read_table
-from prep.obtain import obtain
+from prep.obtain import Request, obtain
 from prep.trees import read_speaker_table
 from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
 
 
-def write_lists(folder, train, test, genders, trials, seed, paths):
-    """train, test: {speaker: files}; paths: folders of the two. Test speakers are other ones, of whom two of one gender are needed."""
-    if both := sorted(train.keys() & test.keys()):
+class SpeakerFiles(NamedTuple):
+    """A part of a corpus.
+
+    folder: the folder that the files are relative to.
+    files: speaker -> files.
+    """
+
+    folder: Path
+    files: dict[str, list[str]]
+
+
+def check_speakers(
+    folder: Path, train: SpeakerFiles, test: SpeakerFiles, genders: dict[str, str]
+) -> None:
+    """Raises InputError if a test speaker is a training speaker or has no known gender."""
+    both = sorted(train.files.keys() & test.files.keys())
+    if both:
         raise InputError(
-            f"{folder}: want other speakers to test than to train, got {', '.join(both)} in both; download the archives again"
+            f"{folder}: want other speakers to test than to train, got {', '.join(both)} in both; "
+            "download the archives again"
         )
-    if unknown := sorted(speaker for speaker in test if speaker not in genders):
+    unknown = sorted(test.files.keys() - genders.keys())
+    if unknown:
         raise InputError(
-            f"{folder}: want the gender of all test speakers, got none of {', '.join(unknown)}; download the archives again"
+            f"{folder}: want the gender of all test speakers, got none of {', '.join(unknown)}; "
+            "download the archives again"
         )
-    lists = {
-        "train_list.txt": [
-            f"{speaker} {file}" for speaker in sorted(train) for file in train[speaker]
-        ],
-        "trials.txt": draw_trials(np.random.default_rng(seed), test, trials, genders),
-    }
-    for name, lines in lists.items():
+
+
+def write_corpus_lists(
+    folder: Path,
+    train: SpeakerFiles,
+    test: SpeakerFiles,
+    genders: dict[str, str],
+    trials: int,
+    seed: int,
+) -> None:
+    """Writes the train list and the trials of a corpus.
+
+    genders: speaker -> gender. Both speakers of a non-target trial have the same gender.
+    trials: number of trials.
+    Raises InputError for wrong test speakers.
+    """
+    check_speakers(folder, train, test, genders)
+    train_lines = []
+    for speaker in sorted(train.files):
+        train_lines += [f"{speaker} {file}" for file in train.files[speaker]]
+    trial_lines = draw_trials(np.random.default_rng(seed), test.files, trials, genders)
+    for name, lines in ((TRAIN_LIST, train_lines), (TRIALS, trial_lines)):
         write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
-    targets = sum(line.startswith("1") for line in lists["trials.txt"])
+    targets = sum(line.startswith("1") for line in trial_lines)
     log.info(
-        "%s: %d speakers and %s files to train, %d speakers to test, %s target and %s non-target trials of the same gender; train with --train_list %s "
-        "--train_path %s --test_list %s --test_path %s",
+        "%s: %d speakers and %s files to train, %d speakers to test, %s target and %s non-target "
+        "trials of the same gender; train with --train_list %s --train_path %s --test_list %s "
+        "--test_path %s",
         folder,
-        len(train),
-        f"{len(lists['train_list.txt']):,}",
-        len(test),
+        len(train.files),
+        f"{len(train_lines):,}",
+        len(test.files),
         f"{targets:,}",
-        f"{len(lists['trials.txt']) - targets:,}",
-        folder / "train_list.txt",
-        paths[0],
-        folder / "trials.txt",
-        paths[1],
+        f"{len(trial_lines) - targets:,}",
+        folder / TRAIN_LIST,
+        train.folder,
+        folder / TRIALS,
+        test.folder,
     )
 
 
 # ---------------------------------------------------------------------- Mini LibriSpeech
-def speakers_below(folder):
-    """A tree of speaker/.../file -> {speaker: files}, relative to it."""
-    files = {}
+def speakers_below(folder: Path) -> SpeakerFiles:
+    """Returns the speakers of a tree speaker/.../file."""
+    files: dict[str, list[str]] = {}
     for path in audio_below(folder):
-        files.setdefault(path.split("/")[0], []).append(path)
-    return files
+        speaker = path.split("/")[0]
+        files.setdefault(speaker, []).append(path)
+    return SpeakerFiles(folder, files)
 
 
-def make_mini_librispeech(request, trials, seed):
+def make_mini_librispeech(request: Request, trials: int, seed: int) -> None:
+    """Obtains Mini LibriSpeech and makes its lists."""
     obtain(request)
     folder = request.folder
-    paths = folder / "train" / "train-clean-5", folder / "test" / "dev-clean-2"
-    write_lists(
-        folder,
-        *map(speakers_below, paths),
-        read_speaker_table(folder / "test" / "SPEAKERS.TXT"),
-        trials,
-        seed,
-        paths,
-    )
+    train = speakers_below(folder / "train" / "train-clean-5")
+    test = speakers_below(folder / "test" / "dev-clean-2")
+    genders = read_speaker_table(folder / "test" / "SPEAKERS.TXT")
+    write_corpus_lists(folder, train, test, genders, trials, seed)
 
 
 # ---------------------------------------------------------------------- speechocean762
-def speakers_of_tables(folder):
-    """wav.scp and utt2spk of a folder -> {speaker: files}."""
-    files, speakers = read_table(folder / "wav.scp"), read_table(folder / "utt2spk")
+def speakers_of_tables(folder: Path) -> dict[str, list[str]]:
+    """Returns speaker -> files of the tables wav.scp and utt2spk in a folder.
+
+    Raises InputError if the two tables have different utterances.
+    """
+    files = read_table(folder / "wav.scp")
+    speakers = read_table(folder / "utt2spk")
     if files.keys() != speakers.keys():
         raise InputError(
-            f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and {len(speakers):,}; extract the archive again"
+            f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and "
+            f"{len(speakers):,}; extract the archive again"
         )
-    table = {}
+    table: dict[str, list[str]] = {}
     for utterance in sorted(files):
         table.setdefault(speakers[utterance], []).append(files[utterance])
     return table
 
 
-def make_speechocean(request, trials, seed):
+def make_speechocean(request: Request, trials: int, seed: int) -> None:
+    """Obtains speechocean762 and makes its lists."""
     obtain(request)
     folder = request.folder
-    train, test = (speakers_of_tables(folder / part) for part in ("train", "test"))
-    write_lists(
-        folder,
-        train,
-        test,
-        read_speaker_table(folder / "test" / "spk2gender"),
-        trials,
-        seed,
-        (folder, folder),
-    )
+    train = SpeakerFiles(folder, speakers_of_tables(folder / "train"))
+    test = SpeakerFiles(folder, speakers_of_tables(folder / "test"))
+    genders = read_speaker_table(folder / "test" / "spk2gender")
+    write_corpus_lists(folder, train, test, genders, trials, seed)

@@ -1,4 +1,7 @@
-"""The files of prep/catalogues/*.yaml, what is known of each, and which of them are there: those with the right MD5 sum, which is kept in MD5SUMS beside them."""
+"""The file lists prep/catalogues/*.yaml, and which of their files are on the disk.
+
+A file counts as present when its MD5 sum is right. The sum is then kept in MD5SUMS beside it.
+"""
 
 import fnmatch
 import hashlib
@@ -6,7 +9,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from tqdm import tqdm
@@ -14,12 +17,14 @@ from tqdm import tqdm
 from common.errors import InputError
 from common.writing import write_atomically
 
-LISTS = Path(__file__).parent / "catalogues"
-# in the format of md5sum -c
+# Recorded MD5 sums, in the format of md5sum -c.
 SUMS = "MD5SUMS"
-# bytes read at once
+# Number of bytes that are read at once.
 CHUNK = 1 << 20
-MD5, NUMBER, NAME = "[0-9a-f]{32}", "[0-9]+", r"[\w.+-]*\w"
+MD5 = "[0-9a-f]{32}"
+NUMBER = "[0-9]+"
+NAME = r"[\w.+-]*\w"
+# Regular expressions for the fields of a file.
 FORMS = {
     "md5": MD5,
     "size": NUMBER,
@@ -31,11 +36,16 @@ FORMS = {
     "after": r"[^\s/]+",
     "tree": r"\S+",
 }
-write_sums = threading.Lock()
+# Threads that download record their sums in one file.
+sums_lock = threading.Lock()
 
 
 class Source(NamedTuple):
-    """One file; what the fields mean: prep/catalogues/voxceleb.yaml. parts: names in order."""
+    """One file of a file list. prep/catalogues/voxceleb.yaml explains the fields.
+
+    parts: names of the parts, in their order.
+    only: patterns of the members that are extracted.
+    """
 
     name: str
     md5: str | None = None
@@ -43,56 +53,83 @@ class Source(NamedTuple):
     lines: int | None = None
     url: str | None = None
     folder: str = ""
-    parts: tuple = ()
+    parts: tuple[str, ...] = ()
     into: str | None = None
     after: str | None = None
-    only: tuple = ("*",)
+    only: tuple[str, ...] = ("*",)
     tree: str | None = None
 
 
 class Catalogue(NamedTuple):
-    """sources: list of Source. counts: {pattern: number of such files}."""
+    """A file list.
+
+    base_url, key_url: templates of URLs, key_url for hosts that need an access key.
+    counts: pattern -> number of the files that match it when all archives are extracted.
+    """
 
     base_url: str
     key_url: str | None
-    sources: list
-    counts: dict
+    sources: list[Source]
+    counts: dict[str, int]
 
 
-def read_source(place, name, fields, names):
-    """Fields of one name, all text -> Source."""
+def bytes_bar(description: str, total: int, **more: Any) -> tqdm:
+    """Returns a progress bar that counts bytes. It stays invisible without a terminal."""
+    return tqdm(total=total, unit="B", unit_scale=True, desc=description, disable=None, **more)
+
+
+# ---------------------------------------------------------------------- file lists
+def is_valid_field(field: str, value: Any) -> bool:
+    """Whether the value of a field has the right form."""
+    if field == "only" and isinstance(value, list):
+        return True
+    return field in FORMS and isinstance(value, str) and bool(re.fullmatch(FORMS[field], value))
+
+
+def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]) -> Source:
+    """Returns one file of a file list.
+
+    place: path of the file list, for messages.
+    fields: the fields of the file, all of them text.
+    names: the names of all files in the file list.
+    Raises InputError for wrong names, wrong fields and missing parts.
+    """
     if not re.fullmatch(NAME, name) or not isinstance(fields, dict):
         raise InputError(
-            f"{place}: want 'name: {{field: value, ...}}', the name without folders, got {name}: {fields}; correct it"
+            f"{place}: want 'name: {{field: value, ...}}', the name without folders, got {name}: "
+            f"{fields}; correct it"
         )
-    only = fields.get("only", ["*"])
     for field, value in fields.items():
-        if field == "only" and isinstance(value, list):
-            continue
-        if (
-            field not in FORMS
-            or not isinstance(value, str)
-            or not re.fullmatch(FORMS[field], value)
-        ):
+        if not is_valid_field(field, value):
             raise InputError(
-                f"{place}: {name}: want the fields {', '.join(FORMS)}, only, MD5 sums of 32 digits and whole numbers, got {field}: {value}; "
-                "correct it"
+                f"{place}: {name}: want the fields {', '.join(FORMS)}, only, MD5 sums of 32 "
+                f"digits and whole numbers, got {field}: {value}; correct it"
             )
-    parts = sorted(fnmatch.filter(names, fields["parts"])) if "parts" in fields else []
-    if "parts" in fields and (not parts or name in parts):
-        raise InputError(
-            f"{place}: {name}: want the parts {fields['parts']} among the names, and not itself, got {', '.join(parts) or 'none'}; correct it"
-        )
-    numbers = {field: int(fields[field]) for field in ("size", "lines") if field in fields}
-    return Source(**{**fields, **numbers, "name": name, "parts": tuple(parts), "only": tuple(only)})
+    parts = []
+    if "parts" in fields:
+        parts = sorted(fnmatch.filter(names, fields["parts"]))
+        if not parts or name in parts:
+            raise InputError(
+                f"{place}: {name}: want the parts {fields['parts']} among the names, and not "
+                f"itself, got {', '.join(parts) or 'none'}; correct it"
+            )
+    values = dict(fields)
+    for field in ("size", "lines"):
+        if field in fields:
+            values[field] = int(fields[field])
+    values["name"] = name
+    values["parts"] = tuple(parts)
+    values["only"] = tuple(fields.get("only", ["*"]))
+    return Source(**values)
 
 
-def read_catalogue(path):
-    """A file like prep/catalogues/voxceleb.yaml -> Catalogue."""
+def read_catalogue(path: Path) -> Catalogue:
+    """Reads a file list such as prep/catalogues/voxceleb.yaml. Raises InputError if it is wrong."""
     try:
-        # all values are text
+        # The base loader reads all values as text.
         table = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
-        files, counts = table["files"], table.get("counts", {})
+        files = table["files"]
+        counts = table.get("counts", {})
         names = list(files)
         sources = [read_source(path, name, fields, names) for name, fields in files.items()]
         return Catalogue(
@@ -112,75 +149,80 @@ def read_catalogue(path):
         ValueError,
     ) as error:
         raise InputError(
-            f"{path}: want YAML with base_url, files and perhaps counts, as prep/catalogues/voxceleb.yaml, got something else "
+            f"{path}: want YAML with base_url, files and perhaps counts, as "
+            "prep/catalogues/voxceleb.yaml, got something else "
             f"({' '.join(str(error).split())}); correct it"
         ) from None
 
 
-# ---------------------------------------------------------------------- what is there
-def read_sums(folder):
-    """-> {name: MD5} of the files that were found to be whole."""
+# ---------------------------------------------------------------------- files on the disk
+def read_sums(folder: Path) -> dict[str, str]:
+    """Returns the recorded MD5 sums of the files that were found to be complete, by name."""
     path = folder / SUMS
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {
-        name: md5
-        for md5, name in (
-            line.split(maxsplit=1) for line in lines if re.fullmatch(rf"{MD5} +\S+", line)
-        )
-    }
+    sums = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if re.fullmatch(rf"{MD5} +\S+", line):
+                md5, name = line.split(maxsplit=1)
+                sums[name] = md5
+    return sums
 
 
-def record_sum(folder, name, md5):
-    with write_sums:
+def record_sum(folder: Path, name: str, md5: str) -> None:
+    """Records the MD5 sum of a file."""
+    with sums_lock:
         sums = {**read_sums(folder), name: md5}
-        write_atomically(
-            folder / SUMS,
-            "".join(f"{md5}  {name}\n" for name, md5 in sorted(sums.items())).encode(),
-        )
+        lines = [f"{md5}  {name}\n" for name, md5 in sorted(sums.items())]
+        write_atomically(folder / SUMS, "".join(lines).encode())
 
 
-def md5_of(path):
+def md5_of(path: Path) -> str:
+    """Returns the MD5 sum of a file in hexadecimal digits."""
     digest = hashlib.md5(usedforsecurity=False)
-    with (
-        open(path, "rb") as file,
-        tqdm(
-            total=os.path.getsize(path),
-            unit="B",
-            unit_scale=True,
-            desc=f"verify {Path(path).name}",
-            leave=False,
-            disable=None,
-        ) as bar,
-    ):
+    bar = bytes_bar(f"verify {Path(path).name}", os.path.getsize(path), leave=False)
+    with open(path, "rb") as file, bar:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             bar.update(len(chunk))
     return digest.hexdigest()
 
 
-def verify(path, source, folder):
-    """Is the file at `path` what the source should be? Its MD5 sum is recorded; InputError if not."""
-    size, wanted = os.path.getsize(path), source.md5 or read_sums(folder).get(source.name)
+def count_lines(path: Path) -> int:
+    """Counts the lines of a file that are not blank."""
+    with open(path, "rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def verify(path: Path, source: Source, folder: Path) -> None:
+    """Compares the file at `path` with its source, and records its MD5 sum.
+
+    A source without an MD5 sum is compared with the sum of its first download, if there is one.
+    Raises InputError if the size, the sum or the number of lines differs.
+    """
+    size = os.path.getsize(path)
     if source.size not in (None, size):
         raise InputError(f"{path}: want {source.size:,} bytes, got {size:,}")
-    got = md5_of(path)
-    if wanted not in (None, got):
-        first = (
-            ""
-            if source.md5
-            else f", that of the first download (if that one was wrong, remove its line in {SUMS})"
-        )
-        raise InputError(f"{path}: want MD5 {wanted}{first}, got {got}")
+    expected = source.md5 or read_sums(folder).get(source.name)
+    md5 = md5_of(path)
+    if expected not in (None, md5):
+        origin = ""
+        if not source.md5:
+            origin = (
+                f", that of the first download (if that one was wrong, remove its line in {SUMS})"
+            )
+        raise InputError(f"{path}: want MD5 {expected}{origin}, got {md5}")
     if source.lines:
-        with open(path, "rb") as file:
-            lines = sum(1 for line in file if line.strip())
+        lines = count_lines(path)
         if lines != source.lines:
             raise InputError(f"{path}: want {source.lines:,} lines, got {lines:,}")
-    record_sum(folder, source.name, got)
+    record_sum(folder, source.name, md5)
 
 
-def is_there(source, folder):
-    """Is it there under its name, and whole? Seen once, it is believed. InputError if something else has its name."""
+def is_there(source: Source, folder: Path) -> bool:
+    """Whether the file exists under its name and is complete.
+
+    A file with a recorded sum is not read again. Raises InputError if another file has the name.
+    """
     path = folder / source.name
     if not path.is_file():
         return False
@@ -195,11 +237,15 @@ def is_there(source, folder):
     return True
 
 
-def check_counts(catalogue, folder):
-    """InputError unless there are as many files as the catalogue says; those that differ in their extension alone are one."""
-    for pattern, wanted in catalogue.counts.items():
-        got = len({os.path.splitext(path)[0] for path in folder.glob(pattern)})
-        if got != wanted:
+def check_counts(catalogue: Catalogue, folder: Path) -> None:
+    """Raises InputError unless the folder has the number of files that the catalogue gives.
+
+    Files that differ only in their extension count as one.
+    """
+    for pattern, expected in catalogue.counts.items():
+        stems = {os.path.splitext(path)[0] for path in folder.glob(pattern)}
+        if len(stems) != expected:
             raise InputError(
-                f"{folder / pattern}: want {wanted:,} files, got {got:,}; run --extract again, or correct the counts in the file list"
+                f"{folder / pattern}: want {expected:,} files, got {len(stems):,}; run --extract "
+                "again, or correct the counts in the file list"
             )

@@ -14,11 +14,11 @@ from common.errors import InputError
 from corpus.files import audio_below
 from corpus.rows import read_lines
 from metrics.speakers import speaker_of
+from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
 from prep.output import check_words, write_lists
 from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
-TRAIN, TEST, TRIALS = "train_list.txt", "test_list.txt", "trials.txt"
 SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
 
 
@@ -142,7 +142,7 @@ def make_list(options):
     """Writes the lists, those of no speakers left out; all is checked before."""
     files = files_of_speakers(options)
     train, test = split(files, options.test_speakers, options.seed)
-    lists = {TRAIN: lines_of(train), TEST: lines_of(test)}
+    lists = {TRAIN_LIST: lines_of(train), TEST_LIST: lines_of(test)}
     if test and options.trials:
         lists[TRIALS] = make_trials(
             test,
@@ -154,18 +154,18 @@ def make_list(options):
     if train:
         log.info(
             "%s: %s speakers, %s files; train with --train_list %s --train_path %s",
-            options.output / TRAIN,
+            options.output / TRAIN_LIST,
             f"{len(train):,}",
-            f"{len(lists[TRAIN]):,}",
-            options.output / TRAIN,
+            f"{len(lists[TRAIN_LIST]):,}",
+            options.output / TRAIN_LIST,
             options.folder,
         )
     if test:
         log.info(
             "%s: %s test speakers, %s files",
-            options.output / TEST,
+            options.output / TEST_LIST,
             f"{len(test):,}",
-            f"{len(lists[TEST]):,}",
+            f"{len(lists[TEST_LIST]):,}",
         )
     if TRIALS in lists:
         targets = sum(line.startswith("1") for line in lists[TRIALS])

@@ -13,6 +13,7 @@ import scipy.signal
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from prep.constants import VOCODERS
 from prep.synthesis import FFT, SHIFT, frames_of, overlap_add
 
 PYWORLD = "pyworld==0.3.5"
@@ -114,19 +115,14 @@ class Vocoder(NamedTuple):
 
 
 COPIES = {
-    "world": Vocoder(
-        "W01", "WORLD analysis and synthesis", lambda rng, x: world(x), import_pyworld
-    ),
+    "world": Vocoder(*VOCODERS["world"], lambda rng, x: world(x), import_pyworld),
     "world_coded": Vocoder(
-        "W02",
-        "WORLD every 10 ms with 24 mel-cepstral coefficients",
+        *VOCODERS["world_coded"],
         lambda rng, x: world(x, 10.0, 24),
         import_pyworld,
     ),
-    "griffin_lim": Vocoder(
-        "G01", "Griffin-Lim from the magnitude spectrogram", lambda rng, x: griffin_lim(rng, x, 32)
-    ),
+    "griffin_lim": Vocoder(*VOCODERS["griffin_lim"], lambda rng, x: griffin_lim(rng, x, 32)),
     "griffin_lim_mel": Vocoder(
-        "G02", "Griffin-Lim from 80 mel bands", lambda rng, x: griffin_lim(rng, x, 32, 80)
+        *VOCODERS["griffin_lim_mel"], lambda rng, x: griffin_lim(rng, x, 32, 80)
     ),
 }

@@ -1,62 +1,99 @@
-"""VoxCeleb 1 and 2 as voxceleb_trainer leaves them: voxceleb1/idXXXXX/video/00001.wav, voxceleb2/idXXXXX/video/00001.m4a (.wav when converted), lists.
+"""Prepares VoxCeleb 1 and 2, with the layout of voxceleb_trainer.
 
-python dataprep.py --save_path data --download --user U --password P, then --concatenate, --extract, --convert; --all does all of it
+The files are voxceleb1/idXXXXX/video/00001.wav and voxceleb2/idXXXXX/video/00001.m4a, and .wav
+files beside the .m4a files after the conversion. The lists are downloaded too.
+
+python dataprep.py --save_path data --download --user U --password P, then --concatenate,
+--extract, --convert. --all runs all of these steps.
 """
 
 import logging
 import os
+from collections.abc import Collection
+from pathlib import Path
 
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below, find_files
 from corpus.lists import described, described_trials, read_train_list, read_trials
+from prep.constants import TRAIN_LIST
 from prep.conversion import convert, find_ffmpeg
-from prep.obtain import download_all, extract_all, join_all
-from prep.sources import read_catalogue
+from prep.obtain import Request, download_all, extract_all, join_all
+from prep.sources import Catalogue, read_catalogue
 
 log = logging.getLogger(__name__)
-TRAIN_LIST, COMPRESSED = "train_list.txt", "voxceleb2"
-
-
-def convert_all(catalogue, request, format, processes):
-    """VoxCeleb2 to WAV or FLAC beside the .m4a files; a train list of all of it if none is downloaded."""
-    tree, train_list = request.folder / COMPRESSED, request.folder / TRAIN_LIST
-    convert(tree, tree, format, processes)
-    if not train_list.exists() and TRAIN_LIST not in {source.name for source in catalogue.sources}:
-        write_atomically(
-            train_list,
-            "".join(f"{path.split('/')[0]} {path}\n" for path in audio_below(tree)).encode(),
-        )
-
-
-def check_lists(catalogue, folder):
-    """Tells what is in the lists that have a tree already. InputError if files are missing, other than those that are to be converted."""
-    for source in catalogue.sources:
-        path, tree = folder / source.name, folder / (source.tree or "")
-        if not source.tree or not path.exists() or not tree.is_dir():
-            continue
-        training = source.name == TRAIN_LIST
-        read = read_train_list(path) if training else read_trials(path)
-        names = [u.path for u in read] if training else read.paths()
-        missing = [name for name, path in find_files(str(tree), names).items() if path is None]
-        waiting = sum(os.path.isfile(f"{tree}/{os.path.splitext(name)[0]}.m4a") for name in missing)
-        if waiting < len(missing):
-            raise InputError(
-                f"{path}: {len(missing) - waiting:,} of {len(names):,} files are missing in {tree}: {', '.join(missing[:10])}"
-                f"{', ...' if len(missing) > 10 else ''}; run --extract again, or correct the list"
-            )
-        state = f"{waiting:,} files wait for --convert" if waiting else f"all files are in {tree}"
-        log.info("%s: %s; %s", path, described(read) if training else described_trials(read), state)
-
-
+# Folder of the compressed files.
+COMPRESSED = "voxceleb2"
 STEPS = ("download", "concatenate", "extract", "convert")
 
 
-def prepare(steps, request, format="wav", processes=None):
-    """Does those of the STEPS that are named, in their order."""
+def convert_all(catalogue: Catalogue, request: Request, format: str, processes: int | None) -> None:
+    """Converts VoxCeleb2 to WAV or FLAC beside the .m4a files.
+
+    Writes a train list of all its files if the catalogue has no train list.
+    """
+    tree = request.folder / COMPRESSED
+    train_list = request.folder / TRAIN_LIST
+    convert(tree, tree, format, processes)
+    names = {source.name for source in catalogue.sources}
+    if not train_list.exists() and TRAIN_LIST not in names:
+        lines = [f"{path.split('/')[0]} {path}\n" for path in audio_below(tree)]
+        write_atomically(train_list, "".join(lines).encode())
+
+
+def missing_files(tree: Path, names: list[str]) -> tuple[list[str], int]:
+    """Returns the listed files that do not exist, and how many of them can be converted."""
+    found = find_files(str(tree), names)
+    missing = [name for name, path in found.items() if path is None]
+    convertible = 0
+    for name in missing:
+        if os.path.isfile(f"{tree}/{os.path.splitext(name)[0]}.m4a"):
+            convertible += 1
+    return missing, convertible
+
+
+def check_list(path: Path, tree: Path) -> None:
+    """Compares a list with the files of its tree, and prints what is in the list.
+
+    Raises InputError if files are missing, except files that --convert can make.
+    """
+    if path.name == TRAIN_LIST:
+        utterances = read_train_list(path)
+        names = [utterance.path for utterance in utterances]
+        description = described(utterances)
+    else:
+        trials = read_trials(path)
+        names = trials.paths()
+        description = described_trials(trials)
+    missing, convertible = missing_files(tree, names)
+    if convertible < len(missing):
+        more = ", ..." if len(missing) > 10 else ""
+        raise InputError(
+            f"{path}: {len(missing) - convertible:,} of {len(names):,} files are missing in "
+            f"{tree}: {', '.join(missing[:10])}{more}; run --extract again, or correct the list"
+        )
+    state = f"all files are in {tree}"
+    if convertible:
+        state = f"{convertible:,} files wait for --convert"
+    log.info("%s: %s; %s", path, description, state)
+
+
+def check_downloaded_lists(catalogue: Catalogue, folder: Path) -> None:
+    """Checks the lists whose files are extracted. Raises InputError if files are missing."""
+    for source in catalogue.sources:
+        path = folder / source.name
+        tree = folder / (source.tree or "")
+        if source.tree and path.exists() and tree.is_dir():
+            check_list(path, tree)
+
+
+def prepare(
+    steps: Collection[str], request: Request, format: str = "wav", processes: int | None = None
+) -> None:
+    """Runs the given steps in the order of STEPS. Raises InputError if a step fails."""
     catalogue = read_catalogue(request.file_list)
     if "convert" in steps:
-        # told before 100 GB are downloaded
+        # A missing ffmpeg must be reported before 100 GB are downloaded.
         find_ffmpeg()
     if "download" in steps:
         download_all(catalogue, request)
@@ -66,4 +103,4 @@ def prepare(steps, request, format="wav", processes=None):
         extract_all(catalogue, request)
     if "convert" in steps:
         convert_all(catalogue, request, format, processes)
-    check_lists(catalogue, request.folder)
+    check_downloaded_lists(catalogue, request.folder)

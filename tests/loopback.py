@@ -1,4 +1,7 @@
-"""A server of files on loopback that misbehaves as told, dataprep.py in this process, and in one that is killed on its way."""
+"""Helpers for tests of dataprep.py: a server on loopback that can misbehave, and killed runs.
+
+The program runs in the process of the test, or in a child process that is killed on its way.
+"""
 
 import base64
 import contextlib
@@ -17,129 +20,161 @@ import yaml
 import dataprep
 
 
+# ---------------------------------------------------------------------- server
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
     def refuse(self, code, **headers):
-        # the phrase repeats what is secret
+        # The reason repeats the password, so that tests find it if the program prints the reason.
         self.send_response(code, "no, " + self.headers.get("Authorization", "") + self.path)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def do_GET(self):
-        host, query = self.server, parse_qs(urlsplit(self.path).query)
-        name = query.get("file", [urlsplit(self.path).path.rsplit("/", 1)[-1]])[0]
-        wanted = self.headers.get("Range", "")
-        host.requests.append(
-            (name, wanted, self.headers.get("Authorization"), self.headers.get("If-Range"))
-        )
-        if (
-            host.login
-            and self.headers.get("Authorization")
-            != "Basic " + base64.b64encode(host.login.encode()).decode()
-        ):
-            return self.refuse(401)
-        if host.key and query.get("key") != [host.key]:
-            return self.refuse(403)
+    def refusal(self, name, key):
+        """Returns the code and the headers of a refusal, or None if the file may be sent."""
+        host = self.server
+        login = "Basic " + base64.b64encode(host.login.encode()).decode()
+        if host.login and self.headers.get("Authorization") != login:
+            return 401, {}
+        if host.key and key != [host.key]:
+            return 403, {}
         if host.failures.get(name):
-            return self.refuse(host.failures[name].pop(0))
+            return host.failures[name].pop(0), {}
         if name in host.moved:
-            return self.refuse(302, Location=host.moved[name])
+            return 302, {"Location": host.moved[name]}
         if name not in host.files:
-            return self.refuse(404)
-        data, start = host.files[name], 0
-        if wanted and host.ranges and self.headers.get("If-Range", host.version) == host.version:
-            start = int(wanted[6:-1])
+            return 404, {}
+        return None
+
+    def do_GET(self):
+        host = self.server
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        name = query.get("file", [url.path.rsplit("/", 1)[-1]])[0]
+        wanted = self.headers.get("Range", "")
+        version = self.headers.get("If-Range")
+        host.requests.append((name, wanted, self.headers.get("Authorization"), version))
+        refusal = self.refusal(name, query.get("key"))
+        if refusal:
+            code, headers = refusal
+            self.refuse(code, **headers)
+            return
+        data = host.files[name]
+        same_version = version is None or version == host.version
+        start = 0
+        if wanted and host.ranges and same_version:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(data):
-                return self.refuse(416)
-        self.send_response(
-            206
-            if wanted and host.ranges and self.headers.get("If-Range", host.version) == host.version
-            else 200
-        )
-        if host.ranges and self.headers.get("If-Range", host.version) == host.version:
+                self.refuse(416)
+                return
+        self.send_response(206 if wanted and host.ranges and same_version else 200)
+        if host.ranges and same_version:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
         self.send_header("Content-Type", host.kind)
         if host.version:
             self.send_header("ETag", host.version)
         self.end_headers()
-        # bytes after which the connection ends
+        # Number of bytes after which the connection ends.
         cut = host.cuts[name].pop(0) if host.cuts.get(name) else None
         with contextlib.suppress(OSError):
             self.wfile.write(data[start:] if cut is None else data[start : start + cut])
 
 
 class Server(ThreadingHTTPServer):
+    """A server of files.
+
+    files: name -> contents.
+    requests: name, range, authorization and version of every request.
+    failures: name -> codes that the next requests get.
+    moved: name -> URL of a redirect.
+    cuts: name -> numbers of bytes after which the next responses end, None for no cut.
+    login, key: what requests must have, "" for nothing.
+    ranges: whether the server supports ranges.
+    version: the entity tag of all files, "" for none.
+    kind: the content type of all files.
+    """
+
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.failures, self.moved, self.cuts, self.requests = {}, {}, {}, {}, []
-        self.login, self.key, self.ranges, self.version, self.kind = (
-            "",
-            "",
-            True,
-            '"1"',
-            "application/octet-stream",
-        )
+        self.files = {}
+        self.requests = []
+        self.failures = {}
+        self.moved = {}
+        self.cuts = {}
+        self.login = ""
+        self.key = ""
+        self.ranges = True
+        self.version = '"1"'
+        self.kind = "application/octet-stream"
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
-        """Clients hang up when they know the length."""
+        """Prints nothing: clients close the connection when they know the length of a file."""
 
 
 @pytest.fixture
 def server():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    host = Server()
+    thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield host
+    host.shutdown()
+    host.server_close()
     thread.join()
 
 
 def catalogue(path, server, files, **more):
-    """Writes a file list with these files, {name: fields} -> its path."""
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "base_url": server.url + "/{name}",
-                "key_url": server.url + "/get?file={name}&key={key}",
-                "files": files,
-                **more,
-            }
-        )
-    )
+    """Writes a file list with these files, {name: fields}. Returns its path."""
+    table = {
+        "base_url": server.url + "/{name}",
+        "key_url": server.url + "/get?file={name}&key={key}",
+        "files": files,
+        **more,
+    }
+    path.write_text(yaml.safe_dump(table))
     return path
 
 
+# ---------------------------------------------------------------------- runs
 def run(*words):
+    """Runs dataprep.py in this process. Returns its exit code."""
     return dataprep.main([str(word) for word in words])
 
 
 def killed(words, point):
-    """run(*words) in a child that gets SIGKILL at the point-th step of a progress bar, or renaming of a file, counted from 1 -> whether it came so far."""
+    """Runs dataprep.py in a child process, which gets SIGKILL at step number `point`.
+
+    A step is an update of a progress bar or a renamed file. The first step has number 1. Returns
+    whether the run was killed before its end.
+    """
     child = os.fork()
     if not child:
-        lock, passed, update = threading.Lock(), [0], tqdm.tqdm.update
+        lock = threading.Lock()
+        steps = [0]
+        update = tqdm.tqdm.update
 
-        def step(*_):
+        def step():
             with lock:
-                passed[0] += 1
-                if passed[0] == point:
+                steps[0] += 1
+                if steps[0] == point:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        def counted(bar, n=1):
+        def counted_update(bar, n=1):
             step()
             return update(bar, n)
 
-        tqdm.tqdm.update = counted
-        sys.addaudithook(lambda event, _: step() if event == "os.rename" else None)
+        def on_event(event, _):
+            if event == "os.rename":
+                step()
+
+        tqdm.tqdm.update = counted_update
+        sys.addaudithook(on_event)
         code = 1
         try:
             code = run(*words)
@@ -151,8 +186,12 @@ def killed(words, point):
 
 
 def kill_until_done(words, seed, furthest):
-    """Kills and runs again until it comes to its end -> number of kills."""
-    draw, kills = random.Random(seed), 0
+    """Kills the program at random steps and runs it again until it ends by itself.
+
+    Returns the number of kills.
+    """
+    draw = random.Random(seed)
+    kills = 0
     while killed(words, draw.randint(1, furthest)):
         kills += 1
         assert kills < 200
@@ -160,9 +199,9 @@ def kill_until_done(words, seed, furthest):
 
 
 def tree(folder):
-    """{path: contents} of all files, less the notes that tell where they come from."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """Returns {path: contents} of all files below a folder."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            files[str(path.relative_to(folder))] = path.read_bytes()
+    return files

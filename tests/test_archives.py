@@ -1,4 +1,8 @@
-"""Archives of dataprep.py: parts joined, zip and tar.gz extracted; what may not be in one; nothing done twice; kills."""
+"""Archives of dataprep.py.
+
+The tests join parts, extract zip and tar.gz files, refuse dangerous archives, repeat commands and
+kill the program at random points.
+"""
 
 import gzip
 import hashlib
@@ -19,11 +23,18 @@ from common.errors import InputError
 from prep import archives, output
 from prep.sources import Source
 
-FILES = {
-    f"top/{letter}/{i}.wav": random.Random(f"{letter}{i}").randbytes(1000 + 700 * i)
-    for letter in "xyz"
-    for i in range(3)
-} | {"top/read me": b""}
+
+def some_files():
+    """Random contents for nine files in three folders, and an empty file."""
+    files = {"top/read me": b""}
+    for letter in "xyz":
+        for i in range(3):
+            data = random.Random(f"{letter}{i}").randbytes(1000 + 700 * i)
+            files[f"top/{letter}/{i}.wav"] = data
+    return files
+
+
+FILES = some_files()
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +43,7 @@ def small_chunks(monkeypatch):
 
 
 def zipped(path, files):
+    """Writes a zip file with {name: contents}. Returns its path."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in files.items():
             file.writestr(name, data)
@@ -39,6 +51,7 @@ def zipped(path, files):
 
 
 def tarred(path, files, prefix="./"):
+    """Writes a tar.gz file with {name: contents}. `prefix` precedes all names."""
     with tarfile.open(path, "w:gz") as file:
         for name, data in files.items():
             info = tarfile.TarInfo(prefix + name)
@@ -52,32 +65,33 @@ kinds = pytest.mark.parametrize("name", MAKERS)
 
 
 def source_of(path, **fields):
+    """An entry of a file list that extracts the archive to out/, without the folder top/."""
     return Source(path.name, **{"into": "out", "after": "top", **fields})
 
 
 def contents(folder, prefix="top/"):
+    """{name in the archive: contents} of the extracted files."""
     return {prefix + name: data for name, data in tree(folder).items()}
 
 
 # ---------------------------------------------------------------------- extraction
 @kinds
 def test_extracts_what_is_missing(name, tmp_path):
-    source, out = source_of(MAKERS[name](tmp_path / name, FILES)), tmp_path / "out"
+    source = source_of(MAKERS[name](tmp_path / name, FILES))
+    out = tmp_path / "out"
     assert not archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
-    assert contents(out) == FILES and archives.is_extracted(source, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert contents(out) == FILES
+    assert archives.is_extracted(source, tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     (out / "x/1.wav").write_bytes(b"half")
     (out / "y/2.wav").unlink()
     assert not archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
     assert contents(out) == FILES
-    assert {
-        str(path.relative_to(out))
-        for path, time in before.items()
-        if path.stat().st_mtime_ns != time
-    } == {"x/1.wav", "y/2.wav"}
-    # its table is enough to know
+    written = [path for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert sorted(written) == [out / "x/1.wav", out / "y/2.wav"]
+    # The table of members is enough to know that all files are extracted.
     (tmp_path / name).unlink()
     assert archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
@@ -117,9 +131,9 @@ def test_converted_files_count_as_extracted(tmp_path):
     assert not archives.is_extracted(source, tmp_path)
 
 
-# ---------------------------------------------------------------------- what may not be in an archive
-def refused(path, message, **fields):
-    """Nothing is extracted, in the folder or outside of it."""
+# ---------------------------------------------------------------------- refused archives
+def assert_refused(path, message, **fields):
+    """The archive is refused, and nothing is written, in the folder or outside it."""
     before = tree(path.parent)
     with pytest.raises(InputError, match=message):
         archives.extract(source_of(path, **fields), path.parent)
@@ -134,12 +148,13 @@ def refused(path, message, **fields):
 def test_names_that_lead_outside(name, bad, tmp_path):
     make = MAKERS[name]
     (tmp_path / "in").mkdir()
-    path = (
-        make(tmp_path / "in" / name, {"good": b"1", bad: b"2"})
-        if make is zipped
-        else make(tmp_path / "in" / name, {"good": b"1", bad: b"2"}, "")
-    )
-    refused(path, "want names of files below the folder")
+    files = {"good": b"1", bad: b"2"}
+    path = tmp_path / "in" / name
+    if make is zipped:
+        zipped(path, files)
+    else:
+        tarred(path, files, prefix="")
+    assert_refused(path, "want names of files below the folder")
     assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
@@ -155,11 +170,8 @@ def test_every_path_stays_below_or_is_refused(words):
         path = archives.path_of("/".join(words), "a.zip", "top")
     except InputError:
         return
-    assert (
-        path
-        and not path.startswith("/")
-        and all(word not in ("", ".", "..") for word in path.split("/"))
-    )
+    assert path
+    assert not {"", ".", ".."} & set(path.split("/"))
 
 
 @pytest.mark.parametrize(
@@ -168,61 +180,77 @@ def test_every_path_stays_below_or_is_refused(words):
 def test_links_and_devices_in_tar(kind, tmp_path):
     with tarfile.open(tmp_path / "a.tgz", "w:gz") as file:
         info = tarfile.TarInfo("link")
-        info.type, info.linkname = kind, "/etc"
+        info.type = kind
+        info.linkname = "/etc"
         file.addfile(info)
         inside = tarfile.TarInfo("link/passwd")
         inside.size = 1
         file.addfile(inside, io.BytesIO(b"x"))
-    refused(tmp_path / "a.tgz", "a link or a device")
+    assert_refused(tmp_path / "a.tgz", "a link or a device")
 
 
 def test_link_and_password_in_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         info = zipfile.ZipInfo("link")
-        info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        # 3 is Unix, whose archives keep the type of a file in the upper 16 bits.
+        info.create_system = 3
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(info, "/etc/passwd")
-    refused(tmp_path / "a.zip", "a link or a device")
+    assert_refused(tmp_path / "a.zip", "a link or a device")
     data = bytearray(zipped(tmp_path / "b.zip", {"a": b"1"}).read_bytes())
+    # Bit 0 of the flags of the member in the central directory: it has a password.
     data[data.index(b"PK\1\2") + 8] |= 1
     (tmp_path / "b.zip").write_bytes(data)
-    refused(tmp_path / "b.zip", "without a password")
+    assert_refused(tmp_path / "b.zip", "without a password")
 
 
 @kinds
 def test_bombs(name, tmp_path):
-    refused(
+    assert_refused(
         MAKERS[name](tmp_path / name, {"zeros": bytes(5_000_000)}),
         "want at most 100 times the size of the archive",
     )
 
 
-def test_zip_that_lies_about_a_size(tmp_path):
+@pytest.mark.parametrize(
+    "size, message",
+    [
+        # The contents are cut off, so that their checksum is wrong.
+        (50, "is damaged .*CRC"),
+        # The checksum of the contents is right. Only their number of bytes shows the damage.
+        (200, "is damaged .*out/a: 100 of 200 bytes"),
+    ],
+)
+def test_zip_with_a_wrong_size(size, message, tmp_path):
+    """The central directory says that a file of 100 bytes has another size."""
     data = bytearray(zipped(tmp_path / "a.zip", {"a": bytes(100)}).read_bytes())
-    at = data.index(b"PK\1\2")
-    data[at + 24 : at + 28] = struct.pack("<I", 50)
+    entry = data.index(b"PK\1\2")
+    data[entry + 24 : entry + 28] = struct.pack("<I", size)
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=message):
         archives.extract(source_of(tmp_path / "a.zip"), tmp_path)
     assert not (tmp_path / "out/a").exists()
 
 
 def test_tar_header_of_absurd_size(tmp_path):
     info = tarfile.TarInfo("x")
-    info.type, info.size = tarfile.XHDTYPE, 1 << 30
+    info.type = tarfile.XHDTYPE
+    info.size = 1 << 30
     (tmp_path / "a.tgz").write_bytes(gzip.compress(info.tobuf() + bytes(1024)))
-    refused(tmp_path / "a.tgz", "a header of absurd size")
+    assert_refused(tmp_path / "a.tgz", "a header of absurd size")
 
 
 @kinds
 def test_file_that_is_there_twice(name, tmp_path):
-    make, path = MAKERS[name], tmp_path / name
+    make = MAKERS[name]
+    path = tmp_path / name
     if make is zipped:
-        path.write_bytes(
-            zipped(path, {"top/a": b"1", "top/b": b"2"}).read_bytes().replace(b"top/b", b"top/a")
-        )
+        # zipfile does not write a name twice, so the second name is changed afterwards.
+        zipped(path, {"top/a": b"1", "top/b": b"2"})
+        path.write_bytes(path.read_bytes().replace(b"top/b", b"top/a"))
     else:
         make(path, {"top/a": b"1", "./top/a": b"2"})
-    refused(path, "want every file once")
+    assert_refused(path, "want every file once")
     path.unlink()
     make(path, {"top/a": b"1", "a": b"2"})
     with pytest.raises(InputError, match="two files have the same place"):
@@ -233,27 +261,25 @@ def test_file_that_is_there_twice(name, tmp_path):
 @kinds
 def test_damaged_archives(name, tmp_path):
     data = MAKERS[name](tmp_path / name, FILES).read_bytes()
-    for i, broken in enumerate(
-        (data[: len(data) // 2], b"<html>", b"", data[:3000] + bytes(100) + data[3100:])
-    ):
+    half = data[: len(data) // 2]
+    with_zeros = data[:3000] + bytes(100) + data[3100:]
+    for i, broken in enumerate((half, b"<html>", b"", with_zeros)):
         folder = tmp_path / str(i)
         folder.mkdir()
         (folder / name).write_bytes(broken)
         with pytest.raises(InputError, match="damaged.*; remove it and download it again"):
             archives.extract(source_of(folder / name), folder)
-        assert all(
-            FILES[found] == data
-            for found, data in contents(folder / "out").items()
-            if not found.endswith(".part")
-        )
+        for found, data in contents(folder / "out").items():
+            assert found.endswith(".part") or data == FILES[found]
 
 
 @kinds
 def test_full_disk(name, tmp_path, monkeypatch):
-    path, size = MAKERS[name](tmp_path / name, FILES), sum(map(len, FILES.values()))
+    path = MAKERS[name](tmp_path / name, FILES)
+    size = sum(len(data) for data in FILES.values())
     archives.members_of(path, source_of(path))
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
-    refused(path, "GB of free disk for what is in")
+    assert_refused(path, "GB of free disk for what is in")
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=size))
     archives.extract(source_of(path), tmp_path)
 
@@ -261,67 +287,64 @@ def test_full_disk(name, tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- joining, kills
 @pytest.fixture
 def parts(tmp_path, server):
-    """data/ with the parts of an archive, and list.yaml -> words of a command but for its step."""
-    data, folder = zipped(tmp_path / "whole.zip", FILES).read_bytes(), tmp_path / "data"
+    """Writes the parts of an archive to data/, and list.yaml. Returns options of a command."""
+    data = zipped(tmp_path / "whole.zip", FILES).read_bytes()
+    folder = tmp_path / "data"
     folder.mkdir()
-    cuts = [0, 3000, 3001, 9000, len(data)]
     files = {
-        f"part{letter}": data[a:b] for letter, a, b in zip("abcd", cuts, cuts[1:], strict=False)
+        "parta": data[:3000],
+        "partb": data[3000:3001],
+        "partc": data[3001:9000],
+        "partd": data[9000:],
     }
+    fields = {}
     for name, part in files.items():
         (folder / name).write_bytes(part)
-    sums = {name: {"md5": hashlib.md5(part).hexdigest()} for name, part in files.items()}
-    sums["a.zip"] = {
+        fields[name] = {"md5": hashlib.md5(part).hexdigest()}
+    fields["a.zip"] = {
         "md5": hashlib.md5(data).hexdigest(),
         "parts": "part*",
         "into": "out",
         "after": "top",
     }
-    return [
-        "--save_path",
-        folder,
-        "--file_list",
-        catalogue(tmp_path / "list.yaml", server, sums, counts={"out/*/*.wav": 9}),
-    ]
+    listed = catalogue(tmp_path / "list.yaml", server, fields, counts={"out/*/*.wav": 9})
+    return ["--save_path", folder, "--file_list", listed]
 
 
 def test_join_and_extract(parts, tmp_path, server):
     assert run(*parts, "--concatenate") == 0
     joined = tmp_path / "data" / "a.zip"
-    assert (
-        joined.read_bytes() == (tmp_path / "whole.zip").read_bytes()
-        and not (tmp_path / "data" / "out").exists()
-    )
+    assert joined.read_bytes() == (tmp_path / "whole.zip").read_bytes()
+    assert not (tmp_path / "data" / "out").exists()
     time = joined.stat().st_mtime_ns
     assert run(*parts, "--concatenate", "--extract") == 0
-    assert (
-        contents(tmp_path / "data" / "out") == FILES
-        and joined.stat().st_mtime_ns == time
-        and not server.requests
-    )
+    assert contents(tmp_path / "data" / "out") == FILES
+    assert joined.stat().st_mtime_ns == time
+    assert not server.requests
 
 
 def test_removing_what_is_not_needed_any_more(parts, tmp_path, server):
-    """Parts when the whole is right, archives when their files are there; and nothing is downloaded again for that."""
-    # joins too
+    """Parts are removed after they are joined, archives after they are extracted.
+
+    Removed files are not downloaded again.
+    """
+    # --extract joins the parts first.
     assert run(*parts, "--extract", "--remove_archives") == 0
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         "MD5SUMS",
         "a.zip.members",
         "out",
     ]
-    assert run(*parts, "--download", "--concatenate", "--extract") == 0 and not server.requests
+    assert run(*parts, "--download", "--concatenate", "--extract") == 0
+    assert not server.requests
     (tmp_path / "data" / "out" / "x" / "1.wav").unlink()
     assert run(*parts, "--extract") == 2
 
 
 def test_wrong_whole_keeps_the_parts(parts, tmp_path, capsys):
     listed = tmp_path / "list.yaml"
-    listed.write_text(
-        listed.read_text().replace(
-            hashlib.md5((tmp_path / "whole.zip").read_bytes()).hexdigest(), "0" * 32
-        )
-    )
+    md5 = hashlib.md5((tmp_path / "whole.zip").read_bytes()).hexdigest()
+    listed.write_text(listed.read_text().replace(md5, "0" * 32))
     assert run(*parts, "--extract", "--remove_archives") == 2
     assert "its parts are kept" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
@@ -335,34 +358,33 @@ def test_wrong_whole_keeps_the_parts(parts, tmp_path, capsys):
 
 def test_missing_wrong_and_longer_parts(parts, tmp_path, capsys):
     folder = tmp_path / "data"
-    # of another archive
+    # The temporary file is longer than the archive: it belongs to another one.
     (folder / "a.zip.part").write_bytes(bytes(1 << 20))
     (folder / "partb").rename(tmp_path / "partb")
-    assert (
-        run(*parts, "--concatenate") == 2
-        and "want partb to be joined, got no such files; run --download first"
-        in capsys.readouterr().err
-    )
+    assert run(*parts, "--concatenate") == 2
+    message = "want partb to be joined, got no such files; run --download first"
+    assert message in capsys.readouterr().err
     (folder / "partb").write_bytes(b"x")
-    assert run(*parts, "--concatenate") == 2 and "want MD5" in capsys.readouterr().err
+    assert run(*parts, "--concatenate") == 2
+    assert "want MD5" in capsys.readouterr().err
     (tmp_path / "partb").rename(folder / "partb")
-    assert run(*parts, "--extract") == 0 and contents(folder / "out") == FILES
+    assert run(*parts, "--extract") == 0
+    assert contents(folder / "out") == FILES
 
 
 def test_counts(parts, tmp_path, capsys):
     listed = tmp_path / "list.yaml"
     listed.write_text(listed.read_text().replace("out/*/*.wav: 9", "out/*/*.wav: 10"))
-    assert run(*parts, "--extract") == 2 and "want 10 files, got 9" in capsys.readouterr().err
+    assert run(*parts, "--extract") == 2
+    assert "want 10 files, got 9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_points(seed, parts, tmp_path):
-    """Between any two steps of joining, looking through and extraction."""
+    """The program is killed while it joins, reads or extracts an archive."""
     assert kill_until_done([*parts, "--concatenate", "--extract"], seed, 40) > 0
-    assert (
-        contents(tmp_path / "data" / "out") == FILES
-        and (tmp_path / "data" / "a.zip").read_bytes() == (tmp_path / "whole.zip").read_bytes()
-    )
+    assert contents(tmp_path / "data" / "out") == FILES
+    assert (tmp_path / "data" / "a.zip").read_bytes() == (tmp_path / "whole.zip").read_bytes()
     assert not list((tmp_path / "data").rglob("*.part"))
 
 
@@ -371,10 +393,6 @@ def test_killed_while_a_tar_is_extracted(seed, tmp_path, server):
     (tmp_path / "data").mkdir()
     tarred(tmp_path / "data" / "a.tgz", FILES)
     listed = catalogue(tmp_path / "list.yaml", server, {"a.tgz": {"into": "out", "after": "top"}})
-    assert (
-        kill_until_done(
-            ["--extract", "--save_path", tmp_path / "data", "--file_list", listed], seed, 30
-        )
-        > 0
-    )
+    words = ["--extract", "--save_path", tmp_path / "data", "--file_list", listed]
+    assert kill_until_done(words, seed, 30) > 0
     assert contents(tmp_path / "data" / "out") == FILES

@@ -1,4 +1,8 @@
-"""Conversion of dataprep.py: samples, damage, resumption after kills at any point, signals, and everything that is checked before it begins."""
+"""Conversion of compressed speech by dataprep.py.
+
+The tests compare samples, convert damaged files, resume after kills and signals, and check what is
+refused before the conversion begins.
+"""
 
 import contextlib
 import fcntl
@@ -27,39 +31,44 @@ FFMPEG = conversion.find_ffmpeg()
 fork = multiprocessing.get_context("fork")
 
 
+def run_ffmpeg(*words):
+    subprocess.run([FFMPEG, "-v", "error", "-nostdin", "-y", *words], check=True)
+
+
 @pytest.fixture(scope="module")
 def speech(corpus, tmp_path_factory):
-    """m4a/ with 24 files of half a second in two folders; one of 44.1 kHz stereo, an .mp3 and an .opus; read-only."""
+    """A read-only folder m4a/ with 26 files of half a second.
+
+    24 are .m4a files in two folders, one of them with 44.1 kHz and two channels. The others are an
+    .mp3 and an .opus file.
+    """
     folder = tmp_path_factory.mktemp("speech") / "m4a"
     wav = next((corpus / "wav").rglob("*.wav"))
-    words = [FFMPEG, "-v", "error", "-nostdin", "-i", str(wav)]
+    words = ["-i", wav]
     for i in range(24):
         path = folder / f"id{i % 2}" / f"{i:05d}.m4a"
         path.parent.mkdir(parents=True, exist_ok=True)
-        words += [
-            "-ss",
-            f"{i / 16}",
-            "-t",
-            "0.5",
-            *(["-ac", "2", "-ar", "44100"] if i == 7 else []),
-            str(path),
-        ]
+        words += ["-ss", f"{i / 16}", "-t", "0.5"]
+        if i == 7:
+            words += ["-ac", "2", "-ar", "44100"]
+        words.append(path)
     for name in ("a.mp3", "b.opus"):
-        words += ["-t", "0.5", str(folder / name)]
-    subprocess.run(words, check=True)
+        words += ["-t", "0.5", folder / name]
+    run_ffmpeg(*words)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     return folder
 
 
 def convert(*words):
-    return dataprep.main(
-        ["--convert", *map(str, words), *([] if "--processes" in words else ["--processes", "1"])]
-    )
+    """Runs --convert, with one process by default. Returns the exit code."""
+    if "--processes" not in words:
+        words += ("--processes", "1")
+    return dataprep.main(["--convert", *map(str, words)])
 
 
 def writable_copy(speech, folder):
-    """A few files of it."""
+    """Copies five of the files to a writable folder."""
     for path in sorted(speech.rglob("*.m4a"))[::5]:
         target = folder / path.relative_to(speech)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,139 +78,116 @@ def writable_copy(speech, folder):
 
 @pytest.fixture(scope="module")
 def wavs(speech, tmp_path_factory):
-    """What becomes of it."""
+    """The converted files of `speech`."""
     folder = tmp_path_factory.mktemp("wavs") / "wav"
     before = contents(speech)
-    assert (
-        convert(speech, "--output", folder, "--processes", "2") == 0 and contents(speech) == before
-    )
+    assert convert(speech, "--output", folder, "--processes", "2") == 0
+    assert contents(speech) == before
     return folder
 
 
+def wav_files(folder):
+    """The contents of the .wav files below a folder."""
+    return {name: data for name, data in contents(folder).items() if name.endswith(".wav")}
+
+
 def fake_ffmpeg(folder, script, monkeypatch):
-    """Puts another program called ffmpeg first in PATH; only where it is to convert does it run the script."""
+    """Puts another program called ffmpeg first in PATH.
+
+    When it is called for a conversion, it runs the script. Otherwise it runs the real ffmpeg.
+    """
     folder.mkdir()
-    (folder / "ffmpeg").write_text(
-        f"""#!/bin/sh\ncase "$*" in *'-v error'*) {script};; esac\nexec {FFMPEG} "$@"\n"""
-    )
+    program = [
+        "#!/bin/sh",
+        f"""case "$*" in *'-v error'*) {script};; esac""",
+        f'exec {FFMPEG} "$@"',
+    ]
+    (folder / "ffmpeg").write_text("\n".join(program) + "\n")
     (folder / "ffmpeg").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 # ---------------------------------------------------------------------- samples
-def test_files_are_those_of_the_published_command(speech, wavs, tmp_path):
+def test_files_equal_those_of_the_published_command(speech, wavs, tmp_path):
+    """The command of voxceleb_trainer gives the same samples."""
     sources = [path for path in speech.rglob("*") if path.is_file()]
-    assert sorted(contents(wavs)) == sorted(
-        [".convert.lock", *(str(path.relative_to(speech).with_suffix(".wav")) for path in sources)]
-    )
+    names = [str(path.relative_to(speech).with_suffix(".wav")) for path in sources]
+    assert sorted(contents(wavs)) == sorted([".convert.lock", *names])
     for source in sources:
-        made = wavs / source.relative_to(speech).with_suffix(".wav")
-        subprocess.run(
-            [
-                FFMPEG,
-                "-v",
-                "error",
-                "-nostdin",
-                "-y",
-                "-i",
-                source,
-                "-ac",
-                "1",
-                "-vn",
-                "-acodec",
-                "pcm_s16le",
-                "-ar",
-                "16000",
-                tmp_path / "a.wav",
-            ],
-            check=True,
-        )
+        converted = wavs / source.relative_to(speech).with_suffix(".wav")
+        expected = tmp_path / "a.wav"
+        published = ["-ac", "1", "-vn", "-acodec", "pcm_s16le", "-ar", "16000"]
+        run_ffmpeg("-i", source, *published, expected)
         np.testing.assert_array_equal(
-            soundfile.read(made, dtype="int16")[0],
-            soundfile.read(tmp_path / "a.wav", dtype="int16")[0],
+            soundfile.read(converted, dtype="int16")[0],
+            soundfile.read(expected, dtype="int16")[0],
         )
-        # what the trainer reads fastest, and nothing of ffmpeg's in it
-        assert find_pcm16(made.read_bytes(), made.stat().st_size)[0] == 44
+        # The samples begin after a header of 44 bytes: ffmpeg has added no metadata, and the
+        # trainer can read the file in the fastest way.
+        assert find_pcm16(converted.read_bytes(), converted.stat().st_size)[0] == 44
 
 
-def test_flac_holds_the_same(speech, wavs, tmp_path):
-    assert (
-        convert(speech, "--output", tmp_path / "flac", "--format", "flac", "--processes", "2") == 0
-    )
-    flacs = sorted((tmp_path / "flac").rglob("*.flac"))
+def test_flac_has_the_same_samples(speech, wavs, tmp_path):
+    folder = tmp_path / "flac"
+    assert convert(speech, "--output", folder, "--format", "flac", "--processes", "2") == 0
+    flacs = sorted(folder.rglob("*.flac"))
     assert len(flacs) == 26
     for flac in flacs:
         assert soundfile.info(flac).subtype == "PCM_16"
-        with (
-            Audio(flac) as a,
-            Audio(wavs / flac.relative_to(tmp_path / "flac").with_suffix(".wav")) as b,
-        ):
+        wav = wavs / flac.relative_to(folder).with_suffix(".wav")
+        with Audio(flac) as a, Audio(wav) as b:
             np.testing.assert_array_equal(a.read(0, a.frames), b.read(0, b.frames))
 
 
 def test_published_command_converts_in_place_and_only_once(speech, wavs, tmp_path, capsys):
     folder = writable_copy(speech, tmp_path / "voxceleb2")
-    for made in (5, 0):
+    for count in (5, 0):
         assert dataprep.main(["--save_path", str(tmp_path), "--convert"]) == 0
-        assert f"5 files in WAV ({made} made now)" in capsys.readouterr().out
+        assert f"5 files in WAV ({count} made now)" in capsys.readouterr().out
     for path in folder.rglob("*.m4a"):
         name = path.relative_to(folder)
-        assert (
-            path.read_bytes() == (speech / name).read_bytes()
-            and path.with_suffix(".wav").read_bytes()
-            == (wavs / name).with_suffix(".wav").read_bytes()
-        )
+        wav = path.with_suffix(".wav")
+        assert path.read_bytes() == (speech / name).read_bytes()
+        assert wav.read_bytes() == (wavs / name).with_suffix(".wav").read_bytes()
 
 
 def test_strange_names(speech, tmp_path):
     names = ["-y.m4a", "a b%03d:c'd\".M4A", "é*?[x].m4a"]
-    (tmp_path / "http:" / "x").mkdir(parents=True)
+    folder = tmp_path / "http:" / "x"
+    folder.mkdir(parents=True)
     for name in names:
-        shutil.copyfile(speech / "id0" / "00000.m4a", tmp_path / "http:" / "x" / name)
+        shutil.copyfile(speech / "id0" / "00000.m4a", folder / name)
     assert convert(tmp_path / "http:") == 0
-    assert all((tmp_path / "http:" / "x" / name).with_suffix(".wav").is_file() for name in names)
+    for name in names:
+        assert (folder / name).with_suffix(".wav").is_file()
 
 
 # ---------------------------------------------------------------------- damage
 @pytest.fixture
 def damaged(speech, tmp_path):
-    """Five good files; in the same folders those that are not."""
+    """Five good files and five bad ones in the same folders."""
     folder = writable_copy(speech, tmp_path / "damaged")
-    data = (speech / "id0" / "00000.m4a").read_bytes()
+    good = speech / "id0" / "00000.m4a"
+    data = good.read_bytes()
     (folder / "cut.m4a").write_bytes(data[: len(data) // 2])
-    words = [
-        FFMPEG,
-        "-v",
-        "error",
-        "-nostdin",
-        "-i",
-        speech / "id0" / "00000.m4a",
-        "-c",
-        "copy",
-        "-movflags",
-        "+faststart",
-        tmp_path / "x.m4a",
-    ]
-    subprocess.run(words, check=True)
+    # With the header at its beginning, a file can be opened although its end is missing.
+    run_ffmpeg("-i", good, "-c", "copy", "-movflags", "+faststart", tmp_path / "x.m4a")
     data = (tmp_path / "x.m4a").read_bytes()
     (folder / "id0" / "cut_after_its_header.m4a").write_bytes(data[:-2000])
     (folder / "empty.m4a").touch()
     (folder / "id1" / "text.m4a").write_text("<html>404 Not Found</html>")
-    subprocess.run(
-        [
-            FFMPEG,
-            "-v",
-            "error",
-            "-nostdin",
-            "-f",
-            "lavfi",
-            "-i",
-            "color=s=16x16:d=0.1",
-            folder / "silent_film.mp4",
-        ],
-        check=True,
-    )
+    run_ffmpeg("-f", "lavfi", "-i", "color=s=16x16:d=0.1", folder / "silent_film.mp4")
     return folder
+
+
+# Sorted by name, as the report is. The text is a part of ffmpeg's message.
+DAMAGED = {
+    "cut.m4a": "moov atom not found",
+    "empty.m4a": "moov atom not found",
+    "id0/cut_after_its_header.m4a": "partial file",
+    "id1/text.m4a": "Invalid data found",
+    "silent_film.mp4": "matches no streams",
+}
 
 
 def test_damaged_files_are_reported_and_stop_nothing(damaged, wavs, capsys):
@@ -209,82 +195,72 @@ def test_damaged_files_are_reported_and_stop_nothing(damaged, wavs, capsys):
         assert convert(damaged, "--processes", "2") == 2
         assert "5 of 10 files cannot be used and are left out" in capsys.readouterr().err
         report = (damaged / "convert_failed.txt").read_text().splitlines()
-        expected = {
-            "cut.m4a": "moov atom not found",
-            "empty.m4a": "moov atom not found",
-            "id0/cut_after_its_header.m4a": "partial file",
-            "id1/text.m4a": "Invalid data found",
-            "silent_film.mp4": "matches no streams",
-        }
-        for line, (name, message) in zip(report, sorted(expected.items()), strict=True):
-            assert (
-                line.startswith(f"{damaged}/{name}: ") and message in line and " @ 0x" not in line
-            )
-        made = {name: data for name, data in contents(damaged).items() if name.endswith(".wav")}
-        assert (
-            len(made) == 5
-            and made.items() <= contents(wavs).items()
-            and not [*damaged.rglob("*.part")]
-        )
-    for name in expected:
+        for line, (name, message) in zip(report, DAMAGED.items(), strict=True):
+            assert line.startswith(f"{damaged}/{name}: ")
+            assert message in line
+            assert " @ 0x" not in line
+        converted = wav_files(damaged)
+        assert len(converted) == 5
+        assert converted.items() <= contents(wavs).items()
+        assert not list(damaged.rglob("*.part"))
+    for name in DAMAGED:
         (damaged / name).unlink()
-    assert convert(damaged) == 0 and not (damaged / "convert_failed.txt").exists()
+    assert convert(damaged) == 0
+    assert not (damaged / "convert_failed.txt").exists()
 
 
-def test_torn_files_are_made_again_and_others_are_kept(speech, wavs, tmp_path, capsys):
+def test_cut_files_are_converted_again_and_foreign_files_are_kept(speech, wavs, tmp_path, capsys):
     folder = writable_copy(speech, tmp_path / "a")
-    torn, empty, music = sorted(path.with_suffix(".wav") for path in folder.rglob("*.m4a"))[:3]
-    whole = wavs / torn.relative_to(folder)
-    torn.write_bytes(whole.read_bytes()[:1000])
+    cut, empty, music = sorted(path.with_suffix(".wav") for path in folder.rglob("*.m4a"))[:3]
+    complete = (wavs / cut.relative_to(folder)).read_bytes()
+    cut.write_bytes(complete[:1000])
     empty.touch()
     soundfile.write(music, np.zeros((100, 2)), 44100)
     before = music.read_bytes()
     assert convert(folder) == 2
-    assert (
-        f"{music}: is there already, 44100 Hz, 2 channels" in capsys.readouterr().err
-        and music.read_bytes() == before
-    )
-    assert (
-        torn.read_bytes() == whole.read_bytes()
-        and empty.read_bytes() == (wavs / empty.relative_to(folder)).read_bytes()
-    )
+    assert f"{music}: is there already, 44100 Hz, 2 channels" in capsys.readouterr().err
+    assert music.read_bytes() == before
+    assert cut.read_bytes() == complete
+    assert empty.read_bytes() == (wavs / empty.relative_to(folder)).read_bytes()
 
 
 # ---------------------------------------------------------------------- interruption
 def killed_at(count, processes, folder, output):
-    """A conversion that is killed when one of its processes is about to give its file number `count` its name; its workers live on a while."""
-    main, replace, calls = os.getpid(), os.replace, []
+    """Converts, and kills the main process when a process renames its file number `count`.
+
+    The workers live on for a while.
+    """
+    main_process = os.getpid()
+    replace = os.replace
+    calls = []
 
     def replace_or_kill(part, target):
         calls.append(target)
         if len(calls) == count:
-            os.kill(main, signal.SIGKILL)
+            os.kill(main_process, signal.SIGKILL)
         replace(part, target)
 
     os.replace = replace_or_kill
     conversion.convert(folder, output, processes=processes)
 
 
-# a worker that is left goes on with its share of the files
+# One kill with two processes: a worker that outlives the kill may convert all the rest.
 @pytest.mark.parametrize("processes, kills", [(1, 4), (2, 1)])
 def test_killed_at_random_and_run_again(processes, kills, speech, wavs, tmp_path):
     draw = random.Random(processes)
     for _ in range(kills):
-        child = fork.Process(
-            target=killed_at, args=(draw.randint(1, 6), processes, speech, tmp_path / "a")
-        )
+        arguments = (draw.randint(1, 6), processes, speech, tmp_path / "a")
+        child = fork.Process(target=killed_at, args=arguments)
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        assert {
-            name: data for name, data in contents(tmp_path / "a").items() if name.endswith(".wav")
-        }.items() <= contents(wavs).items()
-    # waits for workers that are left
+        assert wav_files(tmp_path / "a").items() <= contents(wavs).items()
+    # This call waits for the workers that are still alive.
     conversion.convert(speech, tmp_path / "a", processes=2)
     assert contents(tmp_path / "a") == contents(wavs)
 
 
-def test_two_at_a_time_take_turns(speech, wavs, tmp_path):
+def test_two_conversions_into_one_folder_wait_for_each_other(speech, wavs, tmp_path):
     (tmp_path / "a").mkdir()
     with open(tmp_path / "a" / conversion.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -293,7 +269,8 @@ def test_two_at_a_time_take_turns(speech, wavs, tmp_path):
         )
         other.start()
         other.join(0.2)
-        assert other.is_alive() and not [*(tmp_path / "a").rglob("*.wav")]
+        assert other.is_alive()
+        assert not list((tmp_path / "a").rglob("*.wav"))
     other.join()
     assert contents(tmp_path / "a") == contents(wavs)
 
@@ -303,7 +280,10 @@ def test_two_at_a_time_take_turns(speech, wavs, tmp_path):
 def test_signals_leave_no_process_and_no_half_file(
     number, processes, speech, tmp_path, monkeypatch
 ):
-    """SIGINT to all, as Ctrl-C is; SIGTERM to the main process alone. ffmpeg is one that never ends."""
+    """SIGINT goes to all processes, like Ctrl-C. SIGTERM goes only to the main process.
+
+    The fake ffmpeg never ends by itself.
+    """
     fake_ffmpeg(tmp_path / "bin", f"touch {tmp_path}/begun; exec sleep 1000", monkeypatch)
 
     def run():
@@ -316,43 +296,37 @@ def test_signals_leave_no_process_and_no_half_file(
     child.start()
     while child.is_alive() and not (tmp_path / "begun").exists():
         time.sleep(0.01)
-    (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
+    send = os.killpg if number == signal.SIGINT else os.kill
+    send(child.pid, number)
     child.join(60)
     assert child.exitcode == 130
+    # killpg raises ProcessLookupError when no process of the group is left.
     with contextlib.suppress(ProcessLookupError):
-        # until nobody is left of it
         while os.killpg(child.pid, 0) is None:
             time.sleep(0.01)
-    assert [*contents(tmp_path / "a")] == [".convert.lock"]
+    assert list(contents(tmp_path / "a")) == [".convert.lock"]
 
 
-# ---------------------------------------------------------------------- before it begins
+# ---------------------------------------------------------------------- refused commands
 def test_no_room(speech, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
-    )
+    usage = shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert convert(speech, "--output", tmp_path / "a") == 2
-    err = capsys.readouterr().err
-    assert (
-        "GB for 26 files in WAV, got 5e-06 GB free" in err
-        and "--format flac" in err
-        and not [*(tmp_path / "a").rglob("*.wav")]
-    )
-    need = float(err.split("want ")[1].split()[0]) * 1e9
-    assert need == pytest.approx(26 * 0.5 * 32000, rel=0.2)
+    errors = capsys.readouterr().err
+    assert "GB for 26 files in WAV, got 5e-06 GB free" in errors
+    assert "--format flac" in errors
+    assert not list((tmp_path / "a").rglob("*.wav"))
+    needed = float(errors.split("want ")[1].split()[0]) * 1e9
+    # 26 files of 0.5 s, 32,000 bytes per second
+    assert needed == pytest.approx(26 * 0.5 * 32000, rel=0.2)
 
 
 def test_the_disk_fills_up(speech, tmp_path, monkeypatch, capsys):
-    fake_ffmpeg(
-        tmp_path / "bin",
-        "echo 'Error writing trailer: No space left on device' >&2; exit 228",
-        monkeypatch,
-    )
+    script = "echo 'Error writing trailer: No space left on device' >&2; exit 228"
+    fake_ffmpeg(tmp_path / "bin", script, monkeypatch)
     assert convert(speech, "--output", tmp_path / "a", "--processes", "2") == 2
-    assert (
-        "the disk is full; make room" in capsys.readouterr().err
-        and not (tmp_path / "a" / "convert_failed.txt").exists()
-    )
+    assert "the disk is full; make room" in capsys.readouterr().err
+    assert not (tmp_path / "a" / "convert_failed.txt").exists()
 
 
 def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
@@ -362,9 +336,11 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
     assert Path(conversion.find_ffmpeg()).is_file()
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     (tmp_path / "a.m4a").touch()
-    assert convert(tmp_path) == 2 and not (tmp_path / ".convert.lock").exists()
-    err = capsys.readouterr().err
-    assert "found none; install it" in err and f"pip install {conversion.PACKAGE}" in err
+    assert convert(tmp_path) == 2
+    assert not (tmp_path / ".convert.lock").exists()
+    errors = capsys.readouterr().err
+    assert "found none; install it" in errors
+    assert f"pip install {conversion.PACKAGE}" in errors
     assert conversion.PACKAGE in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
@@ -384,8 +360,6 @@ def test_words_that_are_refused(words, message, tmp_path, monkeypatch, capsys):
     for path in ("empty/a.wav", "two/a.m4a", "two/a.mp3"):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).touch()
-    assert convert(*words, "--output", "out") == 2 and not Path("out").exists()
-    err = capsys.readouterr().err
-    assert (
-        all(part in err for part in message.split("and")) if " and " in message else message in err
-    )
+    assert convert(*words, "--output", "out") == 2
+    assert not Path("out").exists()
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Work on all cores: every job once, whatever ends it early."""
+"""in_parallel does every job once, and ends its workers however it ends itself."""
 
 import multiprocessing
 import os
@@ -22,32 +22,34 @@ def test_every_job_once(jobs, processes):
     assert not multiprocessing.active_children()
 
 
-def bad_one(x):
+def fail_at_five(x):
+    """Job 5 fails. Later jobs take longer than any test."""
     if x == 5:
         raise InputError("five: not wanted")
-    time.sleep(100 * (x > 5))
+    if x > 5:
+        time.sleep(100)
 
 
-def test_a_complaint_ends_the_others():
+def test_an_error_ends_the_other_workers():
     with pytest.raises(InputError, match="five: not wanted"):
-        [*in_parallel(bad_one, range(16), 3)]
+        list(in_parallel(fail_at_five, range(16), 3))
     assert not multiprocessing.active_children()
 
 
-def test_left_early():
-    results = in_parallel(bad_one, [0, 1, 2, 3, *range(6, 20)], 3)
+def test_closed_early():
+    results = in_parallel(fail_at_five, [0, 1, 2, 3, *range(6, 20)], 3)
     assert next(results) is None
     results.close()
     assert not multiprocessing.active_children()
 
 
-def killed(x):
+def killed_at_five(x):
     if x == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return x
 
 
-def test_a_killed_worker_is_told():
+def test_a_killed_worker_is_reported():
     with pytest.raises(InputError, match="worker process was killed.*memory"):
-        [*in_parallel(killed, range(100), 2)]
+        list(in_parallel(killed_at_five, range(100), 2))
     assert not multiprocessing.active_children()

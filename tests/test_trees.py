@@ -226,7 +226,9 @@ def test_seed_chooses(tree, tmp_path):
             "--seed",
             seed,
         )
-        or tuple((tmp_path / str(seed) / name).read_text() for name in (trees.TEST, trees.TRIALS))
+        or tuple(
+            (tmp_path / str(seed) / name).read_text() for name in (trees.TEST_LIST, trees.TRIALS)
+        )
         for seed in range(4)
     }
     assert len(set(made.values())) == 4
@@ -245,7 +247,7 @@ def test_order_of_the_disk_does_not_matter(tree, tmp_path, monkeypatch):
     trees.make_list(trees.TreeOptions(tree, tmp_path / "b", test_speakers=3, trials=20))
     assert all(
         (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
-        for name in (trees.TRAIN, trees.TEST, trees.TRIALS)
+        for name in (trees.TRAIN_LIST, trees.TEST_LIST, trees.TRIALS)
     )
 
 

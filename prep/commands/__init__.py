@@ -1,0 +1,5 @@
+"""The modes of dataprep.py: their options, and what runs them.
+
+The tables of options import only light modules. Each run function imports what it needs, because
+some of these modules load scipy or torch, which `dataprep.py --help` does not need.
+"""

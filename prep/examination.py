@@ -1,0 +1,125 @@
+"""Reads the files of lists once, and finds the problems of single files."""
+
+import hashlib
+import math
+import os
+from collections import defaultdict
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from common.constants import SAMPLE_RATE
+from common.errors import InputError
+from corpus.audio import Audio, AudioError
+from corpus.files import find_files
+from corpus.listing import Listing
+from prep.constants import CLIPPED, SILENT
+from prep.output import in_parallel
+
+# Level in dB of a file with only zeros.
+FLOOR = -200.0
+# Number of files per job of a worker.
+CHUNK = 64
+# Kind, figure and text of a problem.
+Fault = tuple[str, float | None, str]
+MISSING: list[Fault] = [("missing", None, "is not there")]
+
+
+class Examined(NamedTuple):
+    """What was found in one file.
+
+    frames: number of samples, 0 if the file cannot be read.
+    digest: SHA-1 of the samples, or None if the file cannot be read.
+    """
+
+    faults: list[Fault]
+    frames: int = 0
+    digest: bytes | None = None
+
+
+# (folder, file) -> what was found in the file
+Results = dict[tuple[str, str], Examined]
+
+
+def level_of(x: np.ndarray) -> float:
+    """Returns the root mean square of the samples [T] in dB relative to full scale."""
+    return 10 * math.log10(max(np.dot(x, x) / len(x), 10 ** (FLOOR / 10)))
+
+
+def clipped_share(x: np.ndarray) -> float:
+    """Returns the share of the samples [T] that equal the highest or lowest value.
+
+    One sample at each of the two values is normal and is not counted.
+    """
+    return (np.count_nonzero(x == x.max()) + np.count_nonzero(x == x.min()) - 2) / len(x)
+
+
+def examine(path: str, least: int) -> Examined:
+    """Reads a file. `least` is the number of samples that it should have."""
+    try:
+        with Audio(path) as audio:
+            x = audio.read(0, audio.frames)  # [T]
+    except AudioError as error:
+        return Examined([(error.kind, None, str(error))])
+    level = level_of(x)
+    clipped = clipped_share(x)
+    faults: list[Fault] = []
+    # A silent file has too few different values to detect clipping.
+    if level < SILENT:
+        faults.append(("silent", round(level, 1), f"{level:.1f} dB"))
+    elif clipped > CLIPPED:
+        faults.append(("clipped", round(clipped, 4), f"{clipped:.1%} of the samples"))
+    if len(x) < least:
+        seconds = len(x) / SAMPLE_RATE
+        text = f"{seconds:.3f} s, want {least / SAMPLE_RATE:.2f} s"
+        faults.append(("short", round(seconds, 3), text))
+    # Equal samples have equal digests in all file formats.
+    pcm = np.clip(x * 32768, -32768, 32767).astype("<i2")
+    return Examined(faults, len(x), hashlib.sha1(pcm, usedforsecurity=False).digest())
+
+
+def examine_chunk(least: int, job: tuple[str, list[str]]) -> Results:
+    """Examines the files of one job, a folder and names of files in it."""
+    root, names = job
+    results = {}
+    for name, path in find_files(root, names).items():
+        if path is None:
+            results[root, name] = Examined(MISSING)
+        else:
+            results[root, name] = examine(os.path.join(root, path), least)
+    return results
+
+
+def examine_all(listings: list[Listing], least: int, processes: int | None) -> Results:
+    """Examines every file of the lists once. `least`: the number of samples it should have."""
+    names: dict[str, dict[str, None]] = defaultdict(dict)
+    for listing in listings:
+        names[listing.root].update(dict.fromkeys(listing.files()))
+    jobs = []
+    for root, files in names.items():
+        files = list(files)
+        jobs += [(root, files[i : i + CHUNK]) for i in range(0, len(files), CHUNK)]
+    results: Results = {}
+    total = sum(len(files) for files in names.values())
+    with tqdm(total=total, unit="file", desc="check", disable=None) as bar:
+        for result in in_parallel(partial(examine_chunk, least), jobs, processes):
+            results |= result
+            bar.update(len(result))
+    return results
+
+
+def check_paths(listings: list[Listing], results: Results) -> None:
+    """Raises InputError if none of the files of a list exists."""
+    for listing in listings:
+        faults = [results[listing.root, name].faults for name in listing.files()]
+        if all(found[:1] == MISSING for found in faults):
+            raise InputError(
+                f"{listing.list_file}: none of its files is in {listing.root}; correct --path"
+            )
+
+
+def identity(results: Results, root: str, name: str) -> bytes | str:
+    """What makes a file the same file as another one: its samples, or else its path."""
+    return results[root, name].digest or os.path.join(root, name)
