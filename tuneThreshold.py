@@ -135,7 +135,7 @@ def measured(threshold, of, args):
     return rates, {name: eer(*r, args.eer)[0] for name, r in rates.items()} | costs
 
 
-def with_intervals(summary, read, who, args):
+def with_intervals(summary, read, sides, args):
     """Summary of the scores, speakers of their trials -> the same with intervals, Resamples, bands of its curves. Raises confidence.TooFew."""
     groups = (
         {"target": read.labels, "nontarget": ~read.labels}
@@ -149,7 +149,7 @@ def with_intervals(summary, read, who, args):
     resamples = confidence.bootstrap(
         read.scores,
         groups,
-        who,
+        sides,
         functools.partial(measured, args=args),
         gaps,
         args.bootstrap,
@@ -161,14 +161,14 @@ def with_intervals(summary, read, who, args):
     return summary, resamples, confidence.bands(resamples, gaps, summary.curves, args.confidence)
 
 
-def slices_text(column, parts, read, who, args):
+def slices_text(column, parts, read, sides, args):
     """Table of one column of --by; without an interval where a slice has too few speakers."""
 
     def evaluate(part, used):
         summary = summary_of(part, args)
         with contextlib.suppress(confidence.TooFew):
             return (
-                with_intervals(summary, part, who().who[used], args)[0]
+                with_intervals(summary, part, sides().sides[used], args)[0]
                 if args.bootstrap
                 else summary
             )
@@ -276,21 +276,21 @@ def run_scores(args, paths):
                 else ""
             )
             more += f"\n{tandem_text(read, args)}" if args.cm else ""
-            who = functools.cache(functools.partial(speakers.speakers_of, read, args))
+            sides = functools.cache(functools.partial(speakers.speakers_of, read, args))
             parts = {
-                column: slices.slices_of(column, read, who, args, durations) for column in args.by
+                column: slices.slices_of(column, read, sides, args, durations) for column in args.by
             }
             if args.bootstrap:
                 summaries[path], resamples[path], bands[path] = with_intervals(
-                    summaries[path], read, who().who, args
+                    summaries[path], read, sides().sides, args
                 )
                 more += f"\nin brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of {resamples[path].speakers:,} speakers"
             more += "".join(
-                f"\n\n{slices_text(column, part, read, who, args)}"
+                f"\n\n{slices_text(column, part, read, sides, args)}"
                 for column, part in parts.items()
             )
             more += (
-                f"\n\n{worst.text_of(read, who(), summaries[path].eer_threshold, args.worst)}"
+                f"\n\n{worst.text_of(read, sides(), summaries[path].eer_threshold, args.worst)}"
                 if args.worst
                 else ""
             )

@@ -21,7 +21,7 @@ from common.writing import write_atomically
 from corpus.lists import Trials, read_utterances
 from inference.evaluation import represent_all, summary_of_trials
 from inference.scorer import Scorer
-from metrics.scores import scored
+from metrics.scores import score_lines
 
 
 class PairedFiles(NamedTuple):
@@ -140,4 +140,4 @@ def lines_bytes(rows: Iterable[np.ndarray], files: PairedFiles) -> Iterator[byte
         lines = []
         for key, name in zip(keys, files.names[i + 1 :], strict=False):
             lines.append(f"{key}{files.names[i]} {name}")
-        yield scored(lines, row[i + 1 :])
+        yield score_lines(lines, row[i + 1 :])

@@ -71,7 +71,7 @@ def check_options(args):
         raise ValueError(f"--seed: want 0 or more, got {args.seed}")
 
 
-def bootstrap(scores, groups, who, measure, gaps, repeats=REPEATS, seed=0) -> Resamples:
+def bootstrap(scores, groups, sides, measure, gaps, repeats=REPEATS, seed=0) -> Resamples:
     """Measures resamples of the trials, each as if the drawn speakers' trials stood in a list as often as they count.
 
     scores [n]; groups {kind: bool [n]}; who int [n, 2], the speakers of a trial, the second -1 where there is one. measure(threshold, {kind: trials
@@ -82,14 +82,14 @@ def bootstrap(scores, groups, who, measure, gaps, repeats=REPEATS, seed=0) -> Re
     from tqdm import tqdm
 
     # the first is nobody
-    speakers, who = np.unique(np.append(who, -1), return_inverse=True)
-    who, speakers = who[:-1].reshape(-1, 2) - 1, len(speakers) - 1
+    speakers, sides = np.unique(np.append(sides, -1), return_inverse=True)
+    sides, speakers = sides[:-1].reshape(-1, 2) - 1, len(speakers) - 1
     distinct, rank = np.unique(scores, return_inverse=True)
     threshold = np.append(distinct, np.inf)
     parts = {}
     for kind, group in groups.items():
         order = np.flatnonzero(group)[np.argsort(rank[group])]
-        parts[kind] = rank[order], *np.ascontiguousarray(who[order].T)
+        parts[kind] = rank[order], *np.ascontiguousarray(sides[order].T)
     draw, found = np.random.default_rng(seed), []
     for _ in tqdm(range(repeats), desc="bootstrap", disable=None, leave=False):
         # the last is nobody's

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from common.writing import write_atomically
-from metrics.scores import check_same_trials, read_lines
+from metrics.scores import check_same_trials, read_text_lines
 
 SIDES = ("enrol", "test")
 # measures above 0 whose ratio counts, and so their logarithm
@@ -47,7 +47,8 @@ def write_qualities(path, lines, measures):
 def read_qualities(path, trials):
     """Table of the trials, in their order -> {name: float64 [n, 2]}. ValueError naming the line."""
     head, *lines = (
-        line.split("\t") for line in read_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
+        line.split("\t")
+        for line in read_text_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
     )
     names = [column.removesuffix("_enrol") for column in head[1::2]]
     if not names or head != ["trial", *(f"{name}_{side}" for name in names for side in SIDES)]:

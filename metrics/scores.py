@@ -47,7 +47,7 @@ def read_text(path, want):
     return data.removesuffix(b"\n")
 
 
-def read_lines(path, want):
+def read_text_lines(path, want):
     """The same -> list of lines."""
     return read_text(path, want).decode().splitlines() or [""]
 
@@ -151,7 +151,7 @@ def read_scores(path, labelled=True) -> Scores:
     )
 
 
-def scored(lines, scores):
+def score_lines(lines, scores):
     """Trials, as in Scores, and their scores -> bytes of a scores file."""
     return "".join(
         f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)
@@ -162,7 +162,8 @@ def write_scores(path, lines, scores):
     """Scores file of trials [n], lines as in Scores, and their scores [n]."""
     blocks = range(0, max(len(lines), len(scores)), LINES_AT_ONCE)
     write_atomically(
-        path, (scored(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in blocks)
+        path,
+        (score_lines(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in blocks),
     )
 
 
@@ -186,7 +187,7 @@ def read_cm_scores(path, trials: Scores):
     tested file. Raises ValueError naming line or file."""
     want = "'<file> ... <score>'"
     lines, scores, by_file, twice = [], [], {}, None
-    for number, line in enumerate(read_lines(path, want), 1):
+    for number, line in enumerate(read_text_lines(path, want), 1):
         words = line.split()
         if len(words) < 2:
             raise ValueError(f"{path}:{number}: want {want}, got '{line}'")
@@ -227,10 +228,10 @@ def in_order_of(first, read, path):
     )
     order = np.empty(len(ours), int)
     order[theirs] = ours
-    return taken(read, order)
+    return select_trials(read, order)
 
 
-def taken(read, which):
+def select_trials(read, which):
     """Scores of some trials: which, their indices or bool [n]."""
     indices = np.arange(len(read.lines))[which]
     return Scores(

@@ -4,9 +4,9 @@ import csv
 
 import numpy as np
 
-from metrics.scores import read_lines, taken
+from metrics.scores import read_text_lines, select_trials
 from metrics.speakers import words_of
-from metrics.summary import beside
+from metrics.summary import interval_text
 
 # distinct numbers are binned, fewer stand for themselves
 SEVERAL = 5
@@ -58,7 +58,7 @@ def check_options(args):
 # ---------------------------------------------------------------------- tables
 def read_table(path):
     """File -> {column in lower case: {speaker or file: value}}, without the first column. Raises ValueError naming the line."""
-    lines = read_lines(path, "of a table, the first with the names of its columns")
+    lines = read_text_lines(path, "of a table, the first with the names of its columns")
     separator = next((s for s in "\t," if s in lines[0]), None)
     rows = [
         [word.strip() for word in row]
@@ -90,14 +90,14 @@ def from_table(column, read, speakers, path):
     files = [pair if read.kinds is None else pair[1:] for pair in words_of(read)]
     if all(file in known for pair in files for file in pair):
         return [[known[file] for file in pair] for pair in files]
-    names, who = speakers()
+    names, sides = speakers()
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
             f"{path}: want all speakers of the trials in the first column, or all files; {len(missing):,} of {len(names):,} speakers are "
             f"missing, the first {missing[0]}"
         )
-    sides = [[known[names[i]] for i in pair if i >= 0] for pair in who.tolist()]
+    sides = [[known[names[i]] for i in pair if i >= 0] for pair in sides.tolist()]
     return sides if read.kinds is None else [side[:1] for side in sides]
 
 
@@ -170,7 +170,7 @@ def text_of(column, slices, read, evaluate):
     taken, targets against all others."""
     rows, names = [], {"EER": None}
     for name, used in slices.items():
-        part = taken(read, used)._replace(kinds=None, attacks=None)
+        part = select_trials(read, used)._replace(kinds=None, attacks=None)
         targets, numbers = int(np.count_nonzero(part.labels)), {}
         if 0 < targets < len(part.labels):
             found = evaluate(part, used)
@@ -179,7 +179,7 @@ def text_of(column, slices, read, evaluate):
                 for key, value in found.values.items()
             }
             numbers = {
-                key: number + beside(found.intervals, key).rstrip()
+                key: number + interval_text(found.intervals, key).rstrip()
                 for key, number in numbers.items()
             }
         names |= numbers

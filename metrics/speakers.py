@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.scores import read_lines
+from metrics.scores import read_text_lines
 
 # the second speaker of a trial that has one
 NOBODY = -1
@@ -16,7 +16,7 @@ class Speakers(NamedTuple):
     speaker, where nobody else is known, or where a spoof stands in for the claimed one."""
 
     names: list[str]
-    who: np.ndarray
+    sides: np.ndarray
 
 
 def add_options(parser):
@@ -47,7 +47,7 @@ def naming(args):
     """-> function that tells the speaker of a file. Raises ValueError where the options cannot."""
     if args.speaker_table:
         table = {}
-        for number, line in enumerate(read_lines(args.speaker_table, "'<file> <speaker>'"), 1):
+        for number, line in enumerate(read_text_lines(args.speaker_table, "'<file> <speaker>'"), 1):
             words = line.split()
             if len(words) != 2 or table.setdefault(*words) != words[1]:
                 raise ValueError(
@@ -130,8 +130,8 @@ def speakers_of(read, args) -> Speakers:
     # so that the same draws fall on them whatever the order of the trials
     names = sorted({name for pair in named for name in pair})
     rows = {name: i for i, name in enumerate(names)}
-    who = np.array([(rows[a], rows[b]) for a, b in named])
-    one = who[:, 0] == who[:, 1]
+    sides = np.array([(rows[a], rows[b]) for a, b in named])
+    one = sides[:, 0] == sides[:, 1]
     wrong = one & ~read.labels & bool(name) & (read.kinds != "spoof") | ~one & read.labels
     if wrong.any():
         i = int(np.argmax(wrong))
@@ -142,5 +142,5 @@ def speakers_of(read, args) -> Speakers:
             f"trial {i + 1}, '{read.lines[i]}': got {got} from the names of its files, which its label contradicts; give --speaker_level, "
             "--speaker_regex or --speaker_table"
         )
-    who[one, 1] = NOBODY
-    return Speakers(names, who)
+    sides[one, 1] = NOBODY
+    return Speakers(names, sides)

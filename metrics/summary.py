@@ -14,7 +14,7 @@ class Cost(NamedTuple):
     threshold: float
 
 
-def beside(intervals, name):
+def interval_text(intervals, name):
     """The interval of a number, as it stands beside it: blanks where only others have one, nothing where none has."""
     if name not in intervals:
         return " " * 20 * bool(intervals)
@@ -74,7 +74,7 @@ class Summary:
             f"{self.targets + self.nontargets:,} trials: {self.targets:,} target, {self.nontargets:,} non-target"
         ]
         lines += [
-            f"{name:14s}{value:>10s}{beside(self.intervals, name)}   at threshold {t:.5g}"
+            f"{name:14s}{value:>10s}{interval_text(self.intervals, name)}   at threshold {t:.5g}"
             for name, value, t in zip(names, values, at, strict=True)
         ]
         return "\n".join(lines + table(self.points))
@@ -161,7 +161,7 @@ class SasvSummary:
             else ("a-DCF", "-", "needs non-target and spoof trials")
         ]
         lines += [
-            f"{name:14s}{value:>10s}{beside(self.intervals, name)}   {text}".rstrip()
+            f"{name:14s}{value:>10s}{interval_text(self.intervals, name)}   {text}".rstrip()
             for name, value, text in rows
         ]
         return "\n".join(lines + table(self.points))

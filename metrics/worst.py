@@ -32,8 +32,8 @@ def errors_of(read, speakers, threshold):
 
     # trials of each speaker, of one or two speakers each
     def counted(which):
-        who = speakers.who[which]
-        return np.bincount(who[who >= 0], minlength=len(speakers.names))
+        sides = speakers.sides[which]
+        return np.bincount(sides[sides >= 0], minlength=len(speakers.names))
 
     passed, target = read.scores >= threshold, read.labels
     columns = (

@@ -367,18 +367,18 @@ def whole_files(model, files=48):
             "one by one, --mixedprec": work(0, True),
             "buckets of 0.5 s, --mixedprec": work(50, True),
         }
-        return {how: seconds.sum() / taken for how, taken in medians(works).items()}
+        return {how: seconds.sum() / select_trials for how, select_trials in medians(works).items()}
 
 
 def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
     """From a list of trials to metrics, once -> {what: seconds}. The embeddings are noise."""
     names, drawn = some_trials(trials, files)
-    taken = {}
+    select_trials = {}
 
     def timed(what, work, *args):
         begun = time.perf_counter()
         result = work(*args)
-        taken[what] = time.perf_counter() - begun
+        select_trials[what] = time.perf_counter() - begun
         return result
 
     with tempfile.TemporaryDirectory() as folder:
@@ -402,7 +402,7 @@ def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
         timed("writing the scores", write_scores, scores_path, listed.lines, scores)
         timed("EER + minDCF", summarize, scores, listed.label)
         timed("reading the scores", read_scores, scores_path)
-    return taken
+    return select_trials
 
 
 def every_pair(files=5_000, crops=10, dim=512):

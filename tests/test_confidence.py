@@ -47,11 +47,11 @@ def plain(label):
     return {"target": label, "nontarget": ~label}
 
 
-def drawn(scores, groups, who, repeats, seed=0, gaps=None, **more):
+def drawn(scores, groups, sides, repeats, seed=0, gaps=None, **more):
     return bootstrap(
         np.asarray(scores),
         groups,
-        np.asarray(who),
+        np.asarray(sides),
         functools.partial(measured, args=options(**more)),
         gaps or {},
         repeats,
@@ -71,19 +71,19 @@ def simulated(draw, people=30, targets=6, others=600, shift=4.0):
             level[a] + level[b] + draw.standard_normal(others),
         ]
     )
-    who = np.concatenate([np.stack([one, np.full(len(one), -1)], 1), np.stack([a, b], 1)])
+    sides = np.concatenate([np.stack([one, np.full(len(one), -1)], 1), np.stack([a, b], 1)])
     return (
         scores,
         np.arange(len(scores)) < len(one),
-        who,
+        sides,
         100 * NormalDist().cdf(-shift / 2 / np.sqrt(2)),
     )
 
 
 # ---------------------------------------------------------------------- against copies
-def copies(who, repeats, seed):
+def copies(sides, repeats, seed):
     """Resamples as lists of indices of trials: a person drawn twice is two persons, who meet all others and have target trials of their own."""
-    people = np.unique(who[who >= 0])
+    people = np.unique(sides[sides >= 0])
     draw = np.random.default_rng(seed)
     for _ in range(repeats):
         count = dict(
@@ -95,7 +95,7 @@ def copies(who, repeats, seed):
         )
         yield [
             i
-            for i, (a, b) in enumerate(who.tolist())
+            for i, (a, b) in enumerate(sides.tolist())
             for _ in range(count[a])
             for _ in range(1 if b < 0 else count[b])
         ]
@@ -124,14 +124,14 @@ def lists(draw, kinds):
     ]
     assume({*kinds} == {kind for _, kind, _, _ in trials})
     scores, names, a, b = zip(*trials, strict=True)
-    who = np.array([a, b]).T
+    sides = np.array([a, b]).T
     # neither ranks nor rows without gaps
-    return np.array(scores) / 7, np.array(names), np.where(who < 0, -1, 5 * who)
+    return np.array(scores) / 7, np.array(names), np.where(sides < 0, -1, 5 * sides)
 
 
-def slow(scores, kinds, who, wanted, repeats):
+def slow(scores, kinds, sides, wanted, repeats):
     """wanted(scores, kinds) -> numbers, of the copied trials of each resample that has all kinds."""
-    some = [(scores[i], kinds[i]) for i in copies(who, repeats, 3) if {*kinds[i]} == {*kinds}]
+    some = [(scores[i], kinds[i]) for i in copies(sides, repeats, 3) if {*kinds[i]} == {*kinds}]
     return np.array([wanted(*one) for one in some])
 
 
@@ -139,19 +139,19 @@ def slow(scores, kinds, who, wanted, repeats):
 @given(lists(TRIAL_KINDS[:2]))
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_weights_are_copies(definition, trials):
-    scores, kinds, who = trials
+    scores, kinds, sides = trials
 
     def wanted(scores, kinds):
         rates = error_rates(scores, kinds == "target")
         return eer(*rates, definition)[0], min_dcf(*rates, 0.05)[0], min_dcf(*rates, 0.3)[0]
 
-    known = slow(scores, kinds, who, wanted, 12)
+    known = slow(scores, kinds, sides, wanted, 12)
     if len(known) <= 6:
         with pytest.raises(TooFew, match=f"only {len(known)} of 12 resamples of"):
-            drawn(scores, plain(kinds == "target"), who, 12, 3, eer=definition)
+            drawn(scores, plain(kinds == "target"), sides, 12, 3, eer=definition)
     else:
-        found = drawn(scores, plain(kinds == "target"), who, 12, 3, eer=definition)
-        assert found.speakers == len(np.unique(who[who >= 0])) and list(found.values) == [
+        found = drawn(scores, plain(kinds == "target"), sides, 12, 3, eer=definition)
+        assert found.speakers == len(np.unique(sides[sides >= 0])) and list(found.values) == [
             "EER",
             "minDCF(0.05)",
             "minDCF(0.3)",
@@ -162,24 +162,27 @@ def test_weights_are_copies(definition, trials):
 @given(lists(TRIAL_KINDS))
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_weights_are_copies_of_spoofing_aware_trials(trials):
-    scores, kinds, who = trials
+    scores, kinds, sides = trials
     known = slow(
-        scores, kinds, who, lambda *trials: (*sasv_eers(*trials).values(), a_dcf(*trials)[0]), 12
+        scores, kinds, sides, lambda *trials: (*sasv_eers(*trials).values(), a_dcf(*trials)[0]), 12
     )
     assume(len(known) > 6)
-    found = drawn(scores, {kind: kinds == kind for kind in TRIAL_KINDS}, who, 12, 3)
+    found = drawn(scores, {kind: kinds == kind for kind in TRIAL_KINDS}, sides, 12, 3)
     assert list(found.values) == ["SASV-EER", "SV-EER", "SPF-EER", "a-DCF"]
     np.testing.assert_allclose(np.transpose(list(found.values.values())), known, atol=1e-9)
 
 
 def test_lists_without_a_kind():
-    scores, label, who, _ = simulated(np.random.default_rng(0), 8, 4, 40)
+    scores, label, sides, _ = simulated(np.random.default_rng(0), 8, 4, 40)
     found = drawn(
-        scores, {"target": label, "nontarget": np.zeros(len(label), bool), "spoof": ~label}, who, 9
+        scores,
+        {"target": label, "nontarget": np.zeros(len(label), bool), "spoof": ~label},
+        sides,
+        9,
     )
     assert list(found.values) == ["SASV-EER", "SPF-EER"]
     np.testing.assert_array_equal(
-        found.values["SPF-EER"], drawn(scores, plain(label), who, 9).values["EER"]
+        found.values["SPF-EER"], drawn(scores, plain(label), sides, 9).values["EER"]
     )
 
 
@@ -189,10 +192,10 @@ def test_coverage():
     draw = np.random.default_rng(0)
     hits = np.zeros(2)
     for seed in range(30):
-        scores, label, who, truth = simulated(draw, targets=15)
+        scores, label, sides, truth = simulated(draw, targets=15)
         # every trial has a speaker of its own
         alone = np.stack([np.arange(len(scores)), np.full(len(scores), -1)], 1)
-        for i, speakers_of_trials in enumerate((who, alone)):
+        for i, speakers_of_trials in enumerate((sides, alone)):
             low, high = interval(
                 drawn(scores, plain(label), speakers_of_trials, 60, seed).values["EER"],
                 eer(*error_rates(scores, label))[0],
@@ -217,27 +220,27 @@ def test_interval_by_hand():
 
 
 def test_seed_and_order():
-    scores, label, who, _ = simulated(np.random.default_rng(1), 10)
+    scores, label, sides, _ = simulated(np.random.default_rng(1), 10)
     first, again, other = (
-        drawn(scores, plain(label), who, 20, seed).values["EER"] for seed in (0, 0, 1)
+        drawn(scores, plain(label), sides, 20, seed).values["EER"] for seed in (0, 0, 1)
     )
     shuffle = np.random.default_rng(0).permutation(len(scores))
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(
-        first, drawn(scores[shuffle], plain(label[shuffle]), who[shuffle], 20).values["EER"]
+        first, drawn(scores[shuffle], plain(label[shuffle]), sides[shuffle], 20).values["EER"]
     )
     np.testing.assert_array_equal(
         first,
-        drawn(scores.astype(np.float32).astype(float) * 8, plain(label), who, 20).values["EER"],
+        drawn(scores.astype(np.float32).astype(float) * 8, plain(label), sides, 20).values["EER"],
     )
     assert (first != other).any()
 
 
 def test_band():
-    scores, label, who, _ = simulated(np.random.default_rng(2))
+    scores, label, sides, _ = simulated(np.random.default_rng(2))
     threshold, p_miss, p_fa = error_rates(scores, label)
     gap = np.unique(np.append(spread(p_miss, p_fa), 0))
-    found = drawn(scores, plain(label), who, 100, gaps={"EER": gap})
+    found = drawn(scores, plain(label), sides, 100, gaps={"EER": gap})
     (miss, fa), at = (
         bands(found, {"EER": gap}, {"EER": (0, (threshold, p_miss, p_fa))})["EER"],
         np.searchsorted(gap, 0),
@@ -256,9 +259,9 @@ def test_a_million_scores():
     label = draw.random(10**6) < 0.1
     scores = draw.standard_normal(10**6) + 2 * label
     a = draw.integers(0, 5000, 10**6)
-    who = np.stack([a, np.where(label, -1, (a + 1 + draw.integers(0, 4999, 10**6)) % 5000)], 1)
+    sides = np.stack([a, np.where(label, -1, (a + 1 + draw.integers(0, 4999, 10**6)) % 5000)], 1)
     tracemalloc.start()
-    found = drawn(scores, plain(label), who, 2)
+    found = drawn(scores, plain(label), sides, 2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.values["EER"] == pytest.approx([15.87, 15.87], abs=0.6) and peak < 300e6
@@ -285,15 +288,15 @@ def test_difference():
 
 def test_comparison_finds_what_is_there():
     draw, p = np.random.default_rng(0), {}
-    scores, label, who, _ = simulated(draw)
+    scores, label, sides, _ = simulated(draw)
     # the same scores elsewhere: another system, as good as the first one
     alike = scores.copy()
     for of in (label, ~label):
         alike[of] = draw.permutation(scores[of])
     better = scores + 2 * label
-    known = drawn(scores, plain(label), who, 200)
+    known = drawn(scores, plain(label), sides, 200)
     for name, others in {"better": better, "alike": alike, "scaled": 3 * scores - 1}.items():
-        found = drawn(others, plain(label), who, 200)
+        found = drawn(others, plain(label), sides, 200)
         gap = eer(*error_rates(others, label))[0] - eer(*error_rates(scores, label))[0]
         p[name] = difference(found.values["EER"] - known.values["EER"], gap)
     assert p["better"].p < 0.03 and p["better"].high < 0
@@ -307,9 +310,9 @@ def test_comparison_finds_what_is_there():
 def test_pairing_narrows_the_interval():
     """Of two systems that err on the same speakers the difference is known better than either's EER."""
     draw = np.random.default_rng(3)
-    scores, label, who, _ = simulated(draw)
+    scores, label, sides, _ = simulated(draw)
     noisy = scores + 0.3 * draw.standard_normal(len(scores))
-    a, b = (drawn(some, plain(label), who, 200).values["EER"] for some in (scores, noisy))
+    a, b = (drawn(some, plain(label), sides, 200).values["EER"] for some in (scores, noisy))
     assert np.std(a - b) < 0.6 * np.std(a) and np.corrcoef(a, b)[0, 1] > 0.8
 
 
@@ -352,9 +355,11 @@ PAIRS = "1 x/a/1 x/a/2 3\n0 x/a/1 x/b/1 1\n0 x/b/2 x/c/1 2\n"
 )
 def test_speakers(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("table").write_text("".join(f"x/{who}/{i} {who}\n" for who in "abcd" for i in (1, 2)))
+    Path("table").write_text(
+        "".join(f"x/{sides}/{i} {sides}\n" for sides in "abcd" for i in (1, 2))
+    )
     found = speakers.speakers_of(read(tmp_path, PAIRS), options(*words))
-    assert found.names == ["a", "b", "c"] and found.who.tolist() == [[0, -1], [0, 1], [1, 2]]
+    assert found.names == ["a", "b", "c"] and found.sides.tolist() == [[0, -1], [0, 1], [1, 2]]
     assert speakers.speakers_of(read(tmp_path, PAIRS.replace("x/", "")), options()).names == [
         "a",
         "b",
@@ -367,7 +372,7 @@ def test_speakers_of_spoofing_aware_trials(tmp_path):
         tmp_path,
         "a u1 bonafide target 3\na b/u2 bonafide nontarget 1\nb a/u3 A07 spoof 0\nc c/u4 A07 spoof 0\n",
     )
-    assert speakers.speakers_of(trials, options()).who.tolist() == [
+    assert speakers.speakers_of(trials, options()).sides.tolist() == [
         [0, -1],
         [0, -1],
         [1, -1],
@@ -376,7 +381,7 @@ def test_speakers_of_spoofing_aware_trials(tmp_path):
     (tmp_path / "table").write_text("u1 a\nb/u2 b\na/u3 a\nc/u4 c\n")
     assert speakers.speakers_of(
         trials, options("--speaker_table", str(tmp_path / "table"))
-    ).who.tolist() == [[0, -1], [0, 1], [1, -1], [2, -1]]
+    ).sides.tolist() == [[0, -1], [0, 1], [1, -1], [2, -1]]
 
 
 @pytest.mark.parametrize(
@@ -417,11 +422,11 @@ def test_bad_words(words, message, tmp_path, monkeypatch, capsys):
 
 # ---------------------------------------------------------------------- the command
 def scores_file(path, seed=0, better=0.0, order=None):
-    scores, label, who, _ = simulated(np.random.default_rng(seed), 12, 6, 200, 2.0)
+    scores, label, sides, _ = simulated(np.random.default_rng(seed), 12, 6, 200, 2.0)
     scores = scores + better * label
     lines = [
         f"{int(y)} s{a}/{i} s{a if b < 0 else b}/x{i} {s:.7g}\n"
-        for i, (s, y, (a, b)) in enumerate(zip(scores, label, who.tolist(), strict=True))
+        for i, (s, y, (a, b)) in enumerate(zip(scores, label, sides.tolist(), strict=True))
     ]
     path.write_text("".join(lines if order is None else [lines[i] for i in order]))
     return path
@@ -452,7 +457,7 @@ def test_command(tmp_path, capsys):
     known = drawn(
         trials.scores,
         plain(trials.labels),
-        speakers.speakers_of(trials, options()).who,
+        speakers.speakers_of(trials, options()).sides,
         50,
         4,
         p_target=[0.05, 0.01],

@@ -14,7 +14,7 @@ import tuneThreshold
 from corpus.durations import durations
 from metrics import speakers
 from metrics.rates import eer, error_rates, summarize
-from metrics.scores import Scores, read_scores, taken
+from metrics.scores import Scores, read_scores, select_trials
 from metrics.slices import bins_of, read_table, slices_of, text_of
 from metrics.worst import Errors, errors_of, hardest
 
@@ -56,7 +56,7 @@ lists_of_trials = st.lists(
 def test_slices_are_what_filtering_gives(tmp_path_factory, trials):
     read, table = plain(trials), tmp_path_factory.mktemp("t") / "table.tsv"
     table.write_text(
-        "ID\tGender\n" + "".join(f"{who}\t{gender}\n" for who, gender in GENDER.items())
+        "ID\tGender\n" + "".join(f"{sides}\t{gender}\n" for sides, gender in GENDER.items())
     )
     found = slices_of("gender", read, speakers_of(read), options(table=table))
     by_hand = {}
@@ -108,7 +108,9 @@ def test_bins(numbers, edges):
 def test_numbers_are_binned_at_quartiles_and_the_smaller_one_counts(tmp_path):
     read = plain([(0, a, b) for a in "abcdefgh" for b in "abcdefgh"])
     table = tmp_path / "table"
-    table.write_text("who age\n" + "".join(f"{who} {20 + i}\n" for i, who in enumerate("abcdefgh")))
+    table.write_text(
+        "who age\n" + "".join(f"{sides} {20 + i}\n" for i, sides in enumerate("abcdefgh"))
+    )
     ages = [min(ord(a), ord(b)) - ord("a") + 20 for a in "abcdefgh" for b in "abcdefgh"]
     for bins, edges in (
         (None, np.unique(np.quantile(ages, [0.25, 0.5, 0.75]))),
@@ -120,7 +122,7 @@ def test_numbers_are_binned_at_quartiles_and_the_smaller_one_counts(tmp_path):
             (at == i).tolist() for i in np.unique(at)
         ]
     table.write_text(
-        "who age\n" + "".join(f"{who} {20 + i % 2}\n" for i, who in enumerate("abcdefgh"))
+        "who age\n" + "".join(f"{sides} {20 + i % 2}\n" for i, sides in enumerate("abcdefgh"))
     )
     assert list(slices_of("age", read, speakers_of(read), options(table=table))) == [
         "20",
@@ -218,13 +220,13 @@ def test_durations(tmp_path):
 def test_errors_of_speakers_against_a_direct_loop(trials, threshold):
     read = plain(trials)
     known = {}
-    for who in {name for _, *pair in trials for name in pair}:
+    for sides in {name for _, *pair in trials for name in pair}:
         own, met = (
-            [score for score, a, b in trials if who in (a, b) and (a == b) == one]
+            [score for score, a, b in trials if sides in (a, b) and (a == b) == one]
             for one in (True, False)
         )
-        known[who] = Errors(
-            who,
+        known[sides] = Errors(
+            sides,
             sum(score < threshold for score in own),
             len(own),
             sum(score >= threshold for score in met),
@@ -280,7 +282,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     used = np.array(
         [all(gender[word.split("/")[0]] == "f" for word in line.split()[1:]) for line in read.lines]
     )
-    known, part = summarize(read.scores[used], read.labels[used]), taken(read, used)
+    known, part = summarize(read.scores[used], read.labels[used]), select_trials(read, used)
     (row,), crossed = (
         re.findall(r"^f  .*", out, re.M),
         re.findall(r"^f / m  .*", out, re.M)[0].split(),
