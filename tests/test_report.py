@@ -19,9 +19,9 @@ from metrics.rates import summarize
 from metrics.sasv import summarize_sasv
 from metrics.scores import Scores
 from report import trial_plots as trials
-from report.confusion import confusion, map_of
+from report.confusion import confusion, make_embedding_map
 from report.markup import html
-from report.runs import Run, names_of
+from report.runs import ReportedRun, names_of
 
 BROWSER = next(
     filter(
@@ -269,14 +269,14 @@ def test_many_trials_make_a_small_page():
     draw = np.random.default_rng(0)
     labels = np.arange(200_000) % 2 == 0
     scores = draw.standard_normal(200_000) + 2 * labels
-    run = Run(
+    run = ReportedRun(
         "x", "c0", Scores([], scores, labels, None, None), summarize(scores, labels), [], {}, ""
     )
     parts = (
-        trials.results([run], {}),
-        trials.det([run]),
-        trials.histograms([run]),
-        trials.thresholds([run], (0.1, 0.01, 0.001)),
+        trials.results_section([run], {}),
+        trials.det_section([run]),
+        trials.scores_section([run]),
+        trials.thresholds_section([run], (0.1, 0.01, 0.001)),
     )
     assert sum(len(html(part)) for part in parts) < 100_000
 
@@ -364,7 +364,7 @@ def test_names_without_speakers(lines, message, tmp_path):
 
 
 def test_map_keeps_speakers_together(inputs):
-    found = map_of(inputs / "embeddings")
+    found = make_embedding_map(inputs / "embeddings")
     assert (
         found.names == [f"id{s}" for s in range(8)]
         and found.total == 8
@@ -374,7 +374,7 @@ def test_map_keeps_speakers_together(inputs):
         np.full(32, np.inf)
     )
     assert np.mean(found.speaker[apart.argmin(1)] == found.speaker) > 0.9
-    fewer = map_of(inputs / "embeddings", most_speakers=3, most_files=2)
+    fewer = make_embedding_map(inputs / "embeddings", most_speakers=3, most_files=2)
     assert fewer.places.shape == (6, 2) and fewer.total == 8
 
 
