@@ -104,7 +104,7 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
         raise ValueError(f"{path}: {error}") from None
 
 
-def names_of(paths: Sequence[str | Path]) -> list[str]:
+def run_names(paths: Sequence[str | Path]) -> list[str]:
     """Name runs by the last part of their paths, or by the whole paths if two names are equal."""
     last_parts = [Path(path).resolve().name for path in paths]
     if len({*last_parts}) == len(paths):
@@ -117,6 +117,6 @@ def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
     if len({*paths}) < len(paths):
         raise InputError(f"--report: want every run once, got {' '.join(paths)}")
     runs = []
-    for number, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):
+    for number, (path, name) in enumerate(zip(paths, run_names(paths), strict=True)):
         runs.append(read_run(path, name, colour(number), summarize))
     return runs
