@@ -483,7 +483,7 @@ def every_pair(files=5_000, crops=10, dim=512):
     """
     names = [str(i) for i in range(files)]
     bank = list(torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(0)))
-    listed = all_pairs.Files(names, names, np.arange(files) // 10)
+    listed = all_pairs.PairedFiles(names, names, np.arange(files) // 10)
     options = argparse.Namespace(
         scoring="similarity",
         dcf_p_target=0.05,
