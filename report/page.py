@@ -248,7 +248,7 @@ def report_page(
 
     far: the false-accept rates of the summaries' points. definition: name of the definition of
     the EER. embeddings: folders whose maps are drawn. tandem: {name of a run: text about its
-    scores combined with those of a countermeasure}. command: the command that made the page.
+    scores combined with a countermeasure}. command: the command that made the page.
     Raises InputError if a folder of embeddings is unusable.
     """
     scored = [run for run in runs if run.summary]

@@ -151,7 +151,7 @@ def comparison_note(same_trials: bool) -> str:
 def results_section(runs: Sequence[ReportedRun], tandem: Mapping[str, str]) -> Element:
     """Make the section of the results.
 
-    tandem: {name of a run: text about its scores combined with those of a countermeasure}.
+    tandem: {name of a run: text about its scores combined with a countermeasure}.
     """
     text = RESULTS_INTRO
     if any_spoofing_aware(runs):
