@@ -1,4 +1,5 @@
-# Every target works from a bare clone: it makes .venv when there is none (PYTHON=python3.x chooses the interpreter).
+# Every target works from a bare clone: it makes .venv when there is none (PYTHON=python3.x chooses
+# the interpreter).
 PYTHON ?= python3
 PY := .venv/bin/python
 
@@ -21,9 +22,11 @@ demo: .venv/.installed
 	@echo "  $(PY) trainSpeakerNet.py --help                                                                 all options"
 	@echo "  configs/speechocean_mini.yaml trains on real speech; README tells how to use your own lists."
 
-# Only for dataprep.py --vocoders world, and it takes a compiler: tests that need it are skipped where it cannot be built.
+# Only for dataprep.py --vocoders world, and it takes a compiler: tests that need it are skipped where
+# it cannot be built.
 .venv/.optional: .venv/.installed requirements-optional.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-optional.txt || echo "without requirements-optional.txt"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-optional.txt \
+		|| echo "without requirements-optional.txt"
 	touch $@
 
 test: .venv/.installed .venv/.optional

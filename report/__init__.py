@@ -1,2 +1,1 @@
-"""Scores and results: scores files, what is made of scores (norms, calibration, fusion), metrics, summaries, plots. Needs nothing of the rest of the
-program but its errors and its way of writing files."""
+"""Reports about runs: HTML pages, DET plots, training curves and TensorBoard files."""

@@ -1,14 +1,27 @@
-"""Who is taken for whom: the speakers of a scores file with the most errors, and a map of the embeddings of some."""
+"""Confusions between speakers, and a map of the embeddings of speakers."""
 
+from __future__ import annotations
+
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
+from metrics.scores import Scores
+
+# t-SNE has no sensible map of fewer utterances.
+FEWEST_UTTERANCES = 5
 
 
 class Confusion(NamedTuple):
-    """accepted and trials: counts [rows, columns]; speakers: how many there are, of whom `rows` have the highest error rates."""
+    """Numbers of trials between speakers, and how many of the trials a threshold accepts.
+
+    rows: names of the speakers with the highest error rates.
+    columns: the same speakers, or the kinds of trials of a spoofing-aware list.
+    accepted, trials: numbers of trials [rows, columns].
+    speakers: number of speakers in the whole scores file.
+    """
 
     rows: list[str]
     columns: list[str]
@@ -17,83 +30,137 @@ class Confusion(NamedTuple):
     speakers: int
 
     @property
-    def share(self):
-        """Accepted trials, NaN where there are none."""
+    def share(self) -> np.ndarray:
+        """Share of accepted trials [rows, columns] between 0 and 1, NaN where no trials are."""
         return np.where(self.trials > 0, self.accepted / np.maximum(self.trials, 1), np.nan)
 
 
-def count(rows, columns, shape, weights=None):
-    return np.bincount(rows * shape[1] + columns, weights, shape[0] * shape[1]).reshape(shape)
+def count_cells(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    shape: tuple[int, int],
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Count the entries of each cell of a table.
+
+    rows, columns: position [n] of each entry. weights: [n], the counts are sums of the weights.
+    Returns the counts [shape].
+    """
+    counts = np.bincount(rows * shape[1] + columns, weights, shape[0] * shape[1])
+    return counts.reshape(shape)
 
 
-def worst(wrong, trials, most):
-    """Errors and trials [speakers, kinds] -> rows of the speakers with the highest error rates, the mean over the kinds of trials that they have."""
-    rate = (wrong / np.maximum(trials, 1)).sum(1) / np.maximum((trials > 0).sum(1), 1)
-    return np.argsort(-rate, kind="stable")[:most]
+def worst_speakers(errors: np.ndarray, trials: np.ndarray, most: int) -> np.ndarray:
+    """Find the `most` speakers with the highest error rates.
+
+    errors, trials: numbers [speakers, kinds of trials]. The error rate of a speaker is the mean
+    over the kinds of trials that the speaker has. Returns row numbers, the highest rate first.
+    """
+    rates = errors / np.maximum(trials, 1)
+    mean_rate = rates.sum(1) / np.maximum((trials > 0).sum(1), 1)
+    return np.argsort(-mean_rate, kind="stable")[:most]
 
 
-def confusion(scores, threshold, most=12) -> Confusion:
-    """Trials between speakers, the first folder of a file's name; of spoofing-aware trials, claimed speakers against kinds of trials. Accepted at
-    this threshold. Of the `most` speakers with the highest mean of miss rate and false-accept rates. ValueError where names do not tell speakers."""
+def confusion(scores: Scores, threshold: float, most: int = 12) -> Confusion:
+    """Count the trials between speakers that a threshold accepts.
+
+    The speaker of a file is the first folder of its name. For spoofing-aware trials the table has
+    claimed speakers against kinds of trials. The table shows the `most` speakers with the highest
+    mean of the miss rate and the false-accept rates.
+    Raises ValueError if the names of the files contain no speakers.
+    """
     accepted = scores.scores >= threshold
     if scores.kinds is not None:
-        return claims(scores, accepted, most)
-    words = [line.split() for line in scores.lines]
-    if not all("/" in a and "/" in b for _, a, b in words):
-        raise ValueError("its files are not in folders of speakers")
-    names, of = np.unique(
-        [word.partition("/")[0] for _, *pair in words for word in pair], return_inverse=True
+        return confusion_of_claims(scores, accepted, most)
+    names, left, right = speaker_pairs(scores)
+    rows = worst_of_pairs(scores.labels, accepted, left, right, len(names), most)
+    # The row of each speaker in the table; -1 for a speaker that the table does not show.
+    row_of = np.full(len(names), -1)
+    row_of[rows] = np.arange(len(rows))
+    left, right = row_of[left], row_of[right]
+    shown = (left >= 0) & (right >= 0)
+    low = np.minimum(left, right)[shown]
+    high = np.maximum(left, right)[shown]
+    shape = len(rows), len(rows)
+    shown_names = names[rows].tolist()
+    return Confusion(
+        rows=shown_names,
+        columns=shown_names,
+        accepted=mirrored(count_cells(low, high, shape, accepted[shown])),
+        trials=mirrored(count_cells(low, high, shape)),
+        speakers=len(names),
     )
-    left, right = of.reshape(-1, 2).T
+
+
+def speaker_pairs(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the two speakers of each trial from the names of the files.
+
+    Returns the names of the speakers [speakers], and the positions in this array of the first and
+    the second speaker of each trial [n]. Raises ValueError if the first folders are not speakers.
+    """
+    words = [line.split() for line in scores.lines]
+    if not all("/" in first and "/" in second for _, first, second in words):
+        raise ValueError("its files are not in folders of speakers")
+    speakers = []
+    for _, *files in words:
+        speakers += [file.partition("/")[0] for file in files]
+    names, positions = np.unique(speakers, return_inverse=True)
+    left, right = positions.reshape(-1, 2).T
     if not np.array_equal(left == right, scores.labels):
         raise ValueError("the first folders of its files are not speakers")
-    kind, shape = scores.labels.astype(int), (len(names), 2)
-    both, kinds, wrong = (
-        np.append(left, right),
-        np.append(kind, kind),
-        np.tile(accepted != scores.labels, 2),
-    )
-    rows = worst(count(both, kinds, shape, wrong), count(both, kinds, shape), most)
-    place = np.full(len(names), -1)
-    place[rows] = np.arange(len(rows))
-    left, right = place[left], place[right]
-    mine = (left >= 0) & (right >= 0)
-    low, high, shape = (
-        np.minimum(left, right)[mine],
-        np.maximum(left, right)[mine],
-        (len(rows), len(rows)),
-    )
-    filled = [
-        np.triu(table) + np.triu(table, 1).T
-        for table in (count(low, high, shape, accepted[mine]), count(low, high, shape))
-    ]
-    shown = names[rows].tolist()
-    return Confusion(shown, shown, *filled, len(names))
+    return names, left, right
 
 
-def claims(scores, accepted, most):
-    """Claimed speakers against target, nontarget and each attack."""
-    names, of = np.unique([line.partition(" ")[0] for line in scores.lines], return_inverse=True)
+def worst_of_pairs(
+    labels: np.ndarray,
+    accepted: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    speakers: int,
+    most: int,
+) -> np.ndarray:
+    """Find the speakers with the most errors; each trial counts for both its speakers."""
+    speaker = np.append(left, right)
+    kind = np.tile(labels.astype(int), 2)
+    wrong = np.tile(accepted != labels, 2)
+    shape = speakers, 2
+    errors = count_cells(speaker, kind, shape, wrong)
+    return worst_speakers(errors, count_cells(speaker, kind, shape), most)
+
+
+def mirrored(upper: np.ndarray) -> np.ndarray:
+    """Copy the upper triangle of a square table into the lower triangle."""
+    return np.triu(upper) + np.triu(upper, 1).T
+
+
+def confusion_of_claims(scores: Scores, accepted: np.ndarray, most: int) -> Confusion:
+    """Count the trials of claimed speakers against target, nontarget and each attack."""
+    claimed = [line.partition(" ")[0] for line in scores.lines]
+    names, row = np.unique(claimed, return_inverse=True)
     kinds = np.where(scores.kinds == "spoof", scores.attacks, scores.kinds)
-    columns = [kind for kind in ("target", "nontarget") if (kinds == kind).any()] + sorted(
-        {*kinds} - {"target", "nontarget"}
-    )
+    columns = [kind for kind in ("target", "nontarget") if (kinds == kind).any()]
+    columns += sorted({*kinds} - {"target", "nontarget"})
     column = np.array([columns.index(kind) for kind in kinds.tolist()])
     shape = len(names), len(columns)
-    trials = count(of, column, shape)
-    rows = worst(count(of, column, shape, accepted != scores.labels), trials, most)
+    trials = count_cells(row, column, shape)
+    errors = count_cells(row, column, shape, accepted != scores.labels)
+    rows = worst_speakers(errors, trials, most)
     return Confusion(
-        names[rows].tolist(),
-        columns,
-        count(of, column, shape, accepted)[rows],
-        trials[rows],
-        len(names),
+        rows=names[rows].tolist(),
+        columns=columns,
+        accepted=count_cells(row, column, shape, accepted)[rows],
+        trials=trials[rows],
+        speakers=len(names),
     )
 
 
 # ---------------------------------------------------------------------- embeddings
-class Embedded(NamedTuple):
-    """Places [n, 2] on the map, the speaker [n] of each, a number into the names; total: speakers of the folder."""
+class EmbeddingMap(NamedTuple):
+    """Positions of utterances on a map.
+
+    places: [n, 2]. speaker: [n], positions in `names`. names: the speakers on the map.
+    total: number of speakers in the folder.
+    """
 
     places: np.ndarray
     speaker: np.ndarray
@@ -101,32 +168,42 @@ class Embedded(NamedTuple):
     total: int
 
 
-def map_of(folder, most_speakers=30, most_files=30) -> Embedded:
-    """Embeddings `folder`/speaker/....npy, of --extract -> a map of the utterances by t-SNE (van der Maaten and Hinton 2008) of cosine distances.
+def make_embedding_map(
+    folder: str | Path, most_speakers: int = 30, most_files: int = 30
+) -> EmbeddingMap:
+    """Draw a map of the embeddings `folder`/speaker/....npy, which --extract wrote.
 
-    Of the speakers with the most files, the files evenly spread. InputError where there are fewer than five, or one cannot be used.
+    The map is a t-SNE (van der Maaten and Hinton, 2008) of the cosine distances. It contains the
+    `most_speakers` speakers with the most files, and at most `most_files` files of each speaker,
+    evenly spread. Raises InputError if there are fewer than five files, or if a file is unusable.
     """
+    # Imported here, because other reports need neither scikit-learn nor the readers of embeddings.
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     from corpus.embeddings import load_embeddings, tree
 
     files = tree(folder)
-    names = sorted(sorted(files, key=lambda speaker: -len(files[speaker]))[:most_speakers])
-    chosen = [files[name][:: -(-len(files[name]) // most_files)] for name in names]
-    paths = [path for mine in chosen for path in mine]
-    if len(paths) < 5:
+    by_size = sorted(files, key=lambda speaker: -len(files[speaker]))
+    names = sorted(by_size[:most_speakers])
+    paths = []
+    counts = []
+    for name in names:
+        stride = -(-len(files[name]) // most_files)
+        chosen = files[name][::stride]
+        paths += chosen
+        counts.append(len(chosen))
+    if len(paths) < FEWEST_UTTERANCES:
         raise InputError(
-            f"{folder}: want at least 5 embeddings for a map, got {len(paths)}; give a folder with more of them"
+            f"{folder}: want at least 5 embeddings for a map, got {len(paths)}; "
+            "give a folder with more of them"
         )
-    # of length 1: squared distances are twice the cosine ones
+    # The embeddings have length 1, so their squared distances are twice the cosine distances.
     x = load_embeddings(folder, paths)
-    start = {"init": "pca"} if x.shape[1] > 1 else {"init": "random"}
-    # several would wait for each other in many short loops
+    perplexity = min(30, (len(x) - 1) / 4)
+    start = "pca" if x.shape[1] > 1 else "random"
+    # One thread, because several threads would wait for each other in many short loops.
     with threadpool_limits(1):
-        places = TSNE(perplexity=min(30, (len(x) - 1) / 4), random_state=0, **start).fit_transform(
-            x
-        )
-    return Embedded(
-        places, np.repeat(np.arange(len(names)), [len(mine) for mine in chosen]), names, len(files)
-    )
+        places = TSNE(perplexity=perplexity, random_state=0, init=start).fit_transform(x)
+    speaker = np.repeat(np.arange(len(names)), counts)
+    return EmbeddingMap(places, speaker, names, len(files))

@@ -1,15 +1,35 @@
-"""Curves of training runs from their log.jsonl: losses and EERs by epoch."""
+"""Curves of training runs: losses and EERs by epoch, read from log.jsonl."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from report.det import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 DASHES = ("-", "--", ":", "-.")
+# A curve with fewer epochs shows its points.
+POINTS_SHOWN = 20
+
+LogLine = dict[str, Any]
+# The epochs and the values of a curve.
+Curve = tuple[tuple[int, ...], tuple[float, ...]]
+# {name of the panel: {name of the curve: curve}}
+Panels = dict[str, dict[str, Curve]]
 
 
-def read_log(save_path):
-    """Run folder -> the lines of its log.jsonl, dicts. ValueError where it holds none."""
+def read_log(save_path: str | Path) -> list[LogLine]:
+    """Read the lines of log.jsonl in a run folder, one dict per epoch.
+
+    An incomplete last line is left out. Raises ValueError if the file is missing, contains no
+    complete line, or contains a line that does not belong to a training log.
+    """
     path = Path(save_path, "log.jsonl")
     if not path.is_file():
         raise ValueError(
@@ -17,81 +37,110 @@ def read_log(save_path):
         )
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        # torn: the run goes on, or was killed
+        # A line without an end is incomplete: the run is writing it, or was killed.
         if not text.endswith("\n"):
             break
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
-        if not isinstance(line, dict) or "epoch" not in line:
-            raise ValueError(
-                f"{path}:{number}: want an epoch's line of a training log in JSON, got {text.strip()[:60]!r}"
-            )
-        lines.append(line)
+        lines.append(parse_log_line(text, f"{path}:{number}"))
     if not lines:
         raise ValueError(f"{path}: has no complete line yet; wait for the end of the first epoch")
     return lines
 
 
-def curves_of(lines):
-    """Lines of a log -> {panel: {curve: ([epochs], [values])}}: losses, and every EER there is."""
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    panels = {
-        "Loss": {"training": "loss", "validation": "valid_loss"},
-        "EER (%)": {name.replace("_", " "): name for name in names if "EER" in name},
-    }
-    found = {}
+def parse_log_line(text: str, place: str) -> LogLine:
+    """Parse one line of a log. Raises ValueError if the line is not a dict with an epoch."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or "epoch" not in line:
+        raise ValueError(
+            f"{place}: want an epoch's line of a training log in JSON, got {text.strip()[:60]!r}"
+        )
+    return line
+
+
+def curves_of(lines: Sequence[LogLine]) -> Panels:
+    """Collect the losses and all EERs of a log by epoch; a panel without curves is left out."""
+    panels = {"Loss": {"training": "loss", "validation": "valid_loss"}, "EER (%)": {}}
+    for line in lines:
+        for name in line:
+            if "EER" in name:
+                panels["EER (%)"][name.replace("_", " ")] = name
+    found: Panels = {}
     for panel, curves in panels.items():
         for curve, name in curves.items():
-            points = [(line["epoch"], line[name]) for line in lines if name in line]
-            if points:
-                found.setdefault(panel, {})[curve] = tuple(zip(*points, strict=True))
+            epochs = tuple(line["epoch"] for line in lines if name in line)
+            values = tuple(line[name] for line in lines if name in line)
+            if epochs:
+                found.setdefault(panel, {})[curve] = epochs, values
     return found
 
 
-def plot_curves(stem, runs):
-    """Draws the curves of all runs over each other, into the images `stem`.png and `stem`.svg -> their paths.
+def plot_curves(stem: str | Path, runs: Mapping[str, Sequence[LogLine]]) -> list[Path]:
+    """Draw the curves of all runs over each other into the images `stem`.png and `stem`.svg.
 
-    runs: {name: lines of its log}; each has a colour, each kind of curve its dashes. The panels are those that some run has curves for.
+    runs: {name of the run: lines of its log}. Each run has a colour, and each kind of curve has
+    its dashes. A panel is drawn if any run has curves for it. Returns the paths of the images.
+    Raises ValueError if the logs contain neither losses nor EERs.
     """
-    from matplotlib import rc_context
-
-    # here: the metrics need numpy alone
+    # Imported here, because the metrics need only numpy.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves = {name: curves_of(lines) for name, lines in runs.items()}
-    panels = list(dict.fromkeys(panel for run in curves.values() for panel in run))
+    panels: dict[str, None] = {}
+    for run_panels in curves.values():
+        panels.update(dict.fromkeys(run_panels))
     if not panels:
         raise ValueError("the logs hold neither losses nor EERs")
     figure = Figure(figsize=(6.0 * len(panels), 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        kinds = list(dict.fromkeys(kind for run in curves.values() for kind in run.get(panel, {})))
-        for i, (name, run) in enumerate(curves.items()):
-            for kind, (epochs, values) in run.get(panel, {}).items():
-                axes.plot(
-                    epochs,
-                    values,
-                    DASHES[kinds.index(kind) % len(DASHES)],
-                    color=COLOURS[i % len(COLOURS)],
-                    linewidth=1.6,
-                    marker="o" if len(epochs) < 20 else "",
-                    markersize=3.5,
-                    label=f"{name}: {kind}",
-                )
-        axes.set(xlabel="Epoch", ylabel=panel)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.tick_params(labelsize=8)
-        axes.grid(color="0.92", linewidth=0.8, zorder=0)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        # long enough to show the dashes
-        axes.legend(frameon=False, fontsize=8, handlelength=3.5)
-    paths = [Path(f"{stem}{suffix}") for suffix in (".png", ".svg")]
-    # the same picture gives the same file
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        draw_panel(axes, {name: found.get(panel, {}) for name, found in curves.items()})
+        style_panel(axes, panel)
+    return save_images(figure, stem)
+
+
+def draw_panel(axes: Axes, runs: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Draw the curves of all runs into one panel. runs: {name of the run: {kind: curve}}."""
+    kinds: list[str] = []
+    for curves in runs.values():
+        kinds += [kind for kind in curves if kind not in kinds]
+    for number, (name, curves) in enumerate(runs.items()):
+        for kind, (epochs, values) in curves.items():
+            axes.plot(
+                epochs,
+                values,
+                DASHES[kinds.index(kind) % len(DASHES)],
+                color=COLOURS[number % len(COLOURS)],
+                linewidth=1.6,
+                marker="o" if len(epochs) < POINTS_SHOWN else "",
+                markersize=3.5,
+                label=f"{name}: {kind}",
+            )
+
+
+def style_panel(axes: Axes, name: str) -> None:
+    """Set the labels, the grid and the legend of a panel."""
+    axes.set(xlabel="Epoch", ylabel=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.92", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    # The handles are long enough to show the dashes.
+    axes.legend(frameon=False, fontsize=8, handlelength=3.5)
+
+
+def save_images(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write a figure to `stem`.png and `stem`.svg. Returns the two paths."""
+    from matplotlib import rc_context
+
+    image = Path(f"{stem}.png")
+    drawing = Path(f"{stem}.svg")
+    # The fixed salt and the missing date make the files of equal figures identical.
     with rc_context({"svg.hashsalt": "curves", "svg.fonttype": "none"}):
-        for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return paths
+        figure.savefig(image)
+        figure.savefig(drawing, metadata={"Date": None})
+    return [image, drawing]

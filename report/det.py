@@ -1,79 +1,131 @@
-"""DET plot: misses against false accepts on normal-deviate axes (Martin et al., The DET curve in assessment of detection task performance, 1997)."""
+"""DET plot: misses against false accepts on normal-deviate axes.
+
+Source: Martin et al., The DET curve in assessment of detection task performance, 1997.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from metrics.rates import corners, probit
 
-# per cent
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+# Possible ticks of both axes, in per cent.
 TICKS = np.array([0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 95])
-# told apart by colour-blind readers (Okabe & Ito)
+# Colours that colour-blind readers can distinguish (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*"
 DASHES = ("-", "--", ":")
 
-
-def axis(eers):
-    """EERs in per cent -> (limits of an axis that shows them, probits; ticks in per cent)."""
-    low = (
-        TICKS[min(2, np.searchsorted(TICKS, min(eers) / 2, "right") - 1)] if min(eers) > 0 else 0.1
-    )
-    high = 50 if max(eers) < 30 else 95
-    return probit(np.array([0.9 * low, high]) / 100), TICKS[(low <= TICKS) & (high >= TICKS)]
+# Threshold, p_miss and p_fa of metrics.rates.error_rates, each [k + 1].
+Rates = tuple[np.ndarray, np.ndarray, np.ndarray]
+# {name of the EER: (EER in per cent, rates)}
+DetCurves = Mapping[str, tuple[float, Rates]]
+# The lower and the upper edge of a band: p_miss [2, G] and p_fa [2, G].
+Band = tuple[np.ndarray, np.ndarray]
 
 
-def plot_det(path, systems, title="Detection error trade-off", bands=None):
-    """Draws DET curves into the image file `path`, with EER points and their values in the legend.
+def det_axis(eers: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Choose an axis that shows all EERs (in per cent).
 
-    systems: {name: {EER's name: (EER in per cent, (threshold, p_miss, p_fa) of report.rates.error_rates)}}; up to three curves a system, which has
-    a colour and a marker. bands: {name: {EER's name: (p_miss [2, G], p_fa [2, G])}}, lower and upper edge of what is shaded.
+    Returns the two limits of the axis in probits, and the ticks in per cent.
     """
-    # here: the metrics need numpy alone
+    low = 0.1
+    if min(eers) > 0:
+        below = np.searchsorted(TICKS, min(eers) / 2, "right") - 1
+        low = TICKS[min(2, below)]
+    high = 50 if max(eers) < 30 else 95
+    limits = probit(np.array([0.9 * low, high]) / 100)
+    return limits, TICKS[(low <= TICKS) & (high >= TICKS)]
+
+
+def plot_det(
+    path: str | Path | BinaryIO,
+    systems: Mapping[str, DetCurves],
+    title: str = "Detection error trade-off",
+    bands: Mapping[str, Mapping[str, Band]] | None = None,
+) -> None:
+    """Draw DET curves into the image file `path`, with EER points and a legend with the EERs.
+
+    systems: {name of the system: {name of the EER: (EER in per cent, rates)}}. A system has up to
+    three curves, one colour and one marker.
+    bands: {name of the system: {name of the EER: (p_miss [2, G], p_fa [2, G])}}. The area between
+    the lower and the upper edge is shaded.
+    """
+    # Imported here, because the metrics need only numpy.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    limits, ticks = axis([eer for curves in systems.values() for eer, _ in curves.values()])
+    eers: list[float] = []
+    for curves in systems.values():
+        eers += [eer for eer, _ in curves.values()]
+    limits, ticks = det_axis(eers)
     figure = Figure(figsize=(6.4, 6.4), dpi=150)
     axes = figure.add_subplot(aspect="equal")
     axes.plot(limits, limits, color="0.8", linewidth=0.8, zorder=1)
-    for i, (system, curves) in enumerate(systems.items()):
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        for (name, (eer, (_, p_miss, p_fa))), dashes in zip(curves.items(), DASHES, strict=False):
-            kept = corners(p_miss, p_fa)
-            if name in (bands or {}).get(system, {}):
-                # there and back
-                edges = np.array(
-                    [np.concatenate([low, high[::-1]]) for low, high in bands[system][name][::-1]]
-                )
-                axes.fill(*probit(edges), color=colour, alpha=0.15, linewidth=0, zorder=1)
-            axes.plot(
-                probit(p_fa[kept]),
-                probit(p_miss[kept]),
-                dashes,
-                color=colour,
-                linewidth=1.6,
-                zorder=2,
-            )
-            at = np.clip(probit(eer / 100), *limits)
-            axes.plot(
-                at,
-                at,
-                marker,
-                color=colour,
-                markeredgecolor="white",
-                markersize=8,
-                zorder=3,
-                clip_on=False,
-            )
-            axes.plot(
-                [],
-                [],
-                dashes,
-                color=colour,
-                marker=marker,
-                markeredgecolor="white",
-                markersize=8,
-                label=f"{system}: {name} {eer:.2f} %",
-            )
+    for number, (system, curves) in enumerate(systems.items()):
+        look = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+        }
+        system_bands = (bands or {}).get(system, {})
+        for (name, (eer, rates)), dashes in zip(curves.items(), DASHES, strict=False):
+            if name in system_bands:
+                draw_band(axes, system_bands[name], look["color"])
+            draw_curve(axes, rates, look["color"], dashes)
+            draw_eer(axes, eer, limits, look)
+            draw_legend_entry(axes, f"{system}: {name} {eer:.2f} %", look, dashes)
+    style_axes(axes, limits, ticks, title)
+    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
+
+
+def draw_band(axes: Axes, band: Band, colour: str) -> None:
+    """Shade the area between the two edges of a band."""
+    p_miss, p_fa = band
+    # The outline follows the lower edge forwards and the upper edge backwards.
+    across = np.concatenate([p_fa[0], p_fa[1][::-1]])
+    up = np.concatenate([p_miss[0], p_miss[1][::-1]])
+    edges = np.array([across, up])
+    axes.fill(*probit(edges), color=colour, alpha=0.15, linewidth=0, zorder=1)
+
+
+def draw_curve(axes: Axes, rates: Rates, colour: str, dashes: str) -> None:
+    """Draw a DET curve through the corners of the rates."""
+    _, p_miss, p_fa = rates
+    kept = corners(p_miss, p_fa)
+    across = probit(p_fa[kept])
+    axes.plot(across, probit(p_miss[kept]), dashes, color=colour, linewidth=1.6, zorder=2)
+
+
+def draw_eer(axes: Axes, eer: float, limits: np.ndarray, look: Mapping[str, str]) -> None:
+    """Mark the EER (in per cent) on the diagonal."""
+    place = np.clip(probit(eer / 100), *limits)
+    axes.plot(
+        place,
+        place,
+        look["marker"],
+        color=look["color"],
+        markeredgecolor="white",
+        markersize=8,
+        zorder=3,
+        clip_on=False,
+    )
+
+
+def draw_legend_entry(axes: Axes, label: str, look: Mapping[str, Any], dashes: str) -> None:
+    """Add an entry to the legend: an empty curve with the dashes and the marker of a system."""
+    axes.plot([], [], dashes, **look, markeredgecolor="white", markersize=8, label=label)
+
+
+def style_axes(axes: Axes, limits: np.ndarray, ticks: np.ndarray, title: str) -> None:
+    """Set the limits, the ticks (in per cent), the grid and the legend of a DET plot."""
     axes.set(xlim=limits, ylim=limits, xlabel="False accepts (%)", ylabel="Misses (%)", title=title)
     axes.set_xticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
     axes.set_yticks(probit(ticks / 100), [f"{tick:g}" for tick in ticks])
@@ -81,6 +133,5 @@ def plot_det(path, systems, title="Detection error trade-off", bands=None):
     axes.grid(color="0.92", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    # long enough to show the dashes
+    # The handles are long enough to show the dashes.
     axes.legend(frameon=False, loc="upper right", handlelength=3.5)
-    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")

@@ -1,223 +1,281 @@
-"""One self-contained HTML page about several runs: results, DET curves, scores, thresholds, training, embeddings, speakers, configurations.
+"""One self-contained HTML page about several runs.
 
 python tuneThreshold.py --report exps/demo exps/longer --output report.html
-It needs no network and no scripts, and says so to the browser. Trials: report/trials.py; charts: report/svg.py; elements: report/markup.py.
+
+The page shows results, DET curves, scores, thresholds, training, embeddings, speakers and
+configurations. It needs no network and no scripts, and its policy forbids the browser both.
+The sections about trials are in report/trial_plots.py, the charts in report/svg.py and the
+elements in report/markup.py.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.writing import write_atomically
-from report import svg
-from report import trial_plots as trials
-from report.confusion import confusion, map_of
-from report.curves import curves_of
+from report import svg, trial_plots
+from report.confusion import Confusion, confusion, make_embedding_map
+from report.curves import Curve, curves_of
 from report.det import COLOURS
-from report.markup import figure, html, section, side_by_side, table, tag
+from report.markup import Element, figure, html, html_table, section, side_by_side, tag
+from report.runs import ReportedRun
 
-# nothing is fetched, nothing is run
+# The browser loads nothing and runs nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# colours that a dark page would hide
+# Replacements for colours that are invisible on a dark page.
 DARK = {"#000000": "#ffffff", "#0072B2": "#3c96d0"}
 
 
-def listed(names):
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def enumeration(names: Sequence[str]) -> str:
+    """Write names as 'a', 'a and b' or 'a, b and c'."""
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-# ---------------------------------------------------------------------- training, embeddings, speakers
-def curve_chart(panel, runs):
-    """runs: [(run, {curve: (epochs, values)})] -> chart of all their curves, or None where no curve has two points."""
-    drawn = [(run, kind, *line) for run, lines in runs for kind, line in lines.items()]
-    if all(len(epochs) < 2 for _, _, epochs, _ in drawn):
+# ---------------------------------------------------------------------- training
+class RunCurve(NamedTuple):
+    """A curve of a run. kind: its name in the panel, such as 'validation'."""
+
+    run: ReportedRun
+    kind: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+
+
+def panel_chart(
+    panel: str, runs: Sequence[tuple[ReportedRun, Mapping[str, Curve]]]
+) -> Element | None:
+    """Draw the curves of all runs in one panel, or return None if no curve has two points."""
+    curves = []
+    for run, run_curves in runs:
+        curves += [RunCurve(run, kind, *curve) for kind, curve in run_curves.items()]
+    if all(len(curve.epochs) < 2 for curve in curves):
         return None
-    dashes = {
-        kind: f"d{k % 4}" for k, kind in enumerate(dict.fromkeys(kind for _, kind, _, _ in drawn))
-    }
-    x, y = (np.concatenate([line[k] for line in drawn]) for k in (2, 3))
-    frame = svg.Frame(svg.linear(x, "Epoch", whole=True), svg.linear(y, panel, from_zero=True))
-    names = [f"{run.name}: {kind}" for run, kind, _, _ in drawn]
-    looks = [f"{run.colour} {dashes[kind]}" for run, kind, _, _ in drawn]
-    marks = [
-        svg.curve(frame, epochs, values, look, name)
-        for (_, _, epochs, values), look, name in zip(drawn, looks, names, strict=True)
-    ]
-    caption = (
-        "Mean loss of each epoch; losses of different functions do not compare."
-        if panel == "Loss"
-        else "Equal error rates of the evaluations during the training."
-    )
-    entries = [(f"line {look}", name) for look, name in zip(looks, names, strict=True)]
+    kinds = list(dict.fromkeys(curve.kind for curve in curves))
+    x = np.concatenate([curve.epochs for curve in curves])
+    y = np.concatenate([curve.values for curve in curves])
+    across = svg.linear_scale(x, "Epoch", whole=True)
+    frame = svg.Frame(across, svg.linear_scale(y, panel, from_zero=True))
+    marks = []
+    entries = []
+    for run, kind, epochs, values in curves:
+        name = f"{run.name}: {kind}"
+        look = f"{run.colour} d{kinds.index(kind) % 4}"
+        marks.append(svg.line_curve(frame, epochs, values, look, name))
+        entries.append((f"line {look}", name))
+    caption = "Equal error rates of the evaluations during the training."
+    if panel == "Loss":
+        caption = "Mean loss of each epoch; losses of different functions do not compare."
     return figure(svg.chart(frame, *marks, label=f"{panel} by epoch"), caption, (panel,), entries)
 
 
-def training(runs):
-    curves = [(run, curves_of(run.log)) for run in runs]
-    panels = dict.fromkeys(panel for _, found in curves for panel in found)
-    charts = [
-        curve_chart(panel, [(run, found[panel]) for run, found in curves if panel in found])
-        for panel in panels
-    ]
-    charts = [chart for chart in charts if chart is not None]
+def training_section(runs: Sequence[ReportedRun]) -> Element:
+    """Draw the losses and the EERs of all runs by epoch."""
+    run_panels = [(run, curves_of(run.log)) for run in runs]
+    panels: dict[str, None] = {}
+    for _, found in run_panels:
+        panels.update(dict.fromkeys(found))
+    charts = []
+    for panel in panels:
+        curves = [(run, found[panel]) for run, found in run_panels if panel in found]
+        chart = panel_chart(panel, curves)
+        if chart is not None:
+            charts.append(chart)
     intro = None if charts else "No curves: want a run folder with the log of two epochs or more."
     return section("Training", intro, side_by_side(charts))
 
 
-def embedding_map(folder):
-    found = map_of(folder)
-    part = (
-        f"all {found.total} speakers"
-        if found.total == len(found.names)
-        else f"{len(found.names)} of {found.total} speakers"
-    )
+# ---------------------------------------------------------------------- embeddings
+def embedding_figure(folder: str | Path) -> Element:
+    """Draw the map of the embeddings in a folder."""
+    found = make_embedding_map(folder)
+    part = f"{len(found.names)} of {found.total} speakers"
+    if found.total == len(found.names):
+        part = f"all {found.total} speakers"
     caption = (
-        f"{len(found.places):,} utterances of {part}. Near each other is alike, by the cosine of their embeddings; distances between groups "
-        "say little (t-SNE). A speaker's name stands above its utterances; colours and shapes repeat."
+        f"{len(found.places):,} utterances of {part}. Near each other is alike, by the cosine of "
+        "their embeddings; distances between groups say little (t-SNE). A speaker's name stands "
+        "above its utterances; colours and shapes repeat."
     )
-    return figure(
-        svg.clusters(found.places, found.names, found.speaker),
-        caption,
-        (str(folder),),
-        look="beside",
-    )
+    drawing = svg.cluster_map(found.places, found.names, found.speaker)
+    return figure(drawing, caption, (str(folder),), look="beside")
 
 
-def embedding_maps(folders):
-    intro = (
-        None
-        if folders
-        else "No map: none were given. --embeddings takes the folder that trainSpeakerNet.py --extract wrote."
-    )
-    return section("Embeddings", intro, *map(embedding_map, folders))
+def embeddings_section(folders: Sequence[str | Path]) -> Element:
+    """Draw the maps of all folders of embeddings."""
+    intro = None
+    if not folders:
+        intro = (
+            "No map: none were given. --embeddings takes the folder that "
+            "trainSpeakerNet.py --extract wrote."
+        )
+    return section("Embeddings", intro, *map(embedding_figure, folders))
 
 
-def confusion_map(run):
+# ---------------------------------------------------------------------- speakers
+def confusion_figure(run: ReportedRun) -> Element:
+    """Draw the confusions between the speakers of a run, or say why there are none."""
     try:
         found = confusion(run.scores, run.summary.eer_threshold)
     except ValueError as error:
         return tag("p", f"{run.name}: no confusions between speakers: {error}.")
-    titles = [
-        [
-            f"{row}, {column}: {found.accepted[r, c]:.0f} of {found.trials[r, c]:.0f} accepted"
-            for c, column in enumerate(found.columns)
-        ]
-        for r, row in enumerate(found.rows)
-    ]
-    who = (
-        f"the {len(found.rows)} of {found.speakers} speakers with the most errors (mean over the kinds of trials)"
-        if len(found.rows) < found.speakers
-        else f"all {found.speakers} speakers"
+    speakers = f"all {found.speakers} speakers"
+    if len(found.rows) < found.speakers:
+        speakers = (
+            f"the {len(found.rows)} of {found.speakers} speakers with the most errors "
+            "(mean over the kinds of trials)"
+        )
+    reading = "On the diagonal it should be 100; off it are false accepts."
+    if run.scores.kinds is not None:
+        reading = (
+            "A row is a claimed speaker, a column a kind of trial: under target it should be 100, "
+            "else 0."
+        )
+    caption = (
+        f"Share of trials accepted at the EER threshold, in per cent, of {speakers}, worst first. "
+        f"{reading} Empty: no such trials."
     )
-    what = (
-        "A row is a claimed speaker, a column a kind of trial: under target it should be 100, else 0."
-        if run.scores.kinds is not None
-        else "On the diagonal it should be 100; off it are false accepts."
-    )
-    caption = f"Share of trials accepted at the EER threshold, in per cent, of {who}, worst first. {what} Empty: no such trials."
     drawing = svg.heat_map(
-        found.rows, found.columns, found.share, titles, f"Confusions of {run.name}"
+        found.rows, found.columns, found.share, cell_titles(found), f"Confusions of {run.name}"
     )
-    return figure(drawing, caption, trials.title(run))
+    return figure(drawing, caption, trial_plots.run_heading(run))
+
+
+def cell_titles(found: Confusion) -> list[list[str]]:
+    """Write the numbers of trials of each cell, which the browser shows under the pointer."""
+    titles = []
+    for r, row in enumerate(found.rows):
+        row_titles = []
+        for c, column in enumerate(found.columns):
+            counts = f"{found.accepted[r, c]:.0f} of {found.trials[r, c]:.0f} accepted"
+            row_titles.append(f"{row}, {column}: {counts}")
+        titles.append(row_titles)
+    return titles
 
 
 # ---------------------------------------------------------------------- configuration
-def options_table(runs, names):
-    def text(run, name):
-        value = run.config.get(name, "–")
-        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-    return table(
-        ["Option", *(run.name for run in runs)],
-        [(name, *(text(run, name) for run in runs)) for name in names],
-        "options",
-    )
+def option_text(value: Any) -> str:
+    """Write the value of an option; the items of a list are separated by blanks."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def configuration(runs):
-    """The commands, the options that differ between the runs, all options."""
+def options_table(runs: Sequence[ReportedRun], names: Sequence[str]) -> Element:
+    """Make a table of options with one column for each run."""
+    rows = []
+    for name in names:
+        rows.append((name, *(option_text(run.config.get(name, "–")) for run in runs)))
+    return html_table(["Option", *(run.name for run in runs)], rows, "options")
+
+
+def differing_options(runs: Sequence[ReportedRun], names: Sequence[str]) -> list[str]:
+    """Find the options whose values differ between the runs."""
+    differing = []
+    for name in names:
+        first = runs[0].config.get(name)
+        if any(run.config.get(name) != first for run in runs):
+            differing.append(name)
+    return differing
+
+
+def configuration_section(runs: Sequence[ReportedRun]) -> Element:
+    """Show the commands, the options that differ between the runs, and all options."""
+    parts = []
+    for run in runs:
+        if run.command:
+            heading = tag("h3", *trial_plots.run_heading(run))
+            parts += [heading, tag("pre", run.command.strip())]
     configured = [run for run in runs if run.config]
-    names = list(dict.fromkeys(name for run in configured for name in run.config))
-    differ = [
-        name
-        for name in names
-        if any(run.config.get(name) != configured[0].config.get(name) for run in configured)
-    ]
-    parts = [
-        part
-        for run in runs
-        if run.command
-        for part in (tag("h3", *trials.title(run)), tag("pre", run.command.strip()))
-    ]
-    parts += [tag("h3", "Options that differ"), options_table(configured, differ)] if differ else []
-    parts += (
-        [
-            tag(
-                "details",
-                tag("summary", f"All {len(names)} options"),
-                options_table(configured, names),
-            )
-        ]
-        if names
-        else []
-    )
-    bare = [run.name for run in runs if not run.config and not run.command]
-    return section(
-        "Configuration and commands",
-        f"{listed(bare)}: scores alone, without the folder of a run." if bare else None,
-        *parts,
-    )
+    names: dict[str, None] = {}
+    for run in configured:
+        names.update(dict.fromkeys(run.config))
+    differing = differing_options(configured, list(names))
+    if differing:
+        parts.append(tag("h3", "Options that differ"))
+        parts.append(options_table(configured, differing))
+    if names:
+        summary = tag("summary", f"All {len(names)} options")
+        parts.append(tag("details", summary, options_table(configured, list(names))))
+    intro = None
+    scores_alone = [run.name for run in runs if not run.config and not run.command]
+    if scores_alone:
+        intro = f"{enumeration(scores_alone)}: scores alone, without the folder of a run."
+    return section("Configuration and commands", intro, *parts)
 
 
 # ---------------------------------------------------------------------- the page
-def style():
-    def rules(change):
-        return "".join(
-            f".c{i}{{--c:{change.get(value, value)}}}" for i, value in enumerate(COLOURS)
-        )
-
+def page_style() -> str:
+    """Write the CSS of the page: the colours, and report/page.css."""
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return f"{rules({})}@media screen and (prefers-color-scheme: dark){{{rules(DARK)}}}\n{css}"
+    dark = f"@media screen and (prefers-color-scheme: dark){{{colour_rules(DARK)}}}"
+    return f"{colour_rules({})}{dark}\n{css}"
 
 
-def head(name):
+def colour_rules(replacements: Mapping[str, str]) -> str:
+    """Write the CSS rules of the classes of COLOURS, some of which are replaced."""
+    rules = ""
+    for number, value in enumerate(COLOURS):
+        rules += f".c{number}{{--c:{replacements.get(value, value)}}}"
+    return rules
+
+
+def page_head(title: str) -> Element:
+    """Make the head element of the page."""
     return tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", name),
-        tag("style", style()),
+        tag("title", title),
+        tag("style", page_style()),
     )
 
 
-def page(runs, *, far, definition, embeddings=(), tandem=None, command=""):
-    """Runs (report.runs) -> the text of the page.
+def report_page(
+    runs: Sequence[ReportedRun],
+    *,
+    far: Sequence[float],
+    definition: str,
+    embeddings: Sequence[str | Path] = (),
+    tandem: Mapping[str, str] | None = None,
+    command: str = "",
+) -> str:
+    """Write the text of the page about these runs.
 
-    far: the false-accept rates of the summaries' points. definition: of the EER. embeddings: folders to draw maps of. tandem: {name of a run: text
-    about its scores with a countermeasure's}. command: what made the page.
+    far: the false-accept rates of the summaries' points. definition: name of the definition of
+    the EER. embeddings: folders whose maps are drawn. tandem: {name of a run: text about its
+    scores combined with a countermeasure}. command: the command that made the page.
+    Raises InputError if a folder of embeddings is unusable.
     """
     scored = [run for run in runs if run.summary]
-    parts = [tag("p", "No run has scores yet.")]
     if scored:
         parts = [
-            trials.results(scored, tandem or {}),
-            trials.det(scored),
-            trials.histograms(scored),
-            trials.thresholds(scored, far),
+            trial_plots.results_section(scored, tandem or {}),
+            trial_plots.det_section(scored),
+            trial_plots.scores_section(scored),
+            trial_plots.thresholds_section(scored, far),
         ]
-    parts += [training([run for run in runs if run.log]), embedding_maps(embeddings)]
-    parts += [section("Speakers", None, side_by_side(map(confusion_map, scored)))] if scored else []
-    names = listed([run.name for run in runs])
+    else:
+        parts = [tag("p", "No run has scores yet.")]
+    parts.append(training_section([run for run in runs if run.log]))
+    parts.append(embeddings_section(embeddings))
+    if scored:
+        parts.append(section("Speakers", None, side_by_side(map(confusion_figure, scored))))
+    parts.append(configuration_section(runs))
+    names = enumeration([run.name for run in runs])
     header = tag(
         "header",
         tag("h1", "Speaker verification"),
         tag("p", f"{names}. Definition of the EER: {definition}."),
     )
-    body = tag("body", header, tag("main", *parts, configuration(runs)), tag("footer", command))
-    return html(tag("html", head(f"Speaker verification: {names}"), body, lang="en"))
+    body = tag("body", header, tag("main", *parts), tag("footer", command))
+    return html(tag("html", page_head(f"Speaker verification: {names}"), body, lang="en"))
 
 
-def write_report(path, runs, **options):
-    """See page()."""
-    write_atomically(path, page(runs, **options).encode("utf-8", "xmlcharrefreplace"))
+def write_report(path: str | Path, runs: Sequence[ReportedRun], **options: Any) -> None:
+    """Write a report to the file `path`. options: the keyword arguments of report_page."""
+    write_atomically(path, report_page(runs, **options).encode("utf-8", "xmlcharrefreplace"))

@@ -1,91 +1,122 @@
-"""What a report shows of a run: the folder of a training, or a scores file alone."""
+"""The runs of a report: run folders of trainings, or scores files alone."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.errors import InputError
 from metrics.scores import Scores, read_scores
 from metrics.summary import SasvSummary, Summary
-from report.curves import read_log
+from report.curves import LogLine, read_log
 from report.markup import colour
 
+AnySummary = Summary | SasvSummary
+Summarize = Callable[[Scores], AnySummary]
 
-class Run(NamedTuple):
-    """colour: class of its marks. scores and summary: None before the first evaluation. log: lines of log.jsonl. config: options by name.
-    command: text of command.txt. Of a scores file the last three are empty."""
+
+class ReportedRun(NamedTuple):
+    """What a report shows of a run.
+
+    name: the heading. colour: the class that colours its marks.
+    scores, summary: the last evaluation, None before the first one.
+    log: the lines of log.jsonl. config: the options by name. command: the text of command.txt.
+    The last three are empty for a scores file.
+    """
 
     name: str
     colour: str
     scores: Scores | None
-    summary: Summary | SasvSummary | None
-    log: list[dict]
-    config: dict
+    summary: AnySummary | None
+    log: list[LogLine]
+    config: dict[str, Any]
     command: str
 
 
-def read_config(path):
-    """config.yaml of a run -> {option: value}."""
-    # here: the metrics need numpy alone
+def read_run_config(path: Path) -> dict[str, Any]:
+    """Read the options in config.yaml of a run. Raises InputError if the file has no options."""
+    # Imported here, because the metrics need only numpy.
     import yaml
 
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not YAML: {' '.join(str(error).split())}; take it off to make a report without it"
+            f"{path}: not YAML: {reason}; take it off to make a report without it"
         ) from None
     if not isinstance(config, dict):
         raise InputError(
-            f"{path}: want lines 'option: value', got {config!r:.60}; take it off to make a report without it"
+            f"{path}: want lines 'option: value', got {config!r:.60}; "
+            "take it off to make a report without it"
         )
     return config
 
 
-def read_run(path, name, colour, summarize):
-    """path: a run folder or a scores file. summarize: Scores -> summary. InputError or ValueError, with the place, where it cannot be used."""
+def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> ReportedRun:
+    """Read a run folder or a scores file.
+
+    summarize: computes the metrics of the scores. Raises InputError or ValueError, with the path,
+    if the path does not exist or if any of its files is unusable.
+    """
     folder = Path(path)
     if not folder.exists():
         raise InputError(
-            f"{path}: there is no such file or folder; want the run folder of a training (--save_path) or a scores file"
+            f"{path}: there is no such file or folder; "
+            "want the run folder of a training (--save_path) or a scores file"
         )
-    of_run = folder.is_dir()
-    scores, log, config, command = (
-        folder / part for part in ("result/scores.txt", "log.jsonl", "config.yaml", "command.txt")
-    )
-    scores = scores if of_run else folder
-    if of_run and not (scores.is_file() or log.is_file()):
+    if not folder.is_dir():
+        scores, summary = read_evaluation(folder, summarize)
+        return ReportedRun(name, colour, scores, summary, [], {}, "")
+    scores_file = folder / "result/scores.txt"
+    log = folder / "log.jsonl"
+    config = folder / "config.yaml"
+    command = folder / "command.txt"
+    if not (scores_file.is_file() or log.is_file()):
         raise InputError(
-            f"{path}: has neither result/scores.txt nor log.jsonl; want the run folder of a training (--save_path) or a scores file"
+            f"{path}: has neither result/scores.txt nor log.jsonl; "
+            "want the run folder of a training (--save_path) or a scores file"
         )
-    read = read_scores(scores) if scores.is_file() else None
-    try:
-        summary = summarize(read) if read else None
-    except ValueError as error:
-        raise ValueError(f"{scores}: {error}") from None
-    if not of_run:
-        return Run(name, colour, read, summary, [], {}, "")
-    return Run(
+    scores, summary = read_evaluation(scores_file, summarize)
+    return ReportedRun(
         name,
         colour,
-        read,
+        scores,
         summary,
-        read_log(folder) if log.is_file() else [],
-        read_config(config) if config.is_file() else {},
-        command.read_text(encoding="utf-8") if command.is_file() else "",
+        log=read_log(folder) if log.is_file() else [],
+        config=read_run_config(config) if config.is_file() else {},
+        command=command.read_text(encoding="utf-8") if command.is_file() else "",
     )
 
 
-def names_of(paths):
-    """The last part of each path; the whole paths where these are not all different."""
-    last = [Path(path).resolve().name for path in paths]
-    return last if len({*last}) == len(paths) else list(paths)
+def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, AnySummary | None]:
+    """Read a scores file and compute its metrics; two times None if there is no such file.
+
+    Raises ValueError if the file is not a scores file, or if the metrics are undefined.
+    """
+    if not path.is_file():
+        return None, None
+    scores = read_scores(path)
+    try:
+        return scores, summarize(scores)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def read_runs(paths, summarize):
-    """See read_run."""
+def run_names(paths: Sequence[str | Path]) -> list[str]:
+    """Name runs by the last part of their paths, or by the whole paths if two names are equal."""
+    last_parts = [Path(path).resolve().name for path in paths]
+    if len({*last_parts}) == len(paths):
+        return last_parts
+    return [str(path) for path in paths]
+
+
+def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
+    """Read all runs of a report; see read_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
         raise InputError(f"--report: want every run once, got {' '.join(paths)}")
-    return [
-        read_run(path, name, colour(i), summarize)
-        for i, (path, name) in enumerate(zip(paths, names_of(paths), strict=True))
-    ]
+    runs = []
+    for number, (path, name) in enumerate(zip(paths, run_names(paths), strict=True)):
+        runs.append(read_run(path, name, colour(number), summarize))
+    return runs

@@ -1,59 +1,90 @@
-"""A training run for TensorBoard, in the folder tensorboard/ of the run: every number of log.jsonl, DET curves, the embeddings of the last evaluation.
+"""A training run for TensorBoard, in the folder tensorboard/ of the run folder.
 
-tensorboard --logdir exps
-Written before the line of log.jsonl and taken back by a run that goes on from before it, so that no step is there twice and none is missing.
+It contains every number of log.jsonl, DET curves, and the embeddings of the last evaluation. Show
+it with: tensorboard --logdir exps
+
+The events of an epoch are written before its line of log.jsonl. A resumed run removes the events
+after the last line of log.jsonl. So each step is there exactly once.
 """
+
+from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.writing import write_atomically
+from metrics.summary import SasvSummary, Summary
 from report.det import plot_det
 
-# most files whose embeddings are shown
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
+
+# The projector shows at most this number of embeddings.
 EMBEDDINGS = 1000
-PROJECTOR = 'embeddings {\n  tensor_name: "embeddings"\n  tensor_path: "embeddings/tensors.tsv"\n  metadata_path: "embeddings/metadata.tsv"\n}\n'
+PROJECTOR = """embeddings {
+  tensor_name: "embeddings"
+  tensor_path: "embeddings/tensors.tsv"
+  metadata_path: "embeddings/metadata.tsv"
+}
+"""
 
 
-def writer_class():
-    """torch's SummaryWriter; InputError where the package is missing."""
+def writer_class() -> type[SummaryWriter]:
+    """Import SummaryWriter of torch. Raises InputError if the package tensorboard is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError(
-            f"--tensorboard: the package tensorboard is not installed ({error}): pip install -r requirements-optional.txt, "
-            "or leave the option out"
+            f"--tensorboard: the package tensorboard is not installed ({error}): "
+            "pip install -r requirements-optional.txt, or leave the option out"
         ) from None
     return SummaryWriter
 
 
-def open_board(run_folder):
-    """Writer that goes on after the last line of log.jsonl; a run that had none so far gets the whole log."""
-    folder, log = run_folder / "tensorboard", run_folder / "log.jsonl"
-    lines = (
-        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        if log.exists()
-        else []
-    )
-    begun = folder.exists()
-    board = writer_class()(folder, purge_step=lines[-1]["step"] + 1 if begun and lines else 0)
-    for line in [] if begun else lines:
-        write_line(board, line)
-    return board
+def open_board(run_folder: Path) -> SummaryWriter:
+    """Open the writer of a run, which continues after the last line of log.jsonl.
+
+    A run that has no TensorBoard folder yet gets the events of the whole log.
+    """
+    folder = run_folder / "tensorboard"
+    log = run_folder / "log.jsonl"
+    lines = []
+    if log.exists():
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    if not folder.exists():
+        board = writer_class()(folder, purge_step=0)
+        for line in lines:
+            write_line(board, line)
+        return board
+    return writer_class()(folder, purge_step=lines[-1]["step"] + 1 if lines else 0)
 
 
-def write_line(board, line):
-    """Numbers of a line of the log, at its step."""
+def write_line(board: SummaryWriter, line: Mapping[str, Any]) -> None:
+    """Write the numbers of a line of the log at its step."""
     for name, value in line.items():
         if name != "step":
             board.add_scalar(name, value, line["step"])
     board.flush()
 
 
-def write_trials(board, number, summary, reps, step):
-    """DET curves and embeddings of the first, second, ... list of trials. summary: None without labels. reps: {file: [crops, D]}; of networks that keep
-    frames there is nothing to map."""
+def write_trials(
+    board: SummaryWriter,
+    number: int,
+    summary: Summary | SasvSummary | None,
+    reps: Mapping[str, Tensor],
+    step: int,
+) -> None:
+    """Write the DET curves and the embeddings of a list of trials.
+
+    number: 1 for the first list of trials. summary: None if the trials have no labels.
+    reps: {file: [crops, D]}. Only the embeddings of the first list are written, and none if the
+    representations keep frames, as [crops, C, T].
+    """
     suffix = "" if number == 1 else f"_{number}"
     if summary:
         from matplotlib.image import imread
@@ -63,17 +94,24 @@ def write_trials(board, number, summary, reps, step):
         image.seek(0)
         board.add_image(f"DET{suffix}", imread(image)[..., :3], step, dataformats="HWC")
     if number == 1 and all(rep.ndim == 2 for rep in reps.values()):
-        write_embeddings(board.log_dir, list(reps.items())[:: -(-len(reps) // EMBEDDINGS)])
+        stride = -(-len(reps) // EMBEDDINGS)
+        write_embeddings(board.log_dir, list(reps.items())[::stride])
 
 
-def write_embeddings(folder, reps):
-    """Mean of each file's crops, for the projector. Not by add_embedding, which keeps all evaluations, and in a run that goes on forgets those before."""
-    vectors = [rep.float().mean(0).tolist() for _, rep in reps]
-    names = "".join(f"{file.partition('/')[0]}\t{file}\n" for file, _ in reps)
+def write_embeddings(folder: str | Path, reps: Sequence[tuple[str, Tensor]]) -> None:
+    """Write the mean over the crops of each file for the projector. reps: (file, [crops, D]).
+
+    SummaryWriter.add_embedding is not used: it keeps the embeddings of all evaluations, and a
+    resumed run loses the earlier ones.
+    """
+    vectors = ""
+    names = ""
+    for file, rep in reps:
+        numbers = [f"{number:.6g}" for number in rep.float().mean(0).tolist()]
+        vectors += "\t".join(numbers) + "\n"
+        names += f"{file.partition('/')[0]}\t{file}\n"
     files = {
-        "embeddings/tensors.tsv": "".join(
-            "\t".join(f"{x:.6g}" for x in vector) + "\n" for vector in vectors
-        ),
+        "embeddings/tensors.tsv": vectors,
         "embeddings/metadata.tsv": f"speaker\tfile\n{names}",
         "projector_config.pbtxt": PROJECTOR,
     }

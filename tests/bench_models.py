@@ -1,4 +1,7 @@
-"""Speed and memory of every model: updates, extraction, and how much of the device's arithmetic they get. Part of bench.py."""
+"""Speed and memory of every model, a part of bench.py.
+
+The rows show updates, extraction, and the share of the device's arithmetic that an update uses.
+"""
 
 import torch
 from timing import median, medians
@@ -17,23 +20,22 @@ from training.memory import peak_memory
 
 
 def block_of_modules(self, x):
-    """A residual block as it is usually written, module after module."""
+    """Compute a residual block as it is usually written, module after module."""
     y = self.bn2(self.conv2(self.bn1(torch.relu(self.conv1(x)))))
     if self.downsample is not None:
-        x = self.downsample[1](
-            torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride)
-        )
+        x = torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride)
+        x = self.downsample[1](x)
     return torch.relu(y * self.se.fc(y.mean((2, 3)))[:, :, None, None] + x)
 
 
-def trainer_of(model, kind, device):
-    """A Trainer of a model with softmaxproto and Adam; kind: the options of the step."""
+def make_trainer(model, kind, device):
+    """Make a Trainer of a model with softmaxproto and Adam.
+
+    kind: "modules" for plain residual blocks, or the options of the update such as "--mixedprec".
+    """
     torch.manual_seed(0)
-    trainer = Trainer(
-        SpeakerNet(model, LossFunction(model.dim, 1000)),
-        device=device,
-        mixedprec="--mixedprec" in kind,
-    )
+    net = SpeakerNet(model, LossFunction(model.dim, 1000))
+    trainer = Trainer(net, device=device, mixedprec="--mixedprec" in kind)
     if kind == "modules":
         trainer.net.to(memory_format=torch.contiguous_format)
         for module in model.modules():
@@ -46,8 +48,8 @@ def trainer_of(model, kind, device):
     return trainer
 
 
-def batch_of(speakers):
-    """Two crops of 2 s of each."""
+def make_batch(speakers):
+    """Make a batch with two crops of 2 s for each speaker."""
     return {
         "x": 0.1 * torch.randn(speakers, 2, 200 * HOP + 240),
         "label": torch.arange(speakers),
@@ -56,105 +58,117 @@ def batch_of(speakers):
     }
 
 
-def training_in_turns(make_model, kinds, speakers, repeats):
-    """-> {kind: utterances a second of whole updates on the CPU, 2 utterances of 2 s a speaker}. "modules" is the yardstick of slow machines."""
-    batch = batch_of(speakers)
+def training_speeds(make_model, kinds, speakers, repeats):
+    """Measure whole updates on the CPU: {kind: utterances per second}.
 
-    def updates(kind):
-        trainer = trainer_of(make_model(), kind, "cpu")
+    A batch has two utterances of 2 s for each speaker. The kind "modules" is a reference that does
+    not depend on our code, for comparisons between machines.
+    """
+    batch = make_batch(speakers)
+
+    def make_update(kind):
+        trainer = make_trainer(make_model(), kind, "cpu")
         return lambda: list(trainer.train_epoch([batch]))
 
-    return {
-        kind: 2 * speakers / seconds
-        for kind, seconds in medians({kind: updates(kind) for kind in kinds}, repeats).items()
-    }
+    seconds = medians({kind: make_update(kind) for kind in kinds}, repeats)
+    return {kind: 2 * speakers / seconds[kind] for kind in kinds}
 
 
-def training(model, kind, device, speakers, repeats=25):
-    """-> (utterances a second of whole updates, 2 utterances of 2 s a speaker; MB that they take at most)."""
-    trainer, batch = trainer_of(model, kind, device), batch_of(speakers)
+def training_cost(model, kind, device, speakers, repeats=25):
+    """Measure whole updates with two utterances of 2 s for each speaker.
+
+    Returns the utterances per second, and the largest memory of an update in MB.
+    """
+    trainer = make_trainer(model, kind, device)
+    batch = make_batch(speakers)
 
     def update():
-        # an epoch ends when the device is done
+        # An epoch ends when the device has finished.
         list(trainer.train_epoch([batch]))
 
-    # makes gradients and the optimizer's state, which stay
+    # The first update makes the gradients and the state of the optimizer, which stay in memory.
     update()
     memory = peak_memory(trainer.device, update)
     return 2 * speakers / median(update, repeats), memory
 
 
-def extraction(model, device, files, repeats=9):
-    """Crops of 2 s that are embedded a second, in float32."""
-    trainer, x = (
-        Trainer(SpeakerNet(model, LossFunction(model.dim, 2)), device=device),
-        0.1 * torch.randn(files, 1, 200 * HOP),
-    )
-    return files / median(
-        lambda: list(Scorer(trainer.net, device=device).represent([([*range(files)], x)])), repeats
-    )
+def extraction_speed(model, device, files, repeats=9):
+    """Measure how many crops of 2 s per second are embedded in float32."""
+    trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 2)), device=device)
+    x = 0.1 * torch.randn(files, 1, 200 * HOP)
+    batches = [([*range(files)], x)]
+
+    def extract():
+        list(Scorer(trainer.net, device=device).represent(batches))
+
+    return files / median(extract, repeats)
 
 
-def arithmetic(model, device):
-    """Floating-point operations of an update, a crop of 2 s: forward and backward, those of convolutions and products of matrices."""
-    trainer = trainer_of(model, "", device)
+def operations_of_update(model, device):
+    """Count the floating-point operations of an update for each crop of 2 s.
+
+    The forward and the backward pass count, with convolutions and products of matrices only.
+    """
+    trainer = make_trainer(model, "", device)
     with FlopCounterMode(display=False) as counter:
-        trainer.net(trainer.on_device(batch_of(2)))["loss"].backward()
+        trainer.net(trainer.on_device(make_batch(2)))["loss"].backward()
     return counter.get_total_flops() / 4
 
 
 def matrix_rate(device, dtype, size):
-    """Floating-point operations a second of a product of square matrices."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    """Measure the floating-point operations per second of a product of square matrices."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
 
     def product():
-        a @ b
+        torch.matmul(a, b)
         if device != "cpu":
             torch.cuda.synchronize()
 
     return 2 * size**3 / median(product)
 
 
-def rows_of_models(row, device, cores):
-    """Of every model that takes waves, with its own defaults: rates of updates, the most memory, the share of the device's rate of products; extraction.
-    On a GPU batches are of 200 utterances, on a CPU of 4, and few networks are compiled, so that it takes minutes."""
-    gpu = device != "cpu"
-    speakers, repeats, rates = (
-        (100, 25, {"bf16": torch.bfloat16, "float32": torch.float32})
-        if gpu
-        else (2, 1, {"float32": torch.float32})
-    )
-    rates = {
-        name: matrix_rate(device, dtype, 8192 if gpu else 2048) for name, dtype in rates.items()
-    }
+def rows_of_matrices(row, device, cores):
+    """Add the rows of matrix products. Returns the rates: {type: operations per second}."""
+    if device == "cpu":
+        rates = {"float32": matrix_rate(device, torch.float32, 2048)}
+    else:
+        types = {"bf16": torch.bfloat16, "float32": torch.float32}
+        rates = {name: matrix_rate(device, dtype, 8192) for name, dtype in types.items()}
     for name, rate in rates.items():
         row(f"products of matrices, {name}", "GFLOP/s", cores, rate / 1e9)
+    return rates
+
+
+def rows_of_model(row, name, device, cores, rates):
+    """Add the rows of one model. rates: as rows_of_matrices returns."""
+    make_model = find("model", name)
+    gpu = device != "cpu"
+    speakers, files, repeats = (100, 200, 25) if gpu else (2, 8, 1)
+    kinds = ["", "--mixedprec"]
+    if gpu or name in ("ResNetSE34L", "ECAPA_TDNN"):
+        kinds.append("--mixedprec --compile")
+    operations = operations_of_update(make_model(), device)
+    row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, operations / 1e9)
+    for kind in kinds:
+        speed, memory = training_cost(make_model(), kind, device, speakers, repeats)
+        share = speed * operations / rates["bf16" if gpu and kind else "float32"]
+        shown = kind or "float32"
+        row(f"{name}, training step {shown}", "utt/s", cores, speed)
+        row(f"{name}, its memory {shown}", "MB", cores, memory)
+        row(f"{name}, its share of that rate {shown}", "", cores, share)
+    arguments = (make_model(), device, files, repeats)
+    row(f"{name}, extraction", "crops/s", cores, extraction_speed, *arguments)
+
+
+def rows_of_models(row, device, cores):
+    """Add the rows of every model that reads waves, with the default options of the model.
+
+    They show the speed of updates, their largest memory, their share of the device's rate of
+    matrix products, and the speed of extraction. A batch has 200 utterances on a GPU. On a CPU a
+    batch has 4 utterances and few networks are compiled, so that the rows take minutes.
+    """
+    rates = rows_of_matrices(row, device, cores)
     for name in components("model"):
-        if find("model", name).takes != "waves":
-            continue
-        compiled = (
-            ("--mixedprec --compile",) if gpu or name in ("ResNetSE34L", "ECAPA_TDNN") else ()
-        )
-        work = arithmetic(find("model", name)(), device)
-        row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, work / 1e9)
-        for kind in ("", "--mixedprec", *compiled):
-            speed, memory = training(find("model", name)(), kind, device, speakers, repeats)
-            row(f"{name}, training step {kind or 'float32'}", "utt/s", cores, speed)
-            row(f"{name}, its memory {kind or 'float32'}", "MB", cores, memory)
-            rate = rates["bf16" if gpu and kind else "float32"]
-            row(
-                f"{name}, its share of that rate {kind or 'float32'}",
-                "",
-                cores,
-                speed * work / rate,
-            )
-        row(
-            f"{name}, extraction",
-            "crops/s",
-            cores,
-            extraction,
-            find("model", name)(),
-            device,
-            200 if gpu else 8,
-            repeats,
-        )
+        if find("model", name).takes == "waves":
+            rows_of_model(row, name, device, cores, rates)

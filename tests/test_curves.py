@@ -1,4 +1,4 @@
-"""Curves of runs: what is read of a log, what is drawn, what goes wrong."""
+"""Curves of runs: what is read from a log, what is drawn, and the errors."""
 
 import json
 import re
@@ -24,6 +24,7 @@ LINES = [
 
 
 def make_run(folder, lines=LINES, end="\n"):
+    """Write a run folder with these lines in log.jsonl. Returns the folder."""
     folder.mkdir()
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + end)
     return folder
@@ -51,15 +52,14 @@ def test_runs_are_drawn_over_each_other(tmp_path, capsys):
         "EER (%)",
     ):
         assert text in drawn
-    assert (
-        f"{runs[1]}: EER" not in drawn
-        and (tmp_path / "first" / "curves.png").read_bytes()[1:4] == b"PNG"
-    )
+    assert f"{runs[1]}: EER" not in drawn
+    assert (tmp_path / "first" / "curves.png").read_bytes()[1:4] == b"PNG"
     assert tuneThreshold.main(["--plot", *map(str, runs), "--curves", str(tmp_path / "both")]) == 0
-    assert (tmp_path / "both.svg").read_text() == drawn and (tmp_path / "both.png").exists()
+    assert (tmp_path / "both.svg").read_text() == drawn
+    assert (tmp_path / "both.png").exists()
 
 
-def test_a_torn_last_line_is_left_out(tmp_path):
+def test_an_incomplete_last_line_is_left_out(tmp_path):
     assert read_log(make_run(tmp_path / "run", LINES, end="")) == LINES[:2]
 
 
@@ -73,7 +73,7 @@ def test_a_torn_last_line_is_left_out(tmp_path):
         ('{"epoch": 1}\n', r"neither losses nor EERs"),
     ],
 )
-def test_what_cannot_be_drawn(text, message, tmp_path, capsys):
+def test_errors_of_logs(text, message, tmp_path, capsys):
     if text is not None:
         (tmp_path / "log.jsonl").write_text(text)
     assert tuneThreshold.main(["--plot", str(tmp_path)]) == 2

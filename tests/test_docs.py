@@ -1,10 +1,16 @@
-"""README's and docs' commands and the shipped configs run; the first losses of each config on fixed data stay what they were."""
+"""The commands of README and docs and the shipped configs run.
+
+The first losses of each config on fixed data stay what they were, and the files that the docs name
+exist.
+"""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +25,87 @@ from options import components
 from prep import conversion
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = {
+    "dataprep.py": dataprep,
+    "trainSpeakerNet.py": trainSpeakerNet,
+    "tuneThreshold.py": tuneThreshold,
+}
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
-# made by: python tests/test_docs.py, after a change that is meant to move them
+# The losses are written by `python tests/test_docs.py`, after a change that is meant to move them.
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"
-DOCS = "\n".join(
-    page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-)
-# sections, one test each
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCS = "\n".join(page.read_text() for page in PAGES)
+# A command in a code block. Other tests run two kinds of commands: test_sasv.py those that name
+# lists of ASVspoof 2019, and test_export.py those with --export.
+COMMAND = re.compile(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)")
+# Paths of modules and YAML files, such as corpus/lists.py.
+PATH = re.compile(r"(?<![\w./-])(?:\./)?((?:\w+/)+\w+\.(?:py|yaml))\b")
+# Paths in the repositories of other projects, whose commands the docs quote.
+FOREIGN_PATHS = {
+    "configs/ResNetSE34L_AM.yaml",
+    "scripts/getEmbeddingExample.py",
+    "scripts/train.py",
+}
+# Options that select a trained network instead of a training.
+USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"}
+
+
+def code_lines(title):
+    """Return the lines in the code blocks of a section of the docs."""
+    section = DOCS.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^ {4}(.+)", section, re.M)
+
+
+# Sections whose commands depend on each other. One test runs all commands of a section.
 SCRIPTS = {
-    title: re.findall(r"^ {4}(.+)", DOCS.partition(f"## {title}\n")[2].partition("\n## ")[0], re.M)
+    title: code_lines(title)
     for title in ("Double attention from speech to EER", "Score normalisation, calibration, fusion")
 }
-# and those that name lists of ASVspoof 2019: test_sasv.py; --export: test_export.py
-COMMANDS = [
-    line.strip()
-    for line in DOCS.splitlines()
-    if re.match(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)", line)
-    and line.strip() not in sum(SCRIPTS.values(), [])
-]
 
 
+def single_commands():
+    """Return the commands of the docs that do not belong to a section in SCRIPTS."""
+    in_scripts = sum(SCRIPTS.values(), [])
+    commands = [line.strip() for line in DOCS.splitlines() if COMMAND.match(line)]
+    return [command for command in commands if command not in in_scripts]
+
+
+def slow_if(condition):
+    """Return the marks of a test case that is slow under a condition."""
+    return [pytest.mark.slow] if condition else []
+
+
+# ---------------------------------------------------------------------- files of the docs
+def missing_files(page):
+    """Return the paths of modules and YAML files in a text file that do not exist."""
+    named = {*PATH.findall(page.read_text())} - FOREIGN_PATHS
+    missing = []
+    for path in sorted(named):
+        # X in models/X.py is a placeholder, and a run or a download writes exps/ and data/.
+        placeholder = Path(path).stem == "X" or Path(path).parts[0] in ("exps", "data")
+        if not placeholder and not (ROOT / path).is_file():
+            missing.append(path)
+    return missing
+
+
+def test_files_named_in_the_docs_exist():
+    pages = [*PAGES, ROOT / "Makefile", *ROOT.glob("requirements*.txt")]
+    pages += (ROOT / "configs").glob("*.yaml")
+    missing = {page.name: missing_files(page) for page in pages if missing_files(page)}
+    assert not missing, f"write the present paths of these files: {missing}"
+
+
+def test_a_missing_file_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`report/rates.py`, metrics/rates.py, ./tests/bench.py, models/X.py and a/b.py."
+    )
+    assert missing_files(page) == ["a/b.py", "report/rates.py"]
+
+
+# ---------------------------------------------------------------------- small data
 def small(corpus):
-    """What makes any config a matter of seconds on the test corpus."""
+    """Return options with which any config takes seconds on the test corpus."""
     return {
         "train_list": corpus / "train_list.txt",
         "train_path": corpus / "wav",
@@ -59,30 +124,8 @@ def small(corpus):
     }
 
 
-def spoofing_lists(corpus):
-    """Adds lists of the test corpus in which a third of the files pass for spoofed speech."""
-    files = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
-    (corpus / "cm.train.trn.txt").write_text(
-        "".join(
-            f"{who} {file} - {'A01 spoof' if i % 3 == 2 else '- bonafide'}\n"
-            for i, (who, file) in enumerate(files)
-        )
-    )
-    (corpus / "asv.eval.trn.txt").write_text(f"{files[0][0]} {files[0][1]}\n")
-    (corpus / "asv.eval.trl.txt").write_text(
-        "".join(
-            f"{files[0][0]} {file} {key}\n"
-            for (_, file), key in zip(
-                (files[1], files[2], files[6], files[7]),
-                ("bonafide target", "A01 spoof", "bonafide nontarget", "bonafide nontarget"),
-                strict=True,
-            )
-        )
-    )
-
-
 def small_spoofing(corpus):
-    """The same of a config that knows spoofed speech."""
+    """Return further options of this kind for a config with spoofed speech."""
     return {
         "num_spk": 2,
         "batch_size": 8,
@@ -91,267 +134,308 @@ def small_spoofing(corpus):
     }
 
 
+def write_spoofing_lists(corpus):
+    """Write lists of the test corpus in which a third of the files count as spoofed speech."""
+    files = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
+    train_lines = ""
+    for i, (speaker, file) in enumerate(files):
+        train_lines += f"{speaker} {file} - {'A01 spoof' if i % 3 == 2 else '- bonafide'}\n"
+    (corpus / "cm.train.trn.txt").write_text(train_lines)
+    client, enrolment = files[0]
+    (corpus / "asv.eval.trn.txt").write_text(f"{client} {enrolment}\n")
+    trials = {
+        1: "bonafide target",
+        2: "A01 spoof",
+        6: "bonafide nontarget",
+        7: "bonafide nontarget",
+    }
+    trial_lines = ""
+    for position, kind in trials.items():
+        trial_lines += f"{client} {files[position][1]} {kind}\n"
+    (corpus / "asv.eval.trl.txt").write_text(trial_lines)
+
+
+def files_in(list_file):
+    """Return the files that a list names, each once, in the order of the list."""
+    words = list_file.read_text().split()
+    return list(dict.fromkeys(word for word in words if "/" in word))
+
+
 def embeddings(corpus, dim):
-    """Trees train/ and test/ of random embeddings of the test corpus's files, with targets and lists -> their folder."""
-    root, draw = corpus / f"embeddings{dim}", np.random.default_rng(0)
-    if not root.exists():
-        for part, name in (("train", "train_list.txt"), ("test", "trials.txt")):
-            for file in dict.fromkeys(
-                word
-                for line in (corpus / name).read_text().splitlines()
-                for word in line.split()
-                if "/" in word
-            ):
-                (root / part / file).parent.mkdir(parents=True, exist_ok=True)
-                np.save(
-                    (root / part / file).with_suffix(".npy"),
-                    draw.standard_normal((2, dim), np.float32),
-                )
-        for words in (
-            ["--combine_embeddings", root / "train"],
-            ["--embedding_lists", root / "train", "--name", "train"],
-        ):
-            assert dataprep.main([*map(str, words)]) == 0
+    """Write random embeddings of the test corpus, with targets and lists, unless they exist.
+
+    Returns the folder, which contains the trees train/ and test/.
+    """
+    root = corpus / f"embeddings{dim}"
+    if root.exists():
+        return root
+    draw = np.random.default_rng(0)
+    for part, name in (("train", "train_list.txt"), ("test", "trials.txt")):
+        for file in files_in(corpus / name):
+            path = (root / part / file).with_suffix(".npy")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, draw.standard_normal((2, dim), np.float32))
+    train = str(root / "train")
+    assert dataprep.main(["--combine_embeddings", train]) == 0
+    assert dataprep.main(["--embedding_lists", train, "--name", "train"]) == 0
     return root
 
 
 def embedding_lists(options, corpus):
-    """Options that put lists of the test corpus in the place of those of a config."""
+    """Return options that replace the lists of an enhancement config by lists of the test corpus.
+
+    options: the options of the config.
+    """
     root = embeddings(corpus, options["nOut"])
     changed = {"test_path": root / "test"}
-    for part in [part for part in ("train", "valid") if f"{part}_list" in options]:
-        kind = Path(options[f"{part}_list"]).name.partition("_")[2]
-        changed |= {
-            f"{part}_list": root / "train" / f"train_{kind}",
-            f"{part}_path": root / "train",
-        }
+    for part in ("train", "valid"):
+        if f"{part}_list" in options:
+            kind = Path(options[f"{part}_list"]).name.partition("_")[2]
+            changed[f"{part}_list"] = root / "train" / f"train_{kind}"
+            changed[f"{part}_path"] = root / "train"
     return changed
 
 
 def words_of(options):
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    """Write options as words of a command line."""
+    words = []
+    for name, value in options.items():
+        words += [f"--{name}", str(value)]
+    return words
 
 
 @pytest.fixture(scope="module")
 def noisy(corpus):
+    """The test corpus with noise, rooms and lists with spoofed speech."""
     noise_corpus(corpus)
-    spoofing_lists(corpus)
+    write_spoofing_lists(corpus)
     return corpus
 
 
-def losses(config, corpus, folder):
-    """Losses of the first steps of a config, one epoch each, in float32 and without what a test is too short for."""
-    words = [
-        "--config",
-        str(ROOT / "configs" / config),
-        *words_of(small(corpus)),
-        "--no-mixedprec",
-        "--save_path",
-        str(folder),
-        "--test_interval",
-        "10",
-    ]
-    # a warning where there are no such channels
+# ---------------------------------------------------------------------- configs
+def read_config(name):
+    """Read the options of a shipped config."""
+    return yaml.safe_load((ROOT / "configs" / name).read_text())
+
+
+def pair_lists(corpus):
+    """Split the trials into lists of clients and impostors. Returns the options that name them."""
+    words = []
+    lines = (corpus / "trials.txt").read_text().splitlines()
+    for name, key in (("clients", "1"), ("impostors", "0")):
+        path = corpus / f"{name}.lst"
+        path.write_text("\n".join(line[2:] for line in lines if line.startswith(key)))
+        words += [f"--valid_{name}", str(path), "--test_list", ""]
+    return words
+
+
+def first_losses(config, corpus, folder):
+    """Train the first steps of a config, one epoch each, in float32. Returns the losses.
+
+    Parts of the config for which the run is too short are switched off.
+    """
+    options = read_config(config)
+    words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec"]
+    words += ["--save_path", str(folder), "--test_interval", "10"]
+    # A network without such channels gives a warning.
     words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]
-    options = yaml.safe_load((ROOT / "configs" / config).read_text())
-    # Larger updates of such tiny batches amplify rounding: between processors the third loss differs by up to 5 %.
+    # Larger updates of such small batches amplify rounding errors. Between processors the third
+    # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]
     if "valid_clients" in options:
-        for name, key in (("clients", "1"), ("impostors", "0")):
-            lines = [
-                line[2:]
-                for line in (corpus / "trials.txt").read_text().splitlines()
-                if line.startswith(key)
-            ]
-            (corpus / f"{name}.lst").write_text("\n".join(lines))
-            words += [f"--valid_{name}", str(corpus / f"{name}.lst"), "--test_list", ""]
+        words += pair_lists(corpus)
     if "num_spk" in options:
         words += words_of(small_spoofing(corpus))
     if options.get("model", "").startswith("MyLinearNet"):
         words += words_of(embedding_lists(options, corpus))
     if "initial_model" in options:
-        run = Path(options["initial_model"]).parts[1]
-        losses(f"{run}.yaml", corpus, folder.parent / run)
-        words += ["--initial_model", str(folder.parent / run / "model" / "best.model")]
+        earlier = Path(options["initial_model"]).parts[1]
+        first_losses(f"{earlier}.yaml", corpus, folder.parent / earlier)
+        checkpoint = folder.parent / earlier / "model" / "best.model"
+        words += ["--initial_model", str(checkpoint)]
     assert trainSpeakerNet.main(words) in (0, None)
-    return [
-        json.loads(line)["loss"]
-        for line in (folder / "log.jsonl").read_text().splitlines()
-        if "loss" in json.loads(line)
-    ]
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
 
 
-# those that start from another one, which runs before, are slow
+# A config that starts from another one is slow, because the other one runs before it.
 @pytest.mark.parametrize(
     "config",
-    [
-        pytest.param(
-            name,
-            marks=[pytest.mark.slow]
-            * ("\ninitial_model:" in (ROOT / "configs" / name).read_text()),
-        )
-        for name in CONFIGS
-    ],
+    [pytest.param(name, marks=slow_if("initial_model" in read_config(name))) for name in CONFIGS],
 )
 def test_config_runs_and_its_losses_stay(config, noisy, tmp_path, monkeypatch):
     monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
-    np.testing.assert_allclose(
-        losses(config, noisy, tmp_path / "run"), json.loads(GOLDEN.read_text())[config], rtol=2e-3
-    )
+    losses = first_losses(config, noisy, tmp_path / "run")
+    np.testing.assert_allclose(losses, json.loads(GOLDEN.read_text())[config], rtol=2e-3)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_config_says_what_it_is(config):
-    text = (ROOT / "configs" / config).read_text()
-    options = yaml.safe_load(text)
-    assert text.startswith("# ") and options["save_path"] == f"exps/{Path(config).stem}"
-    assert (
-        options["model"] in components("model")
-        if "model" in options
-        else "initial_model" in options
-    )
+    options = read_config(config)
+    assert (ROOT / "configs" / config).read_text().startswith("# ")
+    assert options["save_path"] == f"exps/{Path(config).stem}"
+    if "model" in options:
+        assert options["model"] in components("model")
+    else:
+        assert "initial_model" in options
 
 
+# ---------------------------------------------------------------------- commands
 @pytest.fixture(scope="module")
 def enhanced(noisy, tmp_path_factory):
-    """Run folder of configs/enhance_demo.yaml after a few steps, and the scores of what went in."""
+    """Run folder of configs/enhance_demo.yaml after a few steps, and the scores of its input."""
     folder = tmp_path_factory.mktemp("enhance_demo")
-    losses("enhance_demo.yaml", noisy, folder)
-    assert trainSpeakerNet.main(
-        [
-            "--check",
-            "--test_list",
-            str(noisy / "trials.txt"),
-            "--test_path",
-            str(embeddings(noisy, 128) / "test"),
-            "--save_path",
-            str(folder),
-        ]
-    ) in (0, None)
+    first_losses("enhance_demo.yaml", noisy, folder)
+    options = {
+        "test_list": noisy / "trials.txt",
+        "test_path": embeddings(noisy, 128) / "test",
+        "save_path": folder,
+    }
+    assert trainSpeakerNet.main(["--check", *words_of(options)]) in (0, None)
     return folder
+
+
+@pytest.fixture
+def workplace(noisy, checkpoint, enhanced, tmp_path, monkeypatch):
+    """The working directory of a command, with the files that the commands of the docs name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "synthetic").symlink_to(noisy)
+    for part in ("train", "test"):
+        shutil.copytree(embeddings(noisy, 128) / part, data / "embeddings" / part)
+    shutil.copytree(enhanced, tmp_path / "exps" / "enhance_demo")
+    for name, wav in zip("ab", sorted((noisy / "wav").rglob("*.wav")), strict=False):
+        (tmp_path / f"{name}.wav").symlink_to(wav)
+    trained = checkpoint.parent.parent
+    for name in ("demo", "speechocean_mini"):
+        folder = tmp_path / "exps" / name
+        folder.mkdir(parents=True)
+        for part in ("model", "result", "config.yaml"):
+            (folder / part).symlink_to(trained / part)
+    return tmp_path
+
+
+def small_training(words, corpus, folder):
+    """Return the words of a training command of the docs, changed so that it takes seconds.
+
+    A network that the command starts from is trained first.
+    """
+    if USES_OF_NETWORKS & {*words} or "--help" in words:
+        return words
+    if "configs/large_margin_finetuning.yaml" in words:
+        base = Path(words[words.index("--config") + 1])
+        first_losses(base.name, corpus, folder / "exps" / base.stem)
+    if "exps/speechocean_mini_ska/model/last.model" in words:
+        run = folder / "exps" / "speechocean_mini_ska"
+        first_losses("speechocean_mini_ska.yaml", corpus, run)
+    changes = {"save_path": folder / "run", "eca_c": 64, "kernel_size": 64}
+    added = words_of(small(corpus)) + words_of(changes)
+    if any("asvspoof_mini" in word for word in words):
+        added += words_of(small_spoofing(corpus))
+    if "configs/enhance_demo.yaml" in words:
+        added += words_of(embedding_lists(read_config("enhance_demo.yaml"), corpus))
+    return words + added
+
+
+def small_preparation(words, corpus, folder):
+    """Return the words of a dataprep.py command of the docs, changed so that it takes seconds.
+
+    The files that the command names are written.
+    """
+    words = [*words]
+    if "--synthetic" in words:
+        words[words.index("--synthetic") + 1] = str(folder / "made")
+        words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
+    elif "--copy_synthesis" in words:
+        words[words.index("--copy_synthesis") + 1] = str(corpus / "train_list.txt")
+        words += ["--path", str(corpus / "wav"), "--limit_per_speaker", "1"]
+        words += ["--vocoders", "griffin_lim"]
+    elif "--merge" in words:
+        write_corpora(words[1 : words.index("--output")], corpus)
+    elif "--convert" in words:
+        target = folder / "data" / "voxceleb2" / "00001.m4a"
+        target.parent.mkdir()
+        source = min((corpus / "wav").rglob("*.wav"))
+        ffmpeg = conversion.find_ffmpeg()
+        command = [ffmpeg, "-v", "error", "-nostdin", "-i", source, target]
+        subprocess.run(command, check=True)
+    return words
+
+
+def write_corpora(parts, corpus):
+    """Write the lists and folders of `NAME=LIST:FOLDER` words, one speaker in each."""
+    speakers = sorted(path.name for path in (corpus / "wav").iterdir())
+    for speaker, part in zip(speakers, parts, strict=False):
+        list_file, folder = part.partition("=")[2].split(":")
+        shutil.copytree(corpus / "wav" / speaker, Path(folder) / speaker)
+        lines = ""
+        for path in Path(folder).rglob("*.wav"):
+            lines += f"{speaker} {path.relative_to(folder)}\n"
+        Path(list_file).write_text(lines)
+
+
+def exit_code(main, words):
+    """Run a program in this process. Returns its exit code."""
+    try:
+        return main(words)
+    except SystemExit as exit:
+        return exit.code
 
 
 @pytest.mark.parametrize(
     "command",
-    [
-        pytest.param(command, marks=[pytest.mark.slow] * ("--nproc" in command))
-        for command in COMMANDS
-    ],
+    [pytest.param(command, marks=slow_if("--nproc" in command)) for command in single_commands()],
 )
-def test_command_of_readme(command, noisy, checkpoint, enhanced, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "synthetic").symlink_to(noisy)
-    (tmp_path / "data" / "embeddings").mkdir()
-    for part in ("train", "test"):
-        shutil.copytree(embeddings(noisy, 128) / part, tmp_path / "data" / "embeddings" / part)
-    shutil.copytree(enhanced, tmp_path / "exps" / "enhance_demo")
-    wavs = sorted((noisy / "wav").rglob("*.wav"))
-    for name, wav in zip("ab", wavs, strict=False):
-        (tmp_path / f"{name}.wav").symlink_to(wav)
-    for name in ("demo", "speechocean_mini"):
-        (tmp_path / "exps" / name).mkdir(parents=True)
-        for part in ("model", "result", "config.yaml"):
-            (tmp_path / "exps" / name / part).symlink_to(checkpoint.parent.parent / part)
+def test_command_of_readme(command, noisy, workplace, monkeypatch, capsys):
     setting, _, rest = command.rpartition("python ")
     if setting:
-        monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
+        monkeypatch.setenv("SPEECH_DATA", str(workplace))
     script, *words = shlex.split(rest.removeprefix("./"))
-    if script == "dataprep.py" and {"file_list", "asvspoof2019"} & {
-        *vars(dataprep.parse(words)[1])
-    }:
-        # wants a network or an archive: test_corpora.py runs it
-        return
+    if script == "dataprep.py":
+        options = vars(dataprep.parse(words)[1])
+        if "file_list" in options or "asvspoof2019" in options:
+            # The command needs a network or an archive. test_corpora.py runs it.
+            return
     if "$SPEECH_DATA" in rest:
         pytest.skip(
             "its data are outside the repository; its options are those of the lines above it"
         )
     if script == "trainSpeakerNet.py":
-        using = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"} & {
-            *words
-        }
-        if not using and "--help" not in words:
-            enhancing = "configs/enhance_demo.yaml" in words
-            if "configs/large_margin_finetuning.yaml" in words:
-                # what is to be fine-tuned
-                base = Path(words[words.index("--config") + 1])
-                losses(base.name, noisy, tmp_path / "exps" / base.stem)
-            if "exps/speechocean_mini_ska/model/last.model" in words:
-                losses(
-                    "speechocean_mini_ska.yaml", noisy, tmp_path / "exps" / "speechocean_mini_ska"
-                )
-            words += words_of(small(noisy)) + [
-                "--save_path",
-                str(tmp_path / "run"),
-                "--eca_c",
-                "64",
-                "--kernel_size",
-                "64",
-            ]
-            words += words_of(small_spoofing(noisy)) if "asvspoof_mini" in command else []
-            words += (
-                words_of(
-                    embedding_lists(
-                        yaml.safe_load(Path("configs/enhance_demo.yaml").read_text()), noisy
-                    )
-                )
-                if enhancing
-                else []
-            )
-        main = trainSpeakerNet.main
+        words = small_training(words, noisy, workplace)
     elif script == "dataprep.py":
-        if "--synthetic" in words:
-            words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
-            words[words.index("--synthetic") + 1] = str(tmp_path / "made")
-        elif "--copy_synthesis" in words:
-            words += [
-                "--path",
-                str(noisy / "wav"),
-                "--limit_per_speaker",
-                "1",
-                "--vocoders",
-                "griffin_lim",
-            ]
-            words[words.index("--copy_synthesis") + 1] = str(noisy / "train_list.txt")
-        elif "--merge" in words:
-            # a speaker in each of the lists that it names
-            for speaker, part in zip(
-                sorted(path.name for path in (noisy / "wav").iterdir()),
-                words[1 : words.index("--output")],
-                strict=False,
-            ):
-                list_file, folder = part.partition("=")[2].split(":")
-                shutil.copytree(noisy / "wav" / speaker, Path(folder) / speaker)
-                Path(list_file).write_text(
-                    "".join(
-                        f"{speaker} {path.relative_to(folder)}\n"
-                        for path in Path(folder).rglob("*.wav")
-                    )
-                )
-        elif "--convert" in words:
-            (tmp_path / "data" / "voxceleb2").mkdir()
-            subprocess.run(
-                [
-                    conversion.find_ffmpeg(),
-                    "-v",
-                    "error",
-                    "-nostdin",
-                    "-i",
-                    wavs[0],
-                    "data/voxceleb2/00001.m4a",
-                ],
-                check=True,
-            )
-        main = dataprep.main
-    else:
-        words += [] if {"--plot", "--report"} & {*words} else ["--det", str(tmp_path / "det.png")]
-        main = tuneThreshold.main
-    try:
-        code = main(words)
-    except SystemExit as exit:
-        code = exit.code
+        words = small_preparation(words, noisy, workplace)
+    elif "--plot" not in words and "--report" not in words:
+        words += ["--det", str(workplace / "det.png")]
+    code = exit_code(PROGRAMS.get(script, tuneThreshold).main, words)
     assert code in (0, None), capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- sections of commands
+def small_step(script, words):
+    """Return the words of a command in a section, changed so that it takes seconds."""
+    # The test corpus has fewer speakers than the docs' corpus.
+    words = [re.sub(r"id10041/rec01", "id10001/rec01", word) for word in words]
+    if "--config" in words:
+        words += words_of(
+            {
+                "kernel_size": 64,
+                "nOut": 16,
+                "batch_size": 4,
+                "max_frames": 30,
+                "max_steps": 5,
+                "validate_every": 2,
+            }
+        )
+    if "--top_n" in words:
+        # The test corpus has fewer files too.
+        words += ["--top_n", "5"]
+    if script == "dataprep.py":
+        words += ["--processes", "1"]
+    elif script == "trainSpeakerNet.py":
+        words += words_of({"nDataLoaderThread": 0, "device": "cpu"})
+    return words
 
 
 @pytest.mark.parametrize("title", SCRIPTS)
@@ -363,67 +447,30 @@ def test_script_of_readme(title, corpus, checkpoint, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic").symlink_to(corpus)
-    for line in SCRIPTS[title]:
+    lines = SCRIPTS[title]
+    for line in lines:
         if not line.startswith("python "):
             subprocess.run(line, shell=True, check=True)
             continue
         _, script, *words = shlex.split(line)
-        if "--config" in words:
-            words += words_of(
-                {
-                    "kernel_size": 64,
-                    "nOut": 16,
-                    "batch_size": 4,
-                    "max_frames": 30,
-                    "max_steps": 5,
-                    "validate_every": 2,
-                }
-            )
-        # the test corpus has fewer speakers
-        words = [re.sub(r"id10041/rec01", "id10001/rec01", word) for word in words]
-        # and fewer files
-        words += ["--top_n", "5"] if "--top_n" in words else []
-        words += {
-            "dataprep.py": ["--processes", "1"],
-            "trainSpeakerNet.py": words_of({"nDataLoaderThread": 0, "device": "cpu"}),
-        }.get(script, [])
-        assert {
-            "dataprep.py": dataprep,
-            "trainSpeakerNet.py": trainSpeakerNet,
-            "tuneThreshold.py": tuneThreshold,
-        }[script].main(words) in (0, None), line
-    assert SCRIPTS[title] and len(list((tmp_path / "exps" / "embeddings").rglob("*.npy"))) == (
-        "--extract" in "".join(SCRIPTS[title])
-    )
+        assert PROGRAMS[script].main(small_step(script, words)) in (0, None), line
+    assert lines
+    extracted = list((tmp_path / "exps" / "embeddings").rglob("*.npy"))
+    assert len(extracted) == (1 if "--extract" in "".join(lines) else 0)
+
+
+def write_golden_losses():
+    """Train all configs on a new corpus and write their first losses to GOLDEN."""
+    sizes = {"speakers": 8, "files": 6, "test_speakers": 4, "trials": 60}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder, "corpus")
+        dataprep.main(["--synthetic", str(corpus), *words_of(sizes)])
+        noise_corpus(corpus)
+        write_spoofing_lists(corpus)
+        os.environ["SPEECH_DATA"] = folder
+        losses = {config: first_losses(config, corpus, Path(folder, config)) for config in CONFIGS}
+    GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    import os
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        dataprep.main(
-            [
-                "--synthetic",
-                str(made / "corpus"),
-                "--speakers",
-                "8",
-                "--files",
-                "6",
-                "--test_speakers",
-                "4",
-                "--trials",
-                "60",
-            ]
-        )
-        noise_corpus(made / "corpus")
-        spoofing_lists(made / "corpus")
-        os.environ["SPEECH_DATA"] = folder
-        GOLDEN.write_text(
-            json.dumps(
-                {config: losses(config, made / "corpus", made / config) for config in CONFIGS},
-                indent=1,
-            )
-            + "\n"
-        )
+    write_golden_losses()

@@ -1,4 +1,4 @@
-"""What benchmarks measure with."""
+"""Timing functions of the benchmarks."""
 
 import statistics
 import time
@@ -6,27 +6,37 @@ import time
 REPEATS = 9
 
 
+def seconds_of(work):
+    """Measure the seconds of one call of work()."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
 def medians(works, repeats=REPEATS):
-    """{name: work} -> {name: median seconds}, after one call each that is not counted. They take turns: what slows the machine for a while slows them all."""
+    """Measure the median seconds of several functions: {name: work} -> {name: seconds}.
+
+    The first call of each function is not counted. The functions take turns, so that a slow period
+    of the machine slows all of them.
+    """
     for work in works.values():
         work()
     seconds = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            begun = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(seconds_of(work))
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 
 def median(work, repeats=REPEATS, before=None):
-    """Median seconds of work(), after one call that is not counted; before: what is done before each call."""
+    """Measure the median seconds of work(), after one call that is not counted.
+
+    before: a function that is called before each measured call, and is not measured itself.
+    """
     work()
     seconds = []
     for _ in range(repeats):
         if before:
             before()
-        begun = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(seconds_of(work))
     return statistics.median(seconds)

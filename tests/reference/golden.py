@@ -1,8 +1,7 @@
-"""Deterministic weights and fixture reader for the numeric parity fixtures.
+"""Deterministic weights and a reader for the fixtures with numbers of other implementations.
 
-No weights are stored in the fixtures.  A parameter's value depends only on its
-name and its shape, so a re-implementation that uses the reference's parameter
-names can rebuild exactly the same network:
+The fixtures contain no weights. The value of a parameter depends only on its name and its shape.
+So a network with the parameter names of the reference gets exactly the same weights:
 
     import golden
     for case in golden.load_cases("tests/reference/model_clova_resnetse34l.npz"):
@@ -13,7 +12,7 @@ names can rebuild exactly the same network:
         wave = golden.wave(case)                     # float32 torch-ready ndarray
         ...compare with case.arrays["embedding"]...
 
-Only numpy is needed; torch is used when an nn.Module or tensors are handed in.
+Only numpy is needed. torch is imported if the caller passes an nn.Module or tensors.
 """
 
 import json
@@ -26,22 +25,21 @@ import numpy as np
 # the fill
 # --------------------------------------------------------------------------
 def fill(name, shape, dtype="float32"):
-    """Value of the parameter or buffer called `name`, as an ndarray.
+    """Compute the value of the parameter or buffer called `name`, as an ndarray.
 
-    Every name has its own generator, seeded by the CRC-32 of the name, and one
-    single draw of the whole shape in C order.  The draw is made in float64 and
-    cast at the end.  The first rule that matches wins:
+    Every name has its own generator, whose seed is the CRC-32 of the name. The generator makes one
+    draw of the whole shape in C order, in float64, which is cast at the end. The first matching
+    rule is used:
 
       1. *running_var          uniform(0.5, 1.5)
       2. *running_mean         0.1 * normal
       3. *num_batches_tracked  0
       4. *bias                 0.1 * normal
       5. two or more axes      normal / sqrt(prod(shape[1:]))
-      6. *weight (0 or 1 axis) uniform(0.5, 1.5)        (scale of a norm layer)
+      6. *weight (0 or 1 axis) uniform(0.5, 1.5), which is the scale of a norm layer
 
-    Anything else (a scalar such as the `w` and `b` of a metric loss) has no
-    rule and raises KeyError: it keeps the reference's own initial value and
-    must be named in `skip`.
+    Raises KeyError for any other name, such as the scalars `w` and `b` of a metric loss. Such a
+    parameter keeps the initial value of the reference and must be named in `skip`.
     """
     shape = tuple(int(s) for s in shape)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -65,9 +63,9 @@ def fill(name, shape, dtype="float32"):
 def apply(target, skip=()):
     """Fill every entry of an nn.Module or of a state dict, in place.
 
-    `skip` holds exact names that keep their present values (front-end
-    constants, scalar loss parameters).  Returns the list of filled names.
-    A dict may map names to tensors or to ndarrays.
+    `skip` contains the exact names of entries that keep their values, such as constants of a
+    front end and scalar parameters of a loss. A dict may map names to tensors or to ndarrays.
+    Returns the list of the filled names. Raises KeyError if a name in `skip` does not exist.
     """
     state = target.state_dict() if hasattr(target, "state_dict") else target
     skip = set(skip)
@@ -82,7 +80,7 @@ def apply(target, skip=()):
         if isinstance(value, np.ndarray):
             value[...] = new
         else:
-            # a torch tensor sharing memory with the module
+            # A torch tensor shares its memory with the module.
             import torch
 
             with torch.no_grad():
@@ -92,8 +90,10 @@ def apply(target, skip=()):
 
 
 def describe(target, skip=()):
-    """State entries as stored in `state_json` (after `apply`): a list of
-    {name, shape, dtype, filled, sum}.  `sum` is the float64 sum of the entry."""
+    """State entries as stored in `state_json` (after `apply`).
+
+    Returns a list of {name, shape, dtype, filled, sum}. `sum` is the float64 sum of the entry.
+    """
     state = target.state_dict() if hasattr(target, "state_dict") else target
     out = []
     for name, value in state.items():
@@ -111,11 +111,14 @@ def describe(target, skip=()):
 
 
 def check_state(target, entries, rtol=1e-6, atol=1e-5):
-    """Raise AssertionError where names, shapes, dtypes or sums differ from
-    `state_json`.  The order of the names is not compared."""
+    """Compare the entries of a module or a state dict with `state_json`.
+
+    Raises AssertionError if names, shapes, dtypes or sums differ. The order of names may differ.
+    """
     have = {e["name"]: e for e in describe(target)}
     want = {e["name"]: e for e in entries}
-    missing, extra = sorted(set(want) - set(have)), sorted(set(have) - set(want))
+    missing = sorted(set(want) - set(have))
+    extra = sorted(set(have) - set(want))
     assert not missing and not extra, f"missing {missing}, unexpected {extra}"
     for name, e in want.items():
         h = have[name]
@@ -130,32 +133,36 @@ def check_state(target, entries, rtol=1e-6, atol=1e-5):
 class Case:
     """One case of a fixture file.
 
-    name     the case's name
-    hparams  dict: constructor arguments under "init", the rest is per fixture
-    state    state entries of the filled reference module ([] when it has none)
+    name     name of the case
+    hparams  dict: constructor arguments under "init", other entries depend on the fixture
+    state    state entries of the filled reference module, [] without a module
     skipped  names that were not filled
-    arrays   the arrays of this case (reference outputs, and values of skipped
-             entries as "skipped:<name>")
-    inputs   the arrays common to all the cases of the file
-    info     where the numbers come from
+    arrays   arrays of this case: outputs of the reference, and the values of skipped entries as
+             "skipped:<name>"
+    inputs   arrays that all cases of the file share
+    info     source of the numbers
     """
 
     def __init__(self, name, hparams, state, skipped, arrays, inputs, info):
-        self.name, self.hparams, self.state, self.skipped = name, hparams, state, skipped
-        self.arrays, self.inputs, self.info = arrays, inputs, info
+        self.name = name
+        self.hparams = hparams
+        self.state = state
+        self.skipped = skipped
+        self.arrays = arrays
+        self.inputs = inputs
+        self.info = info
 
     def __repr__(self):
         return "Case({}: {})".format(self.name, ", ".join(sorted(self.arrays)))
 
 
 def load_cases(path):
-    """All the cases of one fixture file, in their stored order."""
+    """Read all cases of a fixture file in their stored order."""
     with np.load(path, allow_pickle=False) as z:
         data = {k: z[k] for k in z.files}
-    meta = {
-        k: json.loads(str(data.pop(k + "_json")))
-        for k in ("cases", "hparams", "state", "skipped", "info")
-    }
+    meta = {}
+    for k in ("cases", "hparams", "state", "skipped", "info"):
+        meta[k] = json.loads(str(data.pop(k + "_json")))
     inputs = {k: v for k, v in data.items() if "/" not in k}
     cases = []
     for name in meta["cases"]:
@@ -175,7 +182,7 @@ def load_cases(path):
 
 
 def wave(case, key=None):
-    """Input waveform of a case as float32: int16 samples times hparams["wave_scale"]."""
+    """Return the input wave of a case as float32: int16 samples times hparams["wave_scale"]."""
     key = key or case.hparams.get("input", "wave")
     return case.inputs[key].astype(np.float32) * np.float32(case.hparams.get("wave_scale", 1.0))
 
@@ -192,4 +199,6 @@ def _dtype_name(value):
 
 
 def _to_numpy(value):
-    return value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return value
+    return value.detach().cpu().numpy()
