@@ -62,7 +62,10 @@ def shard(items):
 
 
 def on_rank_zero(function: Callable, *args) -> Any:
-    """Calls function(*args) on rank 0 only; returns its result, or raises its InputError, on all ranks."""
+    """Calls function(*args) on rank 0 only.
+
+    Returns its result on all ranks, or raises its InputError on all ranks.
+    """
     if world_size() == 1:
         return function(*args)
     box: list = [None]

@@ -27,7 +27,7 @@ from inference.evaluation import (
     refuse_pairwise,
     represent_cohort,
 )
-from inference.export import OPSET, TOLERANCE, difference, require_packages, to_onnx
+from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
@@ -137,7 +137,7 @@ def run_export(options: argparse.Namespace, state: dict | None) -> None:
         data = to_onnx(model, facts)
     except ValueError as error:
         raise InputError(f"--export: {error}") from error
-    found = difference(model, data)
+    found = largest_difference(model, data)
     if not found <= TOLERANCE:
         raise InputError(
             "--export: the file would give other embeddings than this network: want a relative "

@@ -21,7 +21,7 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
-from corpus.listing import folder_of, read_listing, shared_speakers, speakers_by_folder
+from corpus.raw_lists import folder_of, read_raw_list, shared_speakers, speakers_by_folder
 from prep.output import in_parallel
 
 log = logging.getLogger(__name__)
@@ -320,7 +320,7 @@ def check_lists(options, processes=None):
     written, report = written_files(options)
     paths = options.paths * (len(options.lists) // len(options.paths))
     listings = [
-        read_listing(list_file, path) for list_file, path in zip(options.lists, paths, strict=True)
+        read_raw_list(list_file, path) for list_file, path in zip(options.lists, paths, strict=True)
     ]
     examined = examine_all(listings, options.max_frames * HOP, processes)
     for listing in listings:

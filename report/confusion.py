@@ -109,9 +109,9 @@ def map_of(folder, most_speakers=30, most_files=30) -> Embedded:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    from corpus.embeddings import load_embeddings, tree
+    from corpus.embeddings import embedding_tree, load_embeddings
 
-    files = tree(folder)
+    files = embedding_tree(folder)
     names = sorted(sorted(files, key=lambda speaker: -len(files[speaker]))[:most_speakers])
     chosen = [files[name][:: -(-len(files[name]) // most_files)] for name in names]
     paths = [path for mine in chosen for path in mine]

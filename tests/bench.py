@@ -165,17 +165,17 @@ class Usual:
         return x[start : start + self.length]
 
     def draw(self, kind, rng):
-        return Path(self.augment.roots[kind].path, self.augment.draw(kind, rng))
+        return Path(self.augment.roots[kind].path, self.augment.draw_file(kind, rng))
 
     def crop(self, i, rng):
         x = self.read(self.root / self.files[i].path, rng)
-        kind = ("none", "rir", *Augment.ADDED)[rng.integers(5)]
+        kind = ("none", "rir", *Augment.NOISE_KINDS)[rng.integers(5)]
         if kind == "none":
             return x
         if kind == "rir":
             rir = sf.read(self.draw("rir", rng))[0]
             return scipy.signal.convolve(x, rir / np.sqrt(np.sum(rir**2)))[: self.length]
-        fewest, most, low, high = Augment.ADDED[kind]
+        fewest, most, low, high = Augment.NOISE_KINDS[kind]
         noises, level = [], 10 * np.log10(np.mean(x**2) + 1e-4)
         for _ in range(rng.integers(fewest, most + 1)):
             noise = self.read(self.draw(kind, rng), rng)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import dataprep
 from common.errors import InputError
 from corpus.audio import AudioError
-from corpus.listing import Listing, read_listing, speakers_by_folder
 from corpus.lists import Trials, Utterance, speed_copies
+from corpus.raw_lists import RawList, read_raw_list, speakers_by_folder
 from prep import check
 from prep.check import Examined
 from training.task import warn_of_shared_speakers
@@ -353,7 +353,7 @@ def test_all_at_once(speech, capsys):
 def test_kinds_of_lists(lines, owners, named, tmp_path):
     (tmp_path / "asv.trn.txt").write_text("s e1,e2\n")
     (tmp_path / "asv.trl.txt").write_text("".join(f"{line}\r\n" for line in lines))
-    listing = read_listing(tmp_path / "asv.trl.txt", "root")
+    listing = read_raw_list(tmp_path / "asv.trl.txt", "root")
     assert (listing.owners, listing.named, [*listing.header, *listing.lines]) == (
         owners,
         named,
@@ -421,7 +421,7 @@ tested = st.integers(2, 5).flatmap(
 def test_cleaned_lists_are_sound_and_every_line_that_they_lack_is_explained(
     train, trials, alike, broken, least, spoofed
 ):
-    listing = Listing(
+    listing = RawList(
         "train",
         "",
         [],
@@ -429,7 +429,7 @@ def test_cleaned_lists_are_sound_and_every_line_that_they_lack_is_explained(
         [(path,) for _, path in train],
         [(speaker, i in spoofed) for i, (speaker, _) in enumerate(train)],
     )
-    test = Listing("trials", "", [], [str(i) for i in range(len(trials))], trials, None)
+    test = RawList("trials", "", [], [str(i) for i in range(len(trials))], trials, None)
     examined = {}
     for i, name in enumerate(dict.fromkeys([*listing.files(), *test.files()])):
         examined["", name] = (
