@@ -380,7 +380,8 @@ def test_is_told_and_nothing_is_lost(name, corpus, checkpoint, tmp_path, program
     before = fingerprint(tmp_path) | fingerprint(checkpoint.parent)
     code, out, err = program(*words)
     assert code == 2, (out, err)
-    assert err.startswith("error: ") and "Traceback" not in err + out
+    assert err.startswith("error: ")
+    assert "Traceback" not in err + out
     assert re.search(message, err, re.S), err
     after = fingerprint(tmp_path) | fingerprint(checkpoint.parent)
     # these record that somebody tried
@@ -409,11 +410,9 @@ def test_full_disk(corpus, tmp_path):
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
-    assert (
-        limited.returncode == 2
-        and "cannot be written" in limited.stderr
-        and "Traceback" not in limited.stderr
-    )
+    assert limited.returncode == 2
+    assert "cannot be written" in limited.stderr
+    assert "Traceback" not in limited.stderr
     assert fingerprint(tmp_path / "run" / "model") == before
 
 

@@ -62,7 +62,8 @@ def test_features_equal_the_references(tmp_path, capsys):
     code, out, err = make(capsys, "-i", tmp_path / "files.lst")
     assert code == 0 and "features of 1 files (1 made now" in out, err
     raw = np.load(tmp_path / "a.npy")
-    assert raw.dtype == np.float32 and raw.shape == (252, 80)
+    assert raw.dtype == np.float32
+    assert raw.shape == (252, 80)
     want = {
         "none": case.arrays["logmel"].T,
         "cmn": case.arrays["features"],
@@ -114,14 +115,14 @@ def test_mirrored_in_parallel_and_gone_on_with(recordings, capsys):
     before = [path.read_bytes() for path in made]
     made[2].unlink()
     code, out, _ = make(capsys, *words)
-    assert (
-        code == 0
-        and "features of 6 files (1 made now" in out
-        and [path.read_bytes() for path in made] == before
-    )
-    assert not list((recordings / "wav").rglob("*.npy")) and not list(recordings.rglob("*.part"))
+    assert code == 0
+    assert "features of 6 files (1 made now" in out
+    assert [path.read_bytes() for path in made] == before
+    assert not list((recordings / "wav").rglob("*.npy"))
+    assert not list(recordings.rglob("*.part"))
     code, _, err = make(capsys, *words, "--feature_type", "sasv2")
-    assert code == 2 and "holds other features than --feature_type sasv2 --n_mels 80" in err
+    assert code == 2
+    assert "holds other features than --feature_type sasv2 --n_mels 80" in err
 
 
 def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
@@ -130,11 +131,9 @@ def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
     sf.write(recordings / "wav" / f"{names[0]}.wav", np.zeros(511), 16000)
     (recordings / "wav" / f"{names[1]}.wav").write_bytes(good[:1000])
     code, _, err = make(capsys, "-i", recordings / "files.lst", "--path", recordings / "wav")
-    assert (
-        code == 2
-        and "2 of 6 files cannot be used" in err
-        and "want 512 samples or more, got 511" in err
-    )
+    assert code == 2
+    assert "2 of 6 files cannot be used" in err
+    assert "want 512 samples or more, got 511" in err
     assert len((recordings / "wav" / "features_failed.txt").read_text().splitlines()) == 2
     assert len(list((recordings / "wav").rglob("*.npy"))) == 4
     for name in names[:2]:
@@ -155,7 +154,8 @@ def test_lists_that_are_refused(line, words, message, recordings, capsys, monkey
     shutil.copy(next((recordings / "wav").rglob("*.wav")), recordings / "wav" / "a.wav")
     Path("l").write_text(line)
     code, _, err = make(capsys, "-i", "l", "--path", "wav", *words)
-    assert code == 2 and re.search(message, err)
+    assert code == 2
+    assert re.search(message, err)
 
 
 # ---------------------------------------------------------------------- reading
@@ -265,7 +265,8 @@ def test_clients_and_impostors(tmp_path):
         "0 a d",
         "0 b d",
         "0 c d",
-    ] and trials.label.tolist() == [True, True, False, False, False]
+    ]
+    assert trials.label.tolist() == [True, True, False, False, False]
     assert trials.paths() == ["a", "b", "c", "d"]
     with pytest.raises(InputError, match="impostors:1: want '<file> <file>', got '1 a b'"):
         read_clients_and_impostors(clients, text(impostors, "1 a b"))
@@ -433,9 +434,8 @@ def test_evaluation_and_extraction_from_features_equal_those_from_audio(
     model = "--initial_model", trained / "features" / "model" / "last.model"
     pairs = "--valid_clients", cut / "clients.lst", "--valid_impostors", cut / "impostors.lst"
     lines, scores = scores_of(trained / "features" / "result" / "scores.txt")
-    assert {line[0] for line in lines} == {"0", "1"} and len(lines) == len(
-        (cut / "clients.lst").read_text().splitlines()
-    ) * 2
+    assert {line[0] for line in lines} == {"0", "1"}
+    assert len(lines) == len((cut / "clients.lst").read_text().splitlines()) * 2
     for kind in ("features", "audio"):
         code, out, err = program(
             "--eval", *model, *pairs, "--valid_data_dir", cut / kind, "--output", tmp_path / "s.txt"
@@ -473,10 +473,8 @@ def test_whole_files_are_normalised_before_they_are_cut(cut, tmp_path):
         [Utterance("s", "a.npy")], tmp_path, max_frames=30, seed=0, features=FeatureInput(80, "cmn")
     )
     batches = [data[epoch, [[0]]]["x"] for epoch in range(5)]
-    assert (
-        all(batch.shape == (1, 1, 30, 80) for batch in batches)
-        and len({batch.sum().item() for batch in batches}) > 1
-    )
+    assert all(batch.shape == (1, 1, 30, 80) for batch in batches)
+    assert len({batch.sum().item() for batch in batches}) > 1
     assert all(
         any(np.array_equal(batch[0, 0], whole[s : s + 30]) for s in range(61)) for batch in batches
     )
@@ -505,11 +503,11 @@ def test_random_slicing(suffix, tmp_path):
     for epoch in range(60):
         for groups in ([[0], [1]], [[2], [3]]):
             x = data[epoch, groups]["x"]
-            assert torch.equal(x, data[epoch, groups]["x"]) and torch.equal(
-                x, whole[epoch, groups]["x"][:, :, : x.shape[2]]
-            )
+            assert torch.equal(x, data[epoch, groups]["x"])
+            assert torch.equal(x, whole[epoch, groups]["x"][:, :, : x.shape[2]])
             lengths.append(x.shape[2] if suffix == "npy" else (x.shape[2] - 240) / HOP)
-    assert set(lengths) == set(range(200, 207)) and lengths[::2] != lengths[1::2]
+    assert set(lengths) == set(range(200, 207))
+    assert lengths[::2] != lengths[1::2]
     with pytest.raises(
         InputError,
         match="--randomSlicing: cuts batches to 200 frames or more; want .* --max_frames, got 199",
@@ -579,7 +577,8 @@ def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
             "ResNetSE34L",
         )
     )
-    assert code == 2 and "want speech, which the model takes, got embeddings or features (" in err
+    assert code == 2
+    assert "want speech, which the model takes, got embeddings or features (" in err
 
 
 # ---------------------------------------------------------------------- habits of its trainer
@@ -606,7 +605,8 @@ def test_published_options_are_accepted(caplog):
         "randomSlicing": True,
         "nDataLoaderThread": 2,
     }
-    assert theirs == ours | changed and not caplog.records
+    assert theirs == ours | changed
+    assert not caplog.records
 
 
 def log_of(folder):
@@ -623,7 +623,9 @@ def test_early_stopping(cut, tmp_path, program):
     assert len(lines) == best + 3 < 20
     # nothing is left to do
     code, out, _ = program(*words(cut, tmp_path, "features", *more))
-    assert code == 0 and "done, after 2 evaluations" in out and log_of(tmp_path) == lines
+    assert code == 0
+    assert "done, after 2 evaluations" in out
+    assert log_of(tmp_path) == lines
     code, _, err = program(
         *words(
             cut,
@@ -637,17 +639,13 @@ def test_early_stopping(cut, tmp_path, program):
             2,
         )
     )
-    assert (
-        code == 2
-        and "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
-    )
+    assert code == 2
+    assert "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
     config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
-    assert (
-        (tmp_path / "config.yaml").read_bytes() == config
-        and code == 2
-        and "there is a run already, which --no-requeue does not go on with" in err
-    )
+    assert (tmp_path / "config.yaml").read_bytes() == config
+    assert code == 2
+    assert "there is a run already, which --no-requeue does not go on with" in err
 
 
 @pytest.mark.slow

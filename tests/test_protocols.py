@@ -164,17 +164,17 @@ def test_trials_with_enrolment_beside_them(tmp_path, name, enrolment, lines):
         "s1 E_2 bonafide nontarget",
         f"s2 E_1 {attack} spoof",
     ]
-    assert trials.models == [("A_1", "A_2"), ("A_3",)] and trials.files == ["E_1", "E_2"]
-    assert (
-        trials.enrol.tolist() == [0, 0, 1]
-        and trials.test.tolist() == [0, 1, 0]
-        and trials.label.tolist() == [True, False, False]
-    )
+    assert trials.models == [("A_1", "A_2"), ("A_3",)]
+    assert trials.files == ["E_1", "E_2"]
+    assert trials.enrol.tolist() == [0, 0, 1]
+    assert trials.test.tolist() == [0, 1, 0]
+    assert trials.label.tolist() == [True, False, False]
     assert trials.kinds.tolist() == [
         "target",
         "nontarget",
         "spoof",
-    ] and trials.attacks.tolist() == ["bonafide", "bonafide", attack]
+    ]
+    assert trials.attacks.tolist() == ["bonafide", "bonafide", attack]
     assert (
         described_trials(trials)
         == f"3 trials of 2 files against 2 enrolled speakers: nontarget 1, spoof 1, target 1 ({attack} 1)"
@@ -182,9 +182,8 @@ def test_trials_with_enrolment_beside_them(tmp_path, name, enrolment, lines):
     found = trials.renamed(
         {"A_1": "x/A_1.flac", "A_2": "x/A_2.flac", "A_3": "3", "E_1": "e", "E_2": "f"}
     )
-    assert (
-        found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"] and found.lines == trials.lines
-    )
+    assert found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"]
+    assert found.lines == trials.lines
 
 
 @pytest.mark.parametrize("header", [[], ["enrollment,test,label"]])
@@ -195,7 +194,8 @@ def test_trials_of_spoofceleb(tmp_path, header):
     assert trials.lines == [
         "a/1.flac b/2.flac bonafide target",
         "a/1.flac c/3.flac spoof spoof",
-    ] and trials.models == [("a/1.flac",)]
+    ]
+    assert trials.models == [("a/1.flac",)]
 
 
 def test_enrolment_lists_given_and_tables(tmp_path):
@@ -298,11 +298,9 @@ def test_public_protocols():
     assert len(classes_of(both)) == 41
     trials = read_trials(PROTOCOLS / "ASVspoof2019.LA.asv.eval.gi.trl.txt")
     assert Counter(trials.kinds.tolist()) == {"target": 5370, "nontarget": 33327, "spoof": 63882}
-    assert (
-        len(trials.models) == 48
-        and sorted({len(m) for m in trials.models})[0] == 11
-        and not set(trials.files) & set(sum(trials.models, ()))
-    )
+    assert len(trials.models) == 48
+    assert sorted({len(m) for m in trials.models})[0] == 11
+    assert not set(trials.files) & set(sum(trials.models, ()))
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
     # its lists are not here
     with pytest.raises(InputError, match="no enrolment for 10 of 10 speakers"):
@@ -317,10 +315,8 @@ def test_public_dev_trials(tmp_path):
         dev,
         [text(tmp_path, "enrolment", *(f"{s} LA_D_A1{s[3:]},LA_D_A2{s[3:]}" for s in speakers))],
     )
-    assert (
-        Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296}
-        and len(trials.models) == 10
-    )
+    assert Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296}
+    assert len(trials.models) == 10
 
 
 # ---------------------------------------------------------------------- files
@@ -396,7 +392,8 @@ def test_batches_keep_the_quota(real, spoofed, num_spk, m, quota, most, balance,
         return
     sampler.set_epoch(epoch)
     batches = [rows for _, rows in sampler]
-    assert len(batches) == len(sampler) > 0 and sampler.utterances == (num_spk + quota) * m
+    assert len(batches) == len(sampler) > 0
+    assert sampler.utterances == (num_spk + quota) * m
     used = [i for batch in batches for group in batch for i in group]
     assert len(set(used)) == len(used)
     for batch in batches:
@@ -444,7 +441,8 @@ def test_published_batches():
         utterances, num_spk=40, batch_size=160, nPerSpeaker=2, max_seg_per_spk=10000, seed=10
     )
     # 40 x 128 / 80: real speech is what runs out
-    assert len(sampler) == 64 and sampler.quota == 40
+    assert len(sampler) == 64
+    assert sampler.quota == 40
     epochs = []
     for epoch in (1, 2):
         sampler.set_epoch(epoch)
@@ -511,10 +509,8 @@ def test_labels_of_a_batch(tmp_path):
     for u in utterances:
         soundfile.write(u.path, np.zeros(9000, np.int16), 16000)
     batch = TrainDataset(utterances, "", max_frames=20, seed=0)[1, [[0], [1], [2]]]
-    assert (
-        batch["label"].tolist() == [1, 0, 2]
-        and batch["spoof"].tolist() == [False, False, True]
-        and batch["spoof"].dtype == torch.bool
-    )
+    assert batch["label"].tolist() == [1, 0, 2]
+    assert batch["spoof"].tolist() == [False, False, True]
+    assert batch["spoof"].dtype == torch.bool
     batch = TrainDataset(utterances, "", classes_of(utterances, 9), max_frames=20, seed=0)[1, [[2]]]
     assert batch["label"].tolist() == [8]

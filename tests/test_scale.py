@@ -57,20 +57,16 @@ def test_lines_are_like_a_list(lines, at_once, a, b):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "LINES_AT_ONCE", at_once)
         got, want = Lines("\n".join(lines).encode()), [line.strip() for line in lines]
-        assert (
-            list(got) == want
-            and len(got) == len(want)
-            and got == want
-            and want == got
-            and got == Lines("\n".join(want).encode())
-        )
-        assert (
-            got[a:b] == want[a:b]
-            and got[::2] == want[::2]
-            and got[-1] == want[-1]
-            and got != [*want, "x"]
-            and got != ["x", *want[1:]]
-        )
+        assert list(got) == want
+        assert len(got) == len(want)
+        assert got == want
+        assert want == got
+        assert got == Lines("\n".join(want).encode())
+        assert got[a:b] == want[a:b]
+        assert got[::2] == want[::2]
+        assert got[-1] == want[-1]
+        assert got != [*want, "x"]
+        assert got != ["x", *want[1:]]
         assert Lines(got.text, str.upper)[0] == lines[0].upper()
         plain = (
             all(line.isascii() and line == " ".join(line.split()) for line in lines)
@@ -92,24 +88,21 @@ def test_lines_are_like_a_list(lines, at_once, a, b):
 
 def test_tables_are_of_plain_lines_of_the_stretch():
     lines = Lines(b"1 a b\n0 cc d\n1 e\tf\n0 g  h\n1 i j k\n0 l m\n1 n o\n1 p\x1cq r")
-    assert lines.table(0, 2) == [["1", "0"], ["a", "cc"], ["b", "d"]] and lines.table(5, 7) == [
+    assert lines.table(0, 2) == [["1", "0"], ["a", "cc"], ["b", "d"]]
+    assert lines.table(5, 7) == [
         ["0", "1"],
         ["l", "n"],
         ["m", "o"],
     ]
-    assert (
-        [lines.table(i, i + 1) for i in (2, 3, 7)] == [None] * 3
-        and lines.table(4, 6) is None
-        and len(lines.table(4, 5)) == 4
-    )
+    assert [lines.table(i, i + 1) for i in (2, 3, 7)] == [None] * 3
+    assert lines.table(4, 6) is None
+    assert len(lines.table(4, 5)) == 4
     # nine words in three lines
     assert Lines(b"1 a b\n0 c\n1 d e f").table(0, 3) is None
     names = Numbers()
-    assert (
-        names.of(["b", "a", "b"]).tolist() == [0, 1, 0]
-        and names.of(["c", "a"]).tolist() == [2, 1]
-        and [*names] == ["b", "a", "c"]
-    )
+    assert names.of(["b", "a", "b"]).tolist() == [0, 1, 0]
+    assert names.of(["c", "a"]).tolist() == [2, 1]
+    assert [*names] == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -125,15 +118,15 @@ def test_trials_of_many_blocks(tmp_path, three_at_once, labelled):
         "\n".join(line + "\r" * (i == 17) for i, line in enumerate(lines)).encode() + b"\n\n"
     )
     trials = read_trials(tmp_path / "t.txt")
-    assert trials.lines == lines and (trials.label is None) == (not labelled)
+    assert trials.lines == lines
+    assert (trials.label is None) == (not labelled)
     for i, line in enumerate(lines):
         *key, left, right = line.split()
-        assert trials.models[trials.enrol[i]] == (left,) and trials.files[trials.test[i]] == right
+        assert trials.models[trials.enrol[i]] == (left,)
+        assert trials.files[trials.test[i]] == right
         assert not key or trials.label[i] == (key == ["1"])
-    assert (
-        trials.files == [*dict.fromkeys(b for _, b in pairs)]
-        and trials.enrol.dtype == trials.test.dtype == np.int64
-    )
+    assert trials.files == [*dict.fromkeys(b for _, b in pairs)]
+    assert trials.enrol.dtype == trials.test.dtype == np.int64
     write_scores(tmp_path / "s.txt", trials.lines, np.arange(20, dtype=np.float32) / 3)
     assert (tmp_path / "s.txt").read_text() == "".join(
         f"{line} {np.float32(i / 3):.7g}\n" for i, line in enumerate(lines)
@@ -177,10 +170,10 @@ def test_scores_of_many_blocks(tmp_path, three_at_once):
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         read = read_scores(tmp_path / name)
         words = [line.split() for line in lines]
-        assert read.lines == [" ".join(w[:-1]) for w in words] and read.scores.tolist() == [
-            float(w[-1]) for w in words
-        ]
-        assert read.labels.dtype == bool and read.labels.tolist() == [
+        assert read.lines == [" ".join(w[:-1]) for w in words]
+        assert read.scores.tolist() == [float(w[-1]) for w in words]
+        assert read.labels.dtype == bool
+        assert read.labels.tolist() == [
             {"0": False, "1": True}.get(w[0], "target" in w) for w in words
         ]
         if name != "plain":
@@ -195,11 +188,9 @@ def test_scores_of_many_blocks(tmp_path, three_at_once):
         read_scores(tmp_path / "s")
     (tmp_path / "u").write_text("a b 1\na c 2\nb c 3\na  d 4\n")
     read = read_scores(tmp_path / "u", labelled=False)
-    assert (
-        read.lines == ["a b", "a c", "b c", "a d"]
-        and read.scores.tolist() == [1, 2, 3, 4]
-        and read.labels is None
-    )
+    assert read.lines == ["a b", "a c", "b c", "a d"]
+    assert read.scores.tolist() == [1, 2, 3, 4]
+    assert read.labels is None
     with pytest.raises(ValueError, match="u:1: want .* nothing to evaluate"):
         read_scores(tmp_path / "u")
 
@@ -215,9 +206,8 @@ def test_a_file_in_parts_is_written_whole_or_not_at_all(tmp_path):
         write_atomically(tmp_path / "f", torn())
     with pytest.raises(ValueError):
         write_scores(tmp_path / "f", ["1 a b"], np.zeros(2))
-    assert (tmp_path / "f").read_bytes() == b"abc" and [
-        path.name for path in tmp_path.iterdir()
-    ] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"abc"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 @given(st.integers(1, 40), st.integers(1, 400), st.integers(1, 200), st.integers(0, 99))
@@ -263,7 +253,8 @@ def test_embeddings_in_buckets_are_those_of_the_repeated_files(lengths, model):
     torch.manual_seed(0)
     made = Scorer(SpeakerNet(model(), Squares()))
     data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1, bucket_frames=25)
-    assert len(data) < 6 and sorted(i for item in data.items for i in item) == [*range(16)]
+    assert len(data) < 6
+    assert sorted(i for item in data.items for i in item) == [*range(16)]
     for index, reps in made.represent(batches(eval_loader(data, workers=0))):
         for i, rep in zip(index, reps, strict=True):
             wave = waves[f"{i}.wav"]
@@ -280,11 +271,9 @@ def test_items_are_limited_and_the_largest_come_first(lengths, monkeypatch):
     for bucket, longest in ((0, 12000), (25, 12000), (50, 16000), (500, 80000)):
         data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1, bucket_frames=bucket)
         sizes = [x.numel() for _, x in (data[i] for i in range(len(data)))]
-        assert (
-            sizes == sorted(sizes, reverse=True)
-            and max(sizes) <= max(16000, longest)
-            and all(x.shape[-1] % max(160 * bucket, 1) == 0 for _, x in data)
-        )
+        assert sizes == sorted(sizes, reverse=True)
+        assert max(sizes) <= max(16000, longest)
+        assert all(x.shape[-1] % max(160 * bucket, 1) == 0 for _, x in data)
         assert all(
             np.array_equal(row[0], np.resize(waves[f"{i}.wav"], row.shape[1]))
             for index, x in data
@@ -308,7 +297,9 @@ def test_memory_too_small_for_a_batch(lengths):
     ((_, whole),) = made.represent([([*range(7)], x)])
     most, tried = 3, []
     ((index, parts),) = made.represent([([*range(7)], x)])
-    assert sum(tried) == 14 and max(tried) <= 3 and index == [*range(7)]
+    assert sum(tried) == 14
+    assert max(tried) <= 3
+    assert index == [*range(7)]
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
     most = 0
     folder, waves = lengths
@@ -351,9 +342,10 @@ def test_buckets_and_mixed_precision_are_choices(corpus, checkpoint, tmp_path, p
             0,
             *words,
         )
-        assert code == 0 and (
-            "--bucket_frames has no effect without --eval_frames 0" in out + err
-        ) == (words[0] != "--eval_frames")
+        assert code == 0
+        assert ("--bucket_frames has no effect without --eval_frames 0" in out + err) == (
+            words[0] != "--eval_frames"
+        )
         return np.array(scores_in(tmp_path / "s.txt"))
 
     whole = ["--eval_frames", 0]
@@ -386,7 +378,8 @@ def test_a_training_in_mixed_precision_evaluates_in_it(corpus, tmp_path, program
             == 0
         )
         found.append(scores_in(tmp_path / "s.txt"))
-    assert found[0] == found[1] and 0 < np.abs(np.subtract(found[0], found[2])).max() < 0.05
+    assert found[0] == found[1]
+    assert 0 < np.abs(np.subtract(found[0], found[2])).max() < 0.05
 
 
 # ---------------------------------------------------------------------- all pairs
@@ -430,7 +423,9 @@ def test_all_pairs_equal_trials_of_these(corpus, checkpoint, tmp_path, program, 
         tmp_path / "s.txt",
     )
     want, got = read_scores(tmp_path / "s.txt"), read_scores(tmp_path / "all.txt")
-    assert code == 0 and got.lines == want.lines and np.abs(got.scores - want.scores).max() < 1e-5
+    assert code == 0
+    assert got.lines == want.lines
+    assert np.abs(got.scores - want.scores).max() < 1e-5
     told, evaluated = (
         [
             line
@@ -441,26 +436,27 @@ def test_all_pairs_equal_trials_of_these(corpus, checkpoint, tmp_path, program, 
     )
     assert [line.split("at threshold")[0] for line in told] == [
         line.split("at threshold")[0] for line in evaluated
-    ] and len(told) == 3
+    ]
+    assert len(told) == 3
 
     code, out, _ = all_pairs(
         program, corpus, checkpoint, tmp_path / "list.txt", tmp_path / "all.npy"
     )
     matrix = np.load(tmp_path / "all.npy")
-    assert (
-        code == 0
-        and "EER" in out
-        and matrix.shape == (8, 8)
-        and matrix.dtype == np.float32
-        and np.allclose(matrix, matrix.T, atol=1e-5)
-    )
+    assert code == 0
+    assert "EER" in out
+    assert matrix.shape == (8, 8)
+    assert matrix.dtype == np.float32
+    assert np.allclose(matrix, matrix.T, atol=1e-5)
     assert np.allclose(matrix[np.triu_indices(8, 1)], want.scores, atol=1e-5)
 
     (tmp_path / "files.txt").write_text("\n".join(x for _, x in files))
     code, out, _ = all_pairs(
         program, corpus, checkpoint, tmp_path / "files.txt", tmp_path / "plain.txt"
     )
-    assert code == 0 and "EER" not in out and "no metric" in out
+    assert code == 0
+    assert "EER" not in out
+    assert "no metric" in out
     assert (tmp_path / "plain.txt").read_text() == "".join(
         line[2:] for line in (tmp_path / "all.txt").read_text().splitlines(keepends=True)
     )
@@ -489,7 +485,8 @@ def test_a_matrix_in_blocks(loss, scoring, monkeypatch):
         ]
         for a in reps
     ]
-    assert len(blocks) > 3 and np.allclose(torch.cat(blocks), want, atol=1e-5)
+    assert len(blocks) > 3
+    assert np.allclose(torch.cat(blocks), want, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -522,12 +519,10 @@ def test_lists_that_have_no_pairs(corpus, checkpoint, tmp_path, program, lines, 
     code, _, err = all_pairs(
         program, corpus, checkpoint, tmp_path / "list.txt", tmp_path / "all.txt", *words
     )
-    assert (
-        code == 2
-        and message in err
-        and "Traceback" not in err
-        and not (tmp_path / "all.txt").exists()
-    )
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "all.txt").exists()
 
 
 def test_all_pairs_want_similarities_that_are_symmetric(tmp_path):
@@ -557,8 +552,8 @@ def test_all_pairs_want_embeddings(corpus, tmp_path, program):
         "--eval_frames",
         40,
     )
+    assert code == 2
     assert (
-        code == 2
-        and "--all_pairs: works on embeddings of single utterances, but --encoder_type CAP pools every pair"
+        "--all_pairs: works on embeddings of single utterances, but --encoder_type CAP pools every pair"
         in err
     )
