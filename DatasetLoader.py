@@ -163,7 +163,7 @@ class TrainDataset(Dataset):
         if self.random_slicing:
             # The first row is in only one batch of an epoch, so batches have different lengths.
             rng = np.random.default_rng((self.seed, epoch, len(self) + 1, index.flat[0]))
-            frames = rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True)
+            frames = int(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))
             length = self.spec.length(frames)
         if self.augment_later:
             entries["tail"] = x[:, :, length:]

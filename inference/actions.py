@@ -76,7 +76,7 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
     print_scores(load_scorer(options, state), tests, options, path, cohort)
 
 
-def run_check(options: argparse.Namespace, _: dict | None) -> None:
+def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
     """Scores embeddings as they are: the baseline of an enhancement."""
     source = SOURCES[Identity.takes]
     tests = distributed.on_rank_zero(read_tests, options, source)
@@ -174,7 +174,7 @@ def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
 ACTIONS = {
     "eval": run_eval,
     "all_pairs": run_all_pairs,
-    "check": run_check,
+    "check": run_baseline,
     "generate": run_generate,
     "extract": run_extract,
     "verify": run_verify,

@@ -22,6 +22,7 @@ from corpus.file_lists import read_utterances
 from corpus.lists import Trials
 from inference.evaluation import represent_all, summary_of_trials
 from inference.scorer import Scorer
+from inference.sources import DataSource
 from metrics.scores import scored
 
 
@@ -37,10 +38,10 @@ class PairedFiles(NamedTuple):
     speaker: np.ndarray | None
 
 
-def read_files(options: argparse.Namespace, source, root: str) -> PairedFiles:
+def read_files(options: argparse.Namespace, source: DataSource, root: str) -> PairedFiles:
     """Reads the list of --all_pairs and checks its files.
 
-    source: reads files for the model, see inference/sources.py.
+    source: reads the files for the model.
     """
     for name in ("score_norm", "qualities"):
         if getattr(options, name):

@@ -1,4 +1,4 @@
-"""Sources: reading lists and files for a model, either speech or embeddings.
+"""Data sources: reading lists and files for a model, either speech or embeddings.
 
 What a model takes decides which source is used. The rest of the program treats both alike.
 """
@@ -25,7 +25,7 @@ from options.parser import find
 log = logging.getLogger("trainSpeakerNet")
 
 
-class Source(ABC):
+class DataSource(ABC):
     """Reads lists and files, and builds data sets, as the options say.
 
     root: the folder or the pack that the files of a list are relative to.
@@ -63,24 +63,24 @@ class Source(ABC):
         """Builds the evaluation data set of files. It has their `paths`, and seconds()."""
 
 
-class SpeechSource(Source):
+class SpeechSource(DataSource):
     """Speech, for models that take waves. Files may be audio, or features."""
 
     def files_below(self, folder: str) -> list[str]:
-        """Returns the audio files below a folder, see Source."""
+        """Returns the audio files below a folder, see DataSource."""
         return audio_below(folder)
 
     def check_files(
         self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
     ) -> dict[str, str]:
-        """Finds files of speech, see Source."""
+        """Finds files of speech, see DataSource."""
         names = list(names)
         features = expected_features(options)
         refuse_embeddings(names, list_file, features)
         return check_files(root, names, list_file, features)
 
     def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Utterance]:
-        """Reads a train list of speech, see Source. Adds the copies of --speed_perturb."""
+        """Reads a train list of speech, see DataSource. Adds the copies of --speed_perturb."""
         # Some lists of embeddings have columns that no list of speech has. The reader would report
         # a wrong line instead of the wrong kind of files.
         with open(list_file, "rb") as file:
@@ -104,7 +104,7 @@ class SpeechSource(Source):
     def train_dataset(
         self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> TrainDataset:
-        """Builds a training data set of speech, see Source."""
+        """Builds a training data set of speech, see DataSource."""
         augment = None
         if options.augment:
             augment = Augment(options.musan_path, options.rir_path)
@@ -125,7 +125,7 @@ class SpeechSource(Source):
     def eval_dataset(
         self, paths: Sequence[str], root: str, options: argparse.Namespace
     ) -> EvalDataset:
-        """Builds an evaluation data set of speech, see Source."""
+        """Builds an evaluation data set of speech, see DataSource."""
         return EvalDataset(
             paths,
             root,
@@ -138,11 +138,11 @@ class SpeechSource(Source):
         )
 
 
-class EmbeddingSource(Source):
+class EmbeddingSource(DataSource):
     """Embeddings, for models that enhance them."""
 
     def files_below(self, folder: str) -> list[str]:
-        """Returns the embeddings below a folder, see Source."""
+        """Returns the embeddings below a folder, see DataSource."""
         files = []
         for paths in embedding_tree(folder).values():
             files += paths
@@ -151,11 +151,11 @@ class EmbeddingSource(Source):
     def check_files(
         self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
     ) -> dict[str, str]:
-        """Finds embeddings, see Source."""
+        """Finds embeddings, see DataSource."""
         return check_embeddings(root, names, list_file)
 
     def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Example]:
-        """Reads a list of embeddings to train on, see Source."""
+        """Reads a list of embeddings to train on, see DataSource."""
         for name in ("augment", "speed_perturb"):
             if getattr(options, name):
                 raise InputError(
@@ -189,13 +189,13 @@ class EmbeddingSource(Source):
     def train_dataset(
         self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> EmbeddingDataset:
-        """Builds a training data set of embeddings, see Source."""
+        """Builds a training data set of embeddings, see DataSource."""
         return EmbeddingDataset(utterances, root, classes, flag=options.multiple_embedding_flag)
 
     def eval_dataset(
         self, paths: Sequence[str], root: str, options: argparse.Namespace
     ) -> EmbeddingEvalDataset:
-        """Builds an evaluation data set of embeddings, see Source."""
+        """Builds an evaluation data set of embeddings, see DataSource."""
         return EmbeddingEvalDataset(paths, root)
 
 
@@ -218,10 +218,10 @@ def refuse_embeddings(names: Iterable[str], list_file: str, features: FeatureInp
         )
 
 
-def source_of(options: argparse.Namespace) -> Source:
+def source_of(options: argparse.Namespace) -> DataSource:
     """Returns the source for the chosen model."""
     return SOURCES[find("model", options.model).takes]
 
 
 # What a model takes -> its source.
-SOURCES: dict[str, Source] = {"waves": SpeechSource(), "embeddings": EmbeddingSource()}
+SOURCES: dict[str, DataSource] = {"waves": SpeechSource(), "embeddings": EmbeddingSource()}

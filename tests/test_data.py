@@ -24,6 +24,7 @@ import DatasetLoader
 from common.errors import InputError
 from corpus.audio import Audio
 from corpus.augment import Augment, Plan
+from corpus.embedding_datasets import EmbeddingEvalDataset
 from corpus.file_lists import read_file_list
 from corpus.files import check_files
 from corpus.lists import Utterance, classes_of, read_train_list, read_trials, speed_copies
@@ -688,6 +689,13 @@ def test_evaluation_batches(files, monkeypatch, eval_frames, num_eval):
     ):
         assert index == other_index
         assert torch.equal(x, other)
+
+
+def test_evaluation_of_no_embeddings():
+    """A second --extract finds all embeddings made, so its data set is empty."""
+    dataset = EmbeddingEvalDataset([], "")
+    assert len(dataset) == 0
+    assert list(batches(eval_loader(dataset, workers=0))) == []
 
 
 def test_a_whole_file_is_at_least_one_window(tmp_path):

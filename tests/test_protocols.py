@@ -202,6 +202,15 @@ def test_trials_of_spoofceleb(tmp_path, header):
     assert trials.models == [("a/1.flac",)]
 
 
+def test_unlabelled_trials_after_a_header(tmp_path):
+    """The header has another number of columns than the trials."""
+    trials = read_trials(text(tmp_path, "p.csv", "a,header,line", "a,b", "c,b"))
+    assert trials.lines == ["a,b", "c,b"]
+    assert trials.models == [("a",), ("c",)]
+    assert trials.files == ["b"]
+    assert trials.label is None
+
+
 def test_enrolment_lists_given_and_tables(tmp_path):
     path = text(tmp_path, "trials.txt", "s1 E_1 bonafide target", "s2 E_2 bonafide nontarget")
     message = (
