@@ -1,7 +1,7 @@
 """From utterances to batches: data sets of speech, and loaders.
 
 Crops and noises are drawn from (seed, epoch, row of the list). So batches depend neither on the
-number of workers nor on where a run resumes. Crop lengths and evaluation crops are those of
+number of workers nor on where a run resumes. Crop lengths and evaluation crops are as in
 voxceleb_trainer (Chung et al. 2020, arXiv:2003.11982). The data sets of embeddings are in
 corpus/embedding_datasets.py.
 """
@@ -93,11 +93,11 @@ def audio_spec(
 class TrainDataset(Dataset):
     """Training batches of speech. An item is (epoch, groups): B lists of M rows of the list.
 
-    A batch has x [B, M, T] float32, or [B, M, T, F] for features, label [B] int64, spoof [B] bool
-    and index [B, M] int64, the rows of the list.
+    A batch has x [B, M, T] float32, or [B, M, T, F] for features. It also has label [B] int64,
+    spoof [B] bool and index [B, M] int64, the rows of the list.
 
     utterances, root: the list, and the folder or pack of its files. classes: {speaker: class}, by
-    default those of the list. max_frames: frames of a crop. augment: what is added to crops.
+    default numbered from the list. max_frames: frames of a crop. augment: what is added to crops.
     augment_later: put what `augment` draws into the batch, for mixed() of corpus/augment.py,
     instead of mixing it. crop_margin: see audio_spec(). short_files: a name of FILLS. features:
     what the network expects if the files may be features. random_slicing: cut every batch to a
@@ -219,8 +219,8 @@ class EvalDataset(Dataset):
 
     eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
     eval_frames 0: the whole file, K = 1. bucket_frames: whole files are repeated up to a multiple
-    of bucket_frames, so that many have the same length; 0 leaves them as they are. The other
-    parameters are those of TrainDataset.
+    of bucket_frames, so that many have the same length; 0 leaves them as they are. For the
+    other parameters see TrainDataset.
     """
 
     def __init__(

@@ -207,7 +207,7 @@ class Augment:
         }
 
 
-# Entries of a batch that mixed() uses up: those of Augment.entries(), and the tail.
+# Entries of a batch that mixed() uses up: the results of Augment.entries(), and the tail.
 ENTRIES = ("noise", "snr", "noise_row", "rir", "rir_row", "tail")
 
 

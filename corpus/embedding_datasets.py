@@ -26,7 +26,7 @@ class EmbeddingDataset(Dataset):
     other speakers. session [B, M] int64, for a list of pairs: equal for two files of one session.
 
     examples, root: the list, and the folder of its files. classes: {speaker: class}, by default
-    those of the list. flag: --multiple_embedding_flag.
+    numbered from the list. flag: --multiple_embedding_flag.
     """
 
     def __init__(

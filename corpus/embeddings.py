@@ -172,13 +172,14 @@ class Example(NamedTuple):
     second: str = ""
     same_session: bool = False
 
-    # Examples are used like Utterances, which have a speed and may be spoofed.
     @property
     def speed(self) -> float:
+        """1, because Examples are used like Utterances, which have a speed."""
         return 1.0
 
     @property
     def spoofed(self) -> bool:
+        """False, because Examples are used like Utterances, which may be spoofed."""
         return False
 
 

@@ -37,6 +37,7 @@ class PlainUnpickler(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
+        """Raises UnpicklingError for a class or function that is not allowed."""
         raise pickle.UnpicklingError(f"it holds {module}.{name}")
 
 

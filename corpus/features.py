@@ -50,6 +50,7 @@ class ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        """Raises UnpicklingError for a class or function that is not allowed."""
         if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return super().find_class(module, name)

@@ -1,8 +1,8 @@
 """Lists of utterances and of trials: from a list file to Utterances and Trials.
 
 There is one reader for each kind of list. It recognises the format from the first line, and every
-line is checked (corpus/rows.py). Plain lists are those of voxceleb_trainer. Spoofing-aware lists
-are those of ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
+line is checked (corpus/rows.py). Plain lists are as in voxceleb_trainer. Spoofing-aware lists are
+as in ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
 """
 
 import itertools
@@ -43,6 +43,7 @@ class Utterance(NamedTuple):
 
     @property
     def spoofed(self) -> bool:
+        """Whether the speech is spoofed."""
         return self.attack != "-"
 
 

@@ -47,7 +47,7 @@ def average(files: Sequence[Path]) -> State:
     """Averages checkpoints. The result is a checkpoint for use or for fine-tuning.
 
     All floating-point numbers are averaged, including batch statistics. Integers, options and
-    classes are those of the last checkpoint. Raises InputError unless all checkpoints are of one
+    classes come from the last checkpoint. Raises InputError unless all checkpoints are of one
     network and of the same speakers.
     """
     sums: dict[tuple[str, str], torch.Tensor] = {}

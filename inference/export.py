@@ -19,7 +19,7 @@ from models import SpeakerModel
 # Version of the ONNX operators. STFT needs 17 or later.
 OPSET = 18
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Lengths and batch sizes of the comparison. None of the lengths is that of the example.
+# Lengths and batch sizes of the comparison. None of the lengths equals the length of the example.
 SECONDS = (0.5, 1.37, 4, 10)
 BATCHES = (1, 3)
 # Largest |difference| / |embedding| that is accepted.
@@ -96,7 +96,7 @@ def serialized(proto, facts: dict[str, str]) -> bytes:
 def largest_difference(model: SpeakerModel, data: bytes) -> float:
     """Compares a model with its ONNX file `data` -> largest |difference| / |embedding|.
 
-    The batches and lengths differ from those of the export. The result is NaN if a number is NaN.
+    The batches and lengths are not the ones of the export. The result is NaN if a number is NaN.
     """
     # Imported here, because the package is optional.
     import onnxruntime

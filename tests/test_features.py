@@ -283,7 +283,7 @@ FRAMES = 40
 def cut(corpus, tmp_path_factory):
     """A folder with every file of the corpus, cut to FRAMES frames. So a crop is the whole file.
 
-    audio/ has the cut files, and features/ their features. The lists are those of the trainer of
+    audio/ has the cut files, and features/ their features. The lists are as in the trainer of
     double multi-head attention: train.lst, clients.lst and impostors.lst. files.lst has all files.
     """
     folder = tmp_path_factory.mktemp("cut")
