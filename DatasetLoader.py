@@ -1,17 +1,18 @@
-"""From utterances to batches: data sets and loaders.
+"""From utterances to batches: data sets of speech, and loaders.
 
-Crops and noises are drawn from (seed, epoch, row of the list), so that batches depend neither on the number of workers nor on where a
-run resumes. Crop lengths and evaluation crops are those of voxceleb_trainer (Chung et al. 2020, arXiv:2003.11982).
+Crops and noises are drawn from (seed, epoch, row of the list). So batches depend neither on the
+number of workers nor on where a run resumes. Crop lengths and evaluation crops are as in
+voxceleb_trainer (Chung et al. 2020, arXiv:2003.11982). The data sets of embeddings are in
+corpus/embedding_datasets.py.
 """
 
-import logging
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.signal
@@ -20,306 +21,306 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.constants import CROP_MARGIN, HOP, WINDOW
 from common.errors import InputError
-from corpus.audio import FILLS, repeat
-from corpus.embeddings import load_embeddings, load_targets
-from corpus.features import SUFFIXES
-from corpus.lists import class_of, classes_of
+from corpus.audio import FILLS, Recording, repeat
+from corpus.augment import Augment, Plan
+from corpus.features import SUFFIXES, FeatureInput
+from corpus.lists import Utterance, class_of, classes_of
 from corpus.roots import open_root
 
-log = logging.getLogger(__name__)
-# seconds that a worker lives on after SIGTERM
+# Seconds that a worker continues after SIGTERM.
 GRACE = 10
-# most samples in a batch of evaluation: 250 s
+# Samples in a batch of evaluation, at most: 250 s.
 EVAL_SAMPLES = 4_000_000
-# frames
+# Frames of the shortest batch of --randomSlicing.
 SHORTEST_SLICE = 200
+# Frames per second.
+FRAME_RATE = 100
 
 
 class LoadingError(InputError):
-    """Of a file of one batch: of several processes that train together one meets it, all other InputErrors are met by all."""
+    """A file of a batch cannot be used.
+
+    Of several processes that train together only one meets this error. All processes meet any other
+    InputError.
+    """
 
 
 # ---------------------------------------------------------------------- files
 class AudioSpec(NamedTuple):
-    """How files are read. open: name on the list -> Recording. frame: units of its length in a frame of 10 ms. margin: units beyond the frames of a crop.
-    least: units in a file, at least. shape: of a unit."""
+    """How the files of a data set are read. Units of length are samples of audio, or frames.
 
-    open: Callable
-    frame: int
+    open: opens the file of a name. units_per_frame: length of a frame of 10 ms. margin: units of a
+    crop beyond its frames. shortest: units of a whole file, at least; shorter files are repeated.
+    unit_shape: shape of one unit, () for audio and (F,) for features.
+    """
+
+    open: Callable[[str], Recording]
+    units_per_frame: int
     margin: int
-    least: int
-    shape: tuple
+    shortest: int
+    unit_shape: tuple[int, ...]
 
-    def length(self, frames):
-        return frames * self.frame + self.margin
+    def length(self, frames: int) -> int:
+        """Returns the units of a crop of so many frames."""
+        return frames * self.units_per_frame + self.margin
 
 
-def audio_spec(root, paths, crop_margin, features):
-    """The AudioSpec of the files of a list below root, which are features, normalised as the FeatureInput `features` says, or audio."""
+def audio_spec(
+    root: str, paths: Sequence[str], crop_margin: int, features: FeatureInput | None
+) -> AudioSpec:
+    """Returns the AudioSpec of the files of a list below root. The first path decides.
+
+    features: what the network expects of features. crop_margin: samples of a crop of audio beyond
+    its frames.
+    """
     if paths and paths[0].endswith(SUFFIXES):
-        return AudioSpec(partial(open_root(root).open, wanted=features), 1, 0, 1, (features.bands,))
-    # the front end wants a window at least
-    return AudioSpec(open_root(root).open, HOP, crop_margin, WINDOW, ())
+        assert features is not None
+        open_features = partial(open_root(root).open, expected=features)
+        return AudioSpec(
+            open_features, units_per_frame=1, margin=0, shortest=1, unit_shape=(features.bands,)
+        )
+    # A front end needs at least one window.
+    return AudioSpec(
+        open_root(root).open,
+        units_per_frame=HOP,
+        margin=crop_margin,
+        shortest=WINDOW,
+        unit_shape=(),
+    )
 
 
 # ---------------------------------------------------------------------- training batches
 class TrainDataset(Dataset):
-    """Item (epoch, groups), groups B lists of M rows of the list -> a whole batch:
-    x [B, M, T] float32, of features [B, M, T, F], label [B] int64, spoof [B] bool, index [B, M] int64 (the rows).
+    """Training batches of speech. An item is (epoch, groups): B lists of M rows of the list.
 
-    features: a FeatureInput, where the files may be features. random_slicing: every batch is cut to a length between SHORTEST_SLICE frames and max_frames.
-    augment_later: what `augment` draws is not mixed but put into the batch, for mixed() of corpus/augment.py.
+    A batch has x [B, M, T] float32, or [B, M, T, F] for features. It also has label [B] int64,
+    spoof [B] bool and index [B, M] int64, the rows of the list.
+
+    utterances, root: the list, and the folder or pack of its files. classes: {speaker: class}, by
+    default numbered from the list. max_frames: frames of a crop. augment: what is added to crops.
+    augment_later: put what `augment` draws into the batch, for mixed() of corpus/augment.py,
+    instead of mixing it. crop_margin: see audio_spec(). short_files: a name of FILLS. features:
+    what the network expects if the files may be features. random_slicing: cut every batch to a
+    length between SHORTEST_SLICE frames and max_frames.
+
+    Raises InputError if these do not fit together. An item whose files cannot be read is the
+    InputError itself, see batches().
     """
 
     def __init__(
         self,
-        utterances,
-        root,
-        classes=None,
+        utterances: Sequence[Utterance],
+        root: str,
+        classes: dict[str, int] | None = None,
         *,
-        max_frames,
-        seed,
-        augment=None,
-        crop_margin=CROP_MARGIN,
-        short_files="repeat",
-        features=None,
-        random_slicing=False,
-        augment_later=False,
+        max_frames: int,
+        seed: int,
+        augment: Augment | None = None,
+        crop_margin: int = CROP_MARGIN,
+        short_files: str = "repeat",
+        features: FeatureInput | None = None,
+        random_slicing: bool = False,
+        augment_later: bool = False,
     ):
         classes = classes or classes_of(utterances)
-        self.utterances, self.seed, self.augment, self.augment_later, self.fill = (
-            utterances,
-            seed,
-            augment,
-            bool(augment) and augment_later,
-            short_files,
-        )
-        self.spec = audio_spec(root, [u.path for u in utterances[:1]], crop_margin, features)
-        if self.spec.shape and (augment or any(u.speed != 1 for u in utterances)):
+        self.utterances = utterances
+        self.seed = seed
+        self.augment = augment
+        self.augment_later = bool(augment) and augment_later
+        self.fill = short_files
+        first_paths = [utterance.path for utterance in utterances[:1]]
+        self.spec = audio_spec(root, first_paths, crop_margin, features)
+        is_changed = augment or any(utterance.speed != 1 for utterance in utterances)
+        if self.spec.unit_shape and is_changed:
             raise InputError(
-                "--augment and --speed_perturb change audio, but the files of the train list are features; leave them out, or list audio"
+                "--augment and --speed_perturb change audio, but the files of the train list are "
+                "features; leave them out, or list audio"
             )
         if random_slicing and max_frames < SHORTEST_SLICE:
             raise InputError(
-                f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least so many by --max_frames, got {max_frames}"
+                f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least "
+                f"so many by --max_frames, got {max_frames}"
             )
-        self.max_frames, self.random_slicing, self.length = (
-            max_frames,
-            random_slicing,
-            self.spec.length(max_frames),
-        )
-        self.label = np.fromiter((classes[class_of(u)] for u in utterances), np.int64)
-        self.spoof = np.fromiter((u.spoofed for u in utterances), bool)
+        self.max_frames = max_frames
+        self.random_slicing = random_slicing
+        self.length = self.spec.length(max_frames)
+        labels = (classes[class_of(utterance)] for utterance in utterances)
+        self.label = np.fromiter(labels, np.int64)
+        self.spoof = np.fromiter((utterance.spoofed for utterance in utterances), bool)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: tuple[int, Any]) -> dict[str, torch.Tensor] | InputError:
         epoch, groups = item
         index = np.array(groups)  # [B, M]
-        x = np.empty((*index.shape, self.length, *self.spec.shape), np.float32)  # [B, M, T, ...]
-        plans, length = [], self.length
         try:
-            for row, i in zip(x.reshape(-1, *x.shape[2:]), index.flat, strict=True):
-                rng = np.random.default_rng((self.seed, epoch, i))
-                row[:] = self.example(self.utterances[i], rng)
-                if self.augment_later:
-                    plans.append(self.augment.plan(length, rng))
-                elif self.augment:
-                    self.augment.mix(row, self.augment.plan(length, rng))
-            later = self.augment.entries(plans, length) if self.augment_later else {}
+            x, entries = self.crops(epoch, index)  # [B, M, T, ...]
         except InputError as error:
-            # for batches() to raise: a worker would wrap it in a traceback
+            # batches() raises it. A worker that raises it would add a traceback to its message.
             return error
-        # the first row is in one batch of an epoch alone
+        length = self.length
         if self.random_slicing:
+            # The first row is in only one batch of an epoch, so batches have different lengths.
             rng = np.random.default_rng((self.seed, epoch, len(self) + 1, index.flat[0]))
-            length = self.spec.length(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))
+            frames = int(rng.integers(SHORTEST_SLICE, self.max_frames, endpoint=True))
+            length = self.spec.length(frames)
         if self.augment_later:
-            later["tail"] = x[:, :, length:]
+            entries["tail"] = x[:, :, length:]
         batch = {
             "x": x[:, :, :length],
             "label": self.label[index[:, 0]],
             "spoof": self.spoof[index[:, 0]],
             "index": index,
-        } | later
+        } | entries
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
-    def example(self, utterance, rng):
-        """One crop, at its speed -> [T, ...] float32."""
-        ratio = 1 if utterance.speed == 1 else Fraction(utterance.speed).limit_denominator(100)
+    def crops(self, epoch: int, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Draws the crops of a batch, and what is added to them.
+
+        index [B, M]: rows of the list. Returns x [B, M, T, ...] float32, and the entries of
+        Augment.entries() if the crops are augmented later, else {}.
+        """
+        x = np.empty((*index.shape, self.length, *self.spec.unit_shape), np.float32)
+        plans: list[Plan] = []
+        for row, i in zip(x.reshape(-1, *x.shape[2:]), index.flat, strict=True):
+            rng = np.random.default_rng((self.seed, epoch, i))
+            row[:] = self.crop(self.utterances[i], rng)
+            if self.augment:
+                plan = self.augment.plan(self.length, rng)
+                if self.augment_later:
+                    plans.append(plan)
+                else:
+                    self.augment.mix(row, plan)
+        if self.augment and self.augment_later:
+            return x, self.augment.entries(plans, self.length)
+        return x, {}
+
+    def crop(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
+        """Draws one crop of an utterance, played at its speed -> float32 [T, ...]."""
+        speed = Fraction(1)
+        if utterance.speed != 1:
+            speed = Fraction(utterance.speed).limit_denominator(100)
         with self.spec.open(utterance.path) as recording:
-            x = recording.crop(math.ceil(self.length * ratio), rng, self.fill)
-        return (
-            x
-            if ratio == 1
-            else scipy.signal.resample_poly(x, ratio.denominator, ratio.numerator)[: self.length]
-        )
-
-
-class EmbeddingDataset(Dataset):
-    """Embeddings for their enhancement. Item (epoch, groups), groups B lists of rows of the list, as many in each -> a whole batch: x [B, M, D] float32,
-    M files, two for each row of a list of pairs; label [B], spoof [B], index [B, rows] as in TrainDataset; target [B, D], that of the speaker;
-    other [B, D], that of the other speaker of the group's first row, of lists that name one; session [B, M] int64, of pairs: equal for two of one session."""
-
-    def __init__(self, examples, root, classes=None, *, flag):
-        classes = classes or classes_of(examples)
-        self.utterances = examples
-        sides = [[e.path for e in examples], [e.second for e in examples]][
-            : 2 if examples[0].second else 1
-        ]
-        row = {
-            name: i for i, name in enumerate(dict.fromkeys(name for side in sides for name in side))
-        }
-        self.x = load_embeddings(root, list(row))  # [files, D]
-        self.rows = np.array([[row[name] for name in side] for side in sides]).T  # [list, 1 or 2]
-        self.label = np.array([classes[e.speaker] for e in examples])
-        number = {
-            name: i
-            for i, name in enumerate(
-                dict.fromkeys(name for e in examples for name in (e.speaker, e.other) if name)
-            )
-        }
-        self.targets = load_targets(root, list(number), flag, self.x.shape[1])  # [speakers, D]
-        self.target = np.array([number[e.speaker] for e in examples])
-        self.other = np.array([number[e.other] for e in examples]) if examples[0].other else None
-        self.same = np.array([e.same_session for e in examples]) if examples[0].second else None
-
-    def __len__(self):
-        return len(self.utterances)
-
-    def __getitem__(self, item):
-        index = np.array(item[1])  # [B, rows]
-        first = index[:, 0]
-        batch = {
-            "x": self.x[self.rows[index].reshape(len(index), -1)],
-            "label": self.label[first],
-            "spoof": np.zeros(len(index), bool),
-            "index": index,
-            "target": self.targets[self.target[first]],
-        }
-        if self.other is not None:
-            batch["other"] = self.targets[self.other[first]]
-        # numbers 2i, 2i or 2i, 2i + 1 for row i
-        if self.same is not None:
-            batch["session"] = (
-                2 * index[:, :, None] + np.stack([np.zeros_like(index), ~self.same[index]], 2)
-            ).reshape(len(index), -1)
-        return {name: torch.from_numpy(value) for name, value in batch.items()}
+            x = recording.crop(math.ceil(self.length * speed), rng, self.fill)
+        if speed == 1:
+            return x
+        return scipy.signal.resample_poly(x, speed.denominator, speed.numerator)[: self.length]
 
 
 # ---------------------------------------------------------------------- evaluation batches
 class EvalDataset(Dataset):
-    """Item -> (numbers of n files, x [n, K, T] float32, of features [n, K, T, F]), the files of equally long input, EVAL_SAMPLES at most; each file is in
-    one item. The largest items come first: memory that does not suffice shows at once, and processes that share them end together.
-    features: a FeatureInput, where the files may be features.
+    """Evaluation batches of speech.
 
-    eval_frames > 0: num_eval crops of so many frames, evenly spaced, as voxceleb_trainer makes them; 0: the whole file, K = 1. bucket_frames: whole files
-    are repeated up to a multiple of so many frames, so that many are equally long; 0: they stay as they are.
+    An item is (numbers of n files, x [n, K, T] float32, or [n, K, T, F] for features). Its files
+    have inputs of the same length, EVAL_SAMPLES in total at most. Each file is in one item. The
+    largest items come first: then a lack of memory shows at once, and processes that share the
+    items end at the same time.
+
+    eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
+    eval_frames 0: the whole file, K = 1. bucket_frames: whole files are repeated up to a multiple
+    of bucket_frames, so that many have the same length; 0 leaves them as they are. For the
+    other parameters see TrainDataset.
     """
 
     def __init__(
         self,
-        paths,
-        root,
+        paths: Sequence[str],
+        root: str,
         *,
-        eval_frames,
-        num_eval,
-        crop_margin=CROP_MARGIN,
-        short_files="repeat",
-        features=None,
-        bucket_frames=0,
+        eval_frames: int,
+        num_eval: int,
+        crop_margin: int = CROP_MARGIN,
+        short_files: str = "repeat",
+        features: FeatureInput | None = None,
+        bucket_frames: int = 0,
     ):
-        self.paths, self.fill = paths, short_files
+        self.paths = paths
+        self.fill = short_files
         self.spec = audio_spec(root, paths, crop_margin, features)
-        self.crops = num_eval if eval_frames else 1
+        self.num_crops = num_eval if eval_frames else 1
         self.length = self.spec.length(eval_frames) if eval_frames else None
-        self.bucket = max(bucket_frames * self.spec.frame, 1)
-        self.lengths = (
-            np.full(len(paths), self.length)
-            if eval_frames
-            else np.array([self.whole_length(i) for i in range(len(paths))])
-        )
-        self.items = []
+        self.bucket = max(bucket_frames * self.spec.units_per_frame, 1)
+        # Units of the input of each file.
+        if self.length is None:
+            self.lengths = np.array([self.whole_length(path) for path in paths])
+        else:
+            self.lengths = np.full(len(paths), self.length)
+        self.items = self._group_by_length()
+
+    def _group_by_length(self) -> list[list[int]]:
+        """Returns the numbers of the files of each item, the largest items first."""
+        items = []
         for length in np.unique(self.lengths):
             files = np.flatnonzero(self.lengths == length)
-            size = max(EVAL_SAMPLES * self.spec.frame // (HOP * length * self.crops), 1)
-            self.items += [files[i : i + size].tolist() for i in range(0, len(files), size)]
-        self.items.sort(key=lambda files: len(files) * self.lengths[files[0]], reverse=True)
+            samples = HOP * length * self.num_crops
+            size = max(EVAL_SAMPLES * self.spec.units_per_frame // samples, 1)
+            for start in range(0, len(files), size):
+                items.append(files[start : start + size].tolist())
+        items.sort(key=lambda files: len(files) * self.lengths[files[0]], reverse=True)
+        return items
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: int) -> tuple[list[int], torch.Tensor] | InputError:
         try:
-            return self.items[item], torch.from_numpy(
-                np.stack([self.read(i) for i in self.items[item]])
-            )
+            inputs = [self.read(i) for i in self.items[item]]
         except InputError as error:
-            # see TrainDataset
+            # See TrainDataset.
             return error
+        return self.items[item], torch.from_numpy(np.stack(inputs))
 
-    def seconds(self):
-        """-> {file: its length}, of the whole file."""
+    def seconds(self) -> dict[str, float] | None:
+        """Returns {file: seconds of the whole file}."""
         found = {}
         for path in self.paths:
             with self.spec.open(path) as recording:
-                found[path] = recording.frames / (100 * self.spec.frame)
+                found[path] = recording.frames / (FRAME_RATE * self.spec.units_per_frame)
         return found
 
-    def whole_length(self, i):
-        with self.spec.open(self.paths[i]) as recording:
-            return math.ceil(max(recording.frames, self.spec.least) / self.bucket) * self.bucket
+    def whole_length(self, path: str) -> int:
+        """Returns the units of the input that is made of a whole file."""
+        with self.spec.open(path) as recording:
+            length = max(recording.frames, self.spec.shortest)
+        return math.ceil(length / self.bucket) * self.bucket
 
-    def read(self, i):
-        """File number i -> [K, T, ...] float32."""
+    def read(self, i: int) -> np.ndarray:
+        """Reads file number i -> float32 [K, T, ...]."""
         with self.spec.open(self.paths[i]) as recording:
             x = recording.read(0, recording.frames)
         if self.length is None:
             return repeat(x, self.lengths[i])[None]
         if len(x) <= self.length:
-            # references have one more than the crop; kept
+            # The references lengthen a short file to one sample more than a crop; kept.
             x = FILLS[self.fill](x, self.length + 1)
-        return np.stack(
-            [
-                x[s : s + self.length]
-                for s in np.linspace(0, len(x) - self.length, self.crops).astype(int)
-            ]
-        )
-
-
-class EmbeddingEvalDataset(Dataset):
-    """Item -> (numbers of n files, x [n, 1, D] float32), each file's mean embedding over its crops, of length 1; all are in memory."""
-
-    # in an item
-    FILES = 1000
-
-    def __init__(self, paths, root):
-        self.paths, self.x = paths, torch.from_numpy(load_embeddings(root, paths)).unsqueeze(1)
-
-    def seconds(self):
-        """None: embeddings do not tell how long the speech was."""
-
-    def __len__(self):
-        return math.ceil(len(self.paths) / self.FILES)
-
-    def __getitem__(self, item):
-        files = range(item * self.FILES, min((item + 1) * self.FILES, len(self.paths)))
-        return [*files], self.x[files.start : files.stop]
+        starts = np.linspace(0, len(x) - self.length, self.num_crops).astype(int)
+        return np.stack([x[start : start + self.length] for start in starts])
 
 
 # ---------------------------------------------------------------------- loaders
-def in_worker(_):
-    """A signal is often sent to all processes: it is for the main one, which wants workers to the end of its step. They leave a while later
-    but they do leave: a Python that ends while workers run sends them SIGTERM and waits."""
+def init_worker(_: int) -> None:
+    """Prepares a worker process of a loader.
+
+    A signal is often sent to all processes, but it is meant for the main process. The main process
+    needs its workers until the end of the step, so they ignore SIGINT and end GRACE seconds after
+    SIGTERM. They must end at some time: a Python process that ends sends SIGTERM to its workers and
+    waits for them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     torch.set_num_threads(1)
 
 
-def train_loader(dataset, sampler, *, workers, pin_memory=False):
-    """Loader of training batches, to be gone through by batches(). Workers outlive an epoch: its number is in the sampler's items."""
+def train_loader(
+    dataset: Dataset, sampler: Iterable, *, workers: int, pin_memory: bool = False
+) -> DataLoader:
+    """Returns a loader of training batches, which batches() iterates over.
+
+    sampler: yields items (epoch, groups). Since they contain the epoch, the workers live longer
+    than an epoch.
+    """
     return DataLoader(
         dataset,
         batch_size=None,
@@ -327,31 +328,41 @@ def train_loader(dataset, sampler, *, workers, pin_memory=False):
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=in_worker,
+        worker_init_fn=init_worker,
         generator=torch.Generator(),
     )
 
 
-def eval_loader(dataset, *, workers, items=None, pin_memory=False):
-    """Loader of evaluation batches, to be gone through by batches(). items: numbers of those wanted (all)."""
+def eval_loader(
+    dataset: Dataset,
+    *,
+    workers: int,
+    items: Sequence[int] | None = None,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Returns a loader of evaluation batches, which batches() iterates over.
+
+    items: the numbers of the items to load, by default all.
+    """
     items = range(len(dataset)) if items is None else items
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=items,
         num_workers=min(workers, len(items)),
-        worker_init_fn=in_worker,
+        worker_init_fn=init_worker,
         pin_memory=pin_memory,
         generator=torch.Generator(),
     )
 
 
-def batches(loader):
-    """The batches of a loader; an InputError met while making one is raised here, in the main process, as a LoadingError."""
+def batches(loader: Iterable) -> Iterator:
+    """Yields the batches of a loader.
+
+    If a data set returned an InputError in place of a batch, raises it as a LoadingError, in the
+    main process.
+    """
     for batch in loader:
         if isinstance(batch, InputError):
             raise LoadingError(*batch.args) from batch
         yield batch
-
-
-# ---------------------------------------------------------------------- what a model takes

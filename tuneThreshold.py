@@ -87,7 +87,7 @@ def durations(folder, names, place):
     # Imported here, because most metrics need no audio.
     from corpus import durations as of_files
 
-    return of_files.durations(folder, names, place)
+    return of_files.read_durations(folder, names, place)
 
 
 def options_of(args, prefix, names):

@@ -1,1 +1,6 @@
-"""What every package uses: errors, atomic writing, constants of the audio, kinds of trials, text of many lines."""
+"""What every other package may import.
+
+errors: the error of everything that a user can correct. writing: files that are whole or not there.
+constants: sample rate and frames. trial_kinds: names of real and spoofed speech and of trials.
+normalisation: features over time. text: files of millions of lines.
+"""

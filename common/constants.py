@@ -1,12 +1,12 @@
 """The audio that the program works on, and the frames that front ends cut it into."""
 
-# Hz
+# Samples per second.
 SAMPLE_RATE = 16_000
-# samples from one frame to the next, 10 ms
+# Samples from the start of one frame to the start of the next: 10 ms.
 HOP = 160
-# samples of a frame, 25 ms
+# Samples of a frame: 25 ms.
 WINDOW = 400
-# size of the Fourier transform of a frame
+# Size of the Fourier transform of a frame.
 N_FFT = 512
-# samples beyond frames * HOP that complete the last window
+# Samples beyond frames * HOP that complete the last window of a crop.
 CROP_MARGIN = WINDOW - HOP

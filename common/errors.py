@@ -2,4 +2,8 @@
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used: the message says where, what is wanted, what was got and what to do."""
+    """An option, a list or a file of the user cannot be used.
+
+    The message says where the problem is, what was expected, what was found and what to do. The
+    programs print it without a traceback.
+    """

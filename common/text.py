@@ -1,130 +1,160 @@
-"""Lists and scores files of ten million lines, in memory as they stand in the file: a string for each line would take twice as much, its words ten times."""
+"""Lists and scores files of ten million lines.
+
+A Python string for each line would take twice the memory of the file, and a string for each word
+ten times as much. So TextLines keeps the bytes of the file and makes the strings of a line on
+demand. word_columns() splits many lines at a time. NumberedNames replaces names by integers.
+"""
 
 import copy
 import functools
 import gc
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+# Lines that are decoded and split at a time.
 LINES_AT_ONCE = 2**16
+# Bytes in which line ends are searched at a time.
+BYTES_AT_ONCE = 2**24
+NEWLINE = ord("\n")
+BLANK = ord(" ")
 
 
-class Lines(Sequence):
-    """The lines of a UTF-8 text (bytes), like a list of strings, which are made when they are asked for. form: what is made of each, by default the line
-    without blanks around it."""
+class TextLines(Sequence):
+    """The lines of a UTF-8 text, used like a list of strings.
 
-    def __init__(self, text, form=str.strip):
-        self.text, self.form, parts = text, form, range(0, len(text), 2**24)
-        ends = [
-            np.flatnonzero(np.frombuffer(text, np.uint8, min(2**24, len(text) - i), i) == ord("\n"))
-            + i
-            for i in parts
-        ]
-        # of each line, int64 [n]
+    A line is decoded when it is asked for. convert: a function of a decoded line, which makes the
+    item of the sequence. By default it removes the blanks around the line.
+    """
+
+    def __init__(self, text: bytes, convert: Callable[[str], Any] = str.strip):
+        self.text = text
+        self.convert = convert
+        ends = []
+        for start in range(0, len(text), BYTES_AT_ONCE):
+            size = min(BYTES_AT_ONCE, len(text) - start)
+            part = np.frombuffer(text, np.uint8, size, start)
+            ends.append(np.flatnonzero(part == NEWLINE) + start)
+        # Position in the text where each line ends, int64 [n].
         self.end = np.concatenate([*ends, [len(text)]])
 
-    def formed(self, form):
-        """The same lines with another form."""
+    def converted_by(self, convert: Callable[[str], Any]) -> "TextLines":
+        """Returns the same lines with another function `convert`."""
         other = copy.copy(self)
-        other.form = form
+        other.convert = convert
         return other
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.end)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         if not isinstance(i, slice):
+            # Indexing a range handles negative numbers and raises IndexError.
             i = range(len(self))[i]
-            return self.between(i, i + 1)[0]
+            return self.items(i, i + 1)[0]
         first, last, step = i.indices(len(self))
-        return (
-            self.between(first, max(first, last))
-            if step == 1
-            else [self[n] for n in range(first, last, step)]
-        )
+        if step == 1:
+            return self.items(first, max(first, last))
+        return [self[n] for n in range(first, last, step)]
 
-    def __iter__(self):
-        return itertools.chain.from_iterable(itertools.starmap(self.between, self.blocks()))
+    def __iter__(self) -> Iterator:
+        return itertools.chain.from_iterable(itertools.starmap(self.items, self.blocks()))
 
-    def __eq__(self, other):
-        return (
-            isinstance(other, Sequence)
-            and len(self) == len(other)
-            and all(map(operator.eq, self, other))
-        )
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(map(operator.eq, self, other))
 
-    def between(self, first, last):
-        """Lines first, ..., last - 1 -> list."""
-        return (
-            [self.form(line) for line in self.stretch(first, last).decode().split("\n")]
-            if first < last
-            else []
-        )
+    def items(self, first: int, last: int) -> list:
+        """Returns the converted lines first, ..., last - 1."""
+        if first >= last:
+            return []
+        return [self.convert(line) for line in self.raw(first, last).decode().split("\n")]
 
-    def stretch(self, first, last):
-        """The same -> bytes as they stand there."""
-        return self.text[self.begin(first) : self.end[last - 1]]
+    def raw(self, first: int, last: int) -> bytes:
+        """Returns the bytes of lines first, ..., last - 1, with the line ends between them."""
+        return self.text[self.start_of(first) : self.end[last - 1]]
 
-    def begin(self, i):
+    def start_of(self, i: int) -> int:
+        """Returns the position in the text where line i starts."""
         return self.end[i - 1] + 1 if i else 0
 
-    def blocks(self):
-        """-> (first, last) of LINES_AT_ONCE lines each, but for the last of them."""
+    def blocks(self) -> list[tuple[int, int]]:
+        """Returns (first, last) of blocks of LINES_AT_ONCE lines; the last block may be shorter."""
         return [
             (first, min(first + LINES_AT_ONCE, len(self)))
             for first in range(0, len(self), LINES_AT_ONCE)
         ]
 
-    def table(self, first, last):
-        """Their words by columns; None unless these are plain lines, of equally many words with a blank between."""
-        text = self.stretch(first, last)
+    def columns(self, first: int, last: int) -> list[list[str]] | None:
+        """Splits lines first, ..., last - 1 into columns of words, [columns][lines].
+
+        Returns None unless all lines are plain: ASCII, with the same number of words, and with one
+        blank between two words.
+        """
+        text = self.raw(first, last)
         byte = np.frombuffer(text, np.uint8)
-        if not text.isascii() or ((byte < ord(" ")) & (byte != ord("\n"))).any():
+        has_control_characters = ((byte < BLANK) & (byte != NEWLINE)).any()
+        if not text.isascii() or has_control_characters:
             return None
         words = text.decode().split()
-        # in each line
-        blanks = np.diff(
-            np.searchsorted(
-                np.flatnonzero(byte == ord(" ")), self.end[first:last] - self.begin(first)
-            ),
-            prepend=0,
-        )
+        line_ends = self.end[first:last] - self.start_of(first)
+        blanks_before_end = np.searchsorted(np.flatnonzero(byte == BLANK), line_ends)
+        # Number of blanks in each line.
+        blanks = np.diff(blanks_before_end, prepend=0)
         size = blanks[0] + 1
-        return (
-            [words[i::size] for i in range(size)]
-            if (blanks == blanks[0]).all() and len(words) == size * len(blanks)
-            else None
-        )
+        if not (blanks == blanks[0]).all() or len(words) != size * len(blanks):
+            return None
+        return [words[i::size] for i in range(size)]
 
 
-class Numbers(dict):
-    """{name: its number in the order of appearance}; a name that is asked for and not there gets the next one."""
+def word_columns(
+    lines: TextLines,
+    well_formed: Callable[[list[list[str]]], bool],
+    words_of: Callable[[int, int], Iterable[list[str]]],
+) -> Iterator[list]:
+    """Yields the words of the lines as columns, [columns][lines], LINES_AT_ONCE lines at a time.
 
-    def __missing__(self, name):
-        self[name] = number = len(self)
+    well_formed(columns) says whether the lines of a block are as expected. If they are not, or if
+    they are not plain (see TextLines.columns), words_of(first, last) is used. It yields the words
+    of lines first, ..., last - 1, or raises an error about one of them.
+    """
+    for first, last in lines.blocks():
+        columns = lines.columns(first, last)
+        if columns and well_formed(columns):
+            yield columns
+        else:
+            yield list(zip(*words_of(first, last), strict=True))
+
+
+class NumberedNames(dict[str, int]):
+    """{name: number}, numbered from 0 in the order of appearance.
+
+    Looking up a new name gives it the next number.
+    """
+
+    def __missing__(self, name: str) -> int:
+        number = len(self)
+        self[name] = number
         return number
 
-    def of(self, names):
-        """Names [n] -> int64 [n]."""
+    def numbers_of(self, names: Sequence[str]) -> np.ndarray:
+        """Returns the numbers of names [n], int64 [n]."""
         return np.fromiter(map(self.__getitem__, names), np.int64, len(names))
 
 
-def columns(lines, fits, rows):
-    """Lines -> yields their words by columns, of LINES_AT_ONCE lines at a time. fits(table): are these as wanted? Where they are not, or not plain,
-    rows(first, last) gives the words of each of these lines, or complains of one."""
-    for first, last in lines.blocks():
-        table = lines.table(first, last)
-        yield table if table and fits(table) else [*zip(*rows(first, last), strict=True)]
+def without_garbage_collection(read: Callable) -> Callable:
+    """Decorates a function that makes millions of objects which all stay in use.
 
-
-def without_collector(read):
-    """A function that makes a million objects, none of them garbage: Python would go through all of them again and again to see that."""
+    While such a function runs, the collector would look through all objects again and again and
+    find no garbage.
+    """
 
     @functools.wraps(read)
-    def reading(*args, **options):
+    def read_without_collection(*args, **options):
         enabled = gc.isenabled()
         gc.disable()
         try:
@@ -133,4 +163,4 @@ def without_collector(read):
             if enabled:
                 gc.enable()
 
-    return reading
+    return read_without_collection

@@ -1,8 +1,8 @@
-"""Kinds of trials, and what lists call real and spoofed speech."""
+"""The words of lists and scores files for kinds of trials, and for real and spoofed speech."""
 
-# of spoofing-aware trials
+# The kinds of spoofing-aware trials: the claimed speaker, another speaker, spoofed speech.
 TRIAL_KINDS = ("target", "nontarget", "spoof")
-# the attack of real speech; a00: SpoofCeleb
+# What lists write as the attack of real speech. SpoofCeleb writes a00.
 BONA_FIDE = ("bonafide", "-", "a00")
-# the class of all spoofed speech; and a kind of trials
+# The class of all spoofed speech, and the kind of trials with spoofed speech.
 SPOOF = "spoof"

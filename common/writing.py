@@ -1,15 +1,26 @@
-"""Writing of files."""
+"""Writing files so that a reader never finds half of one."""
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import InputError
 
 
-def write_atomically(path, data, flush=True):
-    """bytes, or an iterator of parts of them -> file: written beside it and renamed, so that `path` is the old file or the new one and never half of one; its
-    folder is made. flush: to the disk first, which a power cut survives; too slow for thousands of files that can be made again."""
+def write_atomically(
+    path: str | Path, data: bytes | memoryview | Iterable[bytes], flush: bool = True
+) -> None:
+    """Writes bytes, or the parts that an iterator yields, to a file.
+
+    The file is written beside its place and then renamed. At every moment `path` is the old file or
+    the new file, and never half of one. Missing folders are made.
+
+    flush: write to the disk before the renaming, so that a power cut does no harm. This is too slow
+    for thousands of files that can be made again.
+
+    Raises InputError if the file cannot be written.
+    """
     part = Path(f"{path}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +35,6 @@ def write_atomically(path, data, flush=True):
             f"{path}: cannot be written ({error.strerror}); what was there before is untouched"
         ) from error
     finally:
-        # has its name, or could not even be begun
+        # The part is gone if it was renamed, or if it could not even be opened.
         with contextlib.suppress(OSError):
             part.unlink()

@@ -11,109 +11,157 @@ import soundfile
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 
-# PCM, channels, rate, bytes/s, bytes a sample, bits
-FORMAT = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
-
-
-def find_pcm16(head, size):
-    """Beginning of a file of `size` bytes -> (first byte, number of its samples) if it is a complete 16 kHz mono 16-bit WAV, else None."""
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    at, form = 12, b""
-    while at + 8 <= len(head):
-        name, length = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
-        at += 8
-        if name == b"data":
-            return (
-                (at, length // 2) if form == FORMAT and length > 1 and at + length <= size else None
-            )
-        if name == b"fmt ":
-            form = head[at : at + 16]
-        at += length + length % 2
-    return None
+# The fmt chunk of a plain WAV: PCM, channels, Hz, bytes per second, bytes per sample, bits.
+PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+# Bytes at the beginning of a file in which the chunks of a WAV are searched.
+HEAD_BYTES = 4096
+# A program that writes a WAV to a pipe puts a number from here on into the header as the length.
+UNKNOWN_BYTES = 0x7FFFF000
+# libsndfile reports a number of frames from here on when the header does not say the length.
+UNKNOWN_FRAMES = 1 << 48
 
 
 class AudioError(InputError):
-    """kind: what is wrong with the file, one of the first words in KINDS of corpus/check.py."""
+    """An audio file cannot be used.
 
-    def __init__(self, message, kind="unreadable"):
+    kind: what is wrong with the file, one of PROBLEM_KINDS in prep/check.py.
+    """
+
+    def __init__(self, message: str, kind: str = "unreadable"):
         super().__init__(message)
         self.kind = kind
 
 
-def decode(raw, bits):
-    """bytes of samples, 16-bit integers or float32 (bits = 32) -> [n] float32, integers divided by 32768."""
-    return (
-        np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768)
-        if bits == 16
-        else np.frombuffer(raw, "<f4").astype(np.float32)
-    )
+def find_pcm16(head: bytes, size: int) -> tuple[int, int] | None:
+    """Finds the samples of a complete 16 kHz mono 16-bit WAV.
+
+    head: the beginning of the file. size: bytes of the whole file. Returns the position of the
+    first sample in bytes and the number of samples, or None for any other file.
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    position = 12
+    wave_format = b""
+    while position + 8 <= len(head):
+        chunk = head[position : position + 4]
+        length = int.from_bytes(head[position + 4 : position + 8], "little")
+        position += 8
+        if chunk == b"data":
+            complete = length > 1 and position + length <= size
+            return (position, length // 2) if wave_format == PLAIN_WAV and complete else None
+        if chunk == b"fmt ":
+            wave_format = head[position : position + 16]
+        # Chunks of odd length are padded with one byte.
+        position += length + length % 2
+    return None
+
+
+def decode(raw: bytes, bits: int) -> np.ndarray:
+    """Decodes little-endian samples to float32 [n].
+
+    bits: 16 for integers, which are divided by 32768; 32 for float32.
+    """
+    if bits == 16:
+        return np.frombuffer(raw, "<i2", len(raw) // 2) * np.float32(1 / 32768)
+    return np.frombuffer(raw, "<f4").astype(np.float32)
 
 
 class Recording:
-    """What a file holds along time; a subclass gives `frames`, their number, and read(start, count) -> [count, ...] float32."""
+    """What a file contains along time: samples of audio, or frames of features.
 
-    def crop(self, length, rng, fill="repeat"):
-        """A stretch drawn at random -> [length, ...] float32; fill: of FILLS, for a short file."""
+    A subclass sets `frames`, the number of samples or frames, and defines read(). A recording is a
+    context manager. The default keeps nothing open.
+    """
+
+    frames: int
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        return None
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Returns `count` samples or frames from number `start` on, float32 [count, ...]."""
+        raise NotImplementedError
+
+    def crop(self, length: int, rng: np.random.Generator, fill: str = "repeat") -> np.ndarray:
+        """Returns a stretch at a random place, float32 [length, ...].
+
+        fill: a name of FILLS, which lengthens a recording that is shorter than `length`.
+        """
         start = int(rng.random() * (max(self.frames - length, 0) + 1))
         x = self.read(start, min(length, self.frames))
-        return x if len(x) == length else FILLS[fill](x, length + 1)[:length]
+        if len(x) == length:
+            return x
+        return FILLS[fill](x, length + 1)[:length]
 
 
 class Audio(Recording):
-    """An open file of 16 kHz mono audio, `frames` samples long; any stretch of it is read without the rest.
+    """An open file of 16 kHz mono audio, of which any stretch is read without the rest.
 
-    Plain 16-bit WAV is read directly, several times faster than by libsndfile and to the same bits; everything else goes to libsndfile.
-    InputError if the file cannot be used.
+    A plain 16-bit WAV is read directly. This is several times faster than libsndfile and gives the
+    same bits. libsndfile reads everything else. Raises AudioError if the file cannot be used.
     """
 
-    def __init__(self, path):
-        self.path, self.sound, self.floating = path, None, False
+    def __init__(self, path: str | os.PathLike):
+        self.path = path
+        # Set if libsndfile reads the file.
+        self.sound: soundfile.SoundFile | None = None
+        # Whether the file contains floating-point samples, which may be NaN or infinite.
+        self.floating = False
         try:
             self.file = io.FileIO(path)
         except OSError as error:
             raise AudioError(f"{path}: cannot be opened: {error.strerror}") from None
-        if found := find_pcm16(self.file.read(4096), os.fstat(self.file.fileno()).st_size):
+        found = find_pcm16(self.file.read(HEAD_BYTES), os.fstat(self.file.fileno()).st_size)
+        if found:
             self.first_byte, self.frames = found
         else:
             self.file.close()
-            self.open_by_libsndfile()
+            self._open_with_libsndfile()
 
-    def open_by_libsndfile(self):
+    def _open_with_libsndfile(self) -> None:
+        """Opens the file and checks what its header says."""
         convert = f"convert it: ffmpeg -i {self.path} -ar {SAMPLE_RATE} -ac 1 OUT.wav"
         try:
-            self.sound = sound = soundfile.SoundFile(self.path)
+            sound = soundfile.SoundFile(self.path)
         except (soundfile.LibsndfileError, TypeError) as error:
-            # TypeError: a name that ends in .raw
+            # soundfile raises TypeError for a name that ends in .raw.
             raise AudioError(f"{self.path}: cannot be read as audio ({error}); {convert}") from None
-        self.frames, self.floating = sound.frames, sound.subtype in ("FLOAT", "DOUBLE")
+        self.sound = sound
+        self.frames = sound.frames
+        self.floating = sound.subtype in ("FLOAT", "DOUBLE")
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
-            got = f"{sound.samplerate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}"
+            channels = "channel" if sound.channels <= 1 else "channels"
+            got = f"{sound.samplerate} Hz, {sound.channels} {channels}"
             raise AudioError(
                 f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}", "format"
             )
-        # libsndfile shortens a truncated WAV without a word; a length from 0x7ffff000 on comes from writing to a pipe and tells nothing
+        # libsndfile reads a truncated WAV as a shorter one without an error. Its log has both
+        # lengths. A WAV from a pipe has no true length in its header.
         cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-        if cut and int(cut[2]) < int(cut[1]) < 0x7FFFF000:
+        if cut and int(cut[2]) < int(cut[1]) < UNKNOWN_BYTES:
             raise AudioError(
-                f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got {cut[2]}; copy it again",
+                f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got "
+                f"{cut[2]}; copy it again",
                 "truncated",
             )
         if not self.frames:
             raise AudioError(
                 f"{self.path}: is empty, without samples; take it off the list", "empty"
             )
-        if self.frames >= 1 << 48:
+        if self.frames >= UNKNOWN_FRAMES:
             raise AudioError(f"{self.path}: its header does not tell its length; {convert}")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         (self.sound or self.file).close()
 
-    def read(self, start, count):
-        """`count` samples of the file from number `start` on -> [count] float32, 16-bit values divided by 32768."""
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Returns `count` samples from number `start` on, float32 [count].
+
+        16-bit values are divided by 32768. Raises AudioError if a sample is missing or not finite.
+        """
         try:
             if self.sound:
                 self.sound.seek(start)
@@ -121,41 +169,43 @@ class Audio(Recording):
             else:
                 x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
         except (OSError, soundfile.LibsndfileError):
-            x = ()
+            x = np.empty(0, np.float32)
         if len(x) != count:
             raise AudioError(
-                f"{self.path}: truncated or damaged: samples {start} to {start + count} of {self.frames} cannot be read; "
-                "copy it again",
+                f"{self.path}: truncated or damaged: samples {start} to {start + count} of "
+                f"{self.frames} cannot be read; copy it again",
                 "truncated",
             )
         if self.floating and not np.isfinite(x).all():
             raise AudioError(
-                f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or infinity); make it again",
+                f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or "
+                "infinity); make it again",
                 "not finite",
             )
         return x
 
 
-def whole_length(path):
-    """-> samples in a file, None if it cannot be used to its end."""
+def whole_length(path: str | os.PathLike) -> int | None:
+    """Returns the number of samples of a file, or None if it cannot be read to its end."""
     try:
         with Audio(path) as audio:
-            # only this tells that the end of a FLAC file is missing
+            # Only reading the end shows that the end of a FLAC file is missing.
             audio.read(audio.frames - 1, 1)
             return audio.frames
     except InputError:
         return None
 
 
-def repeat(x, length):
-    """[n, ...] -> [length, ...], repeated as often as needed."""
+def repeat(x: np.ndarray, length: int) -> np.ndarray:
+    """Repeats x [n, ...] until it has the given length -> [length, ...]."""
     return x if len(x) == length else np.resize(x, (length, *x.shape[1:]))
 
 
-def surround(x, length):
-    """[n, ...] -> [length, ...], or one less, by equally many zeros on both sides."""
-    return np.pad(x, [(max(0, length - len(x)) // 2,) * 2] + [(0, 0)] * (x.ndim - 1))
+def surround(x: np.ndarray, length: int) -> np.ndarray:
+    """Adds the same number of zeros before and after x [n, ...] -> [length or length - 1, ...]."""
+    zeros = max(0, length - len(x)) // 2
+    return np.pad(x, [(zeros, zeros)] + [(0, 0)] * (x.ndim - 1))
 
 
-# how a file that is shorter than a crop is made one
+# How a file that is shorter than a crop is lengthened.
 FILLS = {"repeat": repeat, "zeros": surround}

@@ -1,49 +1,66 @@
-"""The cohort of score normalisation: strangers, speakers other than those of the trials, as a rule from the training list."""
+"""The cohort of score normalisation: speakers who occur in no trial.
 
+The cohort usually comes from the training list.
+"""
+
+import argparse
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.errors import InputError
-from corpus.lists import read_cohort
+from corpus.file_lists import read_cohort
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("trainSpeakerNet")
 
 
 class Cohort(NamedTuple):
-    """members: tuples of files, of one or of all of a speaker; dataset: of all these files."""
+    """The members of a cohort and the data set of all their files.
 
-    members: list
-    dataset: object
+    members: a tuple of files for each member, one file or all files of a speaker.
+    """
+
+    members: list[tuple[str, ...]]
+    dataset: Any
 
 
-def load_cohort(options, source):
-    """Cohort of --score_norm, its files checked; None without. source: what reads files for the model, see DatasetLoader.SOURCES."""
+def load_cohort(options: argparse.Namespace, source: Any) -> Cohort | None:
+    """Reads the cohort of --score_norm and checks its files. Returns None without --score_norm.
+
+    source: reads files for the model, see inference/sources.py. Raises InputError if the cohort is
+    missing or too small, or if a file cannot be used.
+    """
     if not options.score_norm:
         return None
     if not options.cohort_list:
         raise InputError(
-            f"--score_norm {options.score_norm}: want --cohort_list FILE (and --cohort_path FOLDER) with other speakers than the trials'"
+            f"--score_norm {options.score_norm}: want --cohort_list FILE (and --cohort_path "
+            "FOLDER) with other speakers than the trials'"
         )
     members = read_cohort(options.cohort_list, options.cohort_by)
-    least, remedy = (
-        (options.top_n, "lower --top_n, or list more")
-        if options.score_norm == "asnorm"
-        else (2, "list more, better hundreds")
-    )
-    if len(members) < least:
+    check_size(len(members), options)
+    names: list[str] = []
+    for member in members:
+        names += member
+    found = source.check_files(options.cohort_path, names, options.cohort_list, options)
+    size = f"{len(members):,}"
+    log.info("%s: a cohort of %s, by %s", options.cohort_list, size, options.cohort_by)
+    renamed_members = []
+    for member in members:
+        renamed_members.append(tuple(found[name] for name in member))
+    dataset = source.eval_dataset([*found.values()], options.cohort_path, options)
+    return Cohort(renamed_members, dataset)
+
+
+def check_size(size: int, options: argparse.Namespace) -> None:
+    """Raises InputError if the cohort has too few members for the score normalisation."""
+    # A standard deviation needs two members.
+    least = 2
+    remedy = "list more, better hundreds"
+    if options.score_norm == "asnorm":
+        least = options.top_n
+        remedy = "lower --top_n, or list more"
+    if size < least:
         raise InputError(
-            f"{options.cohort_list}: want a cohort of at least {least}, got {len(members)} (--cohort_by {options.cohort_by}); {remedy}"
+            f"{options.cohort_list}: want a cohort of at least {least}, got {size} "
+            f"(--cohort_by {options.cohort_by}); {remedy}"
         )
-    found = source.check_files(
-        options.cohort_path,
-        [name for names in members for name in names],
-        options.cohort_list,
-        options,
-    )
-    log.info(
-        "%s: a cohort of %s, by %s", options.cohort_list, f"{len(members):,}", options.cohort_by
-    )
-    return Cohort(
-        [tuple(found[name] for name in names) for names in members],
-        source.eval_dataset([*found.values()], options.cohort_path, options),
-    )

@@ -8,10 +8,10 @@ from corpus.audio import Audio
 from corpus.files import check_present
 
 
-def durations(root: str, names: Iterable[str], place: str) -> dict[str, float]:
+def read_durations(root: str, names: Iterable[str], place: str) -> dict[str, float]:
     """Returns the seconds of the audio files `names` below root.
 
-    place: where the names are from, for errors. Raises InputError for missing or damaged files.
+    place: where the names come from, for errors. Raises InputError for missing or damaged files.
     """
     seconds = {}
     for name, found in check_present(root, dict.fromkeys(names), place).items():

@@ -1,11 +1,13 @@
-"""Trees of speaker embeddings, speaker/session/utterance.npy: reading, one target for each speaker, and lists to train an enhancement network on.
+"""Trees of speaker embeddings, and lists to train an enhancement network on.
 
-After github.com/Dorika0203/proj_2022NC. An utterance's file holds an embedding a crop, [K, D], as trainSpeakerNet.py --extract writes it; the targets,
-[D], lie in the root of the tree: SPEAKER.npy (B) and SPEAKER_type2.npy (C).
+A tree contains speaker/session/utterance.npy, as in github.com/Dorika0203/proj_2022NC. The file of
+an utterance holds one embedding for each crop, [K, D], as trainSpeakerNet.py --extract writes it.
+The target of a speaker, [D], lies in the root of the tree: SPEAKER.npy (B) or
+SPEAKER_type2.npy (C).
 """
 
-import logging
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -13,29 +15,34 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import InputError
+from corpus.line_formats import LineFormat
 from corpus.roots import refuse_pack
-from corpus.rows import LineFormat, read_rows
+from corpus.rows import read_rows
 
-log = logging.getLogger("dataprep")
-# --multiple_embedding_flag -> name of a speaker's target
+# --multiple_embedding_flag -> name of the file of a speaker's target.
 TARGETS = {"B": "{}.npy", "C": "{}_type2.npy"}
-EXTRACT = "make embeddings with trainSpeakerNet.py --extract LIST --output DIR"
+HOW_TO_EXTRACT = "make embeddings with trainSpeakerNet.py --extract LIST --output DIR"
 
 
 # ---------------------------------------------------------------------- files
-def read_embeddings(path):
-    """File -> embeddings [K, D] of the crops of an utterance, floating point; of [D], K is 1."""
+def read_embeddings(path: str | os.PathLike) -> np.ndarray:
+    """Reads the embeddings of the crops of an utterance -> [K, D], floating point.
+
+    For a file with a single embedding [D], K is 1. Raises InputError if the file has something
+    else, or a number that is not finite.
+    """
     try:
         x = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
         raise InputError(
-            f"{path}: want an array in .npy format, got something else ({error}); {EXTRACT}"
+            f"{path}: want an array in .npy format, got something else ({error}); {HOW_TO_EXTRACT}"
         ) from None
     if x.ndim not in (1, 2) or not x.size or not np.issubdtype(x.dtype, np.floating):
         raise InputError(
-            f"{path}: want embeddings [crops, D] of floating-point numbers, got {x.dtype} {list(x.shape)}; {EXTRACT}"
+            f"{path}: want embeddings [crops, D] of floating-point numbers, got {x.dtype} "
+            f"{list(x.shape)}; {HOW_TO_EXTRACT}"
         )
     x = np.atleast_2d(x)
     if not np.isfinite(x).all():
@@ -43,134 +50,171 @@ def read_embeddings(path):
     return x
 
 
-def unit(x, path):
-    """x [D], made from the file or folder `path` -> x of length 1."""
+def scaled_to_length_one(x: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    """Scales x [D] to length 1. path: the file or folder that x comes from, for errors.
+
+    Raises InputError if x is zero.
+    """
     length = np.linalg.norm(x)
     if not length > 0:
         raise InputError(
-            f"{path}: the mean of its embeddings is zero and has no direction; make it again or take it off the list"
+            f"{path}: the mean of its embeddings is zero and has no direction; make it again or "
+            "take it off the list"
         )
     return x / length
 
 
-def load_embeddings(root, names):
-    """Files below root -> float32 [files, D]: of each the mean over its crops, of length 1. All in memory: 2 GB for a million of 512."""
-    table = None
+def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray:
+    """Reads files below root -> float32 [files, D].
+
+    A row is the mean over the crops of a file, scaled to length 1. Everything is in memory: 2 GB
+    for a million embeddings of 512 numbers. Raises InputError if the files have different D.
+    """
+    table = np.empty((0, 0), np.float32)
+    first_path = ""
     for i, name in enumerate(tqdm(names, desc="load", unit="file", disable=None, leave=False)):
         path = os.path.join(root, name)
         x = read_embeddings(path)
-        if table is None:
-            table, first = np.empty((len(names), x.shape[1]), np.float32), path
+        if i == 0:
+            table = np.empty((len(names), x.shape[1]), np.float32)
+            first_path = path
         if x.shape[1] != table.shape[1]:
             raise InputError(
-                f"{path}: want embeddings of {table.shape[1]} numbers, as in {first}, got {x.shape[1]}; take embeddings of one network"
+                f"{path}: want embeddings of {table.shape[1]} numbers, as in {first_path}, got "
+                f"{x.shape[1]}; take embeddings of one network"
             )
-        table[i] = unit(x.mean(0, dtype=np.float64), path)
+        table[i] = scaled_to_length_one(x.mean(0, dtype=np.float64), path)
     return table
 
 
-def load_targets(root, speakers, flag, dim):
-    """Targets of the speakers, as combine_embeddings makes them -> float32 [speakers, dim]."""
+def load_targets(root: str, speakers: Iterable[str], flag: str, dim: int) -> np.ndarray:
+    """Reads the targets of the speakers -> float32 [speakers, dim].
+
+    flag: a key of TARGETS. dataprep.py --combine_embeddings makes targets. Raises InputError if a
+    target is missing or does not have `dim` numbers.
+    """
     paths = [os.path.join(root, TARGETS[flag].format(speaker)) for speaker in speakers]
     missing = [path for path in paths if not os.path.isfile(path)]
+    command = f"python dataprep.py --combine_embeddings {root or '.'}"
     if missing:
         raise InputError(
-            f"{root or 'the current folder'}: want a target (--multiple_embedding_flag {flag}) for each of {len(paths)} speakers, got none for "
-            f"{len(missing)}: {', '.join(missing[:10])}; make them: python dataprep.py --combine_embeddings {root or '.'}"
+            f"{root or 'the current folder'}: want a target (--multiple_embedding_flag {flag}) for "
+            f"each of {len(paths)} speakers, got none for {len(missing)}: "
+            f"{', '.join(missing[:10])}; make them: {command}"
         )
     table = np.empty((len(paths), dim), np.float32)
     for row, path in zip(table, paths, strict=True):
         x = read_embeddings(path)
         if x.shape != (1, dim):
             raise InputError(
-                f"{path}: want a target of {dim} numbers, as the embeddings are, got {list(x.shape)}; make it again: "
-                f"python dataprep.py --combine_embeddings {root or '.'}"
+                f"{path}: want a target of {dim} numbers, as the embeddings are, got "
+                f"{list(x.shape)}; make it again: {command}"
             )
         row[:] = x[0]
     return table
 
 
-def check_embeddings(root, names, list_file):
-    """Names of a list -> {name: path of its .npy file below root}; the names of speech stand for its embeddings. InputError unless all are there."""
+def check_embeddings(root: str, names: Iterable[str], list_file: str) -> dict[str, str]:
+    """Finds the embeddings of the names of a list -> {name: path of its .npy file below root}.
+
+    The name of a file of speech may be used for the file of its embeddings. Raises InputError if a
+    file is missing.
+    """
     refuse_pack(root)
     found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
     missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
     if missing:
+        more = ", ..." if len(missing) > 10 else ""
         raise InputError(
-            f"{list_file}: the model takes embeddings, and {len(missing)} of {len(found)} .npy files are missing in "
-            f"{root or 'the current folder'}; correct the folder or the list, or {EXTRACT}: {', '.join(missing[:10])}"
-            f"{', ...' if len(missing) > 10 else ''}"
+            f"{list_file}: the model takes embeddings, and {len(missing)} of {len(found)} .npy "
+            f"files are missing in {root or 'the current folder'}; correct the folder or the list, "
+            f"or {HOW_TO_EXTRACT}: {', '.join(missing[:10])}{more}"
         )
     return found
 
 
-def tree(folder):
-    """Folder -> {speaker: paths of the utterances relative to it}, both sorted; what lies in the folder itself is targets and lists."""
+def embedding_tree(folder: str | os.PathLike) -> dict[str, list[str]]:
+    """Lists a tree of embeddings -> {speaker: paths of the utterances relative to the folder}.
+
+    Both are sorted. Files in the folder itself are targets and lists, so they are left out. Raises
+    InputError if there is no embedding.
+    """
     if not os.path.isdir(folder):
+        found = "a file" if os.path.exists(folder) else "nothing"
         raise InputError(
-            f"{folder}: want a folder speaker/session/utterance.npy, got {'a file' if os.path.exists(folder) else 'nothing'}; {EXTRACT}"
+            f"{folder}: want a folder speaker/session/utterance.npy, got {found}; {HOW_TO_EXTRACT}"
         )
-    files = {
-        path.name: sorted(str(file.relative_to(folder)) for file in path.rglob("*.npy"))
-        for path in sorted(Path(folder).iterdir())
-        if path.is_dir()
-    }
-    files = {speaker: paths for speaker, paths in files.items() if paths}
+    files = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_dir():
+            utterances = sorted(str(file.relative_to(folder)) for file in path.rglob("*.npy"))
+            if utterances:
+                files[path.name] = utterances
     if not files:
         raise InputError(
-            f"{folder}: want embeddings speaker/session/utterance.npy, got no .npy file below a folder of it; {EXTRACT}"
+            f"{folder}: want embeddings speaker/session/utterance.npy, got no .npy file below a "
+            f"folder of it; {HOW_TO_EXTRACT}"
         )
     return files
 
 
-# ---------------------------------------------------------------------- targets
 # ---------------------------------------------------------------------- lists
 class Example(NamedTuple):
-    """A line of a list to train on. other: another speaker's name. second: file of a second utterance of the speaker; same_session: it is of the
-    session of the first."""
+    """A line of a list of embeddings to train on.
+
+    other: the name of another speaker, or "". second: the file of a second utterance of the
+    speaker, or "". same_session: whether the second utterance is from the session of the first.
+    """
 
     speaker: str
     path: str
     other: str = ""
     second: str = ""
     same_session: bool = False
-    # as of Utterance
-    speed = 1.0
 
     @property
-    def spoofed(self):
+    def speed(self) -> float:
+        """1, because Examples are used like Utterances, which have a speed."""
+        return 1.0
+
+    @property
+    def spoofed(self) -> bool:
+        """False, because Examples are used like Utterances, which may be spoofed."""
         return False
 
 
 EXAMPLE_FORMATS = {
-    "<speaker> <file>": LineFormat(lambda w: len(w) == 2),
-    "<speaker> <file> <other speaker>": LineFormat(lambda w: len(w) == 3 and w[2] != w[0]),
+    "<speaker> <file>": LineFormat(lambda words: len(words) == 2),
+    "<speaker> <file> <other speaker>": LineFormat(
+        lambda words: len(words) == 3 and words[2] != words[0]
+    ),
     "<speaker> <file> <file> 0|1": LineFormat(
-        lambda w: len(w) == 4 and w[3] in ("0", "1") and w[1] != w[2]
+        lambda words: len(words) == 4 and words[3] in ("0", "1") and words[1] != words[2]
     ),
 }
 
 
-def read_examples(list_file):
-    """A list of EXAMPLE_FORMATS -> list of Example; one that is on the list twice is an InputError."""
-    kind, _, rows = read_rows(list_file, EXAMPLE_FORMATS)
-    rows = list(rows)
-    # one string per name
-    names, first = {}, {}
-    if len(rows[0]) == 4:
-        examples = [
-            Example(names.setdefault(a, a), path, second=second, same_session=same == "1")
-            for a, path, second, same in rows
-        ]
-    else:
-        examples = [
-            Example(*(names.setdefault(w, w) if i != 1 else w for i, w in enumerate(words)))
-            for words in rows
-        ]
-    for number, e in enumerate(examples, kind.first):
-        before = first.setdefault((e.path, e.second, e.other), number)
-        if before != number:
+def read_examples(list_file: str | os.PathLike) -> list[Example]:
+    """Reads a list in one of EXAMPLE_FORMATS. Raises InputError if an example is in it twice."""
+    line_format, _, rows = read_rows(list_file, EXAMPLE_FORMATS)
+    # One string for each name instead of one for each line saves memory.
+    shared_names: dict[str, str] = {}
+    examples = []
+    for words in rows:
+        speaker = shared_names.setdefault(words[0], words[0])
+        if len(words) == 4:
+            example = Example(speaker, words[1], second=words[2], same_session=words[3] == "1")
+        else:
+            other = words[2] if len(words) == 3 else ""
+            example = Example(speaker, words[1], other=shared_names.setdefault(other, other))
+        examples.append(example)
+    line_of: dict[tuple, int] = {}
+    for number, example in enumerate(examples, line_format.first_line):
+        key = (example.path, example.second, example.other)
+        earlier = line_of.setdefault(key, number)
+        if earlier != number:
             raise InputError(
-                f"{list_file}:{number}: {' '.join(filter(None, [e.path, e.second, e.other]))} is in line {before} already; remove one of them"
+                f"{list_file}:{number}: {' '.join(filter(None, key))} is in line {earlier} "
+                "already; remove one of them"
             )
     return examples

@@ -1,12 +1,21 @@
-"""Which files enrol a speaker of spoofing-aware trials: lists '<speaker> <file>,<file>,...', or the pickled tables of the SASV 2022 baseline."""
+"""Which files enrol a speaker of spoofing-aware trials.
 
+They come from lists '<speaker> <file>,<file>,...', or from the pickled tables of the SASV 2022
+baseline.
+"""
+
+import os
 import pickle
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.errors import InputError
-from corpus.rows import LineFormat, read_rows
+from corpus.line_formats import LineFormat
+from corpus.rows import read_rows
 
-BESIDE = (
+# Part of the name of a list of trials -> the same part of the name of its enrolment list.
+ENROLMENT_NAMES = (
     (".gi.trl", ".female.trn"),
     (".gi.trl", ".male.trn"),
     (".gi.trl", ".gi.trn"),
@@ -15,19 +24,31 @@ BESIDE = (
 )
 ENROLMENT_FORMATS = {"<speaker> <file>,<file>,...": LineFormat(lambda words: len(words) == 2)}
 
+# {speaker: {"bonafide": [utterance, ...], "spoof": [utterance, ...]}}
+SpeakerMeta = dict[str, dict[str, list[str]]]
+# {claimed speaker: files that enrol the speaker}
+Enrolments = dict[str, tuple[str, ...]]
 
-class Plain(pickle.Unpickler):
-    """Makes dicts, lists, strings and numbers, for which no class needs to be looked up."""
 
-    def find_class(self, module, name):
+class PlainUnpickler(pickle.Unpickler):
+    """Makes only dicts, lists, strings and numbers.
+
+    None of them needs a class to be looked up, so no code from the file runs.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Raises UnpicklingError for a class or function that is not allowed."""
         raise pickle.UnpicklingError(f"it holds {module}.{name}")
 
 
-def read_speaker_meta(path):
-    """Pickle of {speaker: {"bonafide": [utterance, ...], "spoof": [utterance, ...]}} -> that dict. Runs no code from the file."""
+def read_speaker_meta(path: str | os.PathLike) -> SpeakerMeta:
+    """Reads a pickled table {speaker: {"bonafide": [utterance, ...], "spoof": [...]}}.
+
+    No code from the file runs. Raises InputError if the file has another structure.
+    """
     try:
         with open(path, "rb") as file:
-            table = Plain(file).load()
+            table = PlainUnpickler(file).load()
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -37,81 +58,126 @@ def read_speaker_meta(path):
         AttributeError,
         TypeError,
     ) as error:
-        # whatever a torn file leads to
+        # A damaged pickle can raise any of these.
         raise InputError(
-            f"{path}: want a pickled dict of dicts of lists of names, got something else ({error}); nothing of it was run"
+            f"{path}: want a pickled dict of dicts of lists of names, got something else "
+            f"({error}); nothing of it was run"
         ) from None
-    fits = isinstance(table, dict) and all(
-        isinstance(kinds, dict)
-        and set(kinds) <= {"bonafide", "spoof"}
-        and all(
-            isinstance(names, list) and all(isinstance(name, str) for name in names)
-            for names in kinds.values()
-        )
-        for kinds in table.values()
-    )
-    if not fits:
+    if not is_speaker_meta(table):
         raise InputError(
-            f"{path}: want {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, ...]}}}}, got another structure"
+            f"{path}: want {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, ...]}}}}"
+            ", got another structure"
         )
     return table
 
 
-def check_against_meta(utterances, path, list_file):
-    """InputError unless the pickled table says the same of every utterance of the list that it knows. Folders and extensions do not matter."""
-    known = {
-        name: (speaker, kind)
-        for speaker, kinds in read_speaker_meta(path).items()
-        for kind, names in kinds.items()
-        for name in names
-    }
-    for u in utterances:
-        got = (u.speaker, "spoof" if u.spoofed else "bonafide")
-        want = known.get(Path(u.path).stem, got)
-        if want != got:
+def is_speaker_meta(table: object) -> bool:
+    """Whether an object has the structure of SpeakerMeta. The speakers are not checked."""
+    if not isinstance(table, dict):
+        return False
+    for utterances in table.values():
+        if not isinstance(utterances, dict) or not set(utterances) <= {"bonafide", "spoof"}:
+            return False
+        for names in utterances.values():
+            if not isinstance(names, list):
+                return False
+            if not all(isinstance(name, str) for name in names):
+                return False
+    return True
+
+
+def check_against_meta(utterances: Iterable, path: str | os.PathLike, list_file: str) -> None:
+    """Raises InputError if a pickled table contradicts a list about an utterance.
+
+    utterances: the Utterances of the list. Those that the table lacks are not checked. Folders and
+    extensions do not matter.
+    """
+    known = {}
+    for speaker, kinds in read_speaker_meta(path).items():
+        for kind, names in kinds.items():
+            for name in names:
+                known[name] = (speaker, kind)
+    for utterance in utterances:
+        in_list = (utterance.speaker, "spoof" if utterance.spoofed else "bonafide")
+        in_table = known.get(Path(utterance.path).stem, in_list)
+        if in_table != in_list:
             raise InputError(
-                f"{list_file}: {u.path} is {got[1]} of speaker {got[0]}, but {want[1]} of {want[0]} in {path}; correct one of them"
+                f"{list_file}: {utterance.path} is {in_list[1]} of speaker {in_list[0]}, but "
+                f"{in_table[1]} of {in_table[0]} in {path}; correct one of them"
             )
 
 
-def lists_beside(list_file):
-    """The enrolment lists that a trial list is published with, by their names: those of them that are there."""
+def lists_beside(list_file: str | os.PathLike) -> list[str]:
+    """Returns the enrolment lists that a list of trials was published with, if they exist.
+
+    They lie in the same folder and are found by their names.
+    """
     path = Path(list_file)
-    names = dict.fromkeys(path.name.replace(a, b) for a, b in BESIDE if a in path.name)
+    names: dict[str, None] = {}
+    for part, enrolment_part in ENROLMENT_NAMES:
+        if part in path.name:
+            names[path.name.replace(part, enrolment_part)] = None
     return [str(path.with_name(name)) for name in names if path.with_name(name).is_file()]
 
 
-def read_enrolment(list_file, pairs, enroll_list=None, spk_meta=None):
-    """{claimed speaker: enrolment files} for the (claimed speaker or file, tested file) pairs of list_file.
+def read_enrolment(
+    list_file: str | os.PathLike,
+    pairs: Sequence[tuple[str, str]],
+    enroll_list: Sequence[str] | None = None,
+    spk_meta: str | None = None,
+) -> Enrolments:
+    """Returns {claimed speaker: enrolment files} for the trials of list_file.
 
-    From the lists `enroll_list`, by default those beside list_file; speakers that these lack get the bona fide utterances of the pickled table
-    `spk_meta` that no trial tests. Where there is neither, a claim that looks like a path is itself the enrolment file. InputError if somebody has none.
+    pairs: (claimed speaker or file, tested file) of the trials. enroll_list: enrolment lists, by
+    default those beside list_file. spk_meta: a pickled table. It enrols the speakers that the lists
+    lack, with their bona fide utterances that no trial tests.
+
+    Without lists and table, a claim that looks like a path is itself the enrolment file. Raises
+    InputError if a speaker has no enrolment.
     """
     claims = dict.fromkeys(claim for claim, _ in pairs)
     lists = enroll_list or lists_beside(list_file)
     if not lists and not spk_meta and all(set("./") & set(claim) for claim in claims):
         return {claim: (claim,) for claim in claims}
-    models = {}
+    models = read_enrolment_lists(lists)
+    if spk_meta:
+        tested = {file for _, file in pairs}
+        for claim, files in untested_utterances(spk_meta, claims, tested).items():
+            models.setdefault(claim, files)
+    lacking = [claim for claim in claims if claim not in models]
+    if lacking:
+        sources = ", ".join([*lists, *filter(None, [spk_meta])]) or "a list beside it"
+        raise InputError(
+            f"{list_file}: no enrolment for {len(lacking)} of {len(claims)} speakers in {sources}: "
+            f"{', '.join(lacking[:10])}; give lists '<speaker> <file>,<file>,...' by --enroll_list "
+            "(a table by --spk_meta_eval enrols with utterances that no trial tests)"
+        )
+    return models
+
+
+def read_enrolment_lists(lists: Iterable[str | os.PathLike]) -> Enrolments:
+    """Reads lists '<speaker> <file>,<file>,...'. Raises InputError if a speaker occurs twice."""
+    models: Enrolments = {}
     for path in lists:
         for number, (speaker, files) in enumerate(read_rows(path, ENROLMENT_FORMATS)[2], 1):
             if speaker in models:
                 raise InputError(
-                    f"{path}:{number}: {speaker} is enrolled already; want one line for each speaker, in all lists together"
+                    f"{path}:{number}: {speaker} is enrolled already; want one line for each "
+                    "speaker, in all lists together"
                 )
             models[speaker] = tuple(files.split(","))
-    if spk_meta:
-        tested = {file for _, file in pairs}
-        table = read_speaker_meta(spk_meta)
-        for claim in claims:
-            free = tuple(
-                name for name in table.get(claim, {}).get("bonafide", ()) if name not in tested
-            )
-            if claim not in models and free:
-                models[claim] = free
-    if lacking := [claim for claim in claims if claim not in models]:
-        sources = ", ".join([*lists, *filter(None, [spk_meta])]) or "a list beside it"
-        raise InputError(
-            f"{list_file}: no enrolment for {len(lacking)} of {len(claims)} speakers in {sources}: {', '.join(lacking[:10])}; give lists "
-            "'<speaker> <file>,<file>,...' by --enroll_list (a table by --spk_meta_eval enrols with utterances that no trial tests)"
-        )
+    return models
+
+
+def untested_utterances(
+    spk_meta: str | os.PathLike, claims: Iterable[str], tested: set[str]
+) -> Enrolments:
+    """Returns the bona fide utterances of a pickled table that no trial tests, if any."""
+    table = read_speaker_meta(spk_meta)
+    models = {}
+    for claim in claims:
+        bona_fide = table.get(claim, {}).get("bonafide", ())
+        files = tuple(name for name in bona_fide if name not in tested)
+        if files:
+            models[claim] = files
     return models

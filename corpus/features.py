@@ -1,11 +1,13 @@
-"""Files of log-mel features, read in place of audio: any stretch of one as float32, normalised over the whole file.
+"""Files of log-mel features, which are read in place of audio.
 
-A file holds an utterance as it comes from a front end, before its normalisation over time: float32 [T, bands] in NumPy's format (.npy), or an older pickled
-array [bands, T] (.pickle). corpus/extraction.py makes them.
+A file holds the features of an utterance before their normalisation over time: float32 [T, bands]
+in NumPy's format (.npy), or an older pickled array [bands, T] (.pickle). prep/extraction.py writes
+.npy files. Any stretch of a file is read as float32, normalised over the whole file.
 """
 
+import os
 import pickle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,88 +15,108 @@ from common.errors import InputError
 from common.normalisation import normalise
 from corpus.audio import Recording
 
-SUFFIXES = NPY, PICKLE = ".npy", ".pickle"
-WANT = "want an array of finite numbers, [frames, bands]"
+NPY = ".npy"
+PICKLE = ".pickle"
+SUFFIXES = (NPY, PICKLE)
+EXPECTED = "want an array of finite numbers, [frames, bands]"
 
 
 class FeatureInput(NamedTuple):
-    """What a network wants of features: their bands, and how they are normalised over time, see normalise()."""
+    """What a network expects of features.
+
+    bands: their number. normalization: over time, see common/normalisation.py.
+    """
 
     bands: int
     normalization: str
 
 
-class ArrayPickle(pickle.Unpickler):
-    """Makes NumPy arrays of numbers; a file that names any other class or function is refused, so that no code of it runs."""
+class ArrayUnpickler(pickle.Unpickler):
+    """Makes only NumPy arrays of numbers.
+
+    A file that names any other class or function is refused, so no code from the file runs.
+    """
 
     ALLOWED = {
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
         ("_codecs", "encode"),
-        # of NumPy before 2.0
+        # NumPy before 2.0
         ("numpy.core.multiarray", "_reconstruct"),
         ("numpy.core.numeric", "_frombuffer"),
+        # NumPy from 2.0 on
         ("numpy._core.multiarray", "_reconstruct"),
         ("numpy._core.numeric", "_frombuffer"),
     }
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
+        """Raises UnpicklingError for a class or function that is not allowed."""
         if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return super().find_class(module, name)
 
 
-def load_array(path):
-    """-> the array of a file of features, [T, bands]. InputError if the file is of another kind."""
+def load_array(path: str | os.PathLike) -> np.ndarray:
+    """Reads the array of a file of features, floating point [T, bands].
+
+    Raises InputError if the file is missing or has something else.
+    """
+    is_npy = str(path).endswith(NPY)
     try:
         with open(path, "rb") as file:
-            x = (
-                np.load(file, allow_pickle=False)
-                if str(path).endswith(NPY)
-                else ArrayPickle(file, encoding="latin1").load()
-            )
+            if is_npy:
+                x = np.load(file, allow_pickle=False)
+            else:
+                x = ArrayUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except Exception as error:
-        # what a torn or strange file leads to is anybody's guess
+        # A damaged file can raise any exception.
         raise InputError(
-            f"{path}: {WANT}, got something else ({error}); no code of it was run; make it again"
+            f"{path}: {EXPECTED}, got something else ({error}); no code of it was run; make it "
+            "again"
         ) from None
-    if (
-        not isinstance(x, np.ndarray)
-        or x.ndim != 2
-        or x.dtype.kind != "f"
-        or not x.size
-        or not np.isfinite(x).all()
-    ):
-        got = f"{x.dtype} {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(
-            f"{path}: {WANT}, got {got}{' with NaN or infinity' if got.startswith('float') else ''}; make it again"
-        )
-    return x if str(path).endswith(NPY) else x.T
+    if not is_feature_array(x):
+        raise InputError(f"{path}: {EXPECTED}, got {description(x)}; make it again")
+    return x if is_npy else x.T
+
+
+def is_feature_array(x: object) -> bool:
+    """Whether an object is a two-dimensional array of finite floating-point numbers."""
+    if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype.kind != "f" or not x.size:
+        return False
+    return bool(np.isfinite(x).all())
+
+
+def description(x: object) -> str:
+    """Describes an object that is not an array of features."""
+    text = type(x).__name__
+    if isinstance(x, np.ndarray):
+        text = f"{x.dtype} {list(x.shape)}"
+    # An array of floating-point numbers is refused for its shape or for its numbers.
+    return f"{text} with NaN or infinity" if text.startswith("float") else text
 
 
 class Features(Recording):
-    """The features of a file, normalised over time, `frames` of them; see Recording. wanted: a FeatureInput. InputError if the file cannot be used."""
+    """The features of a file, `frames` of them, normalised over time. See Recording.
 
-    def __init__(self, path, wanted):
+    expected: what the network expects of them. Raises InputError if the file cannot be used.
+    """
+
+    def __init__(self, path: str | os.PathLike, expected: FeatureInput):
         x = load_array(path)
-        if x.shape[1] != wanted.bands:
+        if x.shape[1] != expected.bands:
             raise InputError(
-                f"{path}: want {wanted.bands} bands, got {x.shape[1]}; extract them anew, or list audio"
+                f"{path}: want {expected.bands} bands, got {x.shape[1]}; extract them anew, or "
+                "list audio"
             )
         # Imported here, because lists of audio can do without torch, which takes seconds to load.
         import torch
 
-        self.x = normalise(torch.from_numpy(x.astype(np.float32)), wanted.normalization).numpy()
+        features = torch.from_numpy(x.astype(np.float32))
+        self.x = normalise(features, expected.normalization).numpy()
         self.frames = len(x)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def read(self, start, count):
-        """`count` frames from number `start` on -> [count, bands] float32."""
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Returns `count` frames from number `start` on, float32 [count, bands]."""
         return self.x[start : start + count]

@@ -1,7 +1,10 @@
-"""Where the files of a list are: below a folder, or in a pack, few large files for disks on which a million small ones are slow to open.
+"""Where the files of a list are: below a folder, or in a pack.
 
-A pack is a folder that corpus/pack.py fills: INDEX, the table of its recordings; shards 00000.pcm, ... with their samples one after another, 16-bit
-integers or float32, little-endian; beside each shard its contents in JSON, of which the index is made.
+A pack consists of few large files. It is for disks on which opening a million small files is slow.
+prep/pack.py writes packs. The folder of a pack contains INDEX, the table of its recordings, and the
+shards 00000.pcm, 00001.pcm, ... A shard has the samples of its recordings one after another, as
+16-bit integers or float32, little-endian. Beside each shard a JSON file lists its contents. The
+index is made from these lists.
 """
 
 import glob
@@ -9,6 +12,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,102 +20,126 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.audio import Audio, Recording, decode
-from corpus.features import SUFFIXES, Features
+from corpus.features import SUFFIXES, FeatureInput, Features
 from corpus.records import check_record
 
-# files of a folder that are taken for audio
+# Files of a folder with these extensions are audio.
 AUDIO = (".wav", ".flac", ".ogg")
-MARK, INDEX = "pack.json", "index.npz"
-# of MARK; raise it when the layout changes
+MARK = "pack.json"
+INDEX = "index.npz"
+# The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
-# of INDEX, sorted by name
+# The columns of INDEX, which is sorted by name.
 COLUMNS = ("name", "shard", "first_byte", "frames", "bits")
 AGAIN = "run the dataprep.py --pack command that made it again"
 
 
 class Folder:
-    """Files below a folder, by their paths relative to it."""
+    """The files below a folder, by their paths relative to it."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = path
 
-    def __contains__(self, name):
-        return os.path.isfile(os.path.join(self.path, name))
+    def __contains__(self, name: object) -> bool:
+        return os.path.isfile(os.path.join(self.path, str(name)))
 
-    def contents(self):
-        """What can be asked about many names whether they are in."""
+    def contents(self) -> Container:
+        """Returns a container of all names, in which many names can be looked up fast."""
         return self
 
-    def audio(self):
-        """Names of all audio files, in linked folders too, sorted."""
-        folder = self.path or os.curdir
+    def audio(self) -> list[str]:
+        """Returns the names of all audio files, also of those in linked folders, sorted."""
+        folder = os.fspath(self.path) or os.curdir
         start = len(os.path.join(folder, ""))
-        return sorted(
-            os.path.join(inner, name)[start:]
-            for inner, _, names in os.walk(folder, followlinks=True)
-            for name in names
-            if name.lower().endswith(AUDIO)
-        )
+        found = []
+        for inner, _, names in os.walk(folder, followlinks=True):
+            for name in names:
+                if name.lower().endswith(AUDIO):
+                    found.append(os.path.join(inner, name)[start:])
+        return sorted(found)
 
-    def glob(self, pattern):
-        """Names of the files that fit a pattern, sorted."""
+    def glob(self, pattern: str) -> list[str]:
+        """Returns the names of the files that match a pattern, sorted."""
         return sorted(glob.glob(pattern, root_dir=self.path))
 
-    def open(self, name, wanted=None):
-        """Name of a file -> Recording; wanted: a FeatureInput where it may hold features."""
+    def open(self, name: str, expected: FeatureInput | None = None) -> Recording:
+        """Opens a file. expected: what the network expects if the file may contain features.
+
+        Raises InputError if the file cannot be used.
+        """
         path = os.path.join(self.path, name)
-        return Features(path, wanted) if wanted and name.endswith(SUFFIXES) else Audio(path)
+        if expected and name.endswith(SUFFIXES):
+            return Features(path, expected)
+        return Audio(path)
 
 
 class Pack:
-    """The same of a pack. InputError if it is not finished or damaged; the samples themselves are not looked at.
+    """The recordings of a pack, used like the files of a Folder.
 
-    A shard is opened once in each process and stays open. It is read at given places (pread), so that forked processes may share it and nothing stays in
-    memory but the index; a process that starts from nothing reads that again.
+    Raises InputError if the pack is not finished or damaged. The samples themselves are not
+    checked.
+
+    Each process opens a shard once and leaves it open. The shard is read at given positions
+    (pread), so forked processes may share it. Only the index stays in memory. A process that is not
+    forked reads the index again.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         check_record(Path(path, MARK), SETTINGS, "pack")
-        self.path, self.files = path, {}
+        self.path = path
+        self.files: dict[int, io.FileIO] = {}
         self.name, self.shard, self.first_byte, self.frames, self.bits = read_index(path).values()
-        for number, want in enumerate(sizes(self.shard, self.first_byte, self.frames, self.bits)):
+        sizes = shard_sizes(self.shard, self.first_byte, self.frames, self.bits)
+        for number, size in enumerate(sizes):
             file = shard_file(path, number)
-            got = os.path.getsize(file) if os.path.isfile(file) else "no file"
-            if want and got != want:
-                raise InputError(f"{file}: want {want} bytes, got {got}; copy it again, or {AGAIN}")
+            found = os.path.getsize(file) if os.path.isfile(file) else "no file"
+            if size and found != size:
+                raise InputError(
+                    f"{file}: want {size} bytes, got {found}; copy it again, or {AGAIN}"
+                )
 
     def __reduce__(self):
         return Pack, (self.path,)
 
-    def contents(self):
+    def contents(self) -> Container:
+        """See Folder."""
         return frozenset(self.audio())
 
-    def audio(self):
+    def audio(self) -> list[str]:
+        """Returns the names of all recordings, sorted as the bytes of the names are."""
         return [os.fsdecode(name) for name in self.name.tolist()]
 
-    def glob(self, pattern):
-        return [
-            name
-            for name in self.audio()
-            if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
-        ]
+    def glob(self, pattern: str) -> list[str]:
+        """Returns the names of the recordings that match a pattern, sorted."""
+        found = []
+        for name in self.audio():
+            if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern):
+                found.append(name)
+        return found
 
-    def open(self, name, wanted=None):
-        # as strange as names on a disk may be
+    def open(self, name: str, expected: FeatureInput | None = None) -> Recording:
+        """Opens a recording. A pack has no features, so `expected` is not used.
+
+        Raises InputError if there is no recording of this name.
+        """
+        # The name of a file may contain bytes that are not UTF-8.
         key = os.fsencode(name)
         row = self.name.searchsorted(key)
         if row == len(self.name) or self.name[row] != key:
             raise InputError(
-                f"{self.path}: {name} is not in this pack; correct the list, or add the file: python dataprep.py --pack"
+                f"{self.path}: {name} is not in this pack; correct the list, or add the file: "
+                "python dataprep.py --pack"
             )
-        return Packed(
+        return PackedRecording(
             name,
-            self.file(int(self.shard[row])),
-            *(int(x[row]) for x in (self.first_byte, self.frames, self.bits)),
+            self.open_shard(int(self.shard[row])),
+            first_byte=int(self.first_byte[row]),
+            frames=int(self.frames[row]),
+            bits=int(self.bits[row]),
         )
 
-    def file(self, number):
-        """The open file of a shard."""
+    def open_shard(self, number: int) -> io.FileIO:
+        """Returns the open file of a shard."""
         if number not in self.files:
             path = shard_file(self.path, number)
             try:
@@ -121,76 +149,82 @@ class Pack:
         return self.files[number]
 
 
-class Packed(Recording):
-    """A recording in the open file of a shard."""
+class PackedRecording(Recording):
+    """A recording in the open file of a shard.
 
-    def __init__(self, name, file, first_byte, frames, bits):
-        self.name, self.file, self.first_byte, self.frames, self.bits = (
-            name,
-            file,
-            first_byte,
-            frames,
-            bits,
-        )
+    first_byte: position of its first sample. frames: number of samples. bits: 16 or 32 per sample.
+    """
 
-    def __enter__(self):
-        return self
+    def __init__(self, name: str, file: io.FileIO, *, first_byte: int, frames: int, bits: int):
+        self.name = name
+        self.file = file
+        self.first_byte = first_byte
+        self.frames = frames
+        self.bits = bits
 
-    def __exit__(self, *_):
-        pass
-
-    def read(self, start, count):
-        """`count` samples from number `start` on -> [count] float32, as Audio.read gives them."""
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Returns `count` samples from number `start` on, float32 [count], as Audio.read does."""
         size = self.bits // 8
         raw = os.pread(self.file.fileno(), size * count, self.first_byte + size * start)
         if len(raw) != size * count:
             raise InputError(
-                f"{self.file.name}: truncated: want {size * count} bytes of {self.name}, got {len(raw)}; copy it again, or {AGAIN}"
+                f"{self.file.name}: truncated: want {size * count} bytes of {self.name}, got "
+                f"{len(raw)}; copy it again, or {AGAIN}"
             )
         return decode(raw, self.bits)
 
 
-def is_pack(path):
+def is_pack(path: str | os.PathLike) -> bool:
+    """Whether a folder is a pack, finished or not."""
     return os.path.isfile(os.path.join(path, MARK))
 
 
-def refuse_pack(path):
-    """InputError if what wants a file for each recording is given a pack."""
+def refuse_pack(path: str | os.PathLike) -> None:
+    """Raises InputError if the folder is a pack, for work that needs a file per recording."""
     if is_pack(path):
         raise InputError(
-            f"{path}: want a folder with a file for each recording, got a pack, which holds audio for training and evaluation and no features or "
-            "embeddings; give the folder of the files"
+            f"{path}: want a folder with a file for each recording, got a pack, which holds audio "
+            "for training and evaluation and no features or embeddings; give the folder of the "
+            "files"
         )
 
 
-def open_root(path):
-    """What --train_path, --test_path, ... name -> Folder or Pack."""
+def open_root(path: str | os.PathLike) -> Folder | Pack:
+    """Opens the folder or the pack that --train_path, --test_path, ... name."""
     return Pack(path) if is_pack(path) else Folder(path)
 
 
-def shard_file(pack, number, suffix=".pcm"):
+def shard_file(pack: str | os.PathLike, number: int, suffix: str = ".pcm") -> str:
+    """Returns the path of a file of shard `number`."""
     return os.path.join(pack, f"{number:05d}{suffix}")
 
 
-def sizes(shard, first_byte, frames, bits):
-    """Columns of an index -> bytes of each shard, 0 for numbers that are not used."""
+def shard_sizes(
+    shard: np.ndarray, first_byte: np.ndarray, frames: np.ndarray, bits: np.ndarray
+) -> list[int]:
+    """Computes the bytes of each shard from the columns of an index. A missing shard has 0."""
     ends = np.zeros(shard.max(initial=-1) + 1, np.int64)
     np.maximum.at(ends, shard, first_byte + frames * (bits // 8))
     return ends.tolist()
 
 
-def read_index(pack):
-    """-> {column: array} in the order of COLUMNS."""
+def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the index of a pack -> {column: array}, in the order of COLUMNS.
+
+    Raises InputError if the index is missing or damaged.
+    """
     path = os.path.join(pack, INDEX)
     try:
-        # the file has a CRC of each column, which is checked
+        # The file contains a checksum of each column, which NumPy compares.
         with np.load(path, allow_pickle=False) as table:
             return {column: table[column] for column in COLUMNS}
     except FileNotFoundError:
         raise InputError(
-            f"{pack}: want a finished pack, got one without {INDEX}; {AGAIN}, it goes on where it stopped"
+            f"{pack}: want a finished pack, got one without {INDEX}; {AGAIN}, it goes on where it "
+            "stopped"
         ) from None
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path}: damaged ({error}); remove it, and {AGAIN}, which makes it anew without reading the recordings"
+            f"{path}: damaged ({error}); remove it, and {AGAIN}, which makes it anew without "
+            "reading the recordings"
         ) from None

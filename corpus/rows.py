@@ -1,35 +1,126 @@
-"""The lines of a list, every one checked."""
+"""Reading a list line by line: its format is recognised, and every line is checked.
 
-from collections.abc import Callable
-from typing import NamedTuple
+This is the layer below corpus/lists.py, which makes utterances and trials of the words.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
 
 from common.errors import InputError
-from common.text import Lines, columns
+from common.text import TextLines, word_columns
+from corpus.line_formats import Formats, LineFormat
 
 
-class LineFormat(NamedTuple):
-    """fits: do these words look like it? columns: of speaker and file; in trials of the two sides. attack, key: columns, where there are any.
-    first: number of the list's first line of this kind. numbered: speakers are called by numbers. speaker: its column where `columns` are of files alone."""
+class Rows:
+    """The words of each line of a list.
 
-    fits: Callable
-    columns: tuple = (0, 1)
-    attack: int | None = None
-    key: int | None = None
-    first: int = 1
-    numbered: bool = False
-    speaker: int | None = None
+    lines: without the header. expected: what a line looks like, for errors. separator: between the
+    words, None for blanks. Iterating raises InputError for a line that does not fit.
+    """
+
+    def __init__(
+        self,
+        list_file: str | os.PathLike,
+        lines: TextLines,
+        line_format: LineFormat,
+        expected: Iterable[str],
+        separator: str | None,
+    ):
+        self.list_file = list_file
+        self.lines = lines
+        self.line_format = line_format
+        self.expected = expected
+        self.separator = separator
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self.checked_words(self.lines, self.line_format.first_line)
+
+    def checked_words(self, lines: Iterable[str], first: int) -> Iterator[list[str]]:
+        """Yields the words of some lines. first: the number of the first of them, for errors."""
+        for number, line in enumerate(lines, first):
+            words = line.split(self.separator)
+            if not self.line_format.fits(words):
+                raise InputError(
+                    f"{self.list_file}:{number}: want {alternatives(self.expected)}, got {line!r}"
+                )
+            yield words
+
+    def columns(self) -> Iterator[list]:
+        """Yields the words of blocks of lines as columns, much faster than line by line.
+
+        This is for formats for which the first word and the number of words decide whether a line
+        fits.
+        """
+
+        def well_formed(columns):
+            # One check for each different first word is enough, see above.
+            return all(self.line_format.fits([word, *columns[1:]]) for word in {*columns[0]})
+
+        def words_of(first, last):
+            return self.checked_words(self.lines[first:last], self.line_format.first_line + first)
+
+        return word_columns(self.lines, well_formed, words_of)
 
 
-def plain(kinds):
-    return {
-        line: kind
-        for line, kind in kinds.items()
-        if kind.key is kind.attack is None and not kind.numbered
-    }
+def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineFormat, TextLines, Rows]:
+    """Reads a list -> (its format, its lines, the words of each line).
+
+    The first line chooses one of the formats, and every other line must fit it. The first line of
+    comma-separated values may be a header. Blank lines are allowed at the end only. Raises
+    InputError if the list is empty, not UTF-8, or has a line that does not fit.
+    """
+    lines = read_text_lines(list_file)
+    if lines == [""]:
+        raise InputError(
+            f"{list_file}: is empty; want lines {alternatives(plain_formats(formats))}"
+        )
+    separator = "," if "," in lines[0] and len(lines[0].split()) == 1 else None
+    has_header = False
+    if separator and len(lines) > 1:
+        words = lines[0].split(separator)
+        has_header = not any(line_format.fits(words) for line_format in formats.values())
+    if has_header:
+        lines = TextLines(lines.text[lines.start_of(1) :])
+    candidates = formats_of(lines[0].split(separator), formats)
+    line_format = next(iter(candidates.values()))._replace(first_line=1 + has_header)
+    return line_format, lines, Rows(list_file, lines, line_format, candidates, separator)
 
 
-def read_lines(path):
-    """A text file -> its Lines, without the blank ones at its end."""
+def formats_of(words: list[str], formats: Formats) -> Formats:
+    """Returns the formats that the words of a first line fit.
+
+    If there is none, returns the formats that an error about this line should name.
+    """
+    fitting = {}
+    of_same_length = {}
+    for line, line_format in formats.items():
+        if line_format.fits(words):
+            fitting[line] = line_format
+        if len(line.replace(",", " ").split()) == len(words):
+            of_same_length[line] = line_format
+    return fitting or of_same_length or plain_formats(formats)
+
+
+def plain_formats(formats: Formats) -> Formats:
+    """Returns the formats without spoofing-aware and numbered ones, to keep an error short."""
+    plain = {}
+    for line, line_format in formats.items():
+        has_attacks = line_format.attack_column is not None or line_format.key_column is not None
+        if not has_attacks and not line_format.numbered_speakers:
+            plain[line] = line_format
+    return plain
+
+
+def alternatives(expected: Iterable[str]) -> str:
+    """Joins what a line may look like, for errors."""
+    return " or ".join(repr(line) for line in expected)
+
+
+def read_text_lines(path: str | os.PathLike) -> TextLines:
+    """Reads the lines of a text file, without the blank ones at its end.
+
+    Raises InputError if the file is not UTF-8.
+    """
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -38,71 +129,7 @@ def read_lines(path):
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}:{number}: want text in UTF-8, got the byte {data[error.start]:#04x}; save it as UTF-8"
+            f"{path}:{number}: want text in UTF-8, got the byte {data[error.start]:#04x}; save it "
+            "as UTF-8"
         ) from None
-    return Lines(data.rstrip())
-
-
-class Rows:
-    """The words of each line of a list; one that is not of the `kind` is an InputError, which says that `wanted` is."""
-
-    def __init__(self, list_file, lines, kind, wanted, separator):
-        self.list_file, self.lines, self.kind, self.wanted, self.separator = (
-            list_file,
-            lines,
-            kind,
-            wanted,
-            separator,
-        )
-
-    def __iter__(self):
-        return self.checked(self.lines, self.kind.first)
-
-    def checked(self, lines, first):
-        for number, line in enumerate(lines, first):
-            words = line.split(self.separator)
-            if not self.kind.fits(words):
-                raise InputError(
-                    f"{self.list_file}:{number}: want {' or '.join(map(repr, self.wanted))}, got {line!r}"
-                )
-            yield words
-
-    def columns(self):
-        """Yields blocks of them by columns, much faster; of kinds that are told by the first word and the number of words."""
-        return columns(
-            self.lines,
-            lambda table: all(self.kind.fits([word, *table[1:]]) for word in {*table[0]}),
-            lambda first, last: self.checked(self.lines[first:last], self.kind.first + first),
-        )
-
-
-def read_rows(list_file, kinds):
-    """A list -> (which of `kinds`, lines, Rows).
-
-    The first line chooses the kind, every other line must be of it; of comma-separated values it may be a header. Blank lines may only end
-    the file.
-    """
-    lines = read_lines(list_file)
-    if lines == [""]:
-        raise InputError(
-            f"{list_file}: is empty; want lines {' or '.join(map(repr, plain(kinds)))}"
-        )
-    separator = "," if "," in lines[0] and len(lines[0].split()) == 1 else None
-    header = (
-        separator == ","
-        and len(lines) > 1
-        and not any(kind.fits(lines[0].split(separator)) for kind in kinds.values())
-    )
-    lines = lines[1:] if header else lines
-    words = lines[0].split(separator)
-    # for complaints
-    alike = {
-        line: kind
-        for line, kind in kinds.items()
-        if len(line.replace(",", " ").split()) == len(words)
-    }
-    kinds = (
-        {line: kind for line, kind in kinds.items() if kind.fits(words)} or alike or plain(kinds)
-    )
-    kind = next(iter(kinds.values()))._replace(first=1 + header)
-    return kind, lines, Rows(list_file, lines, kind, kinds, separator)
+    return TextLines(data.rstrip())

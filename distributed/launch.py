@@ -1,34 +1,41 @@
-"""Starts one process on every GPU of this machine, or several on its CPU: what torchrun does, with torchrun's engine, without its command line."""
+"""Starts one process on every GPU of this machine, or several processes on its CPU.
 
+This does what the command torchrun does, with the same engine.
+"""
+
+import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from common.errors import InputError
 
+# The name of a run that launch() has started. torchrun uses other names.
 RUN_ID = "trainSpeakerNet"
 
 
-def is_repeated(environ):
-    """Is this a process whose warnings about options another one has given already?"""
+def is_repeated(environ: Mapping[str, str]) -> bool:
+    """Whether another process has already printed this process's warnings about options."""
     return environ.get("RANK", "0") != "0" or environ.get("TORCHELASTIC_RUN_ID") == RUN_ID
 
 
-def number_of_processes(options):
-    """How many processes this command asks to be started: 1 for none besides this one, and where torchrun has started it. InputError if that cannot be."""
-    if (
-        "WORLD_SIZE" in os.environ
-        or not (options.distributed or options.nproc)
-        or options.verify
-        or options.average
-        or options.export
-    ):
+def number_of_processes(options: argparse.Namespace) -> int:
+    """Returns the number of processes to start, 1 if this process does the work alone.
+
+    The number is also 1 in a process that torchrun has started. Raises InputError if the machine
+    cannot run the processes that the options ask for.
+    """
+    is_requested = options.distributed or options.nproc
+    needs_one_process = options.verify or options.average or options.export
+    if "WORLD_SIZE" in os.environ or not is_requested or needs_one_process:
         return 1
     on_cpu = options.device == "cpu" or not torch.cuda.is_available()
     if options.device and ":" in options.device:
         raise InputError(
-            f"--device {options.device}: names one GPU, --distributed takes all of CUDA_VISIBLE_DEVICES; leave one of them out"
+            f"--device {options.device}: names one GPU, --distributed takes all of "
+            "CUDA_VISIBLE_DEVICES; leave one of them out"
         )
     if on_cpu and not options.nproc:
         raise InputError(
@@ -36,18 +43,24 @@ def number_of_processes(options):
         )
     if not on_cpu and (options.nproc or 1) > torch.cuda.device_count():
         raise InputError(
-            f"--nproc {options.nproc}: there are {torch.cuda.device_count()} GPUs here, and each process wants its own"
+            f"--nproc {options.nproc}: there are {torch.cuda.device_count()} GPUs here, and each "
+            "process wants its own"
         )
     return options.nproc or torch.cuda.device_count()
 
 
-def launch(processes, port, words):
-    """Runs a Python program, words[0], and its command line in so many processes. -> exit code: that of the process that failed first, which ends the
-    others."""
-    # the engine repeats at length what the process has said
+def launch(processes: int, port: int, words: Sequence[str]) -> int:
+    """Runs a Python program in several processes and waits for them.
+
+    words: the program and its command line. port: of this machine, where the processes meet; 0
+    chooses a free one. If a process fails, the others are ended. Returns the exit code of the first
+    process that failed, else 0.
+    """
+    # The engine would repeat at length what a failed process has printed.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
-    # here: reads LOGLEVEL
+    cpus = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpus // processes)))
+    # Imported here, because the import reads LOGLEVEL.
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -58,7 +71,6 @@ def launch(processes, port, words):
         nproc_per_node=processes,
         run_id=RUN_ID,
         max_restarts=0,
-        # port 0: one that is free
         rdzv_backend="c10d",
         rdzv_endpoint=f"localhost:{port}",
         local_addr="localhost",
@@ -66,9 +78,10 @@ def launch(processes, port, words):
     try:
         elastic_launch(config, sys.executable)(*words)
     except SignalException:
-        # handed on to all, which have saved and ended
+        # The engine has sent the signal to all processes, which have saved and ended.
         return 0
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
+        # A process that a signal ended has minus its number. Shells report 128 plus the number.
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return 0

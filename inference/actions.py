@@ -27,7 +27,7 @@ from inference.evaluation import (
     refuse_pairwise,
     represent_cohort,
 )
-from inference.export import OPSET, TOLERANCE, difference, require_packages, to_onnx
+from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
@@ -76,7 +76,7 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
     print_scores(load_scorer(options, state), tests, options, path, cohort)
 
 
-def run_check(options: argparse.Namespace, _: dict | None) -> None:
+def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
     """Scores embeddings as they are: the baseline of an enhancement."""
     source = SOURCES[Identity.takes]
     tests = distributed.on_rank_zero(read_tests, options, source)
@@ -137,7 +137,7 @@ def run_export(options: argparse.Namespace, state: dict | None) -> None:
         data = to_onnx(model, facts)
     except ValueError as error:
         raise InputError(f"--export: {error}") from error
-    found = difference(model, data)
+    found = largest_difference(model, data)
     if not found <= TOLERANCE:
         raise InputError(
             "--export: the file would give other embeddings than this network: want a relative "
@@ -174,7 +174,7 @@ def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
 ACTIONS = {
     "eval": run_eval,
     "all_pairs": run_all_pairs,
-    "check": run_check,
+    "check": run_baseline,
     "generate": run_generate,
     "extract": run_extract,
     "verify": run_verify,

@@ -16,11 +16,13 @@ import torch
 
 import distributed
 from common.errors import InputError
-from common.text import Numbers
+from common.text import NumberedNames
 from common.writing import write_atomically
-from corpus.lists import Trials, read_utterances
+from corpus.file_lists import read_utterances
+from corpus.lists import Trials
 from inference.evaluation import represent_all, summary_of_trials
 from inference.scorer import Scorer
+from inference.sources import DataSource
 from metrics.scores import score_lines
 
 
@@ -36,10 +38,10 @@ class PairedFiles(NamedTuple):
     speaker: np.ndarray | None
 
 
-def read_files(options: argparse.Namespace, source, root: str) -> PairedFiles:
+def read_files(options: argparse.Namespace, source: DataSource, root: str) -> PairedFiles:
     """Reads the list of --all_pairs and checks its files.
 
-    source: reads files for the model, see inference/sources.py.
+    source: reads the files for the model.
     """
     for name in ("score_norm", "qualities"):
         if getattr(options, name):
@@ -55,7 +57,7 @@ def read_files(options: argparse.Namespace, source, root: str) -> PairedFiles:
         )
     number = None
     if None not in speakers.values():
-        number = Numbers().of(list(speakers.values()))
+        number = NumberedNames().numbers_of(list(speakers.values()))
         if number.max() == 0 or np.bincount(number).max() == 1:
             raise InputError(
                 f"{options.all_pairs}: want several speakers, and several files of one, got "

@@ -1,80 +1,110 @@
-"""The mean of the weights of several checkpoints of one run (Izmailov et al., "Averaging weights leads to wider optima", arXiv:1803.05407)."""
+"""--average: the mean of the weights of several checkpoints of one run.
 
+Izmailov et al., "Averaging weights leads to wider optima", arXiv:1803.05407.
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
 from options.parser import options_of
 
-# of the checkpoints that a run keeps
+# The checkpoints that a run keeps.
 NUMBERED = "model?????????.model"
+# The parts of a checkpoint that have weights.
+PARTS = ("model", "loss")
+
+# A checkpoint, see network/checkpoints.py.
+State = dict[str, Any]
 
 
-def checkpoints_of(places):
-    """Files, and folders of runs, which stand for their numbered checkpoints in order -> all files. InputError unless there are two at least."""
+def checkpoints_of(places: Iterable[str | Path]) -> list[Path]:
+    """Returns the files to average.
+
+    places: files, and folders of runs. A folder is replaced by its numbered checkpoints, in their
+    order. Raises InputError unless there are at least two files.
+    """
     files = []
     for place in map(Path, places):
-        files += sorted((place / "model").glob(NUMBERED)) if place.is_dir() else [place]
+        if place.is_dir():
+            files += sorted((place / "model").glob(NUMBERED))
+        else:
+            files.append(place)
     if len(files) < 2:
         raise InputError(
-            f"--average: want two checkpoints or more, got {', '.join(map(str, files)) or 'none'}; name files, or the folder of a run that was "
+            "--average: want two checkpoints or more, got "
+            f"{', '.join(map(str, files)) or 'none'}; name files, or the folder of a run that was "
             "trained with --keep 2 or more"
         )
     return files
 
 
-def average(files):
-    """Paths -> a checkpoint for use or fine-tuning: means of all floats, batch statistics too; integers, options and classes are the last one's.
-    InputError unless all are of one network and of the same speakers."""
-    sums, first = {}, None
+def average(files: Sequence[Path]) -> State:
+    """Averages checkpoints. The result is a checkpoint for use or for fine-tuning.
+
+    All floating-point numbers are averaged, including batch statistics. Integers, options and
+    classes come from the last checkpoint. Raises InputError unless all checkpoints are of one
+    network and of the same speakers.
+    """
+    sums: dict[tuple[str, str], torch.Tensor] = {}
+    first = None
     for path in files:
         state = read_checkpoint(path)
         first = first or state
         refuse_others(path, state, files[0], first)
-        for part in ("model", "loss"):
+        for part in PARTS:
             for name, value in state[part].items():
-                before = sums.get((part, name), 0)
-                sums[part, name] = before + value.double() if value.is_floating_point() else value
-    means = {
-        part: {
-            name: (sums[part, name] / len(files)).to(value.dtype)
-            if value.is_floating_point()
-            else value
-            for name, value in state[part].items()
-        }
-        for part in ("model", "loss")
-    }
+                if value.is_floating_point():
+                    sums[part, name] = sums.get((part, name), 0) + value.double()
+    means: State = {}
+    for part in PARTS:
+        means[part] = {}
+        for name, value in state[part].items():
+            if value.is_floating_point():
+                value = (sums[part, name] / len(files)).to(value.dtype)
+            means[part][name] = value
     return means | {"options": state["options"], "classes": state["classes"]}
 
 
-def refuse_others(path, state, first_path, first):
-    """InputError naming the first difference between what two checkpoints are of."""
+def refuse_others(path: Path, state: State, first_path: Path, first: State) -> None:
+    """Raises InputError if two checkpoints are of different networks or speakers.
+
+    The error names the first difference, and the file that has no options if there is one.
+    """
     for name, one in ((path, state), (first_path, first)):
         if "options" not in one:
             raise InputError(
-                f"{name}: want a checkpoint of a run, got published weights without options; average those of one run"
+                f"{name}: want a checkpoint of a run, got published weights without options; "
+                "average those of one run"
             )
-    model = first["options"]["model"]
-    names = ("model", "trainfunc", *(option.name for option in options_of("model", model)))
-    differences = [
-        f"--{name} {state['options'].get(name)}, that one --{name} {first['options'].get(name)}"
-        for name in names
-        if state["options"].get(name) != first["options"].get(name)
-    ]
-    if state["classes"] != first["classes"]:
-        differences.append(
-            f"{len(state['classes'])} speakers, that one {len(first['classes'])} or others"
-        )
-    for part in ("model", "loss"):
-        mine, others = (
-            {name: list(value.shape) for name, value in one[part].items()} for one in (state, first)
-        )
-        differences += [
-            f"{part}.{name} {mine.get(name, 'missing')}, that one {others.get(name, 'missing')}"
-            for name in {**mine, **others}
-            if mine.get(name) != others.get(name)
-        ]
-    if differences:
+    difference = first_difference(state, first)
+    if difference:
         raise InputError(
-            f"{path}: is of another network than {first_path}: it has {differences[0]}; average checkpoints of one run"
+            f"{path}: is of another network than {first_path}: it has {difference}; average "
+            "checkpoints of one run"
         )
+
+
+def first_difference(state: State, first: State) -> str | None:
+    """Describes a difference in options, classes or shapes of weights, None if there is none."""
+    model = first["options"]["model"]
+    for name in ("model", "trainfunc", *(option.name for option in options_of("model", model))):
+        value = state["options"].get(name)
+        first_value = first["options"].get(name)
+        if value != first_value:
+            return f"--{name} {value}, that one --{name} {first_value}"
+    if state["classes"] != first["classes"]:
+        return f"{len(state['classes'])} speakers, that one {len(first['classes'])} or others"
+    for part in PARTS:
+        shapes = {name: list(value.shape) for name, value in state[part].items()}
+        first_shapes = {name: list(value.shape) for name, value in first[part].items()}
+        for name in shapes | first_shapes:
+            shape = shapes.get(name, "missing")
+            first_shape = first_shapes.get(name, "missing")
+            if shape != first_shape:
+                return f"{part}.{name} {shape}, that one {first_shape}"
+    return None

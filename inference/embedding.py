@@ -11,8 +11,8 @@ import numpy as np
 import distributed
 from common.errors import InputError
 from common.writing import write_atomically
+from corpus.file_lists import read_file_list
 from corpus.files import is_recording
-from corpus.lists import read_file_list
 from inference.evaluation import represent_files
 from inference.networks import load_scorer
 from inference.sources import source_of

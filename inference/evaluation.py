@@ -16,6 +16,7 @@ from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
+from inference.sources import DataSource
 from metrics import rates, sasv
 from metrics.qualities import quality_measures, write_qualities
 from metrics.score_norm import normalise_scores
@@ -239,10 +240,10 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     return lists, roots
 
 
-def read_tests(options: argparse.Namespace, source) -> list[tuple[Trials, object]]:
+def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Trials, object]]:
     """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
 
-    source: reads files for the model, see inference/sources.py. Returns [(trials, data set of their
+    source: reads the files for the model. Returns [(trials, data set of their
     files)]. All files are checked. Raises InputError for whatever cannot be used.
     """
     lists, roots = lists_and_roots(options)

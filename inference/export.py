@@ -1,4 +1,8 @@
-"""--export: a network with its front end as one ONNX file, checked against PyTorch before it is written, that onnxruntime runs without this program."""
+"""--export: a network with its front end as one ONNX file.
+
+onnxruntime runs the file without this program. Before the file is written, it is compared with
+PyTorch.
+"""
 
 import copy
 import importlib
@@ -10,47 +14,55 @@ import torch
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from models import SpeakerModel
 
-# of ONNX operators; STFT wants 17
+# Version of the ONNX operators. STFT needs 17 or later.
 OPSET = 18
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# of waves in the check; none of these lengths is the example's
-SECONDS, BATCHES = (0.5, 1.37, 4, 10), (1, 3)
-# largest |difference| / |embedding|
+# Lengths and batch sizes of the comparison. None of the lengths equals the length of the example.
+SECONDS = (0.5, 1.37, 4, 10)
+BATCHES = (1, 3)
+# Largest |difference| / |embedding| that is accepted.
 TOLERANCE = 1e-4
 
 
-def require_packages():
-    """InputError where something that --export needs is not installed."""
+def require_packages() -> None:
+    """Raises InputError if a package that --export needs is not installed."""
     for name in PACKAGES:
         try:
             importlib.import_module(name)
         except ImportError:
             raise InputError(
-                f"--export: wants {', '.join(PACKAGES)}, and {name} is not installed here: pip install -r requirements-optional.txt"
+                f"--export: wants {', '.join(PACKAGES)}, and {name} is not installed here: pip "
+                "install -r requirements-optional.txt"
             ) from None
 
 
-def to_onnx(model, facts):
-    """A SpeakerModel in eval mode -> an ONNX file as bytes, for any batch and length: `waves` [batch, samples] float32 at 16 kHz -> `embeddings` [batch, D]
-    float32; where embeddings go in, `embeddings` -> `enhanced`. facts: {name: string}, its metadata. ValueError for a pair-wise pooling."""
-    # here: optional
-    import onnx
+def to_onnx(model: SpeakerModel, facts: dict[str, str]) -> bytes:
+    """Exports a model in eval mode as an ONNX file, for any batch size and length.
 
+    The network maps `waves` [batch, samples] float32 at 16 kHz to `embeddings` [batch, D] float32.
+    A model that takes embeddings maps `embeddings` to `enhanced`. facts: the metadata of the file.
+    Raises ValueError for a pair-wise pooling.
+    """
     if model.pairwise:
         raise ValueError(
-            "its pooling makes embeddings of two utterances together, not of one: there is no network from a file to an embedding; "
-            "take a model with another --encoder_type"
+            "its pooling makes embeddings of two utterances together, not of one: there is no "
+            "network from a file to an embedding; take a model with another --encoder_type"
         )
-    model, waves = copy.deepcopy(model), model.takes == "waves"
-    # sines of other libraries have other last digits, which RawNet3 amplifies
+    model = copy.deepcopy(model)
+    # The last digits of sines differ between libraries, and RawNet3 amplifies the difference. So
+    # its filters are stored in the file, and not computed from their parameters.
     model.freeze()
-    example = torch.zeros(2, 2 * SAMPLE_RATE if waves else model.dim)
-    sizes = {0: torch.export.Dim.DYNAMIC} | ({1: torch.export.Dim.DYNAMIC} if waves else {})
+    takes_waves = model.takes == "waves"
+    example = torch.zeros(2, 2 * SAMPLE_RATE if takes_waves else model.dim)
+    dynamic_sizes = {0: torch.export.Dim.DYNAMIC}
+    if takes_waves:
+        dynamic_sizes[1] = torch.export.Dim.DYNAMIC
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        # they tell of every node and of packages that are not missed
+        # They report every node, and packages that are not needed.
         logging.getLogger(name).setLevel(logging.ERROR)
-    # with gradients attention has a layout that fails where sizes vary
+    # With gradients, attention has a layout that fails if the sizes vary.
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -59,41 +71,45 @@ def to_onnx(model, facts):
             dynamo=True,
             opset_version=OPSET,
             input_names=[model.takes],
-            output_names=["embeddings" if waves else "enhanced"],
-            dynamic_shapes=(sizes,),
+            output_names=["embeddings" if takes_waves else "enhanced"],
+            dynamic_shapes=(dynamic_sizes,),
             verbose=False,
         )
-    proto = program.model_proto
-    for part in (
-        *proto.graph.node,
-        *proto.graph.value_info,
-        *proto.graph.input,
-        *proto.graph.output,
-        proto.graph,
-        proto,
-    ):
-        # where in which source file of this machine each comes from
+    return serialized(program.model_proto, facts)
+
+
+def serialized(proto, facts: dict[str, str]) -> bytes:
+    """Returns the bytes of an ONNX ModelProto, with `facts` as its only metadata."""
+    # Imported here, because the package is optional.
+    import onnx
+
+    graph = proto.graph
+    parts = (*graph.node, *graph.value_info, *graph.input, *graph.output, graph, proto)
+    for part in parts:
+        # The exporter stores which line of which source file each part comes from.
         part.ClearField("metadata_props")
     onnx.helper.set_model_props(proto, facts)
     return proto.SerializeToString()
 
 
 @torch.no_grad()
-def difference(model, data):
-    """Largest |difference| / |embedding| between a model and its ONNX file `data` (bytes), of batches and lengths other than those it was made with."""
-    # here: optional
+def largest_difference(model: SpeakerModel, data: bytes) -> float:
+    """Compares a model with its ONNX file `data` -> largest |difference| / |embedding|.
+
+    The batches and lengths are not the ones of the export. The result is NaN if a number is NaN.
+    """
+    # Imported here, because the package is optional.
     import onnxruntime
 
-    session, found = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]), []
-    draw = torch.Generator().manual_seed(0)
-    widths = (
-        [int(seconds * SAMPLE_RATE) for seconds in SECONDS]
-        if model.takes == "waves"
-        else [model.dim]
-    )
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    widths = [model.dim]
+    if model.takes == "waves":
+        widths = [int(seconds * SAMPLE_RATE) for seconds in SECONDS]
+    differences = []
     for batch, width in itertools.product(BATCHES, widths):
-        x = 0.1 * torch.randn(batch, width, generator=draw)
-        want, got = model(x), torch.from_numpy(session.run(None, {model.takes: x.numpy()})[0])
-        found.append((got - want).norm(dim=1) / want.norm(dim=1))
-    # NaN where any is
-    return torch.cat(found).max().item()
+        x = 0.1 * torch.randn(batch, width, generator=generator)
+        expected = model(x)
+        exported = torch.from_numpy(session.run(None, {model.takes: x.numpy()})[0])
+        differences.append((exported - expected).norm(dim=1) / expected.norm(dim=1))
+    return torch.cat(differences).max().item()

@@ -20,7 +20,7 @@ def build_net(options: argparse.Namespace, num_classes: int) -> SpeakerNet:
 def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     """Builds the net of a checkpoint that was read from --initial_model, and loads its weights.
 
-    The number of classes is that of the training. Raises InputError without a checkpoint, or if its
+    The number of classes comes from the training. Raises InputError without a checkpoint, or if its
     weights do not fit.
     """
     if not state:

@@ -311,9 +311,9 @@ def products_at(
     if size >= len(left):
         return (left @ right)[rows, columns]
     for first in range(0, len(left), size):
-        here = ((rows >= first) & (rows < first + size)).nonzero().squeeze(1)
+        in_block = ((rows >= first) & (rows < first + size)).nonzero().squeeze(1)
         block = left[first : first + size] @ right
-        found[here] = block[rows[here] - first, columns[here]]
+        found[in_block] = block[rows[in_block] - first, columns[in_block]]
     return found
 
 

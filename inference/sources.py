@@ -1,85 +1,131 @@
-"""What reads lists and files for a model: of speech or of embeddings."""
+"""Data sources: reading lists and files for a model, either speech or embeddings.
 
+What a model takes decides which source is used. The rest of the program treats both alike.
+"""
+
+import argparse
 import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
 
 from common.errors import InputError
 from corpus.augment import Augment
-from corpus.embeddings import check_embeddings, read_examples, tree
+from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
+from corpus.embeddings import Example, check_embeddings, embedding_tree, read_examples
 from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files
-from corpus.lists import described, read_train_list, speed_copies
-from DatasetLoader import EmbeddingDataset, EmbeddingEvalDataset, EvalDataset, TrainDataset
+from corpus.lists import Utterance, described, read_train_list, speed_copies
+from DatasetLoader import EvalDataset, TrainDataset
 from options.parser import find
 
-log = logging.getLogger("DatasetLoader")
+log = logging.getLogger("trainSpeakerNet")
 
 
-class Speech:
-    """Lists, files and data sets for models that take waves; `options` are those of options/__init__.py."""
+class DataSource(ABC):
+    """Reads lists and files, and builds data sets, as the options say.
 
-    files_below = staticmethod(audio_below)
+    root: the folder or the pack that the files of a list are relative to.
+    """
 
-    @staticmethod
-    def features(options):
-        """What the model wants of files of features; None where it takes audio alone."""
-        bands = find("model", options.model).bands
-        return FeatureInput(bands, options.normalization) if bands else None
+    @abstractmethod
+    def files_below(self, folder: str) -> list[str]:
+        """Returns the files below a folder that a model of this kind takes, relative to it."""
 
-    @staticmethod
-    def refuse_embeddings(names, list_file, options):
-        if not Speech.features(options) and (
-            embedded := [name for name in names if name.endswith(".npy")]
-        ):
-            raise InputError(
-                f"{list_file}: want speech, which the model takes, got embeddings or features ({', '.join(embedded[:3])}); choose a model for "
-                "them (for embeddings --model MyLinearNet...), or a list of speech"
-            )
+    @abstractmethod
+    def check_files(
+        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+    ) -> dict[str, str]:
+        """Finds the files of names -> {name: path below root}.
 
-    @staticmethod
-    def check_files(root, names, list_file, options):
-        """-> {name: path below root}. InputError unless all files are there and can be used."""
-        Speech.refuse_embeddings(names, list_file, options)
-        return check_files(root, names, list_file, Speech.features(options))
+        list_file: where the names come from, for errors. Raises InputError if files are missing or
+        cannot be used.
+        """
 
-    @staticmethod
-    def read_train(list_file, root, options):
-        """Train list -> utterances, their files checked, with their copies at other speeds."""
-        # some lists of embeddings have columns that no list of speech has
+    @abstractmethod
+    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list:
+        """Reads a train list and checks its files -> utterances with the paths of the files.
+
+        Raises InputError if the list or a file cannot be used.
+        """
+
+    @abstractmethod
+    def train_dataset(
+        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+    ) -> Dataset:
+        """Builds the training data set of what read_train() returned. classes: {speaker: class}."""
+
+    @abstractmethod
+    def eval_dataset(self, paths: Sequence[str], root: str, options: argparse.Namespace) -> Any:
+        """Builds the evaluation data set of files. It has their `paths`, and seconds()."""
+
+
+class SpeechSource(DataSource):
+    """Speech, for models that take waves. Files may be audio, or features."""
+
+    def files_below(self, folder: str) -> list[str]:
+        """Returns the audio files below a folder, see DataSource."""
+        return audio_below(folder)
+
+    def check_files(
+        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+    ) -> dict[str, str]:
+        """Finds files of speech, see DataSource."""
+        names = list(names)
+        features = expected_features(options)
+        refuse_embeddings(names, list_file, features)
+        return check_files(root, names, list_file, features)
+
+    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Utterance]:
+        """Reads a train list of speech, see DataSource. Adds the copies of --speed_perturb."""
+        # Some lists of embeddings have columns that no list of speech has. The reader would report
+        # a wrong line instead of the wrong kind of files.
         with open(list_file, "rb") as file:
-            Speech.refuse_embeddings(
-                file.readline().decode(errors="replace").split(), list_file, options
-            )
+            first_words = file.readline().decode(errors="replace").split()
+        refuse_embeddings(first_words, list_file, expected_features(options))
         utterances = read_train_list(list_file)
         log.info("%s: %s", list_file, described(utterances))
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, list_file)
-        found = Speech.check_files(root, [u.path for u in utterances], list_file, options)
-        utterances = [
-            u if found[u.path] == u.path else u._replace(path=found[u.path]) for u in utterances
-        ]
-        return (
-            speed_copies(utterances, options.speed_factors) if options.speed_perturb else utterances
-        )
+        names = [utterance.path for utterance in utterances]
+        found = self.check_files(root, names, list_file, options)
+        for i, utterance in enumerate(utterances):
+            path = found[utterance.path]
+            # Nearly all paths are the names. Replacing these as well would need more memory.
+            if path != utterance.path:
+                utterances[i] = utterance._replace(path=path)
+        if options.speed_perturb:
+            return speed_copies(utterances, options.speed_factors)
+        return utterances
 
-    @staticmethod
-    def train_dataset(utterances, root, classes, options):
+    def train_dataset(
+        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+    ) -> TrainDataset:
+        """Builds a training data set of speech, see DataSource."""
+        augment = None
+        if options.augment:
+            augment = Augment(options.musan_path, options.rir_path)
         return TrainDataset(
             utterances,
             root,
             classes,
             max_frames=options.max_frames,
             seed=options.seed,
-            augment=Augment(options.musan_path, options.rir_path) if options.augment else None,
+            augment=augment,
             crop_margin=options.crop_margin,
             short_files=options.short_files,
-            features=Speech.features(options),
+            features=expected_features(options),
             random_slicing=options.randomSlicing,
             augment_later=options.gpu_augment,
         )
 
-    @staticmethod
-    def eval_dataset(paths, root, options):
+    def eval_dataset(
+        self, paths: Sequence[str], root: str, options: argparse.Namespace
+    ) -> EvalDataset:
+        """Builds an evaluation data set of speech, see DataSource."""
         return EvalDataset(
             paths,
             root,
@@ -87,58 +133,95 @@ class Speech:
             num_eval=options.num_eval,
             crop_margin=options.crop_margin,
             short_files=options.short_files,
-            features=Speech.features(options),
+            features=expected_features(options),
             bucket_frames=options.bucket_frames,
         )
 
 
-class Embeddings:
-    """The same for models that take embeddings."""
+class EmbeddingSource(DataSource):
+    """Embeddings, for models that enhance them."""
 
-    @staticmethod
-    def check_files(root, names, list_file, _):
+    def files_below(self, folder: str) -> list[str]:
+        """Returns the embeddings below a folder, see DataSource."""
+        files = []
+        for paths in embedding_tree(folder).values():
+            files += paths
+        return files
+
+    def check_files(
+        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+    ) -> dict[str, str]:
+        """Finds embeddings, see DataSource."""
         return check_embeddings(root, names, list_file)
 
-    @staticmethod
-    def files_below(folder):
-        return [path for paths in tree(folder).values() for path in paths]
-
-    @staticmethod
-    def read_train(list_file, root, options):
+    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Example]:
+        """Reads a list of embeddings to train on, see DataSource."""
         for name in ("augment", "speed_perturb"):
             if getattr(options, name):
                 raise InputError(
-                    f"--{name}: works on speech, but --model {options.model} takes embeddings; leave it out"
+                    f"--{name}: works on speech, but --model {options.model} takes embeddings; "
+                    "leave it out"
                 )
         examples = read_examples(list_file)
         log.info("%s: %s", list_file, described(examples))
         if options.triplet and not examples[0].other:
             raise InputError(
-                f"{list_file}: want lines '<speaker> <file> <other speaker>' for --triplet, got others; give such a list, or --no-triplet"
+                f"{list_file}: want lines '<speaker> <file> <other speaker>' for --triplet, got "
+                "others; give such a list, or --no-triplet"
             )
         if examples[0].other and options.nPerSpeaker > 1:
             raise InputError(
-                f"{list_file}: names another speaker for each file, so that groups are of one file; want --nPerSpeaker 1, "
-                f"got {options.nPerSpeaker}"
+                f"{list_file}: names another speaker for each file, so that groups are of one "
+                f"file; want --nPerSpeaker 1, got {options.nPerSpeaker}"
             )
-        found = check_embeddings(
-            root, [name for e in examples for name in (e.path, e.second) if name], list_file
-        )
-        return [e._replace(path=found[e.path], second=found.get(e.second, "")) for e in examples]
+        names = []
+        for example in examples:
+            names.append(example.path)
+            if example.second:
+                names.append(example.second)
+        found = check_embeddings(root, names, list_file)
+        renamed = []
+        for example in examples:
+            second = found.get(example.second, "")
+            renamed.append(example._replace(path=found[example.path], second=second))
+        return renamed
 
-    @staticmethod
-    def train_dataset(examples, root, classes, options):
-        return EmbeddingDataset(examples, root, classes, flag=options.multiple_embedding_flag)
+    def train_dataset(
+        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+    ) -> EmbeddingDataset:
+        """Builds a training data set of embeddings, see DataSource."""
+        return EmbeddingDataset(utterances, root, classes, flag=options.multiple_embedding_flag)
 
-    @staticmethod
-    def eval_dataset(paths, root, options):
+    def eval_dataset(
+        self, paths: Sequence[str], root: str, options: argparse.Namespace
+    ) -> EmbeddingEvalDataset:
+        """Builds an evaluation data set of embeddings, see DataSource."""
         return EmbeddingEvalDataset(paths, root)
 
 
-def source_of(options):
-    """What reads lists and files for the chosen model."""
+def expected_features(options: argparse.Namespace) -> FeatureInput | None:
+    """Returns what the model expects of files of features. None if it takes audio alone."""
+    bands = find("model", options.model).bands
+    return FeatureInput(bands, options.normalization) if bands else None
+
+
+def refuse_embeddings(names: Iterable[str], list_file: str, features: FeatureInput | None) -> None:
+    """Raises InputError if names are of .npy files and the model takes no features."""
+    if features:
+        return
+    embedded = [name for name in names if name.endswith(".npy")]
+    if embedded:
+        raise InputError(
+            f"{list_file}: want speech, which the model takes, got embeddings or features "
+            f"({', '.join(embedded[:3])}); choose a model for them (for embeddings --model "
+            "MyLinearNet...), or a list of speech"
+        )
+
+
+def source_of(options: argparse.Namespace) -> DataSource:
+    """Returns the source for the chosen model."""
     return SOURCES[find("model", options.model).takes]
 
 
-# by the model's `takes`
-SOURCES = {"waves": Speech, "embeddings": Embeddings}
+# What a model takes -> its source.
+SOURCES: dict[str, DataSource] = {"waves": SpeechSource(), "embeddings": EmbeddingSource()}

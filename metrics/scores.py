@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.text import LINES_AT_ONCE, Lines, columns, without_collector
+from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, word_columns
 from common.trial_kinds import BONA_FIDE, TRIAL_KINDS
 from common.writing import write_atomically
 
@@ -88,11 +88,11 @@ def without_score(line):
     return " ".join(line.split()[:-1])
 
 
-@without_collector
+@without_garbage_collection
 def read_scores(path, labelled=True) -> Scores:
     """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line.
     labelled: else lines `file file score` will do, which have no labels."""
-    lines = Lines(read_text(path, " or ".join(map(repr, FAMILIES))))
+    lines = TextLines(read_text(path, " or ".join(map(repr, FAMILIES))))
     fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
     # '1 a target 0.5' is of a speaker called 1
     wanted = fitting[-1:] or list(FAMILIES)
@@ -128,7 +128,7 @@ def read_scores(path, labelled=True) -> Scores:
             yield words
 
     scores, keys, attacks, first = [], [], [], 1
-    for table in columns(lines, well_formed, rows):
+    for table in word_columns(lines, well_formed, rows):
         scores.append(scores_of(path, table[-1], first))
         keys.append(
             np.array(table[place] if values is TRIAL_KINDS else [*map("1".__eq__, table[0])])
@@ -136,7 +136,7 @@ def read_scores(path, labelled=True) -> Scores:
         if values is TRIAL_KINDS:
             attacks.append(np.array(table[2]))
         first += len(table[-1])
-    trials, scores = lines.formed(without_score), np.concatenate(scores)
+    trials, scores = lines.converted_by(without_score), np.concatenate(scores)
     if not values:
         return Scores(trials, scores, None, None, None)
     keys = np.concatenate(keys)

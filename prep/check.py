@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from common.constants import HOP, SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.listing import Listing, folder_of, read_listing, shared_speakers, speakers_by_folder
+from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
 from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS, SILENT
 from prep.examination import Results, check_paths, examine_all, identity
 
@@ -55,7 +55,7 @@ class Finding(NamedTuple):
 
 
 # ---------------------------------------------------------------------- lists
-def speakers_of_files(listing: Listing, level: int) -> dict[str, str]:
+def speakers_of_files(listing: RawList, level: int) -> dict[str, str]:
     """Returns file -> speaker in the order of the list.
 
     A file that is listed twice has its first speaker. In trials, the folder at this level of the
@@ -70,7 +70,7 @@ def speakers_of_files(listing: Listing, level: int) -> dict[str, str]:
 
 
 def file_findings(
-    listing: Listing, speakers: dict[str, str], results: Results
+    listing: RawList, speakers: dict[str, str], results: Results
 ) -> Iterator[Finding]:
     """Yields the problems of single files, and the files that equal an earlier file."""
     first: dict[bytes, str] = {}
@@ -89,7 +89,7 @@ def file_findings(
 
 
 def overlap_findings(
-    listing: Listing, speakers: dict[str, str], tests: list[Listing], results: Results
+    listing: RawList, speakers: dict[str, str], tests: list[RawList], results: Results
 ) -> Iterator[Finding]:
     """Yields the files and speakers that a train list shares with lists of trials."""
     level, folders = speakers_by_folder(list(speakers.values()), list(speakers))
@@ -104,7 +104,7 @@ def overlap_findings(
             yield Finding("shared speaker", None, speaker, None, f"has files in {test.list_file}")
 
 
-def sound_lines(listing: Listing, findings: list[Finding]) -> Iterator[int]:
+def sound_lines(listing: RawList, findings: list[Finding]) -> Iterator[int]:
     """Yields the numbers of the lines without findings.
 
     Of the lines of a train list that name the same file, only the first counts.
@@ -124,7 +124,7 @@ def sound_lines(listing: Listing, findings: list[Finding]) -> Iterator[int]:
         yield number
 
 
-def repeated_files(listing: Listing, speakers: dict[str, str]) -> list[Finding]:
+def repeated_files(listing: RawList, speakers: dict[str, str]) -> list[Finding]:
     """Returns the files that have several lines in a train list."""
     found = []
     for (name,), count in Counter(listing.named).items():
@@ -135,7 +135,7 @@ def repeated_files(listing: Listing, speakers: dict[str, str]) -> list[Finding]:
 
 
 def remove_small_speakers(
-    listing: Listing, findings: list[Finding], least: int
+    listing: RawList, findings: list[Finding], least: int
 ) -> tuple[list[Finding], list[int]]:
     """Finds the speakers of a train list with fewer than `least` sound utterances.
 
@@ -159,7 +159,7 @@ def remove_small_speakers(
 
 
 def judge(
-    listing: Listing, level: int, tests: list[Listing], results: Results, least: int
+    listing: RawList, level: int, tests: list[RawList], results: Results, least: int
 ) -> tuple[list[Finding], list[int]]:
     """Returns the findings in a list and the numbers of its sound lines.
 
@@ -179,7 +179,7 @@ def judge(
 
 # ---------------------------------------------------------------------- output
 def print_findings(
-    listing: Listing, findings: list[Finding], lines: list[int], clean: Path
+    listing: RawList, findings: list[Finding], lines: list[int], clean: Path
 ) -> None:
     """Prints a table of the findings in a list, and the speakers with most findings."""
     log.info(
@@ -208,7 +208,7 @@ def print_findings(
 
 
 def list_report(
-    listing: Listing, findings: list[Finding], lines: list[int], clean: Path
+    listing: RawList, findings: list[Finding], lines: list[int], clean: Path
 ) -> dict[str, Any]:
     """Returns the part of the report about one list."""
     speakers: dict[str, Counter] = defaultdict(Counter)
@@ -256,16 +256,16 @@ def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
     return clean, clean[0].with_name(CHECK_REPORT)
 
 
-def read_listings(options: CheckOptions) -> list[Listing]:
+def read_listings(options: CheckOptions) -> list[RawList]:
     """Reads the lists. Raises InputError if a list is wrong."""
     paths = options.paths * (len(options.lists) // len(options.paths))
     listings = []
     for list_file, path in zip(options.lists, paths, strict=True):
-        listings.append(read_listing(list_file, path))
+        listings.append(read_raw_list(list_file, path))
     return listings
 
 
-def speaker_level(listings: list[Listing]) -> int:
+def speaker_level(listings: list[RawList]) -> int:
     """Returns which folder of a path is the speaker, according to the last train list."""
     level = 0
     for listing in listings:

@@ -12,7 +12,12 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.embeddings import TARGETS, read_embeddings, tree, unit
+from corpus.embeddings import (
+    TARGETS,
+    embedding_tree,
+    read_embeddings,
+    scaled_to_length_one,
+)
 from prep.output import in_parallel
 
 log = logging.getLogger("dataprep")
@@ -35,10 +40,14 @@ def targets_of(root, files):
                 "take embeddings of one network"
             )
     b = np.mean(
-        [unit(x, os.path.join(root, file)) for x, file in zip(means, files, strict=True)], 0
+        [
+            scaled_to_length_one(x, os.path.join(root, file))
+            for x, file in zip(means, files, strict=True)
+        ],
+        0,
     )
     # reference normalises the last utterance's mean instead
-    c = unit(np.mean(means, 0), os.path.join(root, PurePath(files[0]).parts[0]))
+    c = scaled_to_length_one(np.mean(means, 0), os.path.join(root, PurePath(files[0]).parts[0]))
     return {"B": b.astype(np.float32), "C": c.astype(np.float32)}
 
 
@@ -49,7 +58,7 @@ def combine_one(job, root):
 
 def combine_embeddings(folder, processes=None):
     """Writes the two targets of every speaker of the tree into its root; those of before are replaced, nothing else is touched."""
-    files = tree(folder)
+    files = embedding_tree(folder)
     clash = [
         speaker for speaker in files if TARGETS["C"].format(speaker).removesuffix(".npy") in files
     ]
@@ -137,7 +146,7 @@ def make_lists(folder, name, sizes, seed):
         raise InputError(
             f"--name {name}: want a name without blanks and slashes, the beginning of the names of the lists"
         )
-    files = tree(folder)
+    files = embedding_tree(folder)
     strange = [path for paths in files.values() for path in paths if path.split() != [path]]
     if strange:
         raise InputError(

@@ -14,7 +14,7 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
-from corpus.listing import Listing
+from corpus.raw_lists import RawList
 from prep.constants import CLIPPED, SILENT
 from prep.output import in_parallel
 
@@ -92,7 +92,7 @@ def examine_chunk(least: int, job: tuple[str, list[str]]) -> Results:
     return results
 
 
-def examine_all(listings: list[Listing], least: int, processes: int | None) -> Results:
+def examine_all(listings: list[RawList], least: int, processes: int | None) -> Results:
     """Examines every file of the lists once. `least`: the number of samples it should have."""
     names: dict[str, dict[str, None]] = defaultdict(dict)
     for listing in listings:
@@ -110,7 +110,7 @@ def examine_all(listings: list[Listing], least: int, processes: int | None) -> R
     return results
 
 
-def check_paths(listings: list[Listing], results: Results) -> None:
+def check_paths(listings: list[RawList], results: Results) -> None:
     """Raises InputError if none of the files of a list exists."""
     for listing in listings:
         faults = [results[listing.root, name].faults for name in listing.files()]

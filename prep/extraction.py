@@ -18,8 +18,8 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio
 from corpus.features import NPY, load_array
+from corpus.file_lists import read_file_list
 from corpus.files import check_present
-from corpus.lists import read_file_list
 from corpus.roots import refuse_pack
 from prep.constants import FEATURE_TYPES
 from prep.output import in_parallel, report_failures

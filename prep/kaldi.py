@@ -7,8 +7,9 @@ import re
 
 from common.errors import InputError
 from corpus.files import check_present
+from corpus.line_formats import LineFormat
 from corpus.lists import described, read_train_list, read_trials
-from corpus.rows import LineFormat, read_lines, read_rows
+from corpus.rows import read_rows, read_text_lines
 from prep.output import check_words, write_lists
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ TRIAL_FORMATS = {
 def read_table(path):
     """Lines '<utterance> <rest>' -> {utterance: rest}. InputError if one is there twice."""
     table = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_text_lines(path), 1):
         words = line.split(maxsplit=1)
         if len(words) < 2:
             raise InputError(f"{path}:{number}: want '<utterance> ...', got {line!r}")

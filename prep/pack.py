@@ -26,8 +26,9 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import decode
 from corpus.features import SUFFIXES
+from corpus.file_lists import read_speakers
 from corpus.files import audio_below, check_present, find_files
-from corpus.lists import read_speakers, read_trials
+from corpus.lists import read_trials
 from corpus.records import begin_record, check_record
 from corpus.roots import AGAIN, COLUMNS, INDEX, MARK, SETTINGS, Pack, is_pack, open_root, shard_file
 from prep.output import report_failures

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.files import audio_below
-from corpus.rows import read_lines
+from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
 from prep.output import check_words, write_lists
@@ -81,7 +81,7 @@ def read_speaker_table(path):
     """{speaker: "m" or "f"}. A line begins with the speaker, and its first word of m, f, male, female in any case is the sex, whatever else it says and
     however the words are separated: Kaldi's spk2gender, VoxCeleb's metadata, LibriSpeech's SPEAKERS.TXT. The first line may be a header."""
     sexes = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_text_lines(path), 1):
         speaker, *words = re.split(r"[\s,|]+", line)
         sex = next((SEXES[word.lower()] for word in words if word.lower() in SEXES), None)
         if line.startswith((";", "#")) or not sex and number == 1:

@@ -181,9 +181,9 @@ def make_embedding_map(
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    from corpus.embeddings import load_embeddings, tree
+    from corpus.embeddings import embedding_tree, load_embeddings
 
-    files = tree(folder)
+    files = embedding_tree(folder)
     by_size = sorted(files, key=lambda speaker: -len(files[speaker]))
     names = sorted(by_size[:most_speakers])
     paths = []

@@ -222,18 +222,18 @@ class UsualAugmentation:
 
     def draw(self, kind, rng):
         """Draw a file with noise or a room."""
-        return Path(self.augment.roots[kind].path, self.augment.draw(kind, rng))
+        return Path(self.augment.roots[kind].path, self.augment.draw_file(kind, rng))
 
     def crop(self, i, rng):
         """Make an augmented crop of utterance i."""
         x = self.read(self.root / self.utterances[i].path, rng)
-        kind = ("none", "rir", *Augment.ADDED)[rng.integers(5)]
+        kind = ("none", "rir", *Augment.NOISE_KINDS)[rng.integers(5)]
         if kind == "none":
             return x
         if kind == "rir":
             rir = sf.read(self.draw("rir", rng))[0]
             return scipy.signal.convolve(x, rir / np.sqrt(np.sum(rir**2)))[: self.length]
-        fewest, most, low, high = Augment.ADDED[kind]
+        fewest, most, low, high = Augment.NOISE_KINDS[kind]
         noises = []
         level = decibels(x)
         for _ in range(rng.integers(fewest, most + 1)):

@@ -1,4 +1,8 @@
-"""What goes wrong for users, and what they are told: one line with place, want, got and remedy, exit code 2, no traceback, nothing lost."""
+"""Errors that users see.
+
+Each is one line that says the place, what was expected, what was found and what to do. The exit
+code is 2, there is no traceback, and no file is lost.
+"""
 
 import hashlib
 import os
@@ -26,23 +30,24 @@ class Workspace:
     """A folder with the pieces that cases are made of."""
 
     def __init__(self, folder, corpus, checkpoint):
-        self.folder, self.corpus, self.checkpoint = folder, corpus, checkpoint
+        self.folder = folder
+        self.corpus = corpus
+        self.checkpoint = checkpoint
         self.lines = (corpus / "train_list.txt").read_text().splitlines()
         self.trials = (corpus / "trials.txt").read_text().splitlines()
 
     def write(self, name, text):
+        """Writes a file of text or bytes and returns its path."""
         path = self.folder / name
         path.write_bytes(text if type(text) is bytes else text.encode())
         return path
 
     def train(self, *more, text=None):
-        """A training run, perhaps with another train list."""
-        return small_run(
-            self.corpus,
-            self.folder / "run",
-            *(["--train_list", self.write("train.txt", text)] if text is not None else []),
-            *more,
-        )
+        """A training run. text: of another train list."""
+        train_list = []
+        if text is not None:
+            train_list = ["--train_list", self.write("train.txt", text)]
+        return small_run(self.corpus, self.folder / "run", *train_list, *more)
 
     def test(self, text):
         """A training run with another trial list."""
@@ -55,35 +60,29 @@ class Workspace:
         return self.train(text="\n".join([*self.lines[:-1], f"{self.lines[-1].split()[0]} {path}"]))
 
     def config(self, text):
+        """A training run with a config."""
         return self.train("--config", self.write("options.yaml", text))
 
     def use(self, *words, model=None):
-        return [
-            "--initial_model",
-            model or self.checkpoint,
-            "--nDataLoaderThread",
-            0,
-            "--save_path",
-            self.folder / "run",
-            *words,
-        ]
+        """The use of a checkpoint."""
+        checkpoint = ["--initial_model", model or self.checkpoint]
+        output = ["--save_path", self.folder / "run"]
+        return [*checkpoint, "--nDataLoaderThread", 0, *output, *words]
+
+    def trials_of_corpus(self):
+        return ["--test_list", self.corpus / "trials.txt", "--test_path", self.corpus / "wav"]
 
     def evaluate(self, *words, model=None):
-        return self.use(
-            "--eval",
-            "--test_list",
-            self.corpus / "trials.txt",
-            "--test_path",
-            self.corpus / "wav",
-            *words,
-            model=model,
-        )
+        """The evaluation of a checkpoint."""
+        return self.use("--eval", *self.trials_of_corpus(), *words, model=model)
 
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32)
 
 
 def audio(samples=NOISE, rate=16000, subtype="PCM_16", cut=None):
+    """A function that writes an audio file. cut: bytes after which the file ends."""
+
     def make(path):
         sf.write(path, samples, rate, subtype=subtype)
         if cut:
@@ -93,17 +92,21 @@ def audio(samples=NOISE, rate=16000, subtype="PCM_16", cut=None):
 
 
 def spoiled(value):
+    """A function that writes an audio file in which some samples have the given value."""
     samples = NOISE.copy()
     samples[1000::4000] = value
     return audio(samples, subtype="FLOAT")
 
 
 class Code:
+    """Runs code when it is unpickled."""
+
     def __reduce__(self):
         return os.mkdir, ("code_of_the_pickle_was_run",)
 
 
 def noise_folders(w, kinds):
+    """Options of --augment, for folders with these kinds of noise and no impulse response."""
     for kind in kinds:
         (w.folder / "musan" / kind / "a" / "b").mkdir(parents=True)
         sf.write(w.folder / "musan" / kind / "a" / "b" / "00000.wav", NOISE, 16000)
@@ -112,12 +115,14 @@ def noise_folders(w, kinds):
 
 
 def other_speakers(w):
+    """A training with other speakers in the run folder of the checkpoint."""
     shutil.copytree(w.checkpoint.parent.parent, w.folder / "run")
     return w.train(text="\n".join(w.lines[6:]))
 
 
+# What goes wrong -> (a function that prepares it and returns the command line, the error).
 CASES = {
-    # the train list
+    # The train list
     "train list missing": (
         lambda w: w.train("--train_list", w.folder / "no.txt"),
         r"no\.txt: No such file",
@@ -143,7 +148,7 @@ CASES = {
     "batch_size too large": (lambda w: w.train("--batch_size", 9), r"batch_size"),
     "nClasses too small": (lambda w: w.train("--nClasses", 7), r"--nClasses 7.*8 classes"),
     "pairwise loss, one utterance": (lambda w: w.train("--nPerSpeaker", 1), r"nPerSpeaker 2"),
-    # audio
+    # Audio
     "audio of zero bytes": (
         lambda w: w.with_audio(lambda path: path.write_bytes(b"")),
         r"odd\.wav",
@@ -170,7 +175,7 @@ CASES = {
         lambda w: [*w.with_audio(spoiled(np.nan)), "--nDataLoaderThread", 1],
         r"odd\.wav.*(NaN|finite)",
     ),
-    # trials
+    # Trials
     "trial list missing": (
         lambda w: w.train("--test_list", w.folder / "no.txt"),
         r"no\.txt: No such file",
@@ -196,7 +201,7 @@ CASES = {
         lambda w: w.test("\n".join("1" + line[1:] for line in w.trials)),
         r"trials\.txt.*non-?target",
     ),
-    # options
+    # Options
     "option unknown": (
         lambda w: w.train("--margn", 0.2),
         r"unknown option 'margn'; did you mean 'margin'",
@@ -261,7 +266,7 @@ CASES = {
         lambda w: w.train(*noise_folders(w, ["noise", "speech", "music"])),
         r"rir",
     ),
-    # checkpoints
+    # Checkpoints
     "checkpoint missing": (
         lambda w: w.evaluate(model=w.folder / "no.model"),
         r"no\.model: there is no such checkpoint",
@@ -303,15 +308,9 @@ CASES = {
         lambda w: [*other_speakers(w), "--model", "ECAPA_TDNN"],
         r"--model ECAPA_TDNN contradicts",
     ),
-    # using a checkpoint
+    # Using a checkpoint
     "--eval without checkpoint": (
-        lambda w: [
-            "--eval",
-            "--test_list",
-            w.corpus / "trials.txt",
-            "--test_path",
-            w.corpus / "wav",
-        ],
+        lambda w: ["--eval", *w.trials_of_corpus()],
         r"--initial_model",
     ),
     "--eval without trials": (lambda w: w.use("--eval"), r"--test_list"),
@@ -328,7 +327,7 @@ CASES = {
         lambda w: w.use("--verify", "a.wav", "b.wav"),
         r"2 .*missing.*a\.wav",
     ),
-    # the run folder
+    # The run folder
     "save_path below a file": (
         lambda w: w.train("--save_path", w.write("file", "x") / "run"),
         r"file/run/model: Not a directory",
@@ -341,53 +340,54 @@ CASES = {
 
 
 def published(w):
+    """The weights of the checkpoint with the names that voxceleb_trainer gives them."""
     path = w.folder / "published.model"
-    torch.save(
-        {
-            f"__S__.{name}": value
-            for name, value in torch.load(w.checkpoint, weights_only=True)["model"].items()
-        },
-        path,
-    )
+    weights = torch.load(w.checkpoint, weights_only=True)["model"]
+    torch.save({f"__S__.{name}": value for name, value in weights.items()}, path)
     return path
 
 
 def with_code(w):
+    """A checkpoint that would run code."""
     path = w.folder / "code.model"
     torch.save({"model": Code()}, path)
     return path
 
 
 def nonsense(w):
+    """A checkpoint with weights of no network."""
     path = w.folder / "nonsense.model"
     torch.save({"a": torch.zeros(3), "b": torch.ones(2)}, path)
     return path
 
 
 def fingerprint(folder):
-    return {
-        path: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    """{file: checksum} of all files below a folder."""
+    checksums = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            checksums[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return checksums
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_is_told_and_nothing_is_lost(name, corpus, checkpoint, tmp_path, program, monkeypatch):
+def test_error_is_reported_and_nothing_is_lost(
+    name, corpus, checkpoint, tmp_path, program, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     make, message = CASES[name]
     words = make(Workspace(tmp_path, corpus, checkpoint))
     before = fingerprint(tmp_path) | fingerprint(checkpoint.parent)
     code, out, err = program(*words)
     assert code == 2, (out, err)
-    assert err.startswith("error: ") and "Traceback" not in err + out
+    assert err.startswith("error: ")
+    assert "Traceback" not in err + out
     assert re.search(message, err, re.S), err
     after = fingerprint(tmp_path) | fingerprint(checkpoint.parent)
-    # these record that somebody tried
-    appended = {"command.txt", "config.yaml"}
-    assert all(
-        after.get(path) == digest for path, digest in before.items() if path.name not in appended
-    )
+    # These two record every command, also one that fails.
+    for path, checksum in before.items():
+        if path.name not in ("command.txt", "config.yaml"):
+            assert after.get(path) == checksum
     assert not (tmp_path / "code_of_the_pickle_was_run").exists()
 
 
@@ -397,7 +397,10 @@ def test_there_are_enough_cases():
 
 @pytest.mark.slow
 def test_full_disk(corpus, tmp_path):
-    """A checkpoint that cannot be written leaves the one before it readable. A file-size limit stands for the full disk."""
+    """If a checkpoint cannot be written, the previous one stays as it was.
+
+    A limit on the size of files takes the place of a full disk.
+    """
     run = [str(word) for word in small_run(corpus, tmp_path / "run")]
     command = [sys.executable, str(ROOT / "trainSpeakerNet.py"), *run]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -409,11 +412,9 @@ def test_full_disk(corpus, tmp_path):
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
-    assert (
-        limited.returncode == 2
-        and "cannot be written" in limited.stderr
-        and "Traceback" not in limited.stderr
-    )
+    assert limited.returncode == 2
+    assert "cannot be written" in limited.stderr
+    assert "Traceback" not in limited.stderr
     assert fingerprint(tmp_path / "run" / "model") == before
 
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 import dataprep
 from common.errors import InputError
 from corpus.audio import AudioError
-from corpus.listing import Listing, read_listing, speakers_by_folder
 from corpus.lists import Trials, Utterance, speed_copies
+from corpus.raw_lists import RawList, read_raw_list, speakers_by_folder
 from prep import check
 from prep.examination import Examined
 from training.task import warn_of_shared_speakers
@@ -355,7 +355,7 @@ def test_all_at_once(speech, capsys):
 def test_kinds_of_lists(lines, owners, named, tmp_path):
     (tmp_path / "asv.trn.txt").write_text("s e1,e2\n")
     (tmp_path / "asv.trl.txt").write_text("".join(f"{line}\r\n" for line in lines))
-    listing = read_listing(tmp_path / "asv.trl.txt", "root")
+    listing = read_raw_list(tmp_path / "asv.trl.txt", "root")
     assert listing.owners == owners
     assert listing.named == named
     assert [*listing.header, *listing.lines] == lines
@@ -408,7 +408,7 @@ def read_train(train, spoofed):
     lines = [str(i) for i in range(len(train))]
     named = [(path,) for _, path in train]
     owners = [(speaker, i in spoofed) for i, (speaker, _) in enumerate(train)]
-    return Listing("train", "", [], lines, named, owners)
+    return RawList("train", "", [], lines, named, owners)
 
 
 def select_lines(listing, lines):
@@ -442,7 +442,7 @@ def test_cleaned_lists_are_sound_and_all_removed_lines_have_a_finding(
     train, trials, same, broken, least, spoofed
 ):
     listing = read_train(train, spoofed)
-    test = Listing("trials", "", [], [str(i) for i in range(len(trials))], trials, None)
+    test = RawList("trials", "", [], [str(i) for i in range(len(trials))], trials, None)
     results = {}
     digests = {}
     for i, name in enumerate(dict.fromkeys([*listing.files(), *test.files()])):

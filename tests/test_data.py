@@ -1,4 +1,7 @@
-"""DatasetLoader: lists, audio, crops, the sampler, augmentation, and that batches depend on (seed, epoch, row) alone."""
+"""DatasetLoader: lists, audio, crops, the sampler and augmentation.
+
+Batches depend on (seed, epoch, row) alone.
+"""
 
 import itertools
 import logging
@@ -21,15 +24,10 @@ import DatasetLoader
 from common.errors import InputError
 from corpus.audio import Audio
 from corpus.augment import Augment, Plan
+from corpus.embedding_datasets import EmbeddingEvalDataset
+from corpus.file_lists import read_file_list
 from corpus.files import check_files
-from corpus.lists import (
-    Utterance,
-    classes_of,
-    read_file_list,
-    read_train_list,
-    read_trials,
-    speed_copies,
-)
+from corpus.lists import Utterance, classes_of, read_train_list, read_trials, speed_copies
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from training.sampling import GroupSampler
 
@@ -39,12 +37,14 @@ NOISE = (np.random.default_rng(0).standard_normal(40000) * 3000).astype(np.int16
 
 
 def write(path, samples, subtype="PCM_16", rate=16000):
+    """Writes an audio file and returns its path as a string."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype=subtype)
     return str(path)
 
 
 def text_file(folder, text):
+    """Writes list.txt, from text or bytes, and returns its path as a string."""
     path = folder / "list.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
@@ -84,7 +84,8 @@ def test_bad_train_list(tmp_path, text, place, message):
     path = text_file(tmp_path, text)
     with pytest.raises(InputError) as error:
         read_train_list(path)
-    assert str(error.value).startswith(f"{path}{place}: ") and message in str(error.value)
+    assert str(error.value).startswith(f"{path}{place}: ")
+    assert message in str(error.value)
 
 
 def test_trials(tmp_path):
@@ -92,26 +93,20 @@ def test_trials(tmp_path):
         text_file(tmp_path, "1 a.wav b.wav\n0 c.wav  b.wav\n1 a.wav a.wav\n1 a.wav b.wav\n")
     )
     assert trials.lines == ["1 a.wav b.wav", "0 c.wav  b.wav", "1 a.wav a.wav", "1 a.wav b.wav"]
-    assert (
-        trials.models == [("a.wav",), ("c.wav",)]
-        and trials.files == ["b.wav", "a.wav"]
-        and trials.paths() == ["a.wav", "c.wav", "b.wav"]
-    )
-    assert (
-        trials.enrol.tolist() == [0, 1, 0, 0]
-        and trials.test.tolist() == [0, 0, 1, 0]
-        and trials.enrol.dtype == np.int64
-    )
+    assert trials.models == [("a.wav",), ("c.wav",)]
+    assert trials.files == ["b.wav", "a.wav"]
+    assert trials.paths() == ["a.wav", "c.wav", "b.wav"]
+    assert trials.enrol.tolist() == [0, 1, 0, 0]
+    assert trials.test.tolist() == [0, 0, 1, 0]
+    assert trials.enrol.dtype == np.int64
     assert trials.label.tolist() == [True, False, True, True]
 
 
 def test_trials_without_labels(tmp_path):
     trials = read_trials(text_file(tmp_path, "a.wav b.wav\nb.wav a.wav\n"))
-    assert (
-        trials.label is None
-        and trials.models == [("a.wav",), ("b.wav",)]
-        and trials.files == ["b.wav", "a.wav"]
-    )
+    assert trials.label is None
+    assert trials.models == [("a.wav",), ("b.wav",)]
+    assert trials.files == ["b.wav", "a.wav"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +117,8 @@ def test_trials_without_labels(tmp_path):
         (
             "yes a.wav b.wav\n",
             ":1",
-            "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got 'yes a.wav b.wav'",
+            "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got "
+            "'yes a.wav b.wav'",
         ),
         ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
         ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
@@ -139,7 +135,8 @@ def test_bad_trials(tmp_path, text, place, message):
     path = text_file(tmp_path, text)
     with pytest.raises(InputError) as error:
         read_trials(path)
-    assert str(error.value).startswith(f"{path}{place}: ") and message in str(error.value)
+    assert str(error.value).startswith(f"{path}{place}: ")
+    assert message in str(error.value)
 
 
 def test_file_list(tmp_path):
@@ -162,7 +159,7 @@ def test_headers_are_checked(tmp_path, monkeypatch):
         write(tmp_path / f"{i}.wav", NOISE, rate=8000 if i % 4 == 0 else 16000)
     with pytest.raises(InputError, match=r"0\.wav: .*8000 Hz.*the first of 3 such files of list"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
-    monkeypatch.setattr(corpus.files, "HEADERS_CHECKED", 2)
+    monkeypatch.setattr(corpus.files, "FILES_CHECKED", 2)
     with pytest.raises(InputError, match="the first of 2 such files"):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
 
@@ -195,7 +192,8 @@ def test_any_stretch_equals_a_full_read(tmp_path, name, subtype):
             (12345, 678),
         ]:
             x = audio.read(start, count)
-            assert x.dtype == np.float32 and np.array_equal(x, whole[start : start + count])
+            assert x.dtype == np.float32
+            assert np.array_equal(x, whole[start : start + count])
         assert (audio.sound is None) == (name == "a.wav" and subtype == "PCM_16")
 
 
@@ -230,7 +228,10 @@ def test_wav_written_to_a_pipe(tmp_path):
 
 
 def without_length(path):
-    """A FLAC file as an encoder leaves it that writes to a pipe: the 36 bits with the number of samples are zero."""
+    """Makes a FLAC file look as if its encoder had written to a pipe.
+
+    The 36 bits with the number of samples are zero.
+    """
     data = bytearray(Path(path).read_bytes())
     data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])
     Path(path).write_bytes(data)
@@ -238,11 +239,13 @@ def without_length(path):
 
 
 def cut(path, size):
+    """Shortens a file to `size` bytes."""
     Path(path).write_bytes(Path(path).read_bytes()[:size])
     return path
 
 
 def spoiled(value):
+    """Noise in which sample 777 has the given value."""
     x = (NOISE / 32768).astype(np.float32)
     x[777] = value
     return x
@@ -296,8 +299,9 @@ def test_audio_that_cannot_be_used(tmp_path, make, message):
     path = make(tmp_path)
     with pytest.raises(InputError, match=message) as error, Audio(path) as audio:
         audio.read(0, audio.frames)
-    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
-    # what the header or the end of a file tells is told before training
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+    # An error that the header or the end of a file shows is reported before the training starts.
     if "finite" not in message:
         with pytest.raises(InputError):
             check_files("", [path], "list")
@@ -316,12 +320,14 @@ def test_file_that_shrank_while_open(tmp_path):
 def test_crops(tmp_path):
     with Audio(write(tmp_path / "a.wav", NOISE)) as audio:
         whole = audio.read(0, 40000)
-        crops = [audio.crop(39990, np.random.default_rng(seed)) for seed in range(200)]
-        starts = {
-            next(s for s in range(11) if np.array_equal(crop, whole[s : s + 39990]))
-            for crop in crops
-        }
-        # the first and the last place too
+        stretches = [whole[start : start + 39990] for start in range(11)]
+        starts = set()
+        for seed in range(200):
+            crop = audio.crop(39990, np.random.default_rng(seed))
+            matches = [np.array_equal(crop, stretch) for stretch in stretches]
+            assert any(matches)
+            starts.add(matches.index(True))
+        # Every place is drawn, also the first and the last one.
         assert starts == set(range(11))
     with Audio(write(tmp_path / "b.wav", NOISE[:300])) as audio:
         short = audio.read(0, 300)
@@ -342,22 +348,19 @@ def test_crops(tmp_path):
 )
 def test_evaluation_crops_equal_the_references(project, options, tmp_path):
     data = np.load(REFERENCE / f"data_{project}.npz")
-    case = {
-        name.removeprefix("loadWAV/"): data[name]
-        for name in data.files
-        if name.startswith("loadWAV/")
-    }
-    # it reads integers
+    case = {}
+    for name in data.files:
+        if name.startswith("loadWAV/"):
+            case[name.removeprefix("loadWAV/")] = data[name]
+    # The reference of "cap" reads samples as integers.
     scale = 32768 if project == "cap" else 1
     for row, length in enumerate(case["length"]):
         path = write(tmp_path / f"{length}.wav", data["audio"][:length])
         frames, crops = int(case["eval_frames"][row]), int(case["num_eval"][row])
         index, x = EvalDataset([path], "", eval_frames=frames, num_eval=crops, **options)[0]
-        assert (
-            index == [0]
-            and x.shape == (1, case["n_crops"][row], case["crop_len"][row])
-            and x.dtype == torch.float32
-        )
+        assert index == [0]
+        assert x.shape == (1, case["n_crops"][row], case["crop_len"][row])
+        assert x.dtype == torch.float32
         x = x[0].double().numpy() * scale
         np.testing.assert_allclose(x.sum(1), case["sum"][row, : len(x)], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose((x**2).sum(1), case["sum_of_squares"][row, : len(x)], rtol=1e-9)
@@ -372,7 +375,10 @@ def test_evaluation_crops_equal_the_references(project, options, tmp_path):
 # ---------------------------------------------------------------------- training batches
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """12 speakers of 5 utterances, wav and flac, some shorter than a crop."""
+    """The folder and the Utterances of 12 speakers with 5 files each.
+
+    The files are WAV and FLAC, and some are shorter than a crop.
+    """
     folder = tmp_path_factory.mktemp("files")
     utterances = []
     for i in range(60):
@@ -384,13 +390,16 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def noises(tmp_path_factory):
-    """Folders of noise for Augment: tones of 1000 Hz as noise, 2000 Hz as speech, 3000 Hz as music, and two impulse responses."""
+    """The two folders of Augment.
+
+    Noise is tones of 1000 Hz, speech tones of 2000 Hz, music tones of 3000 Hz. There are two
+    impulse responses.
+    """
     folder = tmp_path_factory.mktemp("noises")
-    for k, kind in enumerate(["noise", "speech", "music"], 1):
+    for kind, frequency in (("noise", 1000), ("speech", 2000), ("music", 3000)):
         for i in range(3):
-            tone = (
-                0.05 * (i + 1) * np.sin(2 * np.pi * 1000 * k * np.arange(8000 + 20000 * i) / 16000)
-            )
+            seconds = np.arange(8000 + 20000 * i) / 16000
+            tone = 0.05 * (i + 1) * np.sin(2 * np.pi * frequency * seconds)
             write(folder / "musan" / kind / "a" / "b" / f"{i}.wav", tone)
     for i in range(2):
         decay = np.random.default_rng(i).standard_normal(6000) * np.exp(-np.arange(6000) / 900) / 8
@@ -398,8 +407,11 @@ def noises(tmp_path_factory):
     return str(folder / "musan"), str(folder / "rir")
 
 
-def a_loader(files, workers, epochs=((1, 0), (2, 0)), augment=None):
-    """All batches of these (epoch, skip), and the loader."""
+def batches_of_epochs(files, workers, epochs=((1, 0), (2, 0)), augment=None):
+    """Yields the list of all batches of each epoch, without the first `skip` ones.
+
+    epochs: (epoch, skip).
+    """
     folder, utterances = files
     utterances = speed_copies(utterances, [0.9])
     dataset = TrainDataset(utterances, str(folder), max_frames=60, seed=3, augment=augment)
@@ -420,14 +432,13 @@ def test_batch(files):
         "spoof": (torch.bool, (3,)),
         "index": (torch.int64, (3, 2)),
     }
-    assert (
-        batch["label"].tolist() == [0, 11, 1]
-        and batch["index"].tolist() == [[0, 1], [59, 55], [7, 8]]
-        and not batch["spoof"].any()
-    )
-    # in other company, at another place
+    assert batch["label"].tolist() == [0, 11, 1]
+    assert batch["index"].tolist() == [[0, 1], [59, 55], [7, 8]]
+    assert not batch["spoof"].any()
+    # The same rows at other places of a batch, with other rows.
     again = dataset[1, [[8, 59]]]["x"][0]
-    assert torch.equal(again[0], batch["x"][2, 1]) and torch.equal(again[1], batch["x"][1, 0])
+    assert torch.equal(again[0], batch["x"][2, 1])
+    assert torch.equal(again[1], batch["x"][1, 0])
     assert not torch.equal(dataset[2, [[8, 59]]]["x"][0], again)
     assert not torch.equal(
         TrainDataset(utterances, str(folder), max_frames=60, seed=4)[1, [[8, 59]]]["x"][0], again
@@ -435,20 +446,26 @@ def test_batch(files):
 
 
 def test_batches_do_not_depend_on_workers(files, noises):
-    """Two epochs with 0, 1 and 3 workers, and resumed in the middle: the same batches, and the global generators are left alone."""
+    """0, 1 and 3 workers give the same batches of two epochs, also after a resume in the middle.
+
+    The global random generators are not used.
+    """
     torch.manual_seed(0)
-    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first, second = a_loader(files, 0, augment=Augment(*noises))
+    state = torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()
+    first, second = batches_of_epochs(files, 0, augment=Augment(*noises))
     assert len(first) == len(second) == 24 * 2 // 7
     assert not torch.equal(first[0]["index"], second[0]["index"])
     for workers in (1, 3):
-        again = list(a_loader(files, workers, [(1, 0), (2, 0), (2, 4), (1, 1)], Augment(*noises)))
+        again = list(
+            batches_of_epochs(files, workers, [(1, 0), (2, 0), (2, 4), (1, 1)], Augment(*noises))
+        )
         for got, want in zip(again, [first, second, second[4:], first[1:]], strict=True):
             for a, b in zip(got, want, strict=True):
-                assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert torch.equal(state, torch.get_rng_state()) and np.array_equal(
-        numpy_state, np.random.get_state()[1]
-    )
+                assert a.keys() == b.keys()
+                assert all(torch.equal(a[k], b[k]) for k in a)
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -468,7 +485,10 @@ def test_errors_of_a_worker_reach_the_main_process(files, tmp_path, workers):
 
 
 def test_signals_to_workers(files, monkeypatch):
-    """SIGINT and SIGTERM do not keep a worker from serving the step in progress; after SIGTERM it leaves in time, without an error."""
+    """After SIGINT and SIGTERM a worker still delivers batches for the current step.
+
+    After SIGTERM the worker ends in time, without an error.
+    """
     monkeypatch.setattr(DatasetLoader, "GRACE", 1)
     folder, utterances = files
     sampler = GroupSampler(utterances, batch_size=2, nPerSpeaker=1, max_seg_per_spk=100, seed=0)
@@ -488,16 +508,17 @@ def test_signals_to_workers(files, monkeypatch):
 
 # ---------------------------------------------------------------------- sampler
 def utterances_of(counts):
-    return [
-        Utterance(f"s{s}", f"{s}/{i}")
-        for i in range(max(counts))
-        for s, count in enumerate(counts)
-        if i < count
-    ]
+    """Utterances of speakers s0, s1, ..., of which number s has counts[s] utterances."""
+    utterances = []
+    for i in range(max(counts)):
+        for speaker, count in enumerate(counts):
+            if i < count:
+                utterances.append(Utterance(f"s{speaker}", f"{speaker}/{i}"))
+    return utterances
 
 
 def most_batches(groups, batch_size):
-    """Greedy count: each batch takes the speakers with the most groups left."""
+    """Counts batches greedily: each batch has the speakers with the most groups left."""
     for n in itertools.count():
         groups = sorted(groups, reverse=True)
         if len(groups) < batch_size or not groups[batch_size - 1]:
@@ -529,11 +550,16 @@ def test_sampler(counts, batch_size, n, most, seed):
         assert len(items) == len(sampler)
         used = []
         for number, batch in items:
-            assert number == epoch and len(batch) == batch_size
-            speakers = [{utterances[i].speaker for i in group} for group in batch]
-            assert all(len(s) == 1 for s in speakers) and len(set.union(*speakers)) == batch_size
-            assert all(len(group) == n for group in batch)
-            used += [i for group in batch for i in group]
+            assert number == epoch
+            assert len(batch) == batch_size
+            batch_speakers = set()
+            for group in batch:
+                assert len(group) == n
+                group_speakers = {utterances[i].speaker for i in group}
+                assert len(group_speakers) == 1
+                batch_speakers |= group_speakers
+            assert len(batch_speakers) == batch_size
+            used += itertools.chain(*batch)
         assert len(set(used)) == len(used)
         per_speaker = np.bincount([int(utterances[i].speaker[1:]) for i in used])
         assert per_speaker.max() <= min(most, n * len(sampler))
@@ -543,7 +569,10 @@ def test_sampler(counts, batch_size, n, most, seed):
 
 
 def test_sampler_is_random():
-    """Everything is seen in the long run, all pairs of speakers meet, batches and places in them are shuffled, seeds and epochs differ."""
+    """In 40 epochs every utterance occurs, and every pair of speakers is in one batch.
+
+    Batches and the places in them are shuffled. Seeds and epochs differ.
+    """
     utterances = utterances_of([9] * 8)
     sampler = GroupSampler(utterances, batch_size=4, nPerSpeaker=2, max_seg_per_spk=6, seed=1)
     assert len(sampler) == 6
@@ -552,16 +581,16 @@ def test_sampler_is_random():
         sampler.set_epoch(epoch)
         epochs.append(np.array([batch for _, batch in sampler]))  # [K, B, M]
     used = np.bincount(np.concatenate([e.ravel() for e in epochs]), minlength=len(utterances))
-    # 26.7 of 40 on average
-    assert used.min() >= 15 and used.max() <= 40
+    # The average is 26.7 of 40 epochs.
+    assert used.min() >= 15
+    assert used.max() <= 40
     speaker = np.array([int(u.speaker[1:]) for u in utterances])
-    met = {
-        frozenset(pair)
-        for e in epochs
-        for batch in speaker[e[:, :, 0]]
-        for pair in itertools.combinations(batch.tolist(), 2)
-    }
-    assert len(met) == 28
+    pairs = set()
+    for batch in speaker[np.concatenate(epochs)[:, :, 0]]:
+        for pair in itertools.combinations(batch.tolist(), 2):
+            pairs.add(frozenset(pair))
+    # All pairs of 8 speakers.
+    assert len(pairs) == 28
     for place in range(4):
         assert len(set(speaker[np.concatenate([e[:, place, 0] for e in epochs])])) == 8
     assert len({e.tobytes() for e in epochs}) == 40
@@ -571,23 +600,26 @@ def test_sampler_is_random():
 
 
 def test_sampler_spreads_speakers():
-    """What is left out changes from epoch to epoch, and a speaker's groups are not in neighbouring batches more than by chance."""
+    """Every epoch leaves out other utterances.
+
+    The groups of a speaker are in neighbouring batches only as often as by chance.
+    """
     sampler = GroupSampler(
         utterances_of([3] * 5), batch_size=4, nPerSpeaker=1, max_seg_per_spk=100, seed=1
     )
     seen = set()
     for epoch in range(20):
         sampler.set_epoch(epoch)
-        seen |= {i for _, batch in sampler for group in batch for i in group}
-    assert len(sampler) == 3 and seen == set(range(15))
+        for _, batch in sampler:
+            seen |= set(itertools.chain(*batch))
+    assert len(sampler) == 3
+    assert seen == set(range(15))
     utterances = utterances_of([8] * 48)
-    speakers = [
-        {utterances[i].speaker for (i,) in batch}
-        for _, batch in GroupSampler(
-            utterances, batch_size=8, nPerSpeaker=1, max_seg_per_spk=100, seed=1
-        )
-    ]
-    # 1.2 by chance, 7 in order
+    sampler = GroupSampler(utterances, batch_size=8, nPerSpeaker=1, max_seg_per_spk=100, seed=1)
+    speakers = []
+    for _, batch in sampler:
+        speakers.append({utterances[i].speaker for (i,) in batch})
+    # The mean is 1.2 by chance, and 7 for groups in their order.
     assert np.mean([len(a & b) for a, b in itertools.pairwise(speakers)]) < 2
 
 
@@ -597,7 +629,8 @@ def test_sampler_spreads_speakers():
         (
             [5],
             {},
-            "--batch_size 2: want so many speakers with 2 utterances .* got 1 of 1 speakers; lower --batch_size to 1",
+            "--batch_size 2: want so many speakers with 2 utterances .* got 1 of 1 speakers; lower "
+            "--batch_size to 1",
         ),
         ([5, 1, 1], {}, "got 1 of 3 speakers"),
         (
@@ -616,7 +649,7 @@ def test_sampler_that_cannot_fill_a_batch(counts, options, message):
         )
 
 
-def test_speakers_with_too_few_utterances_are_told(caplog):
+def test_speakers_with_too_few_utterances_are_reported(caplog):
     with caplog.at_level(logging.WARNING):
         GroupSampler(
             utterances_of([5, 5, 1, 1]), batch_size=2, nPerSpeaker=2, max_seg_per_spk=100, seed=0
@@ -630,39 +663,46 @@ def test_speakers_with_too_few_utterances_are_told(caplog):
 @pytest.mark.parametrize("eval_frames, num_eval", [(60, 3), (0, 3)])
 def test_evaluation_batches(files, monkeypatch, eval_frames, num_eval):
     folder, utterances = files
-    # two of equal length
+    # Two files have the same length.
     paths = [u.path for u in utterances] + [str(folder / utterances[7].path)]
     monkeypatch.setattr(DatasetLoader, "EVAL_SAMPLES", 100_000)
     dataset = EvalDataset(paths, str(folder), eval_frames=eval_frames, num_eval=num_eval)
-    whole = {
-        i: batch[n]
-        for index, batch in batches(eval_loader(dataset, workers=0))
-        for n, i in enumerate(index)
-    }
-    assert sorted(whole) == list(range(61)) and len(dataset) == (21 if eval_frames else 60)
+    whole = {}
+    for index, batch in batches(eval_loader(dataset, workers=0)):
+        whole |= dict(zip(index, batch, strict=True))
+    assert sorted(whole) == list(range(61))
+    assert len(dataset) == (21 if eval_frames else 60)
     for i in (0, 7, 59, 60):
         samples = torch.from_numpy(soundfile.read(folder / paths[i], dtype="float32")[0])
         if eval_frames:
             samples = torch.from_numpy(np.resize(samples, max(9841, len(samples))))
-            assert (
-                torch.equal(whole[i][0], samples[:9840])
-                and torch.equal(whole[i][-1], samples[-9840:])
-                and len(whole[i]) == 3
-            )
+            assert torch.equal(whole[i][0], samples[:9840])
+            assert torch.equal(whole[i][-1], samples[-9840:])
+            assert len(whole[i]) == 3
         else:
-            assert torch.equal(whole[i][0], samples) and len(whole[i]) == 1
+            assert torch.equal(whole[i][0], samples)
+            assert len(whole[i]) == 1
     for (index, x), (other_index, other) in zip(
         batches(eval_loader(dataset, workers=3)),
         batches(eval_loader(dataset, workers=0)),
         strict=True,
     ):
-        assert index == other_index and torch.equal(x, other)
+        assert index == other_index
+        assert torch.equal(x, other)
 
 
-def test_a_whole_file_is_a_window_at_least(tmp_path):
+def test_evaluation_of_no_embeddings():
+    """A second --extract finds all embeddings made, so its data set is empty."""
+    dataset = EmbeddingEvalDataset([], "")
+    assert len(dataset) == 0
+    assert list(batches(eval_loader(dataset, workers=0))) == []
+
+
+def test_a_whole_file_is_at_least_one_window(tmp_path):
     paths = [write(tmp_path / f"{n}.wav", NOISE[:n]) for n in (150, 300)]
     index, x = EvalDataset(paths, "", eval_frames=0, num_eval=1)[0]
-    assert index == [0, 1] and all(
+    assert index == [0, 1]
+    assert all(
         np.array_equal(row[0], np.resize(NOISE[:n] / np.float32(32768), 400))
         for row, n in zip(x, (150, 300), strict=True)
     )
@@ -673,61 +713,70 @@ SPEECH = (np.random.default_rng(1).standard_normal(16000) * 0.1).astype(np.float
 
 
 def mixed_in(augment, plan, speech=SPEECH):
+    """A copy of the speech into which a plan is mixed."""
     x = speech.copy()
     augment.mix(x, plan)
     return x
 
 
-def test_levels_of_added_noise(noises):
+def ratio_in_db(signal, noise):
+    return 10 * math.log10(np.mean(signal**2) / np.mean(noise**2))
+
+
+@pytest.mark.parametrize(
+    "kind, lowest, highest, numbers",
+    # The ranges of voxceleb_trainer: signal-to-noise ratio of each file in dB, numbers of files.
+    [("noise", 0, 15, {1}), ("speech", 13, 20, {3, 4, 5, 6, 7}), ("music", 5, 15, {1})],
+)
+def test_levels_and_numbers_of_added_noises(noises, kind, lowest, highest, numbers):
     augment = Augment(*noises)
-    for kind, (fewest, most, low, high) in Augment.ADDED.items():
-        ratios = []
-        for seed in range(60):
-            added = (
-                mixed_in(augment, augment.added(kind, len(SPEECH), np.random.default_rng(seed)))
-                - SPEECH
-            )
-            assert added.dtype == np.float32 and len(added) == len(SPEECH)
-            ratios.append(10 * math.log10(np.mean(SPEECH**2) / np.mean(added**2)))
-        if fewest == most:
-            assert low - 0.01 <= min(ratios) < low + 1.5 and high - 1.5 < max(ratios) <= high + 0.01
-        else:
-            # the powers of 3 to 7 voices add up, or their amplitudes, as tones do
-            assert low - 20 * math.log10(most) <= min(ratios) and max(ratios) <= high + 20
-
-
-def test_number_of_voices(noises, monkeypatch):
-    augment, drawn = Augment(*noises), []
-    monkeypatch.setattr(
-        Augment,
-        "draw",
-        lambda self, kind, rng: drawn.append(kind) or self.files[kind][rng.integers(3)],
-    )
+    ratios = []
     counts = set()
     for seed in range(60):
+        plan = augment.draw_noises(kind, len(SPEECH), np.random.default_rng(seed))
+        counts.add(len(plan.noises))
+        added = mixed_in(augment, plan) - SPEECH
+        assert added.dtype == np.float32
+        assert len(added) == len(SPEECH)
+        # mix() scales each noise of the plan in place, to the level at which it is added.
+        assert np.allclose(np.sum(plan.noises, 0), added, atol=1e-6)
+        ratios += [ratio_in_db(SPEECH, noise) for noise in plan.noises]
+    assert counts == numbers
+    assert lowest - 0.01 <= min(ratios) < lowest + 1.5
+    assert highest - 1.5 < max(ratios) <= highest + 0.01
+
+
+def test_noises_are_files_of_their_kind(noises, monkeypatch):
+    augment = Augment(*noises)
+    drawn = []
+
+    def draw_file(kind, rng):
+        drawn.append(kind)
+        return augment.files[kind][rng.integers(3)]
+
+    monkeypatch.setattr(augment, "draw_file", draw_file)
+    for kind in ("noise", "speech", "music"):
         drawn.clear()
-        augment.added("speech", len(SPEECH), np.random.default_rng(seed))
-        assert set(drawn) == {"speech"}
-        counts.add(len(drawn))
-    assert counts == {3, 4, 5, 6, 7}
+        plan = augment.draw_noises(kind, len(SPEECH), np.random.default_rng(0))
+        assert drawn == [kind] * len(plan.noises)
 
 
 def test_reverberation_is_a_convolution(noises):
     augment = Augment(*noises)
-    # a second time from what was kept of the first
+    # The second time the spectrum is taken from the cache.
     for name in augment.files["rir"] * 2:
         response = soundfile.read(Path(noises[1], name))[0]
         want = np.convolve(SPEECH, response / np.linalg.norm(response))[: len(SPEECH)]
-        # 1000: shorter than the response
-        got, short = (
-            mixed_in(augment, Plan(rir=name), SPEECH[:length]) for length in (16000, 1000)
-        )
-        assert np.allclose(got, want, atol=1e-6) and np.allclose(short, want[:1000], atol=1e-6)
+        got = mixed_in(augment, Plan(rir=name))
+        # 1000 samples are shorter than the response.
+        short = mixed_in(augment, Plan(rir=name), SPEECH[:1000])
+        assert np.allclose(got, want, atol=1e-6)
+        assert np.allclose(short, want[:1000], atol=1e-6)
 
 
 def test_kinds_are_drawn_equally(noises):
     augment = Augment(*noises)
-    names = {"none": 0, "noise": 0, "speech": 0, "music": 0, "rir": 0}
+    counts = {"none": 0, "noise": 0, "speech": 0, "music": 0, "rir": 0}
     rooms = {name: 0 for name in augment.files["rir"]}
     for seed in range(400):
         plan = augment.plan(len(SPEECH), np.random.default_rng(seed))
@@ -736,19 +785,20 @@ def test_kinds_are_drawn_equally(noises):
         y = mixed_in(augment, plan)
         spectrum = np.abs(np.fft.rfft(y - SPEECH))
         peak = {1000: "noise", 2000: "speech", 3000: "music"}.get(int(spectrum.argmax()))
-        names[
-            "none"
-            if np.array_equal(y, SPEECH)
-            else peak
-            if peak and spectrum.max() > 50 * np.median(spectrum)
-            else "rir"
-        ] += 1
-    # 80 on average
-    assert min(names.values()) >= 50 and max(names.values()) <= 115
-    assert min(rooms.values()) >= 20 and sum(rooms.values()) == names["rir"]
+        if np.array_equal(y, SPEECH):
+            counts["none"] += 1
+        elif peak and spectrum.max() > 50 * np.median(spectrum):
+            counts[peak] += 1
+        else:
+            counts["rir"] += 1
+    # The average is 80.
+    assert min(counts.values()) >= 50
+    assert max(counts.values()) <= 115
+    assert min(rooms.values()) >= 20
+    assert sum(rooms.values()) == counts["rir"]
 
 
-def test_order_of_the_files_is_not_that_of_the_disk(noises, monkeypatch):
+def test_order_of_the_files_does_not_depend_on_the_disk(noises, monkeypatch):
     real = corpus.roots.glob.glob
     monkeypatch.setattr(
         corpus.roots.glob, "glob", lambda *words, **more: sorted(real(*words, **more))[::-1]
@@ -764,11 +814,12 @@ def test_digital_silence(noises, tmp_path):
     augment = Augment(*noises)
     silence = np.zeros(16000, np.float32)
     assert np.array_equal(
-        mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0)), silence), silence
+        mixed_in(augment, augment.draw_noises("noise", 16000, np.random.default_rng(0)), silence),
+        silence,
     )
     augment.files["noise"] = [write(tmp_path / "silence.wav", np.zeros(20000))]
     assert np.array_equal(
-        mixed_in(augment, augment.added("noise", 16000, np.random.default_rng(0))), SPEECH
+        mixed_in(augment, augment.draw_noises("noise", 16000, np.random.default_rng(0))), SPEECH
     )
 
 
@@ -803,14 +854,15 @@ def test_speed_copies():
 
 @pytest.mark.parametrize("speed", [0.9, 1.1, 0.95, 0.9333, 1.2345])
 def test_speed_moves_pitch_and_tempo(tmp_path, speed):
-    """A sweep: its frequencies and the rate at which they rise both follow the speed."""
+    """A rising tone at another speed has other frequencies, which rise at another rate."""
     t = np.arange(48000) / 16000
     path = write(tmp_path / "a.wav", 0.5 * scipy.signal.chirp(t, 500, 3, 2000))
     dataset = TrainDataset([Utterance("s", path, speed=speed)], "", max_frames=250, seed=0)
     x = dataset[1, [[0]]]["x"][0, 0].numpy()
-    assert x.dtype == np.float32 and len(x) == 250 * 160 + 240
+    assert x.dtype == np.float32
+    assert len(x) == 250 * 160 + 240
     phase = np.unwrap(np.angle(scipy.signal.hilbert(x)))[4000:-4000]
     frequency = np.diff(phase) * 16000 / (2 * np.pi)
     slope, _ = np.polyfit(np.arange(len(frequency)) / 16000, frequency, 1)
-    # 500 Hz a second at speed 1
+    # At speed 1 the frequency rises by 500 Hz per second.
     assert slope == pytest.approx(500 * speed**2, rel=0.01)

@@ -14,8 +14,8 @@ from kill_resume import end_of, equal
 
 import dataprep
 from common.errors import InputError
-from corpus.embeddings import Example, load_embeddings, read_examples, tree
-from DatasetLoader import EmbeddingDataset, EmbeddingEvalDataset
+from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
+from corpus.embeddings import Example, embedding_tree, load_embeddings, read_examples
 from metrics.scores import read_scores
 from network.checkpoints import read_checkpoint
 from prep.embedding_lists import session_of, targets_of
@@ -105,7 +105,7 @@ def log_of(run):
 
 # ---------------------------------------------------------------------- targets and lists
 def test_targets_are_the_means_of_the_definition(train):
-    for speaker, files in tree(train).items():
+    for speaker, files in embedding_tree(train).items():
         whole, units = np.zeros(D), np.zeros(D)
         for file in files:
             crops = np.load(train / file)
@@ -131,7 +131,7 @@ def test_combining_again_changes_the_targets_alone(train, tmp_path):
 
 
 def test_lists(train, tmp_path):
-    files = tree(train)
+    files = embedding_tree(train)
     every = [(speaker, path) for speaker, paths in files.items() for path in paths]
     assert [(e.speaker, e.path) for e in read_examples(train / "all_normal_list.txt")] == every
     trials = [line.split() for line in (train / "all_test_list.txt").read_text().splitlines()]
@@ -276,9 +276,9 @@ def test_batches(flag, suffix, train):
 
 
 def test_evaluation_takes_one_normalised_mean_a_file(train):
-    paths = [path for paths in tree(train).values() for path in paths]
+    paths = [path for paths in embedding_tree(train).values() for path in paths]
     data = EmbeddingEvalDataset(paths, train)
-    data.FILES = 50
+    data.FILES_PER_ITEM = 50
     index, x = zip(*(data[i] for i in range(len(data))), strict=True)
     assert [len(part) for part in index] == [50, 22] and sum(index, []) == list(range(72))
     np.testing.assert_allclose(
@@ -457,7 +457,7 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
         )[0]
         == 0
     )
-    files = [path for paths in tree(test).values() for path in paths]
+    files = [path for paths in embedding_tree(test).values() for path in paths]
     for name in ("folder", "list", "generated", "trials"):
         assert sorted(
             str(path.relative_to(tmp_path / name))

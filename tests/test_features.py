@@ -1,4 +1,8 @@
-"""Log-mel features in files: made by the command, read again, trained on and evaluated in place of audio; habits of the double-attention trainer."""
+"""Log-mel features in files.
+
+dataprep.py makes them, data sets read them, and training and evaluation use them in place of audio.
+Also the options of the trainer of double multi-head attention.
+"""
 
 import json
 import os
@@ -36,7 +40,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def make(capsys, *words):
-    """-> (exit code, stdout, stderr) of dataprep.py --features with these words."""
+    """Runs dataprep.py --features -> (exit code, stdout, stderr)."""
     capsys.readouterr()
     code = dataprep.main(["--features", "--processes", "1", *map(str, words)])
     return code, *capsys.readouterr()
@@ -44,8 +48,9 @@ def make(capsys, *words):
 
 @pytest.fixture
 def recordings(corpus, tmp_path):
-    """Some files of the corpus in a folder of their own, and a list of them without extensions."""
-    names = [line.split()[1] for line in (corpus / "train_list.txt").read_text().splitlines()][:6]
+    """A folder with six files of the corpus in wav/, and their list files.lst."""
+    lines = (corpus / "train_list.txt").read_text().splitlines()
+    names = [line.split()[1] for line in lines[:6]]
     for name in names:
         (tmp_path / "wav" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(corpus / "wav" / name, tmp_path / "wav" / name)
@@ -55,14 +60,16 @@ def recordings(corpus, tmp_path):
 
 # ---------------------------------------------------------------------- making
 def test_features_equal_the_references(tmp_path, capsys):
-    """Through the command and the reader: before normalisation, and with both kinds of it."""
+    """dataprep.py makes the features and Features reads them, for all kinds of normalisation."""
     (case,) = golden.load_cases(REFERENCE / "features_dmha.npz")
     sf.write(tmp_path / "a.flac", case.inputs["wave"].reshape(-1), 16000, subtype="PCM_16")
     (tmp_path / "files.lst").write_text(f"{tmp_path}/a\n")
     code, out, err = make(capsys, "-i", tmp_path / "files.lst")
-    assert code == 0 and "features of 1 files (1 made now" in out, err
+    assert code == 0, err
+    assert "features of 1 files (1 made now" in out
     raw = np.load(tmp_path / "a.npy")
-    assert raw.dtype == np.float32 and raw.shape == (252, 80)
+    assert raw.dtype == np.float32
+    assert raw.shape == (252, 80)
     want = {
         "none": case.arrays["logmel"].T,
         "cmn": case.arrays["features"],
@@ -75,53 +82,36 @@ def test_features_equal_the_references(tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", FEATURE_TYPES)
 def test_other_front_ends(kind, recordings, capsys):
-    words = (
-        "-i",
-        recordings / "files.lst",
-        "--path",
-        recordings / "wav",
-        "--output",
-        recordings / kind,
-        "--feature_type",
-        kind,
-        "--n_mels",
-        24,
-    )
-    assert make(capsys, *words)[0] == 0
-    names = (recordings / "files.lst").read_text().split()
-    made = [load_array(recordings / kind / f"{name}.npy") for name in names]
-    assert all(
-        x.shape[1] == 24
-        and abs(len(x) - sf.info(recordings / "wav" / f"{name}.wav").frames // 160) <= 4
-        for name, x in zip(names, made, strict=True)
-    )
-    # not normalised
-    assert min(abs(x.mean(0)).max() for x in made) > 0.1
+    inputs = ["-i", recordings / "files.lst", "--path", recordings / "wav"]
+    output = ["--output", recordings / kind]
+    code, _, _ = make(capsys, *inputs, *output, "--feature_type", kind, "--n_mels", 24)
+    assert code == 0
+    for name in (recordings / "files.lst").read_text().split():
+        x = load_array(recordings / kind / f"{name}.npy")
+        samples = sf.info(recordings / "wav" / f"{name}.wav").frames
+        assert x.shape[1] == 24
+        assert abs(len(x) - samples // 160) <= 4
+        # The features are not normalised.
+        assert abs(x.mean(0)).max() > 0.1
 
 
-def test_mirrored_in_parallel_and_gone_on_with(recordings, capsys):
-    words = (
-        "-i",
-        recordings / "files.lst",
-        "--path",
-        recordings / "wav",
-        "--output",
-        recordings / "out",
-    )
+def test_mirrored_in_parallel_and_resumed(recordings, capsys):
+    words = ["-i", recordings / "files.lst", "--path", recordings / "wav"]
+    words += ["--output", recordings / "out"]
     names = (recordings / "files.lst").read_text().split()
     assert make(capsys, *words, "--processes", 2)[0] == 0
     made = [recordings / "out" / f"{name}.npy" for name in names]
     before = [path.read_bytes() for path in made]
     made[2].unlink()
     code, out, _ = make(capsys, *words)
-    assert (
-        code == 0
-        and "features of 6 files (1 made now" in out
-        and [path.read_bytes() for path in made] == before
-    )
-    assert not list((recordings / "wav").rglob("*.npy")) and not list(recordings.rglob("*.part"))
+    assert code == 0
+    assert "features of 6 files (1 made now" in out
+    assert [path.read_bytes() for path in made] == before
+    assert not list((recordings / "wav").rglob("*.npy"))
+    assert not list(recordings.rglob("*.part"))
     code, _, err = make(capsys, *words, "--feature_type", "sasv2")
-    assert code == 2 and "holds other features than --feature_type sasv2 --n_mels 80" in err
+    assert code == 2
+    assert "holds other features than --feature_type sasv2 --n_mels 80" in err
 
 
 def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
@@ -130,11 +120,9 @@ def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
     sf.write(recordings / "wav" / f"{names[0]}.wav", np.zeros(511), 16000)
     (recordings / "wav" / f"{names[1]}.wav").write_bytes(good[:1000])
     code, _, err = make(capsys, "-i", recordings / "files.lst", "--path", recordings / "wav")
-    assert (
-        code == 2
-        and "2 of 6 files cannot be used" in err
-        and "want 512 samples or more, got 511" in err
-    )
+    assert code == 2
+    assert "2 of 6 files cannot be used" in err
+    assert "want 512 samples or more, got 511" in err
     assert len((recordings / "wav" / "features_failed.txt").read_text().splitlines()) == 2
     assert len(list((recordings / "wav").rglob("*.npy"))) == 4
     for name in names[:2]:
@@ -155,22 +143,24 @@ def test_lists_that_are_refused(line, words, message, recordings, capsys, monkey
     shutil.copy(next((recordings / "wav").rglob("*.wav")), recordings / "wav" / "a.wav")
     Path("l").write_text(line)
     code, _, err = make(capsys, "-i", "l", "--path", "wav", *words)
-    assert code == 2 and re.search(message, err)
+    assert code == 2
+    assert re.search(message, err)
 
 
 # ---------------------------------------------------------------------- reading
 class Code:
+    """Runs code when it is unpickled."""
+
     def __reduce__(self):
         return exec, ("raise SystemExit('code of a pickle was run')",)
 
 
 def test_old_pickles(tmp_path):
-    """[bands, T] in any protocol, as NumPy of before and after 2.0 wrote them."""
+    """Arrays [bands, T] in any protocol, as NumPy 1 and NumPy 2 write them."""
     x = np.random.default_rng(0).standard_normal((80, 30))
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        (tmp_path / "a.pickle").write_bytes(
-            pickle.dumps(x.astype(np.float32 if protocol else np.float64), protocol)
-        )
+        array = x.astype(np.float32 if protocol else np.float64)
+        (tmp_path / "a.pickle").write_bytes(pickle.dumps(array, protocol))
         np.testing.assert_allclose(load_array(tmp_path / "a.pickle"), x.T, rtol=1e-6)
     data = pickle.dumps(x, 2)
     (tmp_path / "a.pickle").write_bytes(
@@ -226,18 +216,19 @@ def test_normalisation_is_that_of_the_front_end():
 
 
 def test_a_short_wave_has_a_frame():
-    """As long as evaluation makes every file at least."""
+    """Evaluation lengthens every file to at least 400 samples."""
     assert MFSC(80, normalization="cmn")(torch.randn(2, 400)).shape == (2, 1, 80)
 
 
 # ---------------------------------------------------------------------- lists
 def text(path, *lines):
+    """Writes a text file and returns its path."""
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
 
 
 def test_labelled_list(tmp_path):
-    """Classes are in the order of the numbers, as in published heads."""
+    """Classes are in the order of the numbers, as in the heads of published checkpoints."""
     utterances = read_train_list(
         text(tmp_path / "l", "a/x 10 None", "a/y 2 -1", "b 0 None", "c 10 -1")
     )
@@ -254,18 +245,11 @@ def test_labelled_list(tmp_path):
 
 
 def test_clients_and_impostors(tmp_path):
-    clients, impostors = (
-        text(tmp_path / "clients", "a b", "a c"),
-        text(tmp_path / "impostors", "a d", "b d", "c d"),
-    )
+    clients = text(tmp_path / "clients", "a b", "a c")
+    impostors = text(tmp_path / "impostors", "a d", "b d", "c d")
     trials = read_clients_and_impostors(clients, impostors)
-    assert trials.lines == [
-        "1 a b",
-        "1 a c",
-        "0 a d",
-        "0 b d",
-        "0 c d",
-    ] and trials.label.tolist() == [True, True, False, False, False]
+    assert trials.lines == ["1 a b", "1 a c", "0 a d", "0 b d", "0 c d"]
+    assert trials.label.tolist() == [True, True, False, False, False]
     assert trials.paths() == ["a", "b", "c", "d"]
     with pytest.raises(InputError, match="impostors:1: want '<file> <file>', got '1 a b'"):
         read_clients_and_impostors(clients, text(impostors, "1 a b"))
@@ -297,50 +281,43 @@ FRAMES = 40
 
 @pytest.fixture(scope="module")
 def cut(corpus, tmp_path_factory):
-    """Every file of the corpus cut to exactly FRAMES frames, so that a crop is the whole file; in audio/ as it is, in features/ extracted; lists of the
-    project: train.lst, clients.lst, impostors.lst."""
+    """A folder with every file of the corpus, cut to FRAMES frames. So a crop is the whole file.
+
+    audio/ has the cut files, and features/ their features. The lists are as in the trainer of
+    double multi-head attention: train.lst, clients.lst and impostors.lst. files.lst has all files.
+    """
     folder = tmp_path_factory.mktemp("cut")
     train = [line.split() for line in (corpus / "train_list.txt").read_text().splitlines()]
     trials = [line.split() for line in (corpus / "trials.txt").read_text().splitlines()]
-    names = dict.fromkeys(
-        [name for _, name in train] + [name for _, *pair in trials for name in pair]
-    )
+    names = {name: None for _, name in train}
+    for _, enrolment, test in trials:
+        names |= {enrolment: None, test: None}
     for name in names:
         (folder / "audio" / name).parent.mkdir(parents=True, exist_ok=True)
-        sf.write(
-            folder / "audio" / name,
-            sf.read(corpus / "wav" / name, dtype="int16")[0][
-                4000 : 4000 + N_FFT + (FRAMES - 1) * HOP
-            ],
-            16000,
-        )
-    speakers = sorted({who for who, _ in train})
-    stem = {name: name.removesuffix(".wav") for name in names}
-    text(folder / "train.lst", *(f"{stem[name]} {speakers.index(who)} None" for who, name in train))
-    for key, name in (("1", "clients.lst"), ("0", "impostors.lst")):
-        text(folder / name, *(f"{stem[a]} {stem[b]}" for k, a, b in trials if k == key))
-    text(folder / "files.lst", *stem.values())
-    assert (
-        dataprep.main(
-            [
-                "--features",
-                "-i",
-                str(folder / "files.lst"),
-                "--path",
-                str(folder / "audio"),
-                "--output",
-                str(folder / "features"),
-                "--processes",
-                "1",
-            ]
-        )
-        == 0
-    )
+        samples, _ = sf.read(corpus / "wav" / name, dtype="int16")
+        samples = samples[4000 : 4000 + N_FFT + (FRAMES - 1) * HOP]
+        sf.write(folder / "audio" / name, samples, 16000)
+    write_lists_of_the_project(folder, train, trials, names)
+    words = ["--features", "-i", folder / "files.lst", "--path", folder / "audio"]
+    words += ["--output", folder / "features", "--processes", 1]
+    assert dataprep.main([str(word) for word in words]) == 0
     return folder
 
 
+def write_lists_of_the_project(folder, train, trials, names):
+    """Writes train.lst, clients.lst, impostors.lst and files.lst, with names without extensions."""
+    speakers = sorted({speaker for speaker, _ in train})
+    stem = {name: name.removesuffix(".wav") for name in names}
+    lines = [f"{stem[name]} {speakers.index(speaker)} None" for speaker, name in train]
+    text(folder / "train.lst", *lines)
+    for wanted_key, name in (("1", "clients.lst"), ("0", "impostors.lst")):
+        pairs = [f"{stem[a]} {stem[b]}" for key, a, b in trials if key == wanted_key]
+        text(folder / name, *pairs)
+    text(folder / "files.lst", *stem.values())
+
+
 def words(cut, run, kind="features", *more):
-    """A run in the spellings of the double-attention trainer."""
+    """The command line of a run, with option names of the trainer of double attention."""
     return [
         "--front_end",
         "VGG3L",
@@ -400,7 +377,7 @@ def words(cut, run, kind="features", *more):
 
 @pytest.fixture(scope="module")
 def trained(cut, tmp_path_factory):
-    """{features, audio: run folder} of the same training."""
+    """A folder with two runs of the same training, features/ and audio/."""
     folder = tmp_path_factory.mktemp("trained")
     for kind in ("features", "audio"):
         assert not trainSpeakerNet.main([str(word) for word in words(cut, folder / kind, kind)])
@@ -408,8 +385,9 @@ def trained(cut, tmp_path_factory):
 
 
 def test_training_on_features_equals_training_on_audio(trained):
-    """Where a crop is the whole file, and so is normalised as a whole in both."""
-    (state, log), (other, other_log) = end_of(trained / "features"), end_of(trained / "audio")
+    """The crops are whole files, so both kinds are normalised over the same frames."""
+    state, log = end_of(trained / "features")
+    other, other_log = end_of(trained / "audio")
     assert [line["step"] for line in log] == [12, 24, 36]
     for key in ("loss", "EER"):
         np.testing.assert_allclose(
@@ -421,95 +399,83 @@ def test_training_on_features_equals_training_on_audio(trained):
 
 
 def scores_of(path):
-    lines = path.read_text().splitlines()
-    return [line.rsplit(" ", 1)[0] for line in lines], np.array(
-        [float(line.rsplit(" ", 1)[1]) for line in lines]
-    )
+    """The trials and the scores of a scores file."""
+    trials = []
+    scores = []
+    for line in path.read_text().splitlines():
+        trial, score = line.rsplit(" ", 1)
+        trials.append(trial)
+        scores.append(float(score))
+    return trials, np.array(scores)
 
 
 def test_evaluation_and_extraction_from_features_equal_those_from_audio(
     trained, cut, tmp_path, program
 ):
-    model = "--initial_model", trained / "features" / "model" / "last.model"
-    pairs = "--valid_clients", cut / "clients.lst", "--valid_impostors", cut / "impostors.lst"
+    model = ["--initial_model", trained / "features" / "model" / "last.model"]
+    pairs = ["--valid_clients", cut / "clients.lst", "--valid_impostors", cut / "impostors.lst"]
     lines, scores = scores_of(trained / "features" / "result" / "scores.txt")
-    assert {line[0] for line in lines} == {"0", "1"} and len(lines) == len(
-        (cut / "clients.lst").read_text().splitlines()
-    ) * 2
+    assert {line[0] for line in lines} == {"0", "1"}
+    assert len(lines) == len((cut / "clients.lst").read_text().splitlines()) * 2
     for kind in ("features", "audio"):
-        code, out, err = program(
-            "--eval", *model, *pairs, "--valid_data_dir", cut / kind, "--output", tmp_path / "s.txt"
-        )
-        assert code == 0 and "EER" in out, err
+        files = ["--valid_data_dir", cut / kind, "--output", tmp_path / "s.txt"]
+        code, out, err = program("--eval", *model, *pairs, *files)
+        assert code == 0, err
+        assert "EER" in out
         assert scores_of(tmp_path / "s.txt")[0] == lines
         np.testing.assert_allclose(scores_of(tmp_path / "s.txt")[1], scores, atol=1e-5)
     stem = (cut / "files.lst").read_text().split()[0]
-    assert (
-        program(
-            "--extract",
-            cut / "files.lst",
-            *model,
-            "--test_path",
-            cut / "features",
-            "--output",
-            tmp_path / "list",
-        )[0]
-        == 0
-    )
-    assert (
-        program("--extract", cut / "audio" / f"{stem}.wav", *model, "--output", tmp_path / "one")[0]
-        == 0
-    )
+    files = ["--extract", cut / "files.lst", "--test_path", cut / "features"]
+    assert program(*files, *model, "--output", tmp_path / "list")[0] == 0
+    file = ["--extract", cut / "audio" / f"{stem}.wav"]
+    assert program(*file, *model, "--output", tmp_path / "one")[0] == 0
     (one,) = (tmp_path / "one").rglob("*.npy")
     np.testing.assert_allclose(np.load(one), np.load(tmp_path / "list" / f"{stem}.npy"), atol=1e-5)
 
 
 def test_whole_files_are_normalised_before_they_are_cut(cut, tmp_path):
-    """[window x bands] of features: a stretch of the normalised file; evaluation crops too."""
+    """Training and evaluation crops [window, bands] are stretches of the normalised file."""
     x = np.random.default_rng(0).standard_normal((90, 80)).astype(np.float32) + 3
     np.save(tmp_path / "a.npy", x)
     whole = normalise(torch.from_numpy(x), "cmn").numpy()
-    data = TrainDataset(
-        [Utterance("s", "a.npy")], tmp_path, max_frames=30, seed=0, features=FeatureInput(80, "cmn")
-    )
+    features = FeatureInput(80, "cmn")
+    utterances = [Utterance("s", "a.npy")]
+    data = TrainDataset(utterances, tmp_path, max_frames=30, seed=0, features=features)
     batches = [data[epoch, [[0]]]["x"] for epoch in range(5)]
-    assert (
-        all(batch.shape == (1, 1, 30, 80) for batch in batches)
-        and len({batch.sum().item() for batch in batches}) > 1
-    )
-    assert all(
-        any(np.array_equal(batch[0, 0], whole[s : s + 30]) for s in range(61)) for batch in batches
-    )
-    index, crops = EvalDataset(
-        ["a.npy"], tmp_path, eval_frames=30, num_eval=3, features=FeatureInput(80, "cmn")
-    )[0]
+    assert len({batch.sum().item() for batch in batches}) > 1
+    for batch in batches:
+        assert batch.shape == (1, 1, 30, 80)
+        assert any(np.array_equal(batch[0, 0], whole[start : start + 30]) for start in range(61))
+    data = EvalDataset(["a.npy"], tmp_path, eval_frames=30, num_eval=3, features=features)
+    _, crops = data[0]
     np.testing.assert_array_equal(crops[0], np.stack([whole[s : s + 30] for s in (0, 30, 60)]))
 
 
 @pytest.mark.parametrize("suffix", ["npy", "wav"])
 def test_random_slicing(suffix, tmp_path):
-    """Lengths from 200 frames to the window, all of them; a pure function of seed, epoch and batch; the rest of the batch is as without it."""
+    """Batches have all lengths from 200 frames to the window.
+
+    The length depends on the seed, the epoch and the batch alone. A sliced batch is the beginning
+    of the batch without slicing.
+    """
+    rng = np.random.default_rng(0)
     if suffix == "npy":
-        np.save(tmp_path / "a.npy", np.random.default_rng(0).standard_normal((300, 80)))
+        np.save(tmp_path / "a.npy", rng.standard_normal((300, 80)))
     else:
-        sf.write(
-            tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(300 * HOP), 16000
-        )
+        sf.write(tmp_path / "a.wav", 0.1 * rng.standard_normal(300 * HOP), 16000)
     utterances = [Utterance(str(i), f"a.{suffix}") for i in range(4)]
     options = {"max_frames": 206, "seed": 1, "features": FeatureInput(80, "cmn")}
-    data, whole = (
-        TrainDataset(utterances, tmp_path, random_slicing=True, **options),
-        TrainDataset(utterances, tmp_path, **options),
-    )
+    data = TrainDataset(utterances, tmp_path, random_slicing=True, **options)
+    whole = TrainDataset(utterances, tmp_path, **options)
     lengths = []
     for epoch in range(60):
         for groups in ([[0], [1]], [[2], [3]]):
             x = data[epoch, groups]["x"]
-            assert torch.equal(x, data[epoch, groups]["x"]) and torch.equal(
-                x, whole[epoch, groups]["x"][:, :, : x.shape[2]]
-            )
+            assert torch.equal(x, data[epoch, groups]["x"])
+            assert torch.equal(x, whole[epoch, groups]["x"][:, :, : x.shape[2]])
             lengths.append(x.shape[2] if suffix == "npy" else (x.shape[2] - 240) / HOP)
-    assert set(lengths) == set(range(200, 207)) and lengths[::2] != lengths[1::2]
+    assert set(lengths) == set(range(200, 207))
+    assert lengths[::2] != lengths[1::2]
     with pytest.raises(
         InputError,
         match="--randomSlicing: cuts batches to 200 frames or more; want .* --max_frames, got 199",
@@ -528,7 +494,8 @@ def test_random_slicing(suffix, tmp_path):
         (
             lambda folder, stem: (folder / f"{stem}.npy").rename(folder / f"{stem}.wav"),
             [],
-            "train.lst: want features for all of the 48 files or for none, got them for 47, but not for .*wav; extract the others",
+            "train.lst: want features for all of the 48 files or for none, got them for 47, but "
+            "not for .*wav; extract the others",
         ),
         (
             lambda folder, stem: np.save(folder / f"{stem}.npy", np.zeros((50, 40), np.float32)),
@@ -543,7 +510,8 @@ def test_random_slicing(suffix, tmp_path):
         (
             None,
             ["--speed_perturb"],
-            "--augment and --speed_perturb change audio, but the files of the train list are features",
+            "--augment and --speed_perturb change audio, but the files of the train list are "
+            "features",
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
         (None, ["--valid_impostors", ""], "want both --valid_clients and --valid_impostors"),
@@ -562,39 +530,39 @@ def test_what_cannot_be_trained_on(spoil, more, message, cut, tmp_path, program)
         spoil(tmp_path / "features", (cut / "train.lst").read_text().split()[0])
         more = ["--train_data_dir", tmp_path / "features"]
     code, _, err = program(*words(cut, tmp_path / "run", "features", *more))
-    assert code == 2 and re.search(message, err) and "Traceback" not in err, err
+    assert code == 2, err
+    assert re.search(message, err)
+    assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
 
 
 def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
     stem = (cut / "train.lst").read_text().split()[0]
-    code, _, err = program(
-        *words(
-            cut,
-            tmp_path / "run",
-            "features",
-            "--train_list",
-            text(tmp_path / "l", f"s {stem}.npy"),
-            "--model",
-            "ResNetSE34L",
-        )
-    )
-    assert code == 2 and "want speech, which the model takes, got embeddings or features (" in err
+    train_list = text(tmp_path / "l", f"s {stem}.npy")
+    more = ["--train_list", train_list, "--model", "ResNetSE34L"]
+    code, _, err = program(*words(cut, tmp_path / "run", "features", *more))
+    assert code == 2
+    assert "want speech, which the model takes, got embeddings or features (" in err
 
 
-# ---------------------------------------------------------------------- habits of its trainer
+# ---------------------------------------------------------------------- double multi-head attention
 def test_published_options_are_accepted(caplog):
-    """All of them, with their published defaults, after the config that has the same: nothing changes but the folders."""
+    """The published options with their defaults, given after the config that has the same values.
+
+    Only the folders change.
+    """
     config = ["--config", str(Path(__file__).parent.parent / "configs" / "DoubleMHA.yaml")]
-    published = shlex.split("""--train_data_dir d --train_labels_path l --valid_data_dir v --valid_clients c --valid_impostors i --out_dir o --front_end VGG4L
-                   --window_size 3.5 --normalization cmn --kernel_size 1024 --embedding_size 400 --heads_number 32 --pooling_method DoubleMHA
-                   --mask_prob 0.3 --scalingFactor 30.0 --marginFactor 0.4 --annealing --optimizer Adam --learning_rate 0.0001 --weight_decay 0.001
-                   --batch_size 64 --gradientAccumulation 2 --max_epochs 1000000 --early_stopping 25 --requeue --validate_every 10000""")
+    published = shlex.split("""
+        --train_data_dir d --train_labels_path l --valid_data_dir v --valid_clients c
+        --valid_impostors i --out_dir o --front_end VGG4L --window_size 3.5 --normalization cmn
+        --kernel_size 1024 --embedding_size 400 --heads_number 32 --pooling_method DoubleMHA
+        --mask_prob 0.3 --scalingFactor 30.0 --marginFactor 0.4 --annealing --optimizer Adam
+        --learning_rate 0.0001 --weight_decay 0.001 --batch_size 64 --gradientAccumulation 2
+        --max_epochs 1000000 --early_stopping 25 --requeue --validate_every 10000
+    """)
     more = shlex.split("--print_every 1000 --randomSlicing --num_workers 2")
-    ours, theirs = (
-        vars(parse([*config, *words], {}, "", read_checkpoint)[0])
-        for words in ([], [*published, *more])
-    )
+    ours = vars(parse(config, {}, "", read_checkpoint)[0])
+    theirs = vars(parse([*config, *published, *more], {}, "", read_checkpoint)[0])
     changed = {
         "train_path": "d",
         "train_list": "l",
@@ -606,75 +574,53 @@ def test_published_options_are_accepted(caplog):
         "randomSlicing": True,
         "nDataLoaderThread": 2,
     }
-    assert theirs == ours | changed and not caplog.records
+    assert theirs == ours | changed
+    assert not caplog.records
 
 
 def log_of(folder):
+    """The lines of a run's log."""
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_early_stopping(cut, tmp_path, program):
-    """With a learning rate of zero nothing gets better after the first evaluation."""
-    more = "--learning_rate", 0, "--early_stopping", 2, "--max_epochs", 50, "--optimizer", "sgd"
+    """With a learning rate of zero the EER does not improve after the first evaluation."""
+    more = ["--learning_rate", 0, "--optimizer", "sgd", "--early_stopping", 2, "--max_epochs", 50]
     code, out, err = program(*words(cut, tmp_path, "features", *more))
     lines = log_of(tmp_path)
-    assert code == 0 and "done, after 2 evaluations without a better EER" in out, err
+    assert code == 0, err
+    assert "done, after 2 evaluations without a better EER" in out
     best = min(range(len(lines)), key=lambda i: lines[i]["EER"])
     assert len(lines) == best + 3 < 20
-    # nothing is left to do
+    # The second run has nothing to do.
     code, out, _ = program(*words(cut, tmp_path, "features", *more))
-    assert code == 0 and "done, after 2 evaluations" in out and log_of(tmp_path) == lines
-    code, _, err = program(
-        *words(
-            cut,
-            tmp_path / "other",
-            "features",
-            "--valid_clients",
-            "",
-            "--valid_impostors",
-            "",
-            "--early_stopping",
-            2,
-        )
-    )
-    assert (
-        code == 2
-        and "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
-    )
+    assert code == 0
+    assert "done, after 2 evaluations" in out
+    assert log_of(tmp_path) == lines
+    without_trials = ["--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2]
+    code, _, err = program(*words(cut, tmp_path / "other", "features", *without_trials))
+    assert code == 2
+    assert "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
     config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
-    assert (
-        (tmp_path / "config.yaml").read_bytes() == config
-        and code == 2
-        and "there is a run already, which --no-requeue does not go on with" in err
-    )
+    assert (tmp_path / "config.yaml").read_bytes() == config
+    assert code == 2
+    assert "there is a run already, which --no-requeue does not go on with" in err
 
 
 @pytest.mark.slow
 def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monkeypatch):
-    """Every 5 of 12 updates an epoch; a stop before, in and after every evaluation, with a schedule that follows them, changes nothing."""
-    more = [
-        "--validate_every",
-        5,
-        "--scheduler",
-        "plateau",
-        "--lr_follows",
-        "EER",
-        "--lr_patience",
-        0,
-        "--lr_decay",
-        0.5,
-        "--mask_prob",
-        0.3,
-        "--keep",
-        20,
-        "--max_epochs",
-        2,
-        "--print_every",
-        7,
-    ]
+    """Evaluations after every 5 updates, in epochs of 12 updates.
+
+    The schedule follows the evaluations. A stop before, during or after any of them changes
+    nothing.
+    """
+    more = ["--validate_every", 5, "--scheduler", "plateau", "--lr_follows", "EER"]
+    more += ["--lr_patience", 0, "--lr_decay", 0.5, "--mask_prob", 0.3, "--keep", 20]
+    more += ["--max_epochs", 2, "--print_every", 7]
     code, out, err = program(*words(cut, tmp_path / "whole", "features", *more))
-    assert code == 0 and "step 7  lr 0.001" in out, err
+    assert code == 0, err
+    assert "step 7  lr 0.001" in out
     whole, whole_log = end_of(tmp_path / "whole")
     assert [(line["step"], "EER" in line) for line in whole_log] == [
         (5, True),
@@ -687,14 +633,15 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
     assert {path.stem for path in (tmp_path / "whole" / "model").glob("model*")} == {
         f"model{step:09d}" for step in (5, 10, 15, 20, 24)
     }
-    # the schedule was at work
+    # The schedule has lowered the learning rate.
     assert whole_log[-1]["lr"] < 1e-3
-    update, extract = Trainer._update, Scorer.represent
-    stops = [("update", step) for step in (4, 5, 6, 10, 12, 20)] + [
-        ("extract", count) for count in (1, 2, 3)
-    ]
+    update = Trainer._update
+    represent = Scorer.represent
+    stops = [("update", step) for step in (4, 5, 6, 10, 12, 20)]
+    stops += [("represent", count) for count in (1, 2, 3)]
+    keys = ("model", "optimizer", "scheduler", "step", "rng", "best", "stale", "validated")
     for i, (where, number) in enumerate(stops):
-        calls = {"update": 0, "extract": 0}
+        calls = {"update": 0, "represent": 0}
 
         def call(name, result, calls=calls, where=where, number=number):
             calls[name] += 1
@@ -708,24 +655,13 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
         monkeypatch.setattr(
             Scorer,
             "represent",
-            lambda self, *loaded, call=call: call("extract", extract(self, *loaded)),
+            lambda self, *loaded, call=call: call("represent", represent(self, *loaded)),
         )
         run = tmp_path / f"{i}"
         assert "stopped at step" in program(*words(cut, run, "features", *more))[1]
         monkeypatch.undo()
         assert program(*words(cut, run, "features", *more))[0] == 0
         state, log = end_of(run)
-        assert log == whole_log and all(
-            equal(state[key], whole[key])
-            for key in (
-                "model",
-                "optimizer",
-                "scheduler",
-                "step",
-                "rng",
-                "best",
-                "stale",
-                "validated",
-                "result",
-            )
-        ), (where, number)
+        assert log == whole_log, (where, number)
+        for key in (*keys, "result"):
+            assert equal(state[key], whole[key]), (where, number, key)

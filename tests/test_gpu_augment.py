@@ -1,4 +1,7 @@
-"""--gpu_augment: crops mixed by torch, batch by batch, equal those mixed by numpy, and a run with it equals one without."""
+"""--gpu_augment: torch mixes whole batches of crops.
+
+The crops equal those that NumPy mixes, and a run with the option equals a run without it.
+"""
 
 import json
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from kill_resume import end_of, equal
 from test_distributed import processes
 
-from corpus.augment import ENTRIES, Augment, Plan, Spectra, mixed
+from corpus.augment import ENTRIES, Augment, Plan, SpectrumCache, mixed
 from corpus.lists import Utterance, speed_copies
 from DatasetLoader import TrainDataset, batches, train_loader
 from network.checkpoints import read_checkpoint
@@ -20,20 +23,25 @@ from options.parser import parse
 from prep.pack import PackOptions, make_pack
 from SpeakerNet import Trainer
 
-# 0: digital silence; some are shorter than a crop
+# Samples of the files of each kind; 0 is a file of digital silence. Some files are shorter than a
+# crop.
 LENGTHS = {"noise": (60000, 0), "music": (48000, 6000), "speech": (50000, 40000, 30000, 9000)}
 
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
-    """speech/, a silent and a short file among it, musan/, rir/ with responses shorter and longer than a crop; musan_pack/, rir_pack/; and the utterances."""
-    folder, draw = tmp_path_factory.mktemp("sounds"), np.random.default_rng(0)
+    """A folder with sounds, and the Utterances of its speech.
+
+    speech/ includes a silent and a short file. musan/ and rir/ are also there as packs. Some
+    impulse responses are shorter than a crop, and some are longer.
+    """
+    folder = tmp_path_factory.mktemp("sounds")
+    rng = np.random.default_rng(0)
 
     def write(name, samples, level=0.1):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(
-            folder / name, level * draw.standard_normal(samples), 16000, subtype="PCM_16"
-        )
+        noise = level * rng.standard_normal(samples)
+        soundfile.write(folder / name, noise, 16000, subtype="PCM_16")
 
     for i in range(10):
         write(f"speech/{i}.wav", 5000 if i == 3 else 50000, 0.0 if i == 4 else 0.02 * (i + 1))
@@ -48,20 +56,19 @@ def sounds(tmp_path_factory):
 
 
 def datasets(sounds, packs="", **options):
-    """The same mixed by numpy, and to be mixed later."""
+    """Two data sets: NumPy mixes the batches of the first, mixed() those of the second."""
     folder, utterances = sounds
     augment = Augment(str(folder / f"musan{packs}"), str(folder / f"rir{packs}"))
-    return [
-        TrainDataset(
-            utterances, str(folder / "speech"), augment=augment, augment_later=later, **options
-        )
-        for later in (False, True)
-    ]
+    speech = str(folder / "speech")
+    now = TrainDataset(utterances, speech, augment=augment, augment_later=False, **options)
+    later = TrainDataset(utterances, speech, augment=augment, augment_later=True, **options)
+    return now, later
 
 
 def assert_close(got, want):
-    """[B, M, T]: to 1e-5 of the largest sample of each crop."""
-    assert got.shape == want.shape and got.dtype == want.dtype == torch.float32
+    """Compares crops [B, M, T], to 1e-5 of the largest sample of each crop."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype == torch.float32
     assert ((got - want).abs().amax(-1) <= 1e-5 * want.abs().amax(-1)).all()
 
 
@@ -81,27 +88,30 @@ def test_crops_are_those_of_numpy(sounds, seed, frames, groups, slices, packs):
     )
     want, batch = now[3, groups], later[3, groups]
     got = mixed(batch)
-    assert list(got) == list(want) and all(
-        torch.equal(got[name], want[name]) for name in want if name != "x"
-    )
+    assert list(got) == list(want)
+    assert all(torch.equal(got[name], want[name]) for name in want if name != "x")
     assert_close(got["x"], want["x"])
-    # x has its length before it is mixed
-    assert batch["x"].shape == want["x"].shape and set(batch) == {*want, *ENTRIES}
+    # Random slicing shortens x before it is mixed.
+    assert batch["x"].shape == want["x"].shape
+    assert set(batch) == {*want, *ENTRIES}
 
 
 def test_all_kinds_are_mixed(sounds):
-    """In one batch: every kind, none, silent noise, short noise, silent speech, responses of all lengths; what is not drawn stays as it is to the bit."""
+    """One batch has everything: all kinds and no noise, silent and short noise, silent speech.
+
+    It also has impulse responses of all lengths. Crops for which nothing is drawn stay the same bit
+    for bit.
+    """
     now, later = datasets(sounds, max_frames=60, seed=1)
     groups = [[i] for i in range(120)]
     want, batch = now[1, groups], later[1, groups]
     rows = torch.cat([batch["noise_row"], batch["rir_row"]])
     voices = set(batch["noise_row"].bincount().tolist())
-    assert (
-        voices >= {0, 1, 3, 4, 5, 6, 7}
-        and len(batch["rir_row"]) > 4
-        and batch["rir"].shape[1] == 45000
-    )
-    assert (batch["noise"].abs().sum(1) == 0).any() and len(set(rows.tolist())) < 120
+    assert voices >= {0, 1, 3, 4, 5, 6, 7}
+    assert len(batch["rir_row"]) > 4
+    assert batch["rir"].shape[1] == 45000
+    assert (batch["noise"].abs().sum(1) == 0).any()
+    assert len(set(rows.tolist())) < 120
     assert {name: batch[name].dtype for name in ENTRIES} == {
         "noise": torch.float32,
         "snr": torch.float32,
@@ -113,12 +123,14 @@ def test_all_kinds_are_mixed(sounds):
     got = mixed(batch)
     assert_close(got["x"], want["x"])
     plain = [row for row in range(120) if row not in rows]
-    assert torch.equal(got["x"][plain], want["x"][plain]) and not torch.equal(got["x"], batch["x"])
-    assert torch.equal(mixed(batch)["x"], got["x"]), "the batch itself is left alone"
+    assert torch.equal(got["x"][plain], want["x"][plain])
+    assert not torch.equal(got["x"], batch["x"])
+    # mixed() does not change the batch itself.
+    assert torch.equal(mixed(batch)["x"], got["x"])
 
 
-def loop(batch):
-    """mixed() sample by sample, in double precision."""
+def mixed_by_a_loop(batch):
+    """Computes what mixed() computes, crop by crop and in double precision."""
     x = torch.cat([batch["x"], batch["tail"]], -1).flatten(0, 1).numpy().astype(float)
     out = x.copy()
     for rir, row in zip(batch["rir"].numpy().astype(float), batch["rir_row"].tolist(), strict=True):
@@ -130,134 +142,131 @@ def loop(batch):
         strict=True,
     ):
         out[row] += noise * np.sqrt((x[row] ** 2).sum() / (noise**2).sum() / 10 ** (snr / 10))
-    return (
-        torch.from_numpy(out)
-        .float()
-        .reshape(*batch["x"].shape[:2], -1)[..., : batch["x"].shape[-1]]
-    )
+    crops = torch.from_numpy(out).float().reshape(*batch["x"].shape[:2], -1)
+    return crops[..., : batch["x"].shape[-1]]
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_mixing_is_what_a_loop_does(data):
-    """Also of no noise, of no room, and of crops that are cut afterwards."""
-    crops, samples, tail, response = (data.draw(st.integers(1, most)) for most in (5, 300, 40, 400))
-    noisy = data.draw(st.lists(st.integers(0, 2 * crops - 1), max_size=9))
-    roomy = (
-        data.draw(st.sets(st.integers(0, 2 * crops - 1)).map(sorted))
-        if data.draw(st.booleans())
-        else []
-    )
-    noisy = [row for row in noisy if row not in roomy]
-    draw = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    """There may be no noise and no impulse response, and the crops are cut afterwards."""
+    groups = data.draw(st.integers(1, 5))
+    samples = data.draw(st.integers(1, 300))
+    tail = data.draw(st.integers(1, 40))
+    response = data.draw(st.integers(1, 400))
+    rows = st.integers(0, 2 * groups - 1)
+    noisy = data.draw(st.lists(rows, max_size=9))
+    reverberant = []
+    if data.draw(st.booleans()):
+        reverberant = sorted(data.draw(st.sets(rows)))
+    noisy = [row for row in noisy if row not in reverberant]
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     batch = {
-        "x": torch.randn(crops, 2, samples, generator=draw),
-        "tail": torch.randn(crops, 2, tail, generator=draw),
-        "label": torch.arange(crops),
-        "noise": torch.randn(len(noisy), samples + tail, generator=draw),
-        "snr": 40 * torch.rand(len(noisy), generator=draw) - 10,
+        "x": torch.randn(groups, 2, samples, generator=generator),
+        "tail": torch.randn(groups, 2, tail, generator=generator),
+        "label": torch.arange(groups),
+        "noise": torch.randn(len(noisy), samples + tail, generator=generator),
+        "snr": 40 * torch.rand(len(noisy), generator=generator) - 10,
         "noise_row": torch.tensor(noisy, dtype=torch.int64),
-        "rir": torch.randn(len(roomy), response, generator=draw),
-        "rir_row": torch.tensor(roomy, dtype=torch.int64),
+        "rir": torch.randn(len(reverberant), response, generator=generator),
+        "rir_row": torch.tensor(reverberant, dtype=torch.int64),
     }
     got = mixed(batch)
-    assert set(got) == {"x", "label"} and got["label"] is batch["label"]
-    assert_close(got["x"], loop(batch))
+    assert set(got) == {"x", "label"}
+    assert got["label"] is batch["label"]
+    assert_close(got["x"], mixed_by_a_loop(batch))
 
 
 def test_other_batches_pass(sounds):
     batch = {"x": torch.zeros(1, 1, 9), "label": torch.zeros(1)}
     assert mixed(batch) is batch
     folder, utterances = sounds
-    # of validation
+    # Validation does not augment.
     batch = TrainDataset(
         utterances, str(folder / "speech"), max_frames=20, seed=0, augment_later=True
     )[0, [[0]]]
     assert mixed(batch) is batch
 
 
-class Listener(torch.nn.Module):
-    """A net that keeps the batches it is given."""
+class RecordingNet(torch.nn.Module):
+    """A net that keeps the batches that it receives."""
 
     def __init__(self):
         super().__init__()
-        self.weight, self.heard = torch.nn.Parameter(torch.zeros(1)), []
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.batches = []
 
     def forward(self, batch):
-        self.heard.append(batch)
+        self.batches.append(batch)
         return {"loss": self.weight.sum()}
 
 
 @pytest.mark.parametrize("mixedprec", [False, True])
-def test_the_network_hears_mixed_crops(sounds, mixedprec):
-    """In float32 under autocast too, through workers, and nothing else."""
+def test_the_network_receives_mixed_crops(sounds, mixedprec):
+    """They come through workers, are float32 under autocast too, and have no noise entries."""
     now, later = datasets(sounds, max_frames=60, seed=0)
     items = [(1, [[i, i + 1] for i in range(0, 120, 4)]), (2, [[0, 3], [4, 5]])]
-    net = Listener()
+    net = RecordingNet()
     trainer = Trainer(net, torch.optim.SGD(net.parameters(), 0.1), mixedprec=mixedprec)
     trainer.scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda _: 1)
     list(trainer.train_epoch(batches(train_loader(later, items, workers=1))))
-    for batch, item in zip(net.heard, items, strict=True):
+    for batch, item in zip(net.batches, items, strict=True):
         assert set(batch) == {*now[item], "step", "real"}
         assert_close(batch["x"], now[item]["x"])
 
 
 def test_spectra_that_were_used_last_are_kept():
     made = []
-    # two of 80 bytes
-    spectra = Spectra(lambda *key: made.append(key) or np.full(10, key[1], np.complex64), 200)
+
+    def make(*key):
+        made.append(key)
+        return np.full(10, key[1], np.complex64)
+
+    # Two spectra of 80 bytes fit into 200 bytes.
+    spectra = SpectrumCache(make, 200)
     for name in "abacab":
         assert spectra(name, ord(name))[0] == ord(name)
-    assert [name for name, _ in made] == ["a", "b", "c", "b"] and [
-        name for name, _ in spectra.held
-    ] == ["a", "b"]
-    assert spectra.bytes == sum(spectrum.nbytes for spectrum in spectra.held.values()) == 160
+    assert [name for name, _ in made] == ["a", "b", "c", "b"]
+    assert [name for name, _ in spectra.spectra] == ["a", "b"]
+    assert sum(spectrum.nbytes for spectrum in spectra.spectra.values()) == 160
+    assert spectra.bytes == 160
 
 
 def test_spectra_of_rooms_are_kept(sounds, monkeypatch):
     now, _ = datasets(sounds, max_frames=60, seed=0)
     read = []
-    monkeypatch.setattr(
-        now.augment, "response", lambda name: read.append(name) or np.ones(9, np.float32)
-    )
+
+    def response(name):
+        read.append(name)
+        return np.ones(9, np.float32)
+
+    monkeypatch.setattr(now.augment, "response", response)
     for length in (100, 100, 200):
         now.augment.mix(np.ones(length, np.float32), Plan(rir="a"))
-    # one of each length
+    # Once for each length.
     assert read == ["a", "a"]
 
 
 # ---------------------------------------------------------------- runs
 def noisy_run(corpus, sounds, save_path, *more):
-    """Words of a run whose steps are so small that rounding does not grow from one to the next."""
-    return [
-        str(word)
-        for word in small_run(
-            corpus,
-            save_path,
-            "--augment",
-            "--musan_path",
-            sounds[0] / "musan",
-            "--rir_path",
-            sounds[0] / "rir",
-            "--test_list",
-            "",
-            "--optimizer",
-            "sgd",
-            "--lr",
-            1e-6,
-            "--max_epoch",
-            1,
-            *more,
-        )
-    ]
+    """The command line of a run with such small steps that rounding errors do not grow."""
+    folder = sounds[0]
+    words = small_run(corpus, save_path, "--augment")
+    words += ["--musan_path", folder / "musan", "--rir_path", folder / "rir"]
+    words += ["--test_list", "", "--optimizer", "sgd", "--lr", 1e-6, "--max_epoch", 1, *more]
+    return [str(word) for word in words]
 
 
-def log_of(run):
-    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+def losses_of(run):
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
 
 
 def test_runs(corpus, sounds, tmp_path, program):
-    """The same losses to rounding as without; gone on with after a stop, with other workers, bit for bit as in one go."""
+    """The losses equal those without the option up to rounding.
+
+    A run that is stopped and resumed with other workers equals an uninterrupted one bit for bit.
+    """
     for name, *more in (
         ["now"],
         ["later", "--gpu_augment"],
@@ -266,22 +275,19 @@ def test_runs(corpus, sounds, tmp_path, program):
     ):
         code, _, err = program(*noisy_run(corpus, sounds, tmp_path / name, *more))
         assert code == 0, err
-    assert log_of(tmp_path / "later") == pytest.approx(
-        log_of(tmp_path / "now"), rel=1e-5
-    ) and log_of(tmp_path / "later") != log_of(tmp_path / "now")
+    assert losses_of(tmp_path / "later") == pytest.approx(losses_of(tmp_path / "now"), rel=1e-5)
+    assert losses_of(tmp_path / "later") != losses_of(tmp_path / "now")
     (state, log), (whole, whole_log) = end_of(tmp_path / "parts"), end_of(tmp_path / "later")
-    assert (
-        all(equal(state[key], whole[key]) for key in ("model", "loss", "optimizer", "step"))
-        and log == whole_log
-    )
+    assert all(equal(state[key], whole[key]) for key in ("model", "loss", "optimizer", "step"))
+    assert log == whole_log
 
 
 def test_two_processes(corpus, sounds, tmp_path):
-    """Their batches differ in how many noises they bring; their embeddings are gathered."""
+    """The processes gather embeddings, and their batches have different numbers of noises."""
     words = ["--gather_embeddings", "--batch_size", 2, "--max_steps", 2]
     for name, *more in (["now"], ["later", "--gpu_augment"]):
         assert processes(2, *noisy_run(corpus, sounds, tmp_path / name, *words, *more)) == [0, 0]
-    assert log_of(tmp_path / "later") == pytest.approx(log_of(tmp_path / "now"), rel=1e-5)
+    assert losses_of(tmp_path / "later") == pytest.approx(losses_of(tmp_path / "now"), rel=1e-5)
 
 
 def test_option(caplog):

@@ -1,5 +1,9 @@
-"""Spoofing-aware lists: ASVspoof 2019, ASVspoof 5, SpoofCeleb; enrolment; where their files are; batches with a quota of spoofed speech."""
+"""Spoofing-aware lists: ASVspoof 2019, ASVspoof 5 and SpoofCeleb.
 
+Lists, enrolment, where the files are, and batches with a quota of spoofed speech.
+"""
+
+import itertools
 import os
 import pickle
 from collections import Counter
@@ -7,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +39,7 @@ real_lists = pytest.mark.skipif(
 
 
 def text(folder, name, *lines):
+    """Writes a text file and returns its path as a string."""
     (folder / name).write_text("".join(f"{line}\n" for line in lines))
     return str(folder / name)
 
@@ -67,10 +73,12 @@ def test_train_list_of_spoofceleb(tmp_path, header):
         ("id1", "a07/id1/y.flac", "a07", 1.0),
     ]
     path = text(tmp_path, "twice.csv", *header, "x,id1,a00", "x,id2,a01")
-    with pytest.raises(
-        InputError,
-        match=f"twice.csv:{2 + len(header)}: x of speaker id2 is in line {1 + len(header)} already, of speaker id1",
-    ):
+    first_line = 1 + len(header)
+    message = (
+        f"twice.csv:{first_line + 1}: x of speaker id2 is in line {first_line} already, of speaker "
+        "id1"
+    )
+    with pytest.raises(InputError, match=message):
         read_train_list(path)
 
 
@@ -98,9 +106,9 @@ def test_spoofed_speech_is_the_last_class():
         Utterance("none but spoofed", "d", "A02"),
     ]
     assert classes_of(utterances) == {"tom": 0, "zoe": 1, "spoof": 2}
-    # of the head that there is
+    # The head has 41 classes, and spoofed speech is the last one.
     assert classes_of(utterances, 41) == {"tom": 0, "zoe": 1, "spoof": 40}
-    # too small: complained of elsewhere
+    # A head with too few classes is refused elsewhere.
     assert classes_of(utterances, 2) == {"tom": 0, "zoe": 1, "spoof": 2}
     assert [class_of(u) for u in utterances] == ["zoe", "spoof", "tom", "spoof"]
     assert set(classes_of(speed_copies(utterances, [0.9]))) == {
@@ -164,27 +172,22 @@ def test_trials_with_enrolment_beside_them(tmp_path, name, enrolment, lines):
         "s1 E_2 bonafide nontarget",
         f"s2 E_1 {attack} spoof",
     ]
-    assert trials.models == [("A_1", "A_2"), ("A_3",)] and trials.files == ["E_1", "E_2"]
-    assert (
-        trials.enrol.tolist() == [0, 0, 1]
-        and trials.test.tolist() == [0, 1, 0]
-        and trials.label.tolist() == [True, False, False]
-    )
-    assert trials.kinds.tolist() == [
-        "target",
-        "nontarget",
-        "spoof",
-    ] and trials.attacks.tolist() == ["bonafide", "bonafide", attack]
-    assert (
-        described_trials(trials)
-        == f"3 trials of 2 files against 2 enrolled speakers: nontarget 1, spoof 1, target 1 ({attack} 1)"
+    assert trials.models == [("A_1", "A_2"), ("A_3",)]
+    assert trials.files == ["E_1", "E_2"]
+    assert trials.enrol.tolist() == [0, 0, 1]
+    assert trials.test.tolist() == [0, 1, 0]
+    assert trials.label.tolist() == [True, False, False]
+    assert trials.kinds.tolist() == ["target", "nontarget", "spoof"]
+    assert trials.attacks.tolist() == ["bonafide", "bonafide", attack]
+    assert described_trials(trials) == (
+        "3 trials of 2 files against 2 enrolled speakers: nontarget 1, spoof 1, target 1 "
+        f"({attack} 1)"
     )
     found = trials.renamed(
         {"A_1": "x/A_1.flac", "A_2": "x/A_2.flac", "A_3": "3", "E_1": "e", "E_2": "f"}
     )
-    assert (
-        found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"] and found.lines == trials.lines
-    )
+    assert found.paths() == ["x/A_1.flac", "x/A_2.flac", "3", "e", "f"]
+    assert found.lines == trials.lines
 
 
 @pytest.mark.parametrize("header", [[], ["enrollment,test,label"]])
@@ -195,30 +198,38 @@ def test_trials_of_spoofceleb(tmp_path, header):
     assert trials.lines == [
         "a/1.flac b/2.flac bonafide target",
         "a/1.flac c/3.flac spoof spoof",
-    ] and trials.models == [("a/1.flac",)]
+    ]
+    assert trials.models == [("a/1.flac",)]
+
+
+def test_unlabelled_trials_after_a_header(tmp_path):
+    """The header has another number of columns than the trials."""
+    trials = read_trials(text(tmp_path, "p.csv", "a,header,line", "a,b", "c,b"))
+    assert trials.lines == ["a,b", "c,b"]
+    assert trials.models == [("a",), ("c",)]
+    assert trials.files == ["b"]
+    assert trials.label is None
 
 
 def test_enrolment_lists_given_and_tables(tmp_path):
     path = text(tmp_path, "trials.txt", "s1 E_1 bonafide target", "s2 E_2 bonafide nontarget")
-    with pytest.raises(
-        InputError,
-        match="no enrolment for 2 of 2 speakers in a list beside it: s1, s2; give lists .* by --enroll_list",
-    ):
+    message = (
+        "no enrolment for 2 of 2 speakers in a list beside it: s1, s2; give lists .* by "
+        "--enroll_list"
+    )
+    with pytest.raises(InputError, match=message):
         read_trials(path)
     lists = [text(tmp_path, "women", "s1 A_1"), text(tmp_path, "men", "s2 A_2,A_3")]
     assert read_trials(path, lists).models == [("A_1",), ("A_2", "A_3")]
     with pytest.raises(InputError, match="no enrolment for 1 of 2 speakers in .*women: s2"):
         read_trials(path, lists[:1])
     table = tmp_path / "meta.pk"
-    table.write_bytes(
-        pickle.dumps(
-            {
-                "s1": {"bonafide": ["B_1"], "spoof": []},
-                "s2": {"bonafide": ["E_2", "B_2"], "spoof": ["B_3"]},
-            }
-        )
-    )
-    # lists first; never what is tested; never spoofed
+    utterances = {
+        "s1": {"bonafide": ["B_1"], "spoof": []},
+        "s2": {"bonafide": ["E_2", "B_2"], "spoof": ["B_3"]},
+    }
+    table.write_bytes(pickle.dumps(utterances))
+    # Lists come before the table. The table enrols neither tested nor spoofed utterances.
     assert read_trials(path, lists[:1], str(table)).models == [("A_1",), ("B_2",)]
     with pytest.raises(InputError, match="again:2: s1 is enrolled already"):
         read_trials(
@@ -232,6 +243,8 @@ def test_enrolment_lists_given_and_tables(tmp_path):
 
 
 class Code:
+    """Runs code when it is unpickled."""
+
     def __reduce__(self):
         return exec, ("raise SystemExit('code of a pickle was run')",)
 
@@ -285,7 +298,7 @@ def test_bad_trials(tmp_path, bad):
 
 @real_lists
 def test_public_protocols():
-    """Every line of the public lists, and every speaker's enrolment."""
+    """The readers accept every line of the public lists, and find every speaker's enrolment."""
     train = read_train_list(PROTOCOLS / "ASVspoof2019.LA.cm.train.trn.txt")
     both = read_train_list(PROTOCOLS / "ASVspoof2019.LA.cm.train_dev.trn.txt")
     assert described(train) == "20 speakers, 2,580 utterances; 22,800 spoofed: " + ", ".join(
@@ -298,13 +311,11 @@ def test_public_protocols():
     assert len(classes_of(both)) == 41
     trials = read_trials(PROTOCOLS / "ASVspoof2019.LA.asv.eval.gi.trl.txt")
     assert Counter(trials.kinds.tolist()) == {"target": 5370, "nontarget": 33327, "spoof": 63882}
-    assert (
-        len(trials.models) == 48
-        and sorted({len(m) for m in trials.models})[0] == 11
-        and not set(trials.files) & set(sum(trials.models, ()))
-    )
+    assert len(trials.models) == 48
+    assert sorted({len(m) for m in trials.models})[0] == 11
+    assert not set(trials.files) & set(sum(trials.models, ()))
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
-    # its lists are not here
+    # The enrolment lists of the development set are not in this folder.
     with pytest.raises(InputError, match="no enrolment for 10 of 10 speakers"):
         read_trials(dev)
 
@@ -313,14 +324,10 @@ def test_public_protocols():
 def test_public_dev_trials(tmp_path):
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
     speakers = sorted({line.split()[0] for line in dev.read_text().splitlines()})
-    trials = read_trials(
-        dev,
-        [text(tmp_path, "enrolment", *(f"{s} LA_D_A1{s[3:]},LA_D_A2{s[3:]}" for s in speakers))],
-    )
-    assert (
-        Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296}
-        and len(trials.models) == 10
-    )
+    lines = [f"{speaker} LA_D_A1{speaker[3:]},LA_D_A2{speaker[3:]}" for speaker in speakers]
+    trials = read_trials(dev, [text(tmp_path, "enrolment", *lines)])
+    assert Counter(trials.kinds.tolist()) == {"target": 1484, "nontarget": 5768, "spoof": 22296}
+    assert len(trials.models) == 10
 
 
 # ---------------------------------------------------------------------- files
@@ -348,20 +355,29 @@ def test_where_files_are(tmp_path, names, files):
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    assert find_files(str(tmp_path), [*names, names[0], "nowhere"]) == dict(
-        zip(names, files, strict=True)
-    ) | {"nowhere": None}
+    want = dict(zip(names, files, strict=True)) | {"nowhere": None}
+    assert find_files(str(tmp_path), [*names, names[0], "nowhere"]) == want
 
 
 # ---------------------------------------------------------------------- batches
 def corpus_of(real, spoofed, attacks=3):
-    """real, spoofed: utterances of each speaker."""
-    utterances = [Utterance(f"s{i}", f"b{i}-{j}") for i, n in enumerate(real) for j in range(n)]
-    return utterances + [
-        Utterance(f"s{i}", f"x{i}-{j}", f"A{j % attacks + 1:02d}")
-        for i, n in enumerate(spoofed)
-        for j in range(n)
-    ]
+    """Utterances of speakers s0, s1, ...; real, spoofed: numbers of utterances of each speaker."""
+    utterances = []
+    for i, number in enumerate(real):
+        utterances += [Utterance(f"s{i}", f"b{i}-{j}") for j in range(number)]
+    for i, number in enumerate(spoofed):
+        for j in range(number):
+            utterances.append(Utterance(f"s{i}", f"x{i}-{j}", f"A{j % attacks + 1:02d}"))
+    return utterances
+
+
+def enough_utterances(utterances, num_spk, m, quota, most, balance):
+    """Whether a batch of num_spk real and `quota` spoofed groups of m utterances is possible."""
+    real = Counter(u.speaker for u in utterances if not u.spoofed)
+    spoofed = Counter((u.speaker, u.attack if balance else "") for u in utterances if u.spoofed)
+    speakers = sum(min(number, most) >= m for number in real.values())
+    groups = sum(min(number, most) // m for number in spoofed.values())
+    return speakers >= num_spk and groups >= quota
 
 
 @settings(deadline=None, max_examples=60)
@@ -387,38 +403,43 @@ def test_batches_keep_the_quota(real, spoofed, num_spk, m, quota, most, balance,
     try:
         sampler = QuotaSampler(utterances, seed=1, **sizes)
     except InputError as error:
-        groups = Counter((u.speaker, u.attack if balance else "") for u in utterances if u.spoofed)
-        enough = (
-            sum(min(n, most) >= m for n in [*real, 1]) >= num_spk
-            and sum(min(n, most) // m for n in groups.values()) >= quota
-        )
-        assert not enough and " got " in str(error) or "but the list has" in str(error)
+        enough = enough_utterances(utterances, num_spk, m, quota, most, balance)
+        message = str(error)
+        assert (not enough and " got " in message) or "but the list has" in message
         return
     sampler.set_epoch(epoch)
     batches = [rows for _, rows in sampler]
-    assert len(batches) == len(sampler) > 0 and sampler.utterances == (num_spk + quota) * m
-    used = [i for batch in batches for group in batch for i in group]
-    assert len(set(used)) == len(used)
+    assert len(batches) == len(sampler) > 0
+    assert sampler.utterances == (num_spk + quota) * m
+    used = []
     for batch in batches:
-        groups = [[utterances[i] for i in rows] for rows in batch]
-        assert [len(group) for group in groups] == [m] * (num_spk + quota)
-        assert all(len({(u.speaker, u.spoofed) for u in group}) == 1 for group in groups)
-        assert [group[0].spoofed for group in groups] == [False] * num_spk + [True] * quota
-        assert len({group[0].speaker for group in groups[:num_spk]}) == num_spk
-        assert not balance or all(len({u.attack for u in group}) == 1 for group in groups)
+        assert len(batch) == num_spk + quota
+        for number, rows in enumerate(batch):
+            used += rows
+            group = [utterances[i] for i in rows]
+            assert len(group) == m
+            assert len({u.speaker for u in group}) == 1
+            assert {u.spoofed for u in group} == {number >= num_spk}
+            if balance:
+                assert len({u.attack for u in group}) == 1
+        assert len({utterances[rows[0]].speaker for rows in batch[:num_spk]}) == num_spk
+    assert len(set(used)) == len(used)
     again = QuotaSampler(utterances, seed=1, **sizes)
     again.set_epoch(epoch, skip=len(batches) - 1)
     assert [rows for _, rows in again] == batches[-1:]
 
 
 def test_attacks_are_balanced():
-    """One attack is ten times rarer than the others, and yet has its third of every batch while it lasts; without balance it has its share."""
-    utterances = corpus_of([8] * 12, [], 1) + [
-        Utterance(f"s{i % 12}", f"{a}-{i}", a)
-        for a, n in (("A01", 480), ("A02", 480), ("A03", 96))
-        for i in range(n)
-    ]
-    shares = {}
+    """A03 is five times rarer than the other attacks.
+
+    With balance it has a third of the spoofed speech in every batch while it lasts. Without
+    balance it has its share of the list.
+    """
+    utterances = corpus_of([8] * 12, [], 1)
+    for attack, number in (("A01", 480), ("A02", 480), ("A03", 96)):
+        for i in range(number):
+            utterances.append(Utterance(f"s{i % 12}", f"{attack}-{i}", attack))
+    counts = {True: [], False: []}
     for balance in (False, True):
         sampler = QuotaSampler(
             utterances,
@@ -429,28 +450,35 @@ def test_attacks_are_balanced():
             seed=0,
             balance_attacks=balance,
         )
-        shares[balance] = [
-            Counter(utterances[i].attack for group in rows[6:] for i in group)
-            for _, rows in sampler
-        ]
-    assert all(counts == {"A01": 4, "A02": 4, "A03": 4} for counts in shares[True])
-    assert sum(counts["A03"] for counts in shares[False]) < 0.2 * 12 * len(shares[False])
+        for _, rows in sampler:
+            spoofed_rows = itertools.chain(*rows[6:])
+            counts[balance].append(Counter(utterances[i].attack for i in spoofed_rows))
+    for of_batch in counts[True]:
+        assert of_batch == {"A01": 4, "A02": 4, "A03": 4}
+    assert sum(of_batch["A03"] for of_batch in counts[False]) < 0.2 * 12 * len(counts[False])
 
 
 def test_published_batches():
-    """ASVspoof 2019 train and dev as published: 160 utterances, 40 speakers x 2 of real speech and 40 groups of 2 spoofed ones."""
+    """Batches of ASVspoof 2019 train and dev as published, with 160 utterances.
+
+    Two real utterances of each of 40 speakers, and 40 groups of two spoofed utterances.
+    """
     utterances = corpus_of([128] * 40, [1127] * 40, 6)
     sampler = QuotaSampler(
         utterances, num_spk=40, batch_size=160, nPerSpeaker=2, max_seg_per_spk=10000, seed=10
     )
-    # 40 x 128 / 80: real speech is what runs out
-    assert len(sampler) == 64 and sampler.quota == 40
+    # Real speech is used up first, after 40 * 128 / 80 batches.
+    assert len(sampler) == 64
+    assert sampler.quota == 40
     epochs = []
     for epoch in (1, 2):
         sampler.set_epoch(epoch)
         epochs.append([rows for _, rows in sampler])
     assert epochs[0] != epochs[1]
-    assert len({i for rows in epochs[0] for group in rows[40:] for i in group}) == 64 * 80
+    spoofed_rows = set()
+    for rows in epochs[0]:
+        spoofed_rows |= set(itertools.chain(*rows[40:]))
+    assert len(spoofed_rows) == 64 * 80
 
 
 @pytest.mark.parametrize(
@@ -469,7 +497,8 @@ def test_published_batches():
             [4] * 4,
             [1] * 9,
             (2, 8),
-            r"want 2 groups of 2 spoofed utterances of one speaker a batch, got 0: .* 16 utterances of real speech, 9 spoofed ones, A01 9",
+            "want 2 groups of 2 spoofed utterances of one speaker a batch, got 0: .* 16 utterances "
+            "of real speech, 9 spoofed ones, A01 9",
         ),
         ([1] * 4, [4] * 4, (2, 8), "want speakers with so many utterances, got at most 1"),
         ([4], [4] * 4, (2, 8), "--num_spk 2: want so many speakers"),
@@ -491,18 +520,15 @@ def test_without_a_quota_spoofed_speech_has_groups_of_its_own():
     utterances = corpus_of([4] * 3, [4] * 3)
     sampler = GroupSampler(utterances, batch_size=6, nPerSpeaker=2, max_seg_per_spk=100, seed=0)
     for _, rows in sampler:
-        assert Counter(
-            (utterances[group[0]].speaker, utterances[group[0]].spoofed) for group in rows
-        ) == Counter((s, x) for s in ("s0", "s1", "s2") for x in (False, True))
-        assert all(
-            len({(utterances[i].speaker, utterances[i].spoofed) for i in group}) == 1
-            for group in rows
-        )
+        owners = []
+        for group in rows:
+            found = {(utterances[i].speaker, utterances[i].spoofed) for i in group}
+            assert len(found) == 1
+            owners += found
+        assert sorted(owners) == [*itertools.product(("s0", "s1", "s2"), (False, True))]
 
 
 def test_labels_of_a_batch(tmp_path):
-    import soundfile
-
     utterances = [
         Utterance("b", str(tmp_path / "1.wav")),
         Utterance("a", str(tmp_path / "2.wav")),
@@ -511,10 +537,8 @@ def test_labels_of_a_batch(tmp_path):
     for u in utterances:
         soundfile.write(u.path, np.zeros(9000, np.int16), 16000)
     batch = TrainDataset(utterances, "", max_frames=20, seed=0)[1, [[0], [1], [2]]]
-    assert (
-        batch["label"].tolist() == [1, 0, 2]
-        and batch["spoof"].tolist() == [False, False, True]
-        and batch["spoof"].dtype == torch.bool
-    )
+    assert batch["label"].tolist() == [1, 0, 2]
+    assert batch["spoof"].tolist() == [False, False, True]
+    assert batch["spoof"].dtype == torch.bool
     batch = TrainDataset(utterances, "", classes_of(utterances, 9), max_frames=20, seed=0)[1, [[2]]]
     assert batch["label"].tolist() == [8]

@@ -19,7 +19,8 @@ from test_losses import loss_function
 from test_trainer import Distance, Squares
 
 from common.errors import InputError
-from corpus.lists import Trials, read_cohort
+from corpus.file_lists import read_cohort
+from corpus.lists import Trials
 from DatasetLoader import EvalDataset
 from inference.evaluation import score_trials
 from inference.scorer import Scorer

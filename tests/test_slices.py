@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tuneThreshold
-from corpus.durations import durations
+from corpus.durations import read_durations
 from metrics import speakers
 from metrics.rates import eer, error_rates, summarize
 from metrics.scores import Scores, read_scores, select_trials
@@ -203,7 +203,7 @@ def test_durations(tmp_path):
         path = tmp_path / f"{file}.wav"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.full(int(16000 * length), 0.1), 16000)
-    found = slices_of("duration", read, None, options(path=tmp_path, bins=[0.5, 2]), durations)
+    found = slices_of("duration", read, None, options(path=tmp_path, bins=[0.5, 2]), read_durations)
     assert {name: used.tolist() for name, used in found.items()} == {
         "below 0.5": [False, True, False],
         "0.5 to 2": [True, False, False],

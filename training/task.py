@@ -15,8 +15,8 @@ import distributed
 from common.errors import InputError
 from corpus.augment import mixed
 from corpus.cohort import load_cohort
-from corpus.listing import shared_speakers, speakers_by_folder
 from corpus.lists import classes_of
+from corpus.raw_lists import shared_speakers, speakers_by_folder
 from DatasetLoader import batches
 from inference.evaluation import read_tests, refuse_pairwise
 from inference.networks import build_net

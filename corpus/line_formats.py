@@ -1,0 +1,133 @@
+"""What the lines of lists look like: the tables of all formats.
+
+corpus/rows.py recognises the format of a list and checks its lines. corpus/lists.py makes
+utterances and trials of them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from common.trial_kinds import BONA_FIDE, SPOOF, TRIAL_KINDS
+
+
+class LineFormat(NamedTuple):
+    """The format of the lines of a list.
+
+    fits: whether the words of a line have this format. columns: the columns of speaker and file;
+    in a list of trials, of the two sides. attack_column: where the attack is, or None. key_column:
+    where bonafide|spoof or the kind of trial is, or None. first_line: number of the first line of
+    this format in a list, 2 after a header. numbered_speakers: whether speakers have numbers as
+    names. speaker_column: where the speaker is, if `columns` contains files alone.
+    """
+
+    fits: Callable[[Sequence[str]], object]
+    columns: tuple[int, ...] = (0, 1)
+    attack_column: int | None = None
+    key_column: int | None = None
+    first_line: int = 1
+    numbered_speakers: bool = False
+    speaker_column: int | None = None
+
+
+# What a line looks like, for errors -> its format.
+Formats = dict[str, LineFormat]
+
+
+def attack_of(words: Sequence[str], line_format: LineFormat) -> str:
+    """Returns the attack in the words of a line, "-" for a format without attacks."""
+    return "-" if line_format.attack_column is None else words[line_format.attack_column]
+
+
+def attack_agrees(attack: str, key: str) -> bool:
+    """Whether an attack and the word bonafide|spoof of the same line agree."""
+    return key in ("bonafide", SPOOF) and (attack in BONA_FIDE) == (key == "bonafide")
+
+
+def attack_agrees_with_trial(attack: str, kind: str) -> bool:
+    """Whether an attack and the kind of a trial agree: spoof trials alone have an attack."""
+    return kind in TRIAL_KINDS and (attack in BONA_FIDE) == (kind != SPOOF)
+
+
+SPEAKER_AND_FILE = "<speaker> <file>"
+TRAIN_FORMATS: Formats = {
+    SPEAKER_AND_FILE: LineFormat(lambda words: len(words) == 2),
+    # ASVspoof 2019
+    "<speaker> <file> - <attack>|- bonafide|spoof": LineFormat(
+        lambda words: len(words) == 5 and attack_agrees(words[3], words[4]),
+        attack_column=3,
+        key_column=4,
+    ),
+    # ASVspoof 5
+    "<speaker> <file> <gender> <codec> <attack>|- bonafide|spoof": LineFormat(
+        lambda words: len(words) == 6 and attack_agrees(words[4], words[5]),
+        attack_column=4,
+        key_column=5,
+    ),
+    # ASVspoof 5 in the format of its release
+    (
+        "<speaker> <file> <gender> <codec> <quality> <seed> <tag> <attack>|bonafide "
+        "bonafide|spoof -"
+    ): LineFormat(
+        lambda words: len(words) == 10 and attack_agrees(words[7], words[8]),
+        attack_column=7,
+        key_column=8,
+    ),
+    # The trainer of double multi-head attention
+    "<file> <label> None|-1": LineFormat(
+        lambda words: (
+            len(words) == 3 and re.fullmatch("[0-9]+", words[1]) and words[2] in ("None", "-1")
+        ),
+        (1, 0),
+        numbered_speakers=True,
+    ),
+    # SpoofCeleb
+    "<file>,<speaker>,<attack>": LineFormat(
+        lambda words: len(words) == 3 and re.fullmatch(r"a\d+", words[2]),
+        (1, 0),
+        attack_column=2,
+    ),
+}
+UNLABELLED = "<file> <file>"
+LABELLED = "1|0 <file> <file>"
+TRIAL_FORMATS: Formats = {
+    LABELLED: LineFormat(lambda words: len(words) == 3 and words[0] in ("0", "1"), (1, 2)),
+    UNLABELLED: LineFormat(lambda words: len(words) == 2),
+    # ASVspoof 2019
+    "<speaker> <file> bonafide|<attack> target|nontarget|spoof": LineFormat(
+        lambda words: len(words) == 4 and attack_agrees_with_trial(words[2], words[3]),
+        attack_column=2,
+        key_column=3,
+    ),
+    # ASVspoof 5 and SpoofCeleb
+    "<speaker> <file> target|nontarget|spoof": LineFormat(
+        lambda words: len(words) == 3 and words[2] in TRIAL_KINDS, key_column=2
+    ),
+    # ASVspoof 5 in the format of its release
+    "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -": LineFormat(
+        lambda words: len(words) > 4 and attack_agrees_with_trial(words[-3], words[-2]),
+        attack_column=-3,
+        key_column=-2,
+    ),
+}
+FILE_ALONE: Formats = {"<file>": LineFormat(lambda words: len(words) == 1, (0,))}
+
+
+def with_files_alone(line_format: LineFormat) -> LineFormat:
+    """Returns a format of train lists whose `columns` contains the file alone."""
+    speaker, file = line_format.columns
+    return line_format._replace(columns=(file,), speaker_column=speaker)
+
+
+# Lists of files of any kind. Their `columns` contains files alone.
+FILE_FORMATS: Formats = {
+    **FILE_ALONE,
+    LABELLED: TRIAL_FORMATS[LABELLED],
+    **{line: with_files_alone(line_format) for line, line_format in TRAIN_FORMATS.items()},
+}
+# Lists of trials in which a speaker is claimed.
+CLAIM_FORMATS: Formats = {
+    line: line_format
+    for line, line_format in TRIAL_FORMATS.items()
+    if line_format.key_column is not None
+}
