@@ -48,14 +48,6 @@ class Loss(nn.Module):
         # Without this method a loss without options would have the signature of nn.Module.
         super().__init__()
 
-    def require_utterances(self, number: int) -> None:
-        """Raises ValueError if `number` utterances per speaker are fewer than min_utterances.
-
-        A run calls this method before training.
-        """
-        if number < self.min_utterances:
-            raise ValueError(too_few_utterances(self.min_utterances, number))
-
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         """Computes the loss of one batch.
 

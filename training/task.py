@@ -197,10 +197,6 @@ class Task:
     def check_fit(self) -> None:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
-        try:
-            self.trainer.net.loss.require_utterances(options.nPerSpeaker)
-        except ValueError as error:
-            raise InputError(str(error)) from error
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
