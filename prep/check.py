@@ -22,7 +22,7 @@ from common.writing import write_atomically
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
 from corpus.listing import folder_of, read_listing, shared_speakers, speakers_by_folder
-from prep.output import in_parallel
+from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
 # dB: root mean square relative to full scale; of speech it is -45 to -15

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
-from prep.output import STOPS, in_parallel, report_failures
+from prep.output import report_failures
+from prep.workers import STOPS, in_parallel
 
 log = logging.getLogger(__name__)
 SUFFIXES = (

@@ -16,7 +16,8 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio
 from prep.obtain import obtain
-from prep.output import in_parallel, report_failures
+from prep.output import report_failures
+from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
 # seconds
