@@ -215,7 +215,7 @@ def run_make_list(args):
 
 
 def run_merge(args):
-    merging.merge([merging.part_of(text) for text in args.merge], args.output)
+    merging.merge([merging.parse_part(text) for text in args.merge], args.output)
 
 
 def run_from_kaldi(args):

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below
-from prep.kaldi import read_table
+from prep.kaldi import read_kaldi_table
 from prep.obtain import obtain
 from prep.trees import read_speaker_table
 from prep.trial_drawing import draw_trials
@@ -80,7 +80,7 @@ def make_mini_librispeech(request, trials, seed):
 # ---------------------------------------------------------------------- speechocean762
 def speakers_of_tables(folder):
     """wav.scp and utt2spk of a folder -> {speaker: files}."""
-    files, speakers = read_table(folder / "wav.scp"), read_table(folder / "utt2spk")
+    files, speakers = read_kaldi_table(folder / "wav.scp"), read_kaldi_table(folder / "utt2spk")
     if files.keys() != speakers.keys():
         raise InputError(
             f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and {len(speakers):,}; extract the archive again"

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -55,8 +56,8 @@ def encode_lines(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def write_lists(lists: Mapping[str | Path, Iterable[str]]) -> None:
-    """Writes {path: lines} as text files.
+def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
+    """Writes {path: lines} as text files. A path is a str or a Path.
 
     Raises InputError before it writes anything, if one of the files exists with other contents.
     """

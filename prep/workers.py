@@ -30,7 +30,7 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable, processes: int | Non
     multiprocessing.Pool and concurrent.futures have locks. A signal at the wrong moment leaves
     these locks locked. Here every worker has one pipe, which needs no lock.
     """
-    processes = processes or os.cpu_count()
+    processes = processes or os.cpu_count() or 1
     if processes == 1:
         yield from map(work, jobs)
         return
