@@ -137,10 +137,8 @@ def split_speakers(files: Files, test_speakers: int | float, seed: int) -> tuple
     `test_speakers` is the number of the test speakers, or their share as a float. Raises InputError
     if there are fewer speakers, or if the share is no speaker.
     """
-    if isinstance(test_speakers, float):
-        count = round(test_speakers * len(files))
-    else:
-        count = test_speakers
+    is_share = isinstance(test_speakers, float)
+    count = round(test_speakers * len(files)) if is_share else int(test_speakers)
     if count > len(files) or test_speakers and not count:
         raise InputError(
             f"--test_speakers: want 1 to {len(files)}, all that there are, got {count}"

@@ -127,7 +127,7 @@ def test_loud_originals_are_not_clipped():
     x = np.clip(4 * np.sin(np.arange(8000) * 0.05) + 0.1 * rng.standard_normal(8000), -1, 1).astype(
         np.float32
     )
-    y = copy_synthesis.copied(vocoders.COPIES["griffin_lim"], rng, x)
+    y = copy_synthesis.apply_vocoder(vocoders.COPIES["griffin_lim"], rng, x)
     # the peaks of a clipped wave are as low as can be
     assert np.abs(y).max() <= 0.99 + 1e-6 and y.std() > 0.3 * x.std()
 
@@ -155,14 +155,14 @@ def test_some_files_of_each_speaker(speech, tmp_path):
 
 def test_choice_depends_on_seed_and_names_alone():
     utterances = [Utterance(f"s{i % 5}", f"{i}.wav") for i in range(100)]
-    few, more = (copy_synthesis.chosen(utterances, 0, limit) for limit in (3, 7))
+    few, more = (copy_synthesis.select_paths(utterances, 0, limit) for limit in (3, 7))
     assert len(few) == 15 and few < more and len(more) == 35
     assert (
-        copy_synthesis.chosen(utterances[::-1], 0, 3)
+        copy_synthesis.select_paths(utterances[::-1], 0, 3)
         == few
-        != copy_synthesis.chosen(utterances, 1, 3)
+        != copy_synthesis.select_paths(utterances, 1, 3)
     )
-    assert len(copy_synthesis.chosen(utterances, 0, None)) == 100
+    assert len(copy_synthesis.select_paths(utterances, 0, None)) == 100
 
 
 def test_spoofed_speech_of_a_protocol_is_left_out(speech, copies, tmp_path):
@@ -429,7 +429,7 @@ def test_without_pyworld(speech, tmp_path, monkeypatch, capsys):
 def envelope(x):
     """Smoothed log spectrogram [n]."""
     return scipy.ndimage.gaussian_filter(
-        np.log(np.abs(synthesis.frames_of(x[: len(x) // 128 * 128])) + 1e-3), (2, 6)
+        np.log(np.abs(synthesis.short_time_spectra(x[: len(x) // 128 * 128])) + 1e-3), (2, 6)
     ).ravel()
 
 
@@ -439,7 +439,7 @@ def test_copies_sound_like_the_original_and_are_not_it(name, female):
     rng = np.random.default_rng(3)
     speaker, session = synthesis.draw_speaker(rng, female), synthesis.draw_session(rng)
     x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
-    y = copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)
+    y = copy_synthesis.apply_vocoder(vocoders.COPIES[name], np.random.default_rng(0), x)
     assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.95 and pitch_of(y) == pytest.approx(
         pitch_of(x), rel=0.05
     )
@@ -449,7 +449,7 @@ def test_copies_sound_like_the_original_and_are_not_it(name, female):
         and y.std() == pytest.approx(x.std(), rel=1e-3)
     )
     np.testing.assert_array_equal(
-        y, copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)
+        y, copy_synthesis.apply_vocoder(vocoders.COPIES[name], np.random.default_rng(0), x)
     )
 
 
@@ -461,7 +461,7 @@ def test_any_length(name, count):
     )
     for x in (half_silent, np.random.default_rng(0).standard_normal(count, np.float32) / 100):
         assert (
-            len(copy_synthesis.copied(vocoders.COPIES[name], np.random.default_rng(0), x)) == count
+            len(copy_synthesis.apply_vocoder(vocoders.COPIES[name], np.random.default_rng(0), x)) == count
         )
 
 

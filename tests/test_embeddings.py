@@ -18,7 +18,7 @@ from corpus.embeddings import Example, load_embeddings, read_examples, tree
 from DatasetLoader import EmbeddingDataset, EmbeddingEvalDataset
 from metrics.scores import read_scores
 from network.checkpoints import read_checkpoint
-from prep.embedding_lists import session_of, targets_of
+from prep.embedding_lists import session_of, compute_targets
 from training.sampling import every_group
 
 D = 16
@@ -751,4 +751,4 @@ def test_targets_want_embeddings_of_one_size(tmp_path):
     with pytest.raises(
         InputError, match=r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
     ):
-        targets_of(tmp_path, ["0.npy", "1.npy"])
+        compute_targets(tmp_path, ["0.npy", "1.npy"])

@@ -80,8 +80,8 @@ def test_fewer_trials_than_asked_for(tmp_path):
 
 
 def test_recordings_of_about_four_files():
-    assert [len({r for r, _ in synthetic.takes(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
-    assert all(len(set(synthetic.takes(n))) == n for n in range(2, 40))
+    assert [len({r for r, _ in synthetic.takes_of_speaker(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
+    assert all(len(set(synthetic.takes_of_speaker(n))) == n for n in range(2, 40))
 
 
 def test_levels(small):
@@ -266,14 +266,14 @@ def test_formants():
 
 def test_frames_add_up():
     x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
-    np.testing.assert_allclose(synthesis.overlap_add(synthesis.frames_of(x)), x, atol=1e-5)
+    np.testing.assert_allclose(synthesis.overlap_add(synthesis.short_time_spectra(x)), x, atol=1e-5)
 
 
 def test_filter_rings_over_frames():
     """Overlap-add with a fixed filter equals convolution."""
     x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
     h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-    y = synthesis.overlap_add(synthesis.frames_of(x) * np.fft.rfft(h, synthesis.FFT))
+    y = synthesis.overlap_add(synthesis.short_time_spectra(x) * np.fft.rfft(h, synthesis.FFT))
     np.testing.assert_allclose(y, np.convolve(x, h)[: len(x)], atol=1e-3)
 
 
@@ -300,7 +300,7 @@ def test_attacks():
 
     def envelope(y):
         return scipy.ndimage.gaussian_filter(
-            np.log(np.abs(synthesis.frames_of(y[: len(x) // 128 * 128])) + 1e-4), (2, 6)
+            np.log(np.abs(synthesis.short_time_spectra(y[: len(x) // 128 * 128])) + 1e-4), (2, 6)
         ).ravel()
 
     for y in (a01, a02):
