@@ -22,7 +22,7 @@ UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")
 def write_audio(path: Path, x: np.ndarray) -> None:
     """Writes samples x [T] between -1 and 1 as a 16-bit file.
 
-    The extension of the path chooses WAV or FLAC. Raises InputError if the disk is full.
+    The extension of the path chooses WAV or FLAC. Raises InputError if the file cannot be written.
     """
     data = io.BytesIO()
     soundfile.write(

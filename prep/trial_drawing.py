@@ -19,9 +19,9 @@ def draw_pairs(
     """Draws at most `count` different pairs of files from groups of pairs.
 
     `sizes` holds the number of pairs of every group. The function returns the group of every drawn
-    pair, and the number of the pair within its group. A large group offers only as many pairs as
-    the smallest group, or as many as `count` requires. Otherwise the pairs of a few speakers with
-    many files would fill most of the list.
+    pair, and the number of the pair within its group. A large group offers no more pairs than the
+    smallest group, unless `count` requires more. Otherwise the pairs of a few speakers with many
+    files would fill most of the list.
     """
     sizes = np.asarray(sizes)
     required = bisect.bisect_left(

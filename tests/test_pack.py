@@ -454,7 +454,7 @@ def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, 
     ],
 )
 def test_damaged_packs(file, content, message, loose, packed, tmp_path):
-    """The remedy in the message repairs all packs but those of another version."""
+    """The remedy in the message repairs every damaged pack, except a pack of another version."""
     folder = copy_pack(packed, tmp_path / "pack")
     data = bytearray((folder / file).read_bytes())
     (folder / file).unlink()
