@@ -1,1 +1,1 @@
-"""What dataprep.py does: downloads, conversion, checks, lists, packs and synthetic speech."""
+"""The work of dataprep.py: downloads, conversion, checks, lists, packs and synthetic speech."""

@@ -25,7 +25,8 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
 from prep.constants import CODECS, COMPRESSED_SUFFIXES
-from prep.output import STOPS, in_parallel, report_failures
+from prep.output import report_failures
+from prep.workers import STOPS, in_parallel
 
 log = logging.getLogger(__name__)
 # Bytes per second of converted speech. FLAC depends on the speech; this is speech with some noise.

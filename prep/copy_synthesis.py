@@ -1,13 +1,17 @@
-"""Copy synthesis: bona fide speech through vocoders, so that a network meets their traces in the voices of thousands of speakers before it meets
-the attacks themselves (stage 2 of the SASV 2022 baseline, Mun et al., arXiv:2305.19051).
+"""Copy synthesis: spoofed copies of bona fide speech, made by vocoders.
 
-The output folder has the originals as a link, `bonafide`, the copies in folders named after their attack, and a protocol for all of them.
+A network learns the traces of vocoders in the voices of thousands of speakers before it learns the
+attacks themselves. This is stage 2 of the SASV 2022 baseline (Mun et al., arXiv:2305.19051).
+
+The output folder has the originals as a link, `bonafide`. The copies of every attack are in a
+folder with the name of the attack. A protocol lists originals and copies.
 """
 
 import hashlib
 import itertools
 import logging
 import os
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,139 +24,202 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio, whole_length
 from corpus.files import check_present
-from corpus.lists import read_train_list
+from corpus.lists import Utterance, read_train_list
 from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
-from prep.output import FORMATS, in_parallel, report_failures, write_audio
-from prep.vocoders import COPIES
+from prep.output import FORMATS, encode_lines, report_failures, write_audio
+from prep.vocoders import COPIES, Vocoder
+from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
-FAILED, RECORD = "failed.txt", "copy_synthesis.json"
+FAILED = "failed.txt"
+RECORD = "copy_synthesis.json"
+# Samples of the shortest original.
 SHORTEST = SAMPLE_RATE // 10
-# deviation of an original: one step of 16 bits
+# Smallest standard deviation of an original: one step of 16 bits.
 FAINTEST = 1 / 32768
+# Largest sample of a copy.
 LOUDEST = 0.99
-# raise it when the same seed would give other samples
+# Raise it when the same seed would give other samples.
 VERSION = 1
 
 
 class CopyOptions(NamedTuple):
-    """list_file, path: a training list and the folder of its files. vocoders: names in COPIES. limit: utterances of a speaker that are copied, None for all."""
+    """Options of copy synthesis.
+
+    `list_file` is a training list, and `path` is the folder of its files. `vocoders` are names in
+    COPIES. `limit` is the number of utterances of a speaker that are copied, None for all.
+    """
 
     list_file: Path
     path: Path
     output: Path
-    vocoders: tuple
+    vocoders: tuple[str, ...]
     seed: int
     limit: int | None
 
 
-def draw(seed, *words):
-    """A number that depends on nothing but these: not on the order of a list or on what was done before."""
-    return int.from_bytes(
-        hashlib.sha256(" ".join(map(str, (seed, *words))).encode()).digest()[:8], "big"
-    )
+def hash_words(seed: int, *words: str) -> int:
+    """Returns a number of 64 bits that depends on the seed and the words alone.
+
+    The order of a list and earlier random draws do not change it.
+    """
+    text = " ".join(map(str, (seed, *words)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def chosen(utterances, seed, limit):
-    """`limit` utterances of each speaker -> set of their paths; those of a lower limit are among those of a higher one."""
-    order = sorted(utterances, key=lambda u: (u.speaker, draw(seed, u.path), u.path))
-    return {
-        u.path
-        for _, own in itertools.groupby(order, lambda u: u.speaker)
-        for u in itertools.islice(own, limit)
-    }
+def select_paths(utterances: Collection[Utterance], seed: int, limit: int | None) -> set[str]:
+    """Returns the paths of `limit` utterances of each speaker.
+
+    A higher limit selects the same utterances and more.
+    """
+    order = sorted(utterances, key=lambda u: (u.speaker, hash_words(seed, u.path), u.path))
+    paths = set()
+    for _, own in itertools.groupby(order, lambda u: u.speaker):
+        paths |= {utterance.path for utterance in itertools.islice(own, limit)}
+    return paths
 
 
-def copied(vocoder, rng, x, name=""):
-    """x [T] through the vocoder -> [T] as loud as x, or less where it would be clipped. name: of its file, for complaints."""
+# ---------------------------------------------------------------------- audio
+def apply_vocoder(
+    vocoder: Vocoder, rng: np.random.Generator, x: np.ndarray, name: str | Path = ""
+) -> np.ndarray:
+    """Returns the copy [T] of speech x [T].
+
+    The copy is as loud as x, or less where it would be clipped. `name` is the file of x, for
+    errors. Raises InputError if the copy is silent or not finite.
+    """
     y = vocoder.copy(rng, x)
     if not np.isfinite(y).all() or not y.std():
         raise InputError(
-            f"{name}: want speech, got a file whose copy {vocoder.attack} is silent or not finite; take it off the list"
+            f"{name}: want speech, got a file whose copy {vocoder.attack} is silent or not finite; "
+            "take it off the list"
         )
     y = y * (x.std() / y.std())
     return y * min(1, LOUDEST / np.abs(y).max())
 
 
-def copy_file(options, path):
-    """Writes the copies of a file that are not there yet -> (path, their number, what is wrong with the file or None)."""
+def read_original(path: Path) -> np.ndarray:
+    """Reads the samples [T] of an original. Raises InputError if it is too short or silent."""
+    with Audio(path) as audio:
+        x = audio.read(0, audio.frames)  # [T]
+    if len(x) < SHORTEST or x.std() < FAINTEST:
+        got = f"{len(x)} samples" if len(x) < SHORTEST else "silence"
+        raise InputError(
+            f"{path}: want speech of {SHORTEST} samples or more, got {got}; take it off the list"
+        )
+    return x
+
+
+def copy_file(options: CopyOptions, path: str) -> tuple[str, int, str | None]:
+    """Writes the missing copies of a file.
+
+    Returns the path, the number of copies, and an error message if the file cannot be used. Raises
+    InputError if a copy cannot be written.
+    """
     original = options.path / path
+    copies = []
     try:
-        with Audio(original) as audio:
-            x = audio.read(0, audio.frames)  # [T]
-        if len(x) < SHORTEST or x.std() < FAINTEST:
-            got = f"{len(x)} samples" if len(x) < SHORTEST else "silence"
-            raise InputError(
-                f"{original}: want speech of {SHORTEST} samples or more, got {got}; take it off the list"
-            )
-        missing = [
-            v
-            for v in map(COPIES.get, options.vocoders)
-            if whole_length(options.output / v.attack / path) != len(x)
-        ]
-        copies = [
-            (
-                v.attack,
-                copied(v, np.random.default_rng(draw(options.seed, v.attack, path)), x, original),
-            )
-            for v in missing
-        ]
+        x = read_original(original)
+        missing = []
+        for name in options.vocoders:
+            vocoder = COPIES[name]
+            if whole_length(options.output / vocoder.attack / path) != len(x):
+                missing.append(vocoder)
+        for vocoder in missing:
+            rng = np.random.default_rng(hash_words(options.seed, vocoder.attack, path))
+            copies.append((vocoder.attack, apply_vocoder(vocoder, rng, x, original)))
     except InputError as error:
         return path, 0, str(error)
-    # a full disk is no fault of this file
+    # Outside of the try block, because a full disk is no error of this file.
     for attack, y in copies:
         write_audio(options.output / attack / path, y)
     return path, len(copies), None
 
 
-def claim(options):
-    """Checks the folders and makes the output folder with its record and its link to the originals. InputError if it holds anything else."""
-    path, output = options.path.resolve(), options.output
+# ---------------------------------------------------------------------- the output folder
+def prepare_output(options: CopyOptions) -> None:
+    """Makes the output folder with its record and its link to the originals.
+
+    Raises InputError if --path is no folder, if the output is inside of it, or if the output folder
+    holds anything but copies with the same options.
+    """
+    path = options.path.resolve()
+    output = options.output
     if not path.is_dir():
         raise InputError(
-            f"--path {options.path}: want the folder of the files of {options.list_file}, got no folder"
+            f"--path {options.path}: want the folder of the files of {options.list_file}, "
+            "got no folder"
         )
     if path in (output.resolve(), *output.resolve().parents):
         raise InputError(
-            f"--output {output}: want a folder outside of --path {options.path}, which is only read; choose another"
+            f"--output {output}: want a folder outside of --path {options.path}, "
+            "which is only read; choose another"
         )
-    record, link = output / RECORD, output / COPY_ORIGINALS
+    record = output / RECORD
     settings = {"seed": options.seed, "version": VERSION}
     if record.exists():
         check_record(record, settings, "copy synthesis")
     else:
         begin_record(record, settings)
-    # the originals were moved
+    link_originals(output, path, options.path)
+
+
+def link_originals(output: Path, path: Path, path_option: Path) -> None:
+    """Makes the link `bonafide` to the folder `path` of the originals.
+
+    `path_option` is the folder as the user wrote it. A link to a folder that does not exist any
+    more is replaced. Raises InputError if the link leads to other speech or cannot be made.
+    """
+    link = output / COPY_ORIGINALS
     if link.is_symlink() and not link.exists():
         link.unlink()
     if link.is_symlink() and link.resolve() != path:
         raise InputError(
-            f"{output}: holds copies of speech in {link.resolve()}, not in --path {options.path}; choose another folder"
+            f"{output}: holds copies of speech in {link.resolve()}, not in --path {path_option}; "
+            "choose another folder"
         )
-    # a folder in its place is a copy of the originals
+    # A folder in place of the link is accepted: it is a copy of the originals.
     if not link.exists():
         try:
             link.symlink_to(path, target_is_directory=True)
         except OSError as error:
             raise InputError(
-                f"{link}: the link to {path} cannot be made ({error.strerror}); choose an output folder on a file system with links"
+                f"{link}: the link to {path} cannot be made ({error.strerror}); "
+                "choose an output folder on a file system with links"
             ) from None
 
 
-def protocol(options, utterances, copies, failed):
-    """Lines of the cm protocol, names relative to the output folder: bona fide files, each followed by its copies; without the files of `failed`."""
+# ---------------------------------------------------------------------- lists
+def protocol_lines(
+    options: CopyOptions,
+    utterances: Sequence[Utterance],
+    copied: Collection[str],
+    failed: Collection[str],
+) -> Iterator[str]:
+    """Yields the lines of the protocol, with paths relative to the output folder.
+
+    Every bona fide file is followed by its copies. `copied` holds the paths of files with copies.
+    Files in `failed` are left out.
+    """
     attacks = [COPIES[name].attack for name in options.vocoders]
-    for speaker, path, *_ in utterances:
-        if path not in failed:
-            yield f"{speaker} {COPY_ORIGINALS}/{path} - - bonafide\n"
-            if path in copies:
-                yield from (f"{speaker} {attack}/{path} - {attack} spoof\n" for attack in attacks)
+    for utterance in utterances:
+        speaker, path = utterance.speaker, utterance.path
+        if path in failed:
+            continue
+        yield f"{speaker} {COPY_ORIGINALS}/{path} - - bonafide"
+        if path in copied:
+            for attack in attacks:
+                yield f"{speaker} {attack}/{path} - {attack} spoof"
 
 
-def read_bonafide(options):
-    """The bona fide utterances of the list, with their files as they are found. InputError if a copy could not lie where it should."""
+def read_bonafide(options: CopyOptions) -> list[Utterance]:
+    """Reads the bona fide utterances of the list, with the paths of the files on disk.
+
+    Raises InputError if a file is missing, has another format, or is outside of --path. The copy
+    of a file outside of --path would be outside of the output folder.
+    """
     refuse_pack(options.path)
     utterances = [u for u in read_train_list(options.list_file) if not u.spoofed]
     if not utterances:
@@ -161,44 +228,46 @@ def read_bonafide(options):
         )
     found = check_present(options.path, [u.path for u in utterances], options.list_file)
     for path in found.values():
-        if (
-            Path(path).suffix.lower() not in FORMATS
-            or os.path.normpath(path) != path
-            or path.startswith(("/", "../"))
-        ):
+        below = os.path.normpath(path) == path and not path.startswith(("/", "../"))
+        if Path(path).suffix.lower() not in FORMATS or not below:
             raise InputError(
-                f"{options.list_file}: want files named *{' or *'.join(FORMATS)}, below --path, got {path}; convert it, or correct the list"
+                f"{options.list_file}: want files named *{' or *'.join(FORMATS)}, below --path, "
+                f"got {path}; convert it, or correct the list"
             )
     return [u._replace(path=found[u.path]) for u in utterances]
 
 
-def make_copies(options, processes=None):
-    """Makes the copies that are not there yet, and the protocol. The number of processes changes nothing.
+def make_copies(options: CopyOptions, processes: int | None = None) -> None:
+    """Makes the missing copies and the protocol.
 
-    Files that cannot be used are left out of the protocol and named in failed.txt; InputError at the end if there are any.
+    `processes` is the number of worker processes, None for all cores. The number does not change
+    the copies. Files that cannot be used are left out of the protocol, and failed.txt names them.
+    Raises InputError at the end if there are such files.
     """
     for name in options.vocoders:
-        if COPIES[name].needs:
-            COPIES[name].needs()
+        vocoder = COPIES[name]
+        if vocoder.needs:
+            vocoder.needs()
     utterances = read_bonafide(options)
-    claim(options)
-    copies, made, failed = chosen(utterances, options.seed, options.limit), 0, {}
-    jobs = [u.path for u in utterances if u.path in copies]
+    prepare_output(options)
+    copied = select_paths(utterances, options.seed, options.limit)
+    jobs = [u.path for u in utterances if u.path in copied]
+    made = 0
+    failed = {}
     with tqdm(total=len(jobs), unit="file", desc="vocode", disable=None) as bar:
-        for path, count, complaint in in_parallel(partial(copy_file, options), jobs, processes):
+        for path, count, message in in_parallel(partial(copy_file, options), jobs, processes):
             made += count
-            if complaint:
-                failed[path] = complaint
+            if message:
+                failed[path] = message
             bar.update()
-    write_atomically(
-        options.output / COPY_PROTOCOL,
-        "".join(protocol(options, utterances, copies, failed)).encode(),
-    )
+    lines = protocol_lines(options, utterances, copied, failed)
+    write_atomically(options.output / COPY_PROTOCOL, encode_lines(lines))
     log.info(
-        "%s: %s bona fide files, %s copies (%s made now); train with --train_list %s --train_path %s",
+        "%s: %s bona fide files, %s copies (%s made now); "
+        "train with --train_list %s --train_path %s",
         options.output,
         f"{len(utterances) - len(failed):,}",
-        f"{(len(copies) - len(failed)) * len(options.vocoders):,}",
+        f"{(len(copied) - len(failed)) * len(options.vocoders):,}",
         f"{made:,}",
         options.output / COPY_PROTOCOL,
         options.output,

@@ -1,81 +1,97 @@
-"""Of a tree of speaker embeddings: one target for each speaker, and lists to train an enhancement network on."""
+"""Targets and lists for embedding enhancement, made from a tree of speaker embeddings.
+
+Every speaker gets one target per definition. The lists are for training an enhancement network.
+"""
 
 import functools
 import io
 import logging
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.embeddings import (
-    TARGETS,
-    embedding_tree,
-    read_embeddings,
-    scaled_to_length_one,
-)
-from prep.output import in_parallel
+from corpus.embeddings import TARGETS, embedding_tree, read_embeddings, scaled_to_length_one
+from prep.constants import ListSizes
+from prep.output import encode_lines
+from prep.workers import in_parallel
 
 log = logging.getLogger("dataprep")
+# {speaker: paths of the embeddings}
+Files = Mapping[str, Sequence[str]]
 
 
-def session_of(path):
-    """The folders between speaker and file; "" where there are none."""
-    return str(PurePath(*PurePath(path).parts[1:-1])) if len(PurePath(path).parts) > 2 else ""
+def session_of(path: str) -> str:
+    """Returns the folders between speaker and file, "" if there are none."""
+    folders = PurePath(path).parts[1:-1]
+    return str(PurePath(*folders)) if folders else ""
 
 
-def targets_of(root, files):
-    """Files of one speaker below root -> {"B": mean over utterances of their means over crops made unit length, "C": mean over utterances of
-    their means over crops, made unit length}, float32 [D] each."""
-    means = []
+# ---------------------------------------------------------------------- targets
+def compute_targets(root: str | Path, files: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the targets of one speaker, {"B": float32 [D], "C": float32 [D]}.
+
+    `files` are paths below root. The mean of an utterance is the mean over its crops. Target B is
+    the mean over utterances of their means, after each is made unit length. Target C is the mean
+    over utterances of their means, made unit length. Raises InputError if the embeddings have
+    different dimensions, or if a mean is zero.
+    """
+    means: list[np.ndarray] = []
     for file in files:
-        means.append(read_embeddings(os.path.join(root, file)).mean(0, dtype=np.float64))
+        path = os.path.join(root, file)
+        means.append(read_embeddings(path).mean(0, dtype=np.float64))
         if len(means[-1]) != len(means[0]):
             raise InputError(
-                f"{os.path.join(root, file)}: want embeddings of {len(means[0])} numbers, as in {files[0]}, got {len(means[-1])}; "
-                "take embeddings of one network"
+                f"{path}: want embeddings of {len(means[0])} numbers, as in {files[0]}, "
+                f"got {len(means[-1])}; take embeddings of one network"
             )
-    b = np.mean(
-        [
-            scaled_to_length_one(x, os.path.join(root, file))
-            for x, file in zip(means, files, strict=True)
-        ],
-        0,
-    )
-    # reference normalises the last utterance's mean instead
+    units = []
+    for file, mean in zip(files, means, strict=True):
+        units.append(scaled_to_length_one(mean, os.path.join(root, file)))
+    b = np.mean(units, 0)
+    # The reference implementation normalises the mean of the last utterance instead.
     c = scaled_to_length_one(np.mean(means, 0), os.path.join(root, PurePath(files[0]).parts[0]))
     return {"B": b.astype(np.float32), "C": c.astype(np.float32)}
 
 
-def combine_one(job, root):
+def targets_of_speaker(
+    job: tuple[str, Sequence[str]], root: str
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Returns the speaker and its targets. A job is (speaker, files)."""
     speaker, files = job
-    return speaker, targets_of(root, files)
+    return speaker, compute_targets(root, files)
 
 
-def combine_embeddings(folder, processes=None):
-    """Writes the two targets of every speaker of the tree into its root; those of before are replaced, nothing else is touched."""
+def combine_embeddings(folder: str | Path, processes: int | None = None) -> None:
+    """Writes the two targets of every speaker of the tree into the root of the tree.
+
+    `processes` is the number of worker processes, None for all cores. Existing targets are
+    replaced. Raises InputError if an embedding cannot be used, or if two targets would have the
+    same file name.
+    """
     files = embedding_tree(folder)
-    clash = [
-        speaker for speaker in files if TARGETS["C"].format(speaker).removesuffix(".npy") in files
-    ]
-    if clash:
-        raise InputError(
-            f"{folder}: the targets of {clash[0]} and {clash[0]}_type2 would have the same name; rename a folder"
-        )
-    made = in_parallel(functools.partial(combine_one, root=str(folder)), files.items(), processes)
+    for speaker in files:
+        if TARGETS["C"].format(speaker).removesuffix(".npy") in files:
+            raise InputError(
+                f"{folder}: the targets of {speaker} and {speaker}_type2 "
+                "would have the same name; rename a folder"
+            )
+    work = functools.partial(targets_of_speaker, root=str(folder))
+    results = in_parallel(work, files.items(), processes)
     for speaker, targets in tqdm(
-        made, total=len(files), desc="combine", unit="speaker", disable=None, leave=False
+        results, total=len(files), desc="combine", unit="speaker", disable=None, leave=False
     ):
         for flag, x in targets.items():
+            path = Path(folder, TARGETS[flag].format(speaker))
             buffer = io.BytesIO()
             np.save(buffer, x)
-            write_atomically(
-                Path(folder, TARGETS[flag].format(speaker)), buffer.getbuffer(), flush=False
-            )
+            write_atomically(path, buffer.getbuffer(), flush=False)
     log.info(
         "%s: targets of %d speakers from %d utterances",
         folder,
@@ -84,96 +100,128 @@ def combine_embeddings(folder, processes=None):
     )
 
 
-def some(rng, things, most):
-    """At most `most` of a list of things, drawn without replacement."""
-    return [things[i] for i in rng.choice(len(things), min(most, len(things)), replace=False)]
+# ---------------------------------------------------------------------- lists
+def draw_items(rng: np.random.Generator, items: Any, limit: int) -> list:
+    """Draws at most `limit` of the items without replacement."""
+    indices = rng.choice(len(items), min(limit, len(items)), replace=False)
+    return [items[i] for i in indices]
 
 
-def strangers(rng, files, owner, speaker, most):
-    """At most `most` different ones of the files, none of the speaker's: owner has the speaker of each."""
-    drawn = {}
-    while len(drawn) < most:
+def draw_impostor_files(
+    rng: np.random.Generator,
+    files: Sequence[str],
+    owner: Sequence[str],
+    speaker: str,
+    count: int,
+) -> list[str]:
+    """Draws `count` different files of other speakers. `owner` holds the speaker of every file."""
+    drawn: dict[str, None] = {}
+    while len(drawn) < count:
         number = int(rng.integers(len(files)))
         if owner[number] != speaker:
             drawn[files[number]] = None
     return list(drawn)
 
 
-def trial_lines(rng, files, sizes):
-    every = [path for paths in files.values() for path in paths]
-    owner = [speaker for speaker, paths in files.items() for _ in paths]
+def normal_lines(rng: np.random.Generator, files: Files, sizes: ListSizes) -> Iterator[str]:
+    """Yields '<speaker> <file>' of every file. Nothing is random."""
+    for speaker, paths in files.items():
+        for path in paths:
+            yield f"{speaker} {path}"
+
+
+def trial_lines(rng: np.random.Generator, files: Files, sizes: ListSizes) -> Iterator[str]:
+    """Yields the trials of every file, '1|0 <file> <file>', target trials first."""
+    every: list[str] = []
+    owner: list[str] = []
+    for speaker, paths in files.items():
+        every += paths
+        owner += [speaker] * len(paths)
     for speaker, paths in files.items():
         different = min(sizes.different, len(every) - len(paths))
         for path in paths:
-            yield from (
-                f"1 {path} {other}"
-                for other in some(rng, [other for other in paths if other != path], sizes.same)
-            )
-            yield from (
-                f"0 {path} {other}" for other in strangers(rng, every, owner, speaker, different)
-            )
+            candidates = [other for other in paths if other != path]
+            for other in draw_items(rng, candidates, sizes.same):
+                yield f"1 {path} {other}"
+            for other in draw_impostor_files(rng, every, owner, speaker, different):
+                yield f"0 {path} {other}"
 
 
-def triplet_lines(rng, files, sizes):
+def triplet_lines(rng: np.random.Generator, files: Files, sizes: ListSizes) -> Iterator[str]:
+    """Yields triplets '<speaker> <file> <other speaker>'."""
     speakers = list(files)
     for number, (speaker, paths) in enumerate(files.items()):
-        others = speakers[:number] + speakers[number + 1 :]
-        yield from (
-            f"{speaker} {path} {other}"
-            for path in paths
-            for other in some(rng, others, sizes.others)
-        )
+        candidates = speakers[:number] + speakers[number + 1 :]
+        for path in paths:
+            for other in draw_items(rng, candidates, sizes.others):
+                yield f"{speaker} {path} {other}"
 
 
-def distribution_lines(rng, files, sizes):
-    """Only of speakers of whom there are pairs of one session and pairs of two: of the others the distances cannot be compared."""
+def distribution_lines(rng: np.random.Generator, files: Files, sizes: ListSizes) -> Iterator[str]:
+    """Yields pairs '<speaker> <file> <file> 1|0', where 1 means the same session.
+
+    The loss compares distances within a session with distances between sessions. Speakers without
+    both kinds of pairs are therefore left out.
+    """
     for speaker, paths in files.items():
         session = np.array([session_of(path) for path in paths])
-        # all pairs
+        # All pairs of files.
         first, second = np.triu_indices(len(paths), 1)
         same = session[first] == session[second]
-        if same.any() and not same.all():
-            for flag in (1, 0):
-                yield from (
-                    f"{speaker} {paths[first[i]]} {paths[second[i]]} {flag}"
-                    for i in some(rng, np.flatnonzero(same == flag), sizes.pairs)
-                )
+        if same.all() or not same.any():
+            continue
+        for flag in (1, 0):
+            for i in draw_items(rng, np.flatnonzero(same == flag), sizes.pairs):
+                yield f"{speaker} {paths[first[i]]} {paths[second[i]]} {flag}"
 
 
-def make_lists(folder, name, sizes, seed):
-    """Writes the four lists NAME_..._list.txt of the tree into its root; those of before are replaced. The draws of each depend on the seed alone."""
-    if not re.fullmatch(r"[^/\s]+", name):
+# The position of a list is part of the seed of its random draws.
+LISTS: dict[str, Callable[[np.random.Generator, Files, ListSizes], Iterator[str]]] = {
+    "normal": normal_lines,
+    "test": trial_lines,
+    "triplet": triplet_lines,
+    "distribution": distribution_lines,
+}
+
+
+def check_tree(folder: str | Path, files: Files) -> None:
+    """Raises InputError if a name has blanks, or if there are less than two speakers."""
+    with_blanks = []
+    for paths in files.values():
+        with_blanks += [path for path in paths if path.split() != [path]]
+    if with_blanks:
         raise InputError(
-            f"--name {name}: want a name without blanks and slashes, the beginning of the names of the lists"
-        )
-    files = embedding_tree(folder)
-    strange = [path for paths in files.values() for path in paths if path.split() != [path]]
-    if strange:
-        raise InputError(
-            f"{folder}: {len(strange)} names have blanks in them, which separate the columns of a list; rename them: {strange[0]!r}, ..."
+            f"{folder}: {len(with_blanks)} names have blanks in them, "
+            f"which separate the columns of a list; rename them: {with_blanks[0]!r}, ..."
         )
     if len(files) < 2:
         raise InputError(
-            f"{folder}: want at least 2 speakers, got {len(files)}: {', '.join(files)}; is this the root of the tree?"
+            f"{folder}: want at least 2 speakers, got {len(files)}: {', '.join(files)}; "
+            "is this the root of the tree?"
         )
-    makers = {
-        "normal": lambda *_: (
-            f"{speaker} {path}" for speaker, paths in files.items() for path in paths
-        ),
-        "test": trial_lines,
-        "triplet": triplet_lines,
-        "distribution": distribution_lines,
-    }
-    for number, (kind, lines) in enumerate(makers.items()):
+
+
+def make_lists(folder: str | Path, name: str, sizes: ListSizes, seed: int) -> None:
+    """Writes the four lists NAME_..._list.txt of the tree into the root of the tree.
+
+    Existing lists are replaced. The random draws of a list depend only on the seed and the list.
+    Raises InputError for a name or a tree that cannot be used.
+    """
+    if not re.fullmatch(r"[^/\s]+", name):
+        raise InputError(
+            f"--name {name}: want a name without blanks and slashes, "
+            "the beginning of the names of the lists"
+        )
+    files = embedding_tree(folder)
+    check_tree(folder, files)
+    for number, (kind, make_lines) in enumerate(LISTS.items()):
         path = Path(folder, f"{name}_{kind}_list.txt")
-        text = [f"{line}\n" for line in lines(np.random.default_rng((seed, number)), files, sizes)]
-        if text:
-            write_atomically(path, "".join(text).encode())
-            log.info("%s: %d lines", path, len(text))
+        lines = list(make_lines(np.random.default_rng((seed, number)), files, sizes))
+        if lines:
+            write_atomically(path, encode_lines(lines))
+            log.info("%s: %d lines", path, len(lines))
         else:
-            why = (
-                "no speaker has pairs of utterances of one session folder and of two"
-                if kind == "distribution" and sizes.pairs
-                else "its size is 0"
-            )
-            log.warning("warning: %s: left out, %s", path, why)
+            reason = "its size is 0"
+            if kind == "distribution" and sizes.pairs:
+                reason = "no speaker has pairs of utterances of one session folder and of two"
+            log.warning("warning: %s: left out, %s", path, reason)

@@ -16,7 +16,7 @@ from corpus.audio import Audio, AudioError
 from corpus.files import find_files
 from corpus.raw_lists import RawList
 from prep.constants import CLIPPED, SILENT
-from prep.output import in_parallel
+from prep.workers import in_parallel
 
 # Level in dB of a file with only zeros.
 FLOOR = -200.0

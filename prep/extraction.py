@@ -1,14 +1,16 @@
-"""Makes files of log-mel features, once, so that no epoch has to: the first step of double multi-head attention (India et al., arXiv:2007.13199).
+"""Files of log-mel features, made once so that no epoch computes the features again.
 
-What such files hold: corpus/features.py.
+This is the first step of double multi-head attention (India et al., arXiv:2007.13199).
+corpus/features.py describes the contents of the files.
 """
 
 import io
 import logging
 import os
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -22,14 +24,23 @@ from corpus.file_lists import read_file_list
 from corpus.files import check_present
 from corpus.roots import refuse_pack
 from prep.constants import FEATURE_TYPES
-from prep.output import in_parallel, report_failures
+from prep.output import report_failures
+from prep.workers import in_parallel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 FAILED = "features_failed.txt"
 
 
 class FeatureOptions(NamedTuple):
-    """list_file: a file a line, or a train list. path: the folder of these files. output: the folder of the features, None for that of each file."""
+    """Options of feature extraction.
+
+    `list_file` has one file per line, or is a train list. `path` is the folder of these files.
+    `output` is the folder of the features, None for the folder of each audio file. `n_mels` is the
+    number of mel bands.
+    """
 
     list_file: Path
     path: Path
@@ -39,7 +50,7 @@ class FeatureOptions(NamedTuple):
 
 
 @cache
-def front_end(feature_type: str, n_mels: int):
+def front_end(feature_type: str, n_mels: int) -> "nn.Module":
     """Returns the front end of a feature type, a module in eval mode."""
     # Imported here, because it loads torch, which takes seconds.
     from models._frontend import MFSC, FrontEnd, LogBeforeMel, sasv2_front_end
@@ -55,79 +66,108 @@ def front_end(feature_type: str, n_mels: int):
     return module.eval()
 
 
-def features_of(options, path):
-    """A file -> its features, float32 [T, n_mels]."""
+def compute_features(options: FeatureOptions, path: str) -> np.ndarray:
+    """Returns the features of an audio file, float32 [T, n_mels].
+
+    Raises InputError if the file cannot be read, or is shorter than one frame.
+    """
     import torch
 
     with Audio(options.path / path) as audio:
         if audio.frames < N_FFT:
             raise InputError(
-                f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; take it off the list"
+                f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; "
+                "take it off the list"
             )
         x = torch.from_numpy(audio.read(0, audio.frames).copy())[None]
-    # the other cores have files of their own
+    # One thread, because the other cores work on other files.
     torch.set_num_threads(1)
     x = front_end(options.feature_type, options.n_mels)(x)[0]
-    return (x.T if FEATURE_TYPES[options.feature_type].transposed else x).contiguous().numpy()
+    if FEATURE_TYPES[options.feature_type].transposed:
+        x = x.T
+    return x.contiguous().numpy()
 
 
-def target(options, path):
-    """Where the features of a file belong."""
+def feature_path(options: FeatureOptions, path: str) -> Path:
+    """Returns the path of the features of an audio file."""
     name = Path(path).with_suffix(NPY)
-    return options.path / name if options.output is None else options.output / str(name).lstrip("/")
+    if options.output is None:
+        return options.path / name
+    return options.output / str(name).lstrip("/")
 
 
-def make_file(options, path):
-    """-> (path, seconds of audio, what is wrong with the file or None)."""
+def make_feature_file(options: FeatureOptions, path: str) -> tuple[str, float, str | None]:
+    """Writes the features of an audio file.
+
+    Returns the path of the audio, its duration in seconds, and an error message if the file cannot
+    be used.
+    """
     try:
-        x = features_of(options, path)
+        x = compute_features(options, path)
     except InputError as error:
         return path, 0.0, str(error)
     data = io.BytesIO()
     np.save(data, x)
-    write_atomically(target(options, path), data.getbuffer(), flush=False)
+    write_atomically(feature_path(options, path), data.getbuffer(), flush=False)
     return path, len(x) * HOP / SAMPLE_RATE, None
 
 
-def check_made_before(options, paths):
-    """One of the features that are there already is made again: InputError if it is another."""
+def check_existing_features(options: FeatureOptions, paths: Sequence[str]) -> None:
+    """Computes the features of the first path again, and compares them with the existing file.
+
+    `paths` are audio files that have features. Raises InputError if the features differ.
+    """
     if not paths:
         return
-    made = target(options, paths[0])
-    old, new = load_array(made), features_of(options, paths[0])
+    existing = feature_path(options, paths[0])
+    old, new = load_array(existing), compute_features(options, paths[0])
     if old.shape != new.shape or not np.allclose(old, new, rtol=1e-3, atol=1e-3):
         raise InputError(
-            f"{made}: holds other features than --feature_type {options.feature_type} --n_mels {options.n_mels} of "
-            f"{options.path / paths[0]}; choose another --output, or remove what is there"
+            f"{existing}: holds other features than --feature_type {options.feature_type} "
+            f"--n_mels {options.n_mels} of {options.path / paths[0]}; "
+            "choose another --output, or remove what is there"
         )
 
 
-def make_features(options, processes=None):
-    """Makes the features that are not there yet. Files that cannot be used are named in features_failed.txt; InputError at the end if there are any."""
+def audio_paths(options: FeatureOptions) -> list[str]:
+    """Returns the files of the list, each once, as they are on disk.
+
+    Raises InputError if a file is missing, or if its features would be outside of --output.
+    """
     refuse_pack(options.path)
-    paths = list(
-        dict.fromkeys(
-            check_present(
-                options.path, read_file_list(options.list_file), options.list_file
-            ).values()
-        )
-    )
+    names = read_file_list(options.list_file)
+    found = check_present(options.path, names, options.list_file)
+    paths = list(dict.fromkeys(found.values()))
     for path in paths:
         if options.output is not None and os.path.normpath(path).startswith(".."):
             raise InputError(
-                f"{options.list_file}: want files below --path {options.path}, got {path}; their features would not lie below --output "
-                f"{options.output}: correct the list, or leave out --output"
+                f"{options.list_file}: want files below --path {options.path}, got {path}; "
+                f"their features would not lie below --output {options.output}: "
+                "correct the list, or leave out --output"
             )
-    there = {path for path in paths if target(options, path).exists()}
-    check_made_before(options, sorted(there))
-    jobs, seconds, failed = [path for path in paths if path not in there], 0.0, {}
+    return paths
+
+
+def make_features(options: FeatureOptions, processes: int | None = None) -> None:
+    """Makes the missing features of all files of the list.
+
+    `processes` is the number of worker processes, None for all cores. features_failed.txt names the
+    files that cannot be used. Raises InputError at the end if there are such files.
+    """
+    paths = audio_paths(options)
+    existing = {path for path in paths if feature_path(options, path).exists()}
+    check_existing_features(options, sorted(existing))
+    jobs = [path for path in paths if path not in existing]
+    seconds = 0.0
+    failed = {}
+    work = partial(make_feature_file, options)
     with tqdm(
-        total=len(paths), initial=len(there), unit="file", desc="features", disable=None
+        total=len(paths), initial=len(existing), unit="file", desc="features", disable=None
     ) as bar:
-        for path, length, complaint in in_parallel(partial(make_file, options), jobs, processes):
-            seconds += length
-            if complaint:
-                failed[path] = complaint
+        for path, duration, message in in_parallel(work, jobs, processes):
+            seconds += duration
+            if message:
+                failed[path] = message
             bar.update()
     log.info(
         "%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s",

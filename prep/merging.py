@@ -1,75 +1,88 @@
-"""Several train lists, each with a folder of its own, as one: speakers with the name of their list before theirs, paths relative to one folder."""
+"""Several train lists as one list.
+
+The name of its list comes before the name of every speaker. The paths become relative to one folder
+that holds the files of all lists.
+"""
 
 import logging
 import os
 import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import InputError
 from corpus.files import check_present
-from corpus.lists import described, read_train_list
+from corpus.lists import Utterance, described, read_train_list
 from prep.output import check_words, write_lists
 
 log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
+    """One of the lists: its name, the list file, and the folder of its files."""
+
     name: str
-    list_file: str
+    list_file: str | Path
     folder: str
 
 
-def part_of(text):
-    """'NAME=LIST:DIR' -> Part."""
+def parse_part(text: str) -> Part:
+    """Returns the Part of a text 'NAME=LIST:DIR'. Raises InputError if the text is different."""
     found = re.fullmatch(r"([\w.]+)=(.+):(.+)", text)
     if not found:
         raise InputError(
-            f"--merge: want NAME=LIST:DIR, NAME of letters, digits, _ and ., got '{text}'; for instance vox1=lists/vox1.txt:data/voxceleb1"
+            f"--merge: want NAME=LIST:DIR, NAME of letters, digits, _ and ., got '{text}'; "
+            "for instance vox1=lists/vox1.txt:data/voxceleb1"
         )
     return Part(*found.groups())
 
 
-def renamed(part, root):
-    """Yields the utterances of a part, their paths relative to root. InputError unless all files are there."""
+def read_part(part: Part, root: str) -> Iterator[Utterance]:
+    """Yields the utterances of a part with new speaker names, and with paths relative to `root`.
+
+    Raises InputError if a file is missing.
+    """
     utterances = read_train_list(part.list_file)
     found = check_present(part.folder, [u.path for u in utterances], part.list_file)
-    folder, start = os.path.abspath(part.folder), os.path.join(root, "")
-    for u in utterances:
-        path = os.path.normpath(os.path.join(folder, found[u.path]))
-        yield u._replace(speaker=f"{part.name}-{u.speaker}", path=path.removeprefix(start))
-
-
-def merge(parts, output):
-    """Writes the list of all parts, as a cm protocol if one of them has spoofed speech."""
-    names = [part.name for part in parts]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(
-            f"--merge: {twice[0]} is the name of {names.count(twice[0])} lists, whose speakers could not be told apart; want another for each"
+    folder = os.path.abspath(part.folder)
+    prefix = os.path.join(root, "")
+    for utterance in utterances:
+        path = os.path.normpath(os.path.join(folder, found[utterance.path]))
+        yield utterance._replace(
+            speaker=f"{part.name}-{utterance.speaker}", path=path.removeprefix(prefix)
         )
-    root, owner, utterances = (
-        os.path.commonpath([os.path.abspath(part.folder) for part in parts]),
-        {},
-        [],
-    )
+
+
+def merge(parts: Sequence[Part], output: str | Path) -> None:
+    """Writes the list of all parts.
+
+    The list is a protocol of countermeasures if a part has spoofed speech. Raises InputError if two
+    parts have the same name or the same file, or if a path cannot stand in a list.
+    """
+    names = [part.name for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"--merge: {name} is the name of {names.count(name)} lists, "
+                "whose speakers could not be told apart; want another for each"
+            )
+    root = os.path.commonpath([os.path.abspath(part.folder) for part in parts])
+    owner: dict[str, str] = {}
+    utterances = []
     for part in parts:
-        for u in renamed(part, root):
-            if u.path in owner:
+        for utterance in read_part(part, root):
+            path, speaker = utterance.path, utterance.speaker
+            if path in owner:
                 raise InputError(
-                    f"{part.list_file}: {u.path} (below {root}) of speaker {u.speaker} is on the list of speaker {owner[u.path]} already; "
-                    "remove it from one of them"
+                    f"{part.list_file}: {path} (below {root}) of speaker {speaker} is on the list "
+                    f"of speaker {owner[path]} already; remove it from one of them"
                 )
-            owner[u.path] = u.speaker
-            utterances.append(u)
-    # folders may have blanks in their names
+            owner[path] = speaker
+            utterances.append(utterance)
+    # Names of folders can have blanks.
     check_words(owner, root)
-    if any(u.spoofed for u in utterances):
-        lines = [
-            f"{u.speaker} {u.path} - {u.attack} {'spoof' if u.spoofed else 'bonafide'}"
-            for u in utterances
-        ]
-    else:
-        lines = [f"{u.speaker} {u.path}" for u in utterances]
-    write_lists({output: lines})
+    write_lists({output: merged_lines(utterances)})
     log.info(
         "%s: %s; train with --train_list %s --train_path %s",
         output,
@@ -77,3 +90,14 @@ def merge(parts, output):
         output,
         root,
     )
+
+
+def merged_lines(utterances: Sequence[Utterance]) -> list[str]:
+    """Returns lines '<speaker> <file>', or lines of a protocol if there is spoofed speech."""
+    if not any(utterance.spoofed for utterance in utterances):
+        return [f"{utterance.speaker} {utterance.path}" for utterance in utterances]
+    lines = []
+    for utterance in utterances:
+        key = "spoof" if utterance.spoofed else "bonafide"
+        lines.append(f"{utterance.speaker} {utterance.path} - {utterance.attack} {key}")
+    return lines

@@ -19,7 +19,8 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio
 from prep.obtain import Request, obtain
-from prep.output import in_parallel, report_failures
+from prep.output import report_failures
+from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
 # Length of a piece, and distance between the starts of two pieces, in seconds.

@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below
 from prep.constants import TRAIN_LIST, TRIALS
-from prep.kaldi import read_table
+from prep.kaldi import read_kaldi_table
 from prep.obtain import Request, obtain
 from prep.trees import read_speaker_table
 from prep.trial_drawing import draw_trials
@@ -118,8 +118,8 @@ def speakers_of_tables(folder: Path) -> dict[str, list[str]]:
 
     Raises InputError if the two tables have different utterances.
     """
-    files = read_table(folder / "wav.scp")
-    speakers = read_table(folder / "utt2spk")
+    files = read_kaldi_table(folder / "wav.scp")
+    speakers = read_kaldi_table(folder / "utt2spk")
     if files.keys() != speakers.keys():
         raise InputError(
             f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and "

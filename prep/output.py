@@ -1,16 +1,11 @@
-"""What the makers of corpora share: audio files, the record of the options that a folder was filled with, and work on all cores."""
+"""Output files that several modes of dataprep.py share: audio, lists and reports of failures."""
 
-import contextlib
 import io
-import itertools
-import multiprocessing.connection
-import os
 import re
 import shutil
-import signal
-import sys
-from multiprocessing.pool import ExceptionWithTraceback
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,16 +14,16 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 
-# on the way to a process
-JOBS_AT_ONCE = 4
-STOPS = {signal.SIGINT, signal.SIGTERM}
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-# a byte order mark would be lost; bytes that are no UTF-8
+# A byte order mark, which a reader of the list would drop, and bytes that are not UTF-8.
 UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")
 
 
-def write_audio(path, x):
-    """x [T] between -1 and 1 -> a 16-bit file, WAV or FLAC by the extension of the Path."""
+def write_audio(path: Path, x: np.ndarray) -> None:
+    """Writes samples x [T] between -1 and 1 as a 16-bit file.
+
+    The extension of the path chooses WAV or FLAC. Raises InputError if the file cannot be written.
+    """
     data = io.BytesIO()
     soundfile.write(
         data,
@@ -40,22 +35,33 @@ def write_audio(path, x):
     write_atomically(path, data.getbuffer(), flush=False)
 
 
-def check_words(names, place):
-    """InputError unless each of the names, of speakers or files, can stand in a list; place: where they are from, for complaints."""
+def check_words(names: Iterable[str], place: object) -> None:
+    """Checks that a list can hold each of these names of speakers or files.
+
+    `place` says where the names come from; error messages start with it. Raises InputError for a
+    name with blanks, and for a name that is not UTF-8.
+    """
     for name in names:
         if name.split() != [name]:
             raise InputError(
-                f"{place}: want names without blanks, which separate the columns of a list, got {name!r}; rename it"
+                f"{place}: want names without blanks, which separate the columns of a list, "
+                f"got {name!r}; rename it"
             )
         if UNWRITABLE.search(name):
             raise InputError(f"{place}: want names in UTF-8, got {name!r}; rename it")
 
 
-def write_lists(lists):
-    """{path: lines} -> text files. InputError, before anything is written, if one of them is there and says something else."""
-    texts = {
-        Path(path): "".join(f"{line}\n" for line in lines).encode() for path, lines in lists.items()
-    }
+def encode_lines(lines: Iterable[str]) -> bytes:
+    """Returns the contents of a text file with these lines."""
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
+    """Writes {path: lines} as text files. A path is a str or a Path.
+
+    Raises InputError before it writes anything, if one of the files exists with other contents.
+    """
+    texts = {Path(path): encode_lines(lines) for path, lines in lists.items()}
     for path, text in texts.items():
         if path.exists() and path.read_bytes() != text:
             raise InputError(
@@ -65,89 +71,33 @@ def write_lists(lists):
         write_atomically(path, text)
 
 
-def report_failures(path, jobs, failed):
-    """failed: {job: complaint} of those of the jobs that could not be done. Writes the complaints to `path`, or removes it if there are none;
-    InputError with the first of them."""
+def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:
+    """Writes the error messages of failed jobs to `path`, in the order of the jobs.
+
+    `failed` maps the failed jobs to their messages. Without failures the file is removed. Raises
+    InputError with the first ten messages if there are failures.
+    """
     path.unlink(missing_ok=True)
     if failed:
-        complaints = [failed[job] for job in jobs if job in failed]
-        write_atomically(path, "".join(f"{line}\n" for line in complaints).encode())
+        messages = [failed[job] for job in jobs if job in failed]
+        write_atomically(path, encode_lines(messages))
         raise InputError(
             f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
-            f"the first: {'; '.join(complaints[:10])}"
+            f"the first: {'; '.join(messages[:10])}"
         )
 
 
-def check_space(folder, needed, what):
-    """InputError unless `needed` bytes are free where the folder is or will be."""
-    free = shutil.disk_usage(
-        next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    ).free
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raises InputError unless `needed` bytes are free on the disk of the folder.
+
+    The folder does not have to exist yet. `what` says what needs the space.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise InputError(
-            f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere"
+            f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, "
+            f"got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere"
         )
-
-
-def serve(work, here, there):
-    """A worker: lists of jobs come, lists of results go, until an empty one comes or the main process was killed."""
-    # Ctrl-C is for the main process, which then
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # ends the jobs; they end what they have started
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    there.close()
-    with contextlib.suppress(EOFError, OSError):
-        while jobs := here.recv():
-            try:
-                results = [work(job) for job in jobs]
-            except Exception as error:
-                results = ExceptionWithTraceback(error, error.__traceback__)
-            here.send(results)
-
-
-def in_parallel(work, jobs, processes):
-    """Yields work(job) of all jobs in any order; processes: 1 to stay in this one, None for all cores. When this is left early the jobs at work end.
-
-    multiprocessing.Pool and concurrent.futures have locks, which a signal at the wrong moment leaves locked; a pipe to each worker needs none.
-    """
-    processes, jobs, workers = processes or os.cpu_count(), iter(jobs), {}
-    if processes == 1:
-        yield from map(work, jobs)
-        return
-    some = list(itertools.islice(jobs, JOBS_AT_ONCE))
-    try:
-        while some and len(workers) < processes:
-            here, there = multiprocessing.Pipe()
-            workers[here] = multiprocessing.Process(
-                target=serve, args=(work, there, here), daemon=True
-            )
-            # until the worker has its own handlers
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-            try:
-                workers[here].start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-            there.close()
-            here.send(some)
-            some = list(itertools.islice(jobs, JOBS_AT_ONCE))
-        while workers:
-            for here in multiprocessing.connection.wait([*workers]):
-                results = here.recv()
-                here.send(some)
-                if not some:
-                    workers.pop(here).join()
-                some = list(itertools.islice(jobs, JOBS_AT_ONCE))
-                if isinstance(results, Exception):
-                    raise results
-                yield from results
-    except (EOFError, ConnectionError):
-        raise InputError(
-            "a worker process was killed, perhaps because memory ran out; with fewer --processes the same command goes on"
-        ) from None
-    finally:
-        while left := [worker for worker in workers.values() if worker.is_alive()]:
-            # again and again: a job may hold an exception back
-            for worker in left:
-                worker.terminate()
-            multiprocessing.connection.wait([worker.sentinel for worker in left], 0.1)

@@ -1,7 +1,12 @@
-"""Packs: the recordings of lists in few large files, so that training from a network disk opens no file for each crop.
+"""Packs: the recordings of lists in few large files.
 
-python dataprep.py --pack data/train_list.txt data/trials.txt --path data/voxceleb2 --output data/pack      then --train_path data/pack
-What a pack looks like, and reading it: corpus/roots.py. Samples are not compressed: in 16 bits where that loses nothing, in float32 where it would.
+Training from a network disk then opens no file for each crop. An example:
+
+python dataprep.py --pack data/train_list.txt data/trials.txt --path data/vox2 --output data/pack
+
+The pack is then an argument of --train_path. corpus/roots.py describes the format of a pack and
+reads it. Samples are not compressed. They have 16 bits if that loses nothing, and are float32
+otherwise.
 """
 
 import contextlib
@@ -13,10 +18,11 @@ import os
 import shutil
 import zlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,21 +36,38 @@ from corpus.file_lists import read_speakers
 from corpus.files import audio_below, check_present, find_files
 from corpus.lists import read_trials
 from corpus.records import begin_record, check_record
-from corpus.roots import AGAIN, COLUMNS, INDEX, MARK, SETTINGS, Pack, is_pack, open_root, shard_file
+from corpus.roots import (
+    AGAIN,
+    COLUMNS,
+    INDEX,
+    MARK,
+    SETTINGS,
+    Folder,
+    Pack,
+    is_pack,
+    open_root,
+    shard_file,
+)
 from prep.output import report_failures
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
-# files whose lengths tell how large the pack will be
+# Number of files whose lengths predict the size of the pack.
 SAMPLED = 1000
-# a loader process keeps each of them open
+# Largest number of shards, because a loader process keeps each of them open.
 MOST_SHARDS = 500
 MB = 10**6
+# Name, bits of a sample, and all samples of a recording.
+Samples = tuple[str, int, bytes]
 
 
 class PackOptions(NamedTuple):
-    """lists: of files, utterances or trials; none for all audio below path. shard_size: bytes. enroll_list, spk_meta: of spoofing-aware trials, see
-    read_enrolment. threads: files that are read at once."""
+    """Options of a pack.
+
+    `lists` are lists of files, utterances or trials. Without lists, the pack holds all audio below
+    `path`. `shard_size` is in bytes. `threads` is the number of files that are read at once.
+    `enroll_list` and `spk_meta` belong to spoofing-aware trials, see read_enrolment.
+    """
 
     lists: list
     path: Path
@@ -56,106 +79,143 @@ class PackOptions(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """What a shard holds, as its JSON file tells it. recordings: (name, frames, bits of a sample) in their order. crc32: of all bytes."""
+    """Contents of a shard, as its JSON file describes them.
+
+    `recordings` has (name, frames, bits of a sample) of every recording, in their order. `crc32` is
+    the checksum of all bytes.
+    """
 
     recordings: list
     crc32: int
 
     @property
-    def bytes(self):
+    def frames(self) -> int:
+        """Number of samples of all recordings."""
+        return sum(frames for _, frames, _ in self.recordings)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file of samples."""
         return sum(frames * bits // 8 for _, frames, bits in self.recordings)
 
 
-# ---------------------------------------------------------------------- what goes in
-def recordings_of(options):
-    """{file below --path: its speaker, "" where no list tells}, all there."""
+# ---------------------------------------------------------------------- recordings
+def recordings_of(options: PackOptions) -> dict[str, str]:
+    """Returns {file below --path: speaker} of all recordings of the lists.
+
+    The speaker is "" if no list names it. Raises InputError if a file is missing or is no audio.
+    """
     if not options.lists:
         return dict.fromkeys(audio_below(options.path), "")
-    speaker_of = {}
+    recordings: dict[str, str] = {}
     for list_file in options.lists:
         speakers = read_speakers(list_file, options.enroll_list, options.spk_meta)
         first = next(iter(speakers.values()))
-        # no speaker but a file: lines '<file> <file>', trials without labels
+        # Lines '<file> <file>' look like '<speaker> <file>', but they are trials without labels.
         if first and find_files(options.path, [first])[first]:
             speakers = dict.fromkeys(read_trials(list_file).paths(), "")
-        if arrays := [name for name in speakers if name.endswith(SUFFIXES)]:
+        arrays = [name for name in speakers if name.endswith(SUFFIXES)]
+        if arrays:
             raise InputError(
-                f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); leave them as they are, and list audio"
+                f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); "
+                "leave them as they are, and list audio"
             )
         found = check_present(options.path, speakers, list_file)
-        speaker_of = {found[name]: speaker for name, speaker in speakers.items()} | speaker_of
-    return speaker_of
+        of_list = {found[name]: speaker for name, speaker in speakers.items()}
+        # The first list that has a recording names its speaker.
+        recordings = of_list | recordings
+    return recordings
 
 
-def read_whole(root, name):
-    """A recording -> (its name, bits of a sample, all samples as bytes, what is wrong with it or None)."""
+def read_whole(root: Folder | Pack, name: str) -> tuple[str, int, bytes, str | None]:
+    """Reads a recording.
+
+    Returns its name, the bits of a sample, all samples, and an error message if the recording
+    cannot be used.
+    """
     try:
         with root.open(name) as recording:
             x = recording.read(0, recording.frames)  # [T]
     except InputError as error:
         return name, 0, b"", str(error)
-    whole = np.clip(x * 32768, -32768, 32767).astype("<i2")
-    # to the bit
-    if np.array_equal(decode(whole.tobytes(), 16).view(np.int32), x.view(np.int32)):
-        return name, 16, whole.tobytes(), None
+    integers = np.clip(x * 32768, -32768, 32767).astype("<i2")
+    data = integers.tobytes()
+    # The comparison of bits, not of values, also finds negative zeros.
+    if np.array_equal(decode(data, 16).view(np.int32), x.view(np.int32)):
+        return name, 16, data, None
     return name, 32, x.astype("<f4").tobytes(), None
 
 
-def in_order(work, jobs, threads):
-    """Yields work(job) in the order of the jobs, a few of which are worked on ahead: threads, because disks and decoders release Python's lock."""
+def in_threads(work: Callable[[Any], Any], jobs: Iterable, threads: int) -> Iterator[Any]:
+    """Yields work(job) in the order of the jobs. Threads work ahead on a few jobs.
+
+    Threads are enough here, because disks and decoders release the lock of Python.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        ahead = deque()
+        futures: deque[Future] = deque()
         for job in jobs:
-            ahead.append(pool.submit(work, job))
-            if len(ahead) > 2 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            futures.append(pool.submit(work, job))
+            if len(futures) > 2 * threads:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
 
 
-def frames_of(root, name):
+def frames_of_recording(root: Folder | Pack, name: str) -> int:
+    """Returns the number of samples, 0 if the recording cannot be opened."""
     try:
         with root.open(name) as recording:
             return recording.frames
     except InputError:
-        # which is told when it is packed
+        # read_whole reports the error.
         return 0
 
 
-def check_space(options, root, names):
-    """InputError unless the disk has room for the recordings, and the loader for as many shards as they would make."""
-    frames = list(
-        in_order(partial(frames_of, root), names[:: len(names) // SAMPLED + 1], options.threads)
-    )
+def check_pack_space(options: PackOptions, root: Folder | Pack, names: Sequence[str]) -> None:
+    """Predicts the size of the pack from the lengths of some recordings.
+
+    Raises InputError if the disk is too small, or if there would be too many shards.
+    """
+    sampled = names[:: len(names) // SAMPLED + 1]
+    frames = list(in_threads(partial(frames_of_recording, root), sampled, options.threads))
     expected = int(2 * np.mean(frames) * len(names))
     free = shutil.disk_usage(options.output).free
     if free < expected:
         raise InputError(
-            f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, got {free / MB:,.0f} MB; make room, or choose another"
+            f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, "
+            f"got {free / MB:,.0f} MB; make room, or choose another"
         )
     if expected > MOST_SHARDS * options.shard_size:
         raise InputError(
-            f"--shard_size {options.shard_size // MB}: want at most {MOST_SHARDS} shards, got about {expected // options.shard_size:,} for "
-            f"{expected / MB:,.0f} MB; want {expected // MOST_SHARDS // MB + 1} or more"
+            f"--shard_size {options.shard_size // MB}: want at most {MOST_SHARDS} shards, "
+            f"got about {expected // options.shard_size:,} for {expected / MB:,.0f} MB; "
+            f"want {expected // MOST_SHARDS // MB + 1} or more"
         )
 
 
 # ---------------------------------------------------------------------- shards
-def read_shards(folder):
-    """-> {number: Shard} of all that are complete."""
+def read_shards(folder: str | Path) -> dict[int, Shard]:
+    """Returns {number: Shard} of all shards that have a JSON file.
+
+    Raises InputError if a JSON file is damaged.
+    """
     shards = {}
     for path in sorted(Path(folder).glob("[0-9]*.json")):
         try:
             shards[int(path.stem)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"{path}: want the contents of a shard in JSON, got something else ({error}); remove it, and {AGAIN}"
+                f"{path}: want the contents of a shard in JSON, got something else ({error}); "
+                f"remove it, and {AGAIN}"
             ) from None
     return shards
 
 
-def drop_torn(folder, shards):
-    """Takes shards whose samples are not all there off the disk and off `shards`: they are made again. With them goes the index that tells of them."""
+def drop_damaged_shards(folder: Path, shards: dict[int, Shard]) -> None:
+    """Removes shards with missing samples from the disk and from `shards`.
+
+    The caller makes these shards again. The index is removed too, because it has their recordings.
+    """
     for number in list(shards):
         data = Path(shard_file(folder, number))
         if not data.is_file() or data.stat().st_size != shards[number].bytes:
@@ -165,20 +225,26 @@ def drop_torn(folder, shards):
             del shards[number]
 
 
-def write_shard(path, recordings, size):
-    """Takes (name, bits, samples) off an iterator until they fill `size` bytes, writes them to `path` -> Shard; None if there were none left."""
-    part, held, crc = path.with_suffix(".part"), [], 0
+def write_shard(path: Path, recordings: Iterator[Samples], size: int) -> Shard | None:
+    """Writes the next recordings to `path`, until the file has `size` bytes.
+
+    Returns the shard, or None if there was no recording left. Raises InputError if the file cannot
+    be written.
+    """
+    part = path.with_suffix(".part")
+    written = []
+    crc = 0
     try:
         with part.open("wb") as file:
             for name, bits, samples in recordings:
                 file.write(samples)
                 crc = zlib.crc32(samples, crc)
-                held.append((name, len(samples) * 8 // bits, bits))
+                written.append((name, len(samples) * 8 // bits, bits))
                 if file.tell() >= size:
                     break
             file.flush()
             os.fsync(file.fileno())
-        if not held:
+        if not written:
             part.unlink()
             return None
         part.replace(path)
@@ -186,118 +252,141 @@ def write_shard(path, recordings, size):
         with contextlib.suppress(OSError):
             part.unlink()
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); the shards before it stay: make room, and the same command goes on"
+            f"{path}: cannot be written ({error.strerror}); "
+            "the shards before it stay: make room, and the same command goes on"
         ) from None
-    shard = Shard(held, crc)
+    shard = Shard(written, crc)
     write_atomically(path.with_suffix(".json"), json.dumps(shard._asdict()).encode())
     return shard
 
 
-def write_index(folder, shards):
-    """Writes the table of all recordings of {number: Shard}, in the order of the numbers; see roots.COLUMNS."""
-    rows = [
-        (os.fsencode(name), number, frames, bits)
-        for number, shard in shards.items()
-        for name, frames, bits in shard.recordings
-    ]
-    name, shard, frames, bits = map(np.array, zip(*rows, strict=True))
+def write_shards(
+    folder: Path, shards: dict[int, Shard], samples: Iterator[Samples], size: int
+) -> None:
+    """Writes all samples as shards with unused numbers, and adds the shards to `shards`."""
+    for number in itertools.count():
+        if number in shards:
+            continue
+        shard = write_shard(Path(shard_file(folder, number)), samples, size)
+        if shard is None:
+            return
+        shards[number] = shard
+
+
+def write_index(folder: Path, shards: Mapping[int, Shard]) -> None:
+    """Writes the table of all recordings of {number: Shard}, see roots.COLUMNS.
+
+    The shards must be in the order of their numbers.
+    """
+    rows = []
+    for number, shard in shards.items():
+        for name, frames, bits in shard.recordings:
+            rows.append((os.fsencode(name), number, frames, bits))
+    name, shard_number, frames, bits = map(np.array, zip(*rows, strict=True))
     size = frames * bits // 8
-    # as if all shards were one file
+    # Position of a recording as if all shards were one file.
     begin = np.cumsum(size) - size
-    # less that of the first recording of its shard
-    first_byte = begin - begin[shard.searchsorted(shard)]
-    order, data = np.argsort(name), io.BytesIO()
-    np.savez(
-        data,
-        **{
-            column: x[order]
-            for column, x in zip(COLUMNS, (name, shard, first_byte, frames, bits), strict=True)
-        },
-    )
+    # The position within the shard: the first recording of the shard begins at 0.
+    first_byte = begin - begin[shard_number.searchsorted(shard_number)]
+    order = np.argsort(name)
+    columns = (name, shard_number, first_byte, frames, bits)
+    table = {title: column[order] for title, column in zip(COLUMNS, columns, strict=True)}
+    data = io.BytesIO()
+    np.savez(data, **table)
     write_atomically(folder / INDEX, data.getbuffer())
 
 
 # ---------------------------------------------------------------------- the modes of dataprep.py
-def usable(results, failed, bar):
-    """Results of read_whole -> yields (name, bits, samples) of the good ones, puts {name: complaint} of the others into `failed`."""
-    for name, bits, samples, complaint in results:
+def usable_recordings(
+    results: Iterable[tuple[str, int, bytes, str | None]], failed: dict[str, str], bar: tqdm
+) -> Iterator[Samples]:
+    """Yields (name, bits, samples) of the results of read_whole that have no error.
+
+    The error messages of the other results are added to `failed`, {name: message}.
+    """
+    for name, bits, samples, message in results:
         bar.update()
-        if complaint:
-            failed[name] = complaint
+        if message:
+            failed[name] = message
         else:
             yield name, bits, samples
 
 
-def make_pack(options):
-    """Packs the recordings that the pack does not hold yet, by speaker and name; the number of threads changes nothing.
+def make_pack(options: PackOptions) -> None:
+    """Packs the recordings that are not in the pack yet, in the order of speakers and names.
 
-    Those that cannot be used are left out and named in failed.txt; InputError at the end if there are any.
+    The number of threads does not change the pack. Recordings that cannot be used are left out, and
+    failed.txt names them. Raises InputError at the end if there are such recordings.
     """
-    speaker_of, mark = recordings_of(options), options.output / MARK
+    speakers = recordings_of(options)
+    mark = options.output / MARK
     if mark.exists():
         check_record(mark, SETTINGS, "pack")
     else:
         begin_record(mark, SETTINGS)
     shards = read_shards(options.output)
-    drop_torn(options.output, shards)
-    there = {name for shard in shards.values() for name, *_ in shard.recordings}
-    todo = sorted(speaker_of.keys() - there, key=lambda name: (speaker_of[name], name))
-    root, failed = open_root(options.path), {}
-    if todo:
-        check_space(options, root, todo)
-    with tqdm(total=len(todo), unit="file", desc="pack", disable=None) as bar:
-        samples = usable(in_order(partial(read_whole, root), todo, options.threads), failed, bar)
-        for number in (n for n in itertools.count() if n not in shards):
-            if not (
-                shard := write_shard(
-                    Path(shard_file(options.output, number)), samples, options.shard_size
-                )
-            ):
-                break
-            shards[number] = shard
+    drop_damaged_shards(options.output, shards)
+    packed: set[str] = set()
+    for shard in shards.values():
+        packed |= {name for name, *_ in shard.recordings}
+    jobs = sorted(speakers.keys() - packed, key=lambda name: (speakers[name], name))
+    root = open_root(options.path)
+    if jobs:
+        check_pack_space(options, root, jobs)
+    failed: dict[str, str] = {}
+    with tqdm(total=len(jobs), unit="file", desc="pack", disable=None) as bar:
+        results = in_threads(partial(read_whole, root), jobs, options.threads)
+        samples = usable_recordings(results, failed, bar)
+        write_shards(options.output, shards, samples, options.shard_size)
     if shards:
         write_index(options.output, dict(sorted(shards.items())))
-    made = len(todo) - len(failed)
-    seconds = (
-        sum(frames for shard in shards.values() for _, frames, _ in shard.recordings) / SAMPLE_RATE
-    )
+    made = len(jobs) - len(failed)
     log.info(
-        "%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; give it as --train_path or --test_path, with the same lists",
+        "%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; "
+        "give it as --train_path or --test_path, with the same lists",
         options.output,
-        f"{len(there) + made:,}",
+        f"{len(packed) + made:,}",
         f"{made:,}",
-        seconds / 3600,
+        sum(shard.frames for shard in shards.values()) / SAMPLE_RATE / 3600,
         f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}",
         len(shards),
     )
-    report_failures(options.output / FAILED, todo, failed)
+    report_failures(options.output / FAILED, jobs, failed)
 
 
-def checksum(folder, number):
-    """-> (number, bytes, crc32) of a shard as it is on the disk; 0 bytes if it cannot be read."""
-    size = crc = 0
+def checksum(folder: str | Path, number: int) -> tuple[int, int, int]:
+    """Reads a shard, and returns its number, its bytes and its CRC32.
+
+    The number of bytes is 0 if the file cannot be read.
+    """
+    size = 0
+    crc = 0
     with contextlib.suppress(OSError), open(shard_file(folder, number), "rb") as file:
         while block := file.read(MB):
-            size, crc = size + len(block), zlib.crc32(block, crc)
+            size += len(block)
+            crc = zlib.crc32(block, crc)
     return number, size, crc
 
 
-def check_pack(folder, threads):
-    """Reads a whole pack; InputError if it is not as it was written."""
+def check_pack(folder: str | Path, threads: int) -> None:
+    """Reads a whole pack. Raises InputError if it is not as it was written."""
     if not is_pack(folder):
         raise InputError(
-            f"{folder}: want a pack, got none; make one with --pack LIST --path DIR --output {folder}"
+            f"{folder}: want a pack, got none; "
+            f"make one with --pack LIST --path DIR --output {folder}"
         )
-    shards, damaged = read_shards(folder), []
+    shards = read_shards(folder)
+    damaged = []
     with tqdm(total=len(shards), unit="shard", desc="check", disable=None) as bar:
-        for number, size, crc in in_order(partial(checksum, folder), shards, threads):
+        for number, size, crc in in_threads(partial(checksum, folder), shards, threads):
             if (size, crc) != (shards[number].bytes, shards[number].crc32):
                 damaged.append(Path(shard_file(folder, number)))
             bar.update()
     if damaged:
         tables = " ".join(str(path.with_suffix(".json")) for path in damaged)
         raise InputError(
-            f"{len(damaged)} of {len(shards)} shards are not as they were written; remove {tables}, and {AGAIN}: it packs them anew"
+            f"{len(damaged)} of {len(shards)} shards are not as they were written; "
+            f"remove {tables}, and {AGAIN}: it packs them anew"
         )
     log.info(
         "%s: %d shards with %s recordings are as they were written",

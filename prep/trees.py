@@ -1,18 +1,20 @@
-"""Lists of any corpus that is a tree of audio files: a train list, and of speakers kept apart a list and trials.
+"""Lists of any corpus that is a tree of audio files.
 
-The speaker of a file is a folder above it or a part of its name. What is drawn depends on the names and the seed, not on the order of the disk.
+There are a train list, and a list and trials of separate test speakers. The speaker of a file is a
+folder above the file, or a part of its name. Random draws depend on the names and the seed, not on
+the order of the files on the disk.
 """
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
 from corpus.files import audio_below
-from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
 from prep.output import check_words, write_lists
@@ -20,11 +22,19 @@ from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
 SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
+# {speaker: paths}
+Files = dict[str, list[str]]
 
 
 class TreeOptions(NamedTuple):
-    """level: which folder below `folder` is the speaker, 1 = the first. regex: compiled, with one group, the speaker; in place of level. min_files: of a
-    speaker. test_speakers: their number, or their share as a float. table: file of the speakers' sexes, or None."""
+    """Options of the lists of a tree.
+
+    `level` is the number of the folder below `folder` that is the speaker, 1 for the first.
+    `regex` has one group, which finds the speaker in the path; it replaces `level`. Speakers with
+    fewer than `min_files` files are left out. `test_speakers` is their number, or their share as a
+    float. `trials` is the largest number of trials. `table` is a file of the sexes of the speakers,
+    or None.
+    """
 
     folder: Path
     output: Path
@@ -37,119 +47,165 @@ class TreeOptions(NamedTuple):
     seed: int = 0
 
 
-def files_of_speakers(options):
-    """-> {speaker: paths}, both sorted. Files without a speaker and speakers with few files are left out, with a warning that counts them."""
-    files = {}
+# ---------------------------------------------------------------------- speakers
+def files_of_tree(options: TreeOptions) -> Files:
+    """Returns {speaker: paths}, both sorted.
+
+    Files without a speaker and speakers with few files are left out. A warning counts them. Raises
+    InputError if no file or no speaker is left, or if a name cannot stand in a list.
+    """
+    files: dict[Any, list[str]] = {}
     for path in audio_below(options.folder):
         files.setdefault(speaker_of(path, options.level, options.regex), []).append(path)
-    wanted = (
-        f"--speaker_regex {options.regex.pattern}"
-        if options.regex
-        else f"--speaker_level {options.level}"
-    )
-    strange = files.pop(None, []) + files.pop("", [])
+    option = f"--speaker_level {options.level}"
+    if options.regex:
+        option = f"--speaker_regex {options.regex.pattern}"
+    without_speaker = files.pop(None, []) + files.pop("", [])
     if not files:
         raise InputError(
-            f"{options.folder}: {wanted} finds no speaker in the paths of its {len(strange)} files, as {strange[0]}; give another one"
+            f"{options.folder}: {option} finds no speaker in the paths of its "
+            f"{len(without_speaker)} files, as {without_speaker[0]}; give another one"
         )
-    if strange:
+    if without_speaker:
         log.warning(
             "warning: left out: %s files in whose paths %s finds no speaker, as %s",
-            f"{len(strange):,}",
-            wanted,
-            strange[0],
+            f"{len(without_speaker):,}",
+            option,
+            without_speaker[0],
         )
-    few = [speaker for speaker in files if len(files[speaker]) < options.min_files]
-    if len(few) == len(files):
-        raise InputError(
-            f"--min_files {options.min_files}: the {len(files)} speakers of {options.folder} have at most "
-            f"{max(map(len, files.values()))} files; lower it"
-        )
-    if few:
-        log.warning(
-            "warning: left out: %s of %s speakers, who have fewer than %d files (--min_files)",
-            f"{len(few):,}",
-            f"{len(files):,}",
-            options.min_files,
-        )
-    files = {speaker: files[speaker] for speaker in sorted(files.keys() - few)}
-    check_words([*files, *(path for paths in files.values() for path in paths)], options.folder)
+    files = drop_small_speakers(options, files)
+    names = [*files]
+    for paths in files.values():
+        names += paths
+    check_words(names, options.folder)
     return files
 
 
-def read_speaker_table(path):
-    """{speaker: "m" or "f"}. A line begins with the speaker, and its first word of m, f, male, female in any case is the sex, whatever else it says and
-    however the words are separated: Kaldi's spk2gender, VoxCeleb's metadata, LibriSpeech's SPEAKERS.TXT. The first line may be a header."""
-    sexes = {}
+def drop_small_speakers(options: TreeOptions, files: Files) -> Files:
+    """Returns the speakers with at least --min_files files, sorted.
+
+    Raises InputError if no speaker is left.
+    """
+    small = {speaker for speaker, paths in files.items() if len(paths) < options.min_files}
+    if len(small) == len(files):
+        raise InputError(
+            f"--min_files {options.min_files}: the {len(files)} speakers of {options.folder} "
+            f"have at most {max(map(len, files.values()))} files; lower it"
+        )
+    if small:
+        log.warning(
+            "warning: left out: %s of %s speakers, who have fewer than %d files (--min_files)",
+            f"{len(small):,}",
+            f"{len(files):,}",
+            options.min_files,
+        )
+    return {speaker: files[speaker] for speaker in sorted(files.keys() - small)}
+
+
+def read_speaker_table(path: Path) -> dict[str, str]:
+    """Reads a table of the sexes of speakers, {speaker: "m" or "f"}.
+
+    A line begins with the speaker. The first word of m, f, male, female in any case is the sex.
+    Other words do not matter, and blanks, commas and bars separate words. Examples are Kaldi's
+    spk2gender, VoxCeleb's metadata, and LibriSpeech's SPEAKERS.TXT. The first line can be a header.
+    Raises InputError for a line without sex, and for a speaker with two sexes.
+    """
+    sexes: dict[str, str] = {}
     for number, line in enumerate(read_text_lines(path), 1):
         speaker, *words = re.split(r"[\s,|]+", line)
-        sex = next((SEXES[word.lower()] for word in words if word.lower() in SEXES), None)
-        if line.startswith((";", "#")) or not sex and number == 1:
+        found = [SEXES[word.lower()] for word in words if word.lower() in SEXES]
+        is_header = not found and number == 1
+        if line.startswith((";", "#")) or is_header:
             continue
-        if not sex:
+        if not found:
             raise InputError(f"{path}:{number}: want '<speaker> ... m|f ...', got {line!r}")
+        sex = found[0]
         if sexes.setdefault(speaker, sex) != sex:
             raise InputError(
-                f"{path}:{number}: {speaker} is {sex} here and {sexes[speaker]} before; remove one of the lines"
+                f"{path}:{number}: {speaker} is {sex} here and {sexes[speaker]} before; "
+                "remove one of the lines"
             )
     return sexes
 
 
-def split(files, test_speakers, seed):
-    """-> ({speaker: paths}, {speaker: paths}), for training and for tests, which take so many of the speakers or, of a float, this share."""
-    count = round(test_speakers * len(files)) if isinstance(test_speakers, float) else test_speakers
+def split_speakers(files: Files, test_speakers: int | float, seed: int) -> tuple[Files, Files]:
+    """Returns {speaker: paths} for training, and {speaker: paths} for tests.
+
+    `test_speakers` is the number of the test speakers, or their share as a float. Raises InputError
+    if there are fewer speakers, or if the share is no speaker.
+    """
+    is_share = isinstance(test_speakers, float)
+    count = round(test_speakers * len(files)) if is_share else int(test_speakers)
     if count > len(files) or test_speakers and not count:
         raise InputError(
             f"--test_speakers: want 1 to {len(files)}, all that there are, got {count}"
         )
-    drawn = {
-        int(i) for i in np.random.default_rng((seed, 0)).choice(len(files), count, replace=False)
-    }
-    train, test = (
-        {speaker: files[speaker] for i, speaker in enumerate(files) if (i in drawn) == testing}
-        for testing in (False, True)
-    )
+    drawn = np.random.default_rng((seed, 0)).choice(len(files), count, replace=False)
+    numbers = set(drawn.tolist())
+    train: Files = {}
+    test: Files = {}
+    for number, (speaker, paths) in enumerate(files.items()):
+        if number in numbers:
+            test[speaker] = paths
+        else:
+            train[speaker] = paths
     return train, test
 
 
-def make_trials(files, count, seed, sex=None):
-    """{speaker: paths} -> at most `count` lines of trials, by seed, see draw_trials. sex: {speaker: "m" or "f"}. InputError unless there are of both kinds."""
+# ---------------------------------------------------------------------- trials
+def make_trials(
+    files: Files, count: int, seed: int, sex: Mapping[str, str] | None = None
+) -> list[str]:
+    """Draws at most `count` lines of trials from {speaker: paths}, see draw_trials.
+
+    `sex` is {speaker: "m" or "f"}. Raises InputError if a speaker has no sex in it, and if there
+    are no target or no non-target trials.
+    """
     missing = [speaker for speaker in files if speaker not in sex] if sex is not None else []
     if missing:
         raise InputError(
-            f"--speaker_table: want the sex of {len(files)} test speakers, got none for {len(missing)}: {', '.join(missing[:10])}; add them"
+            f"--speaker_table: want the sex of {len(files)} test speakers, "
+            f"got none for {len(missing)}: {', '.join(missing[:10])}; add them"
         )
     lines = draw_trials(np.random.default_rng((seed, 1)), files, count, sex)
-    targets = sum(line.startswith("1") for line in lines)
+    targets = count_targets(lines)
     if not 0 < targets < len(lines):
-        pair = (
-            f"two{' of one sex' * bool(sex)} for non-target"
-            if targets
-            else "one with two files for target"
-        )
+        pair = "one with two files for target"
+        if targets:
+            pair = "two of one sex for non-target" if sex else "two for non-target"
         raise InputError(
-            f"--trials {count}: want target and non-target trials, but among the {len(files)} test speakers are no {pair} trials; "
-            "take more speakers, or those with several files (--min_files 2), or --trials 0"
+            f"--trials {count}: want target and non-target trials, but among the {len(files)} "
+            f"test speakers are no {pair} trials; take more speakers, "
+            "or those with several files (--min_files 2), or --trials 0"
         )
     return lines
 
 
-def lines_of(files):
-    return [f"{speaker} {path}" for speaker, paths in files.items() for path in paths]
+def count_targets(lines: Sequence[str]) -> int:
+    """Returns the number of target trials."""
+    return sum(line.startswith("1") for line in lines)
 
 
-def make_list(options):
-    """Writes the lists, those of no speakers left out; all is checked before."""
-    files = files_of_speakers(options)
-    train, test = split(files, options.test_speakers, options.seed)
-    lists = {TRAIN_LIST: lines_of(train), TEST_LIST: lines_of(test)}
+# ---------------------------------------------------------------------- the mode of dataprep.py
+def train_list_lines(files: Files) -> list[str]:
+    """Returns the lines '<speaker> <file>' of {speaker: paths}."""
+    lines = []
+    for speaker, paths in files.items():
+        lines += [f"{speaker} {path}" for path in paths]
+    return lines
+
+
+def make_list(options: TreeOptions) -> None:
+    """Writes the train list, the test list and the trials. Lists of no speakers are left out.
+
+    Raises InputError before it writes anything, if the tree or the options cannot be used.
+    """
+    files = files_of_tree(options)
+    train, test = split_speakers(files, options.test_speakers, options.seed)
+    lists = {TRAIN_LIST: train_list_lines(train), TEST_LIST: train_list_lines(test)}
     if test and options.trials:
-        lists[TRIALS] = make_trials(
-            test,
-            options.trials,
-            options.seed,
-            read_speaker_table(options.table) if options.table else None,
-        )
+        sex = read_speaker_table(options.table) if options.table else None
+        lists[TRIALS] = make_trials(test, options.trials, options.seed, sex)
     write_lists({options.output / name: lines for name, lines in lists.items() if lines})
     if train:
         log.info(
@@ -168,13 +224,18 @@ def make_list(options):
             f"{len(lists[TEST_LIST]):,}",
         )
     if TRIALS in lists:
-        targets = sum(line.startswith("1") for line in lists[TRIALS])
-        log.info(
-            "%s: %s target and %s non-target trials%s; test with --test_list %s --test_path %s",
-            options.output / TRIALS,
-            f"{targets:,}",
-            f"{len(lists[TRIALS]) - targets:,}",
-            " (there are no more)" * (len(lists[TRIALS]) < options.trials),
-            options.output / TRIALS,
-            options.folder,
-        )
+        log_trials(options, lists[TRIALS])
+
+
+def log_trials(options: TreeOptions, lines: Sequence[str]) -> None:
+    """Logs the numbers of trials, and how to test with them."""
+    targets = count_targets(lines)
+    log.info(
+        "%s: %s target and %s non-target trials%s; test with --test_list %s --test_path %s",
+        options.output / TRIALS,
+        f"{targets:,}",
+        f"{len(lines) - targets:,}",
+        " (there are no more)" if len(lines) < options.trials else "",
+        options.output / TRIALS,
+        options.folder,
+    )

@@ -1,71 +1,105 @@
-"""Trials drawn from files of speakers, half of them target, half non-target; their pairs are told by numbers, so that there may be billions."""
+"""Random trials from the files of speakers: half target trials, half non-target trials.
+
+Pairs of files are numbered and never listed, because there can be billions of them.
+"""
 
 import bisect
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+Files = Mapping[str, Sequence[str]]
+Pair = tuple[str, str]
 
-def draw(rng, sizes, count):
-    """At most `count` different pairs from groups of so many -> group of each, its number in there. Of a group of many no more are on offer than of the
-    smallest one, unless they are needed for `count`: otherwise a few speakers with many files would be most of a list."""
+
+def draw_pairs(
+    rng: np.random.Generator, sizes: Sequence[int] | np.ndarray, count: int
+) -> tuple[list[int], list[int]]:
+    """Draws at most `count` different pairs of files from groups of pairs.
+
+    `sizes` holds the number of pairs of every group. The function returns the group of every drawn
+    pair, and the number of the pair within its group. A large group offers no more pairs than the
+    smallest group, unless `count` requires more. Otherwise the pairs of a few speakers with many
+    files would fill most of the list.
+    """
     sizes = np.asarray(sizes)
-    needed = bisect.bisect_left(
-        range(sizes.max()), count, key=lambda most: np.minimum(sizes, most).sum()
+    required = bisect.bisect_left(
+        range(sizes.max()), count, key=lambda limit: np.minimum(sizes, limit).sum()
     )
-    offered = np.minimum(sizes, max(needed, sizes.min()))
+    offered = np.minimum(sizes, max(required, sizes.min()))
     ends = offered.cumsum()
     chosen = rng.choice(ends[-1], min(count, ends[-1]), replace=False)
     group = np.searchsorted(ends, chosen, side="right")
     number = chosen - (ends - offered)[group]
     by_group = np.argsort(group, kind="stable")
     for same in np.split(by_group, np.flatnonzero(np.diff(group[by_group])) + 1):
-        if sizes[group[same[0]]] > offered[group[same[0]]]:
-            number[same] = rng.choice(sizes[group[same[0]]], len(same), replace=False)
+        size = sizes[group[same[0]]]
+        if size > offered[group[same[0]]]:
+            # The offered pairs are any pairs of a large group, not its first pairs.
+            number[same] = rng.choice(size, len(same), replace=False)
     return group.tolist(), number.tolist()
 
 
-def target_pairs(paths):
-    """Two different files of a speaker each, [P, 2] numbers of them: of two sessions (folders) if the speaker has several."""
+def target_pairs(paths: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Returns all pairs of different files of one speaker, as indices [P, 2] into `paths`.
+
+    A session is a folder. If the speaker has several sessions, both files of a pair come from
+    different sessions.
+    """
     session = np.array([os.path.dirname(path) for path in paths])
     pairs = np.array(np.triu_indices(len(paths), 1)).T
     across = pairs[session[pairs[:, 0]] != session[pairs[:, 1]]]
     return across if len(across) else pairs
 
 
-def draw_targets(rng, files, count):
-    several = [np.array(paths) for paths in files.values() if len(paths) > 1]
-    if not several or not count:
+def draw_targets(rng: np.random.Generator, files: Files, count: int) -> list[Pair]:
+    """Draws at most `count` target trials from {speaker: paths}."""
+    speakers = [np.array(paths) for paths in files.values() if len(paths) > 1]
+    if not speakers or not count:
         return []
-    pairs = [target_pairs(paths) for paths in several]
-    return [
-        several[g][pairs[g][n]].tolist()
-        for g, n in zip(*draw(rng, [len(own) for own in pairs], count), strict=True)
-    ]
+    pairs = [target_pairs(paths) for paths in speakers]
+    groups, numbers = draw_pairs(rng, [len(own) for own in pairs], count)
+    trials = []
+    for group, number in zip(groups, numbers, strict=True):
+        first, second = speakers[group][pairs[group][number]].tolist()
+        trials.append((first, second))
+    return trials
 
 
-def draw_nontargets(rng, files, count, sex):
+def draw_nontargets(
+    rng: np.random.Generator, files: Files, count: int, sex: Mapping[str, str] | None
+) -> list[Pair]:
+    """Draws at most `count` non-target trials from {speaker: paths}.
+
+    With `sex`, {speaker: sex}, both speakers of a trial have the same sex.
+    """
     paths = list(files.values())
-    size, kind = (
-        np.array([len(own) for own in paths]),
-        np.array([sex[speaker] if sex else "" for speaker in files]),
-    )
-    # all pairs of speakers
+    sizes = np.array([len(own) for own in paths])
+    sexes = np.array([sex[speaker] if sex else "" for speaker in files])
+    # All pairs of speakers.
     first, second = np.triu_indices(len(files), 1)
-    alike = kind[first] == kind[second]
-    if not alike.any() or not count:
+    same_sex = sexes[first] == sexes[second]
+    if not same_sex.any() or not count:
         return []
-    first, second = first[alike], second[alike]
-    pairs = zip(*draw(rng, size[first] * size[second], count), strict=True)
-    return [
-        (paths[first[g]][n // size[second[g]]], paths[second[g]][n % size[second[g]]])
-        for g, n in pairs
-    ]
+    first = first[same_sex]
+    second = second[same_sex]
+    groups, numbers = draw_pairs(rng, sizes[first] * sizes[second], count)
+    trials = []
+    for group, number in zip(groups, numbers, strict=True):
+        a, b = first[group], second[group]
+        trials.append((paths[a][number // sizes[b]], paths[b][number % sizes[b]]))
+    return trials
 
 
-def draw_trials(rng, files, count, sex=None):
-    """files: {speaker: paths} -> at most `count` lines '1|0 <file> <file>', half of them target, in random order. Non-targets are of the same
-    sex if sex, {speaker: sex}, is given."""
+def draw_trials(
+    rng: np.random.Generator, files: Files, count: int, sex: Mapping[str, str] | None = None
+) -> list[str]:
+    """Draws at most `count` lines '1|0 <file> <file>' from {speaker: paths}, in random order.
+
+    Half of the trials are target trials. With `sex`, {speaker: sex}, both speakers of a non-target
+    trial have the same sex.
+    """
     lines = [f"1 {a} {b}" for a, b in draw_targets(rng, files, count // 2)]
     lines += [f"0 {a} {b}" for a, b in draw_nontargets(rng, files, count - count // 2, sex)]
     return [lines[i] for i in rng.permutation(len(lines))]

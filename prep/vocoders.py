@@ -1,10 +1,12 @@
-"""Speech taken apart and put together again: what spoofed copies are made with.
+"""Vocoders that make spoofed copies: analysis of speech, and synthesis from the analysis.
 
-vocode and griffin_lim with its defaults are attacks A01 and A02 of the synthetic corpus; COPIES are those of copy synthesis.
+`vocode`, and `griffin_lim` with its defaults, are attacks A01 and A02 of the synthetic corpus.
+COPIES holds the vocoders of copy synthesis.
 """
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,35 +16,43 @@ import scipy.signal
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from prep.constants import VOCODERS
-from prep.synthesis import FFT, SHIFT, frames_of, overlap_add
+from prep.synthesis import FFT, SHIFT, overlap_add, short_time_spectra
 
 PYWORLD = "pyworld==0.3.5"
 
 
-def vocode(x, pitch, order=18):
-    """Attack A01: a monotone vocoder. Envelopes by linear prediction from x [T], driven by pulses of constant pitch (Hz) -> [T]."""
+def vocode(x: np.ndarray, pitch: float, order: int = 18) -> np.ndarray:
+    """Returns speech x [T] with a constant pitch in Hz: attack A01, a monotone vocoder.
+
+    Linear prediction of this order gives the spectral envelopes. Pulses excite the filters. The
+    result has the whole frames of x, [T // SHIFT * SHIFT].
+    """
     x = x[: len(x) // SHIFT * SHIFT]
-    power = np.abs(frames_of(x)) ** 2
-    r = scipy.fft.irfft(power, FFT)[:, : order + 1].astype(float)  # [n, order + 1] autocorrelation
+    power = np.abs(short_time_spectra(x)) ** 2
+    # Autocorrelation of every frame.
+    r = scipy.fft.irfft(power, FFT)[:, : order + 1].astype(float)  # [n, order + 1]
     r[:, 0] = r[:, 0] * 1.0001 + 1e-9
     a, error = np.ones((len(r), 1)), r[:, 0]
-    # Levinson-Durbin, all frames at once
+    # Levinson-Durbin recursion of all frames at once.
     for i in range(1, order + 1):
         k = -np.sum(a * r[:, i:0:-1], 1) / error
         a = np.pad(a, [(0, 0), (0, 1)])
         a = a + k[:, None] * a[:, ::-1]
         error = error * (1 - k**2)
     pulses = np.diff(np.floor(np.arange(len(x) + 1) * (pitch / SAMPLE_RATE)))
-    excitation = frames_of(pulses)
-    # no sound below 45 Hz
+    excitation = short_time_spectra(pulses)
+    # No sound below 45 Hz.
     excitation[:, :2] = 0
     energy = np.maximum(np.mean(np.abs(excitation) ** 2, 1), 1e-6)
     return overlap_add(excitation * np.sqrt(error / energy)[:, None] / scipy.fft.rfft(a, FFT))
 
 
 @functools.cache
-def mel_and_back(bands):
-    """Takes a magnitude spectrum to so many mel bands and, by least squares, back -> [FFT / 2 + 1, FFT / 2 + 1]."""
+def mel_projection(bands: int) -> np.ndarray:
+    """Returns a matrix [FFT / 2 + 1, FFT / 2 + 1] that reduces a spectrum to mel bands and back.
+
+    The way back from the mel bands of magnitudes is by least squares.
+    """
     # Imported here, because it takes seconds to load.
     import torchaudio
 
@@ -52,36 +62,42 @@ def mel_and_back(bands):
     return np.linalg.pinv(filters.T) @ filters.T
 
 
-def griffin_lim(rng, x, iterations=8, bands=None):
-    """x [T] rebuilt from its magnitude spectrogram alone, from random phases (Griffin & Lim 1984) -> [T].
+def griffin_lim(
+    rng: np.random.Generator, x: np.ndarray, iterations: int = 8, bands: int | None = None
+) -> np.ndarray:
+    """Returns speech [T] from the magnitude spectrogram of x [T] alone (Griffin & Lim 1984).
 
-    bands: the spectrogram goes through so many mel bands first, as that which neural vocoders are given.
+    The first phases are random. With `bands`, the spectrogram passes through this number of mel
+    bands first, as the input of neural vocoders does.
     """
     window = {"nperseg": FFT, "noverlap": FFT - SHIFT}
     magnitude = np.abs(scipy.signal.stft(x, **window)[2])  # [FFT / 2 + 1, n]
     if bands:
-        magnitude = np.maximum(mel_and_back(bands) @ magnitude, 0)
+        magnitude = np.maximum(mel_projection(bands) @ magnitude, 0)
     phase = np.exp(2j * np.pi * rng.random(magnitude.shape))
     for _ in range(iterations):
-        spectrum = scipy.signal.stft(scipy.signal.istft(magnitude * phase, **window)[1], **window)[
-            2
-        ][:, : magnitude.shape[1]]
+        y = scipy.signal.istft(magnitude * phase, **window)[1]
+        spectrum = scipy.signal.stft(y, **window)[2][:, : magnitude.shape[1]]
         phase = spectrum / np.maximum(np.abs(spectrum), 1e-12)
     return scipy.signal.istft(magnitude * phase, **window)[1][: len(x)]
 
 
-def world(x, period=5.0, coefficients=None):
-    """x [T] through WORLD (Morise et al. 2016): pitch, spectral envelope and aperiodicity every `period` ms, and back -> [T].
+def world(x: np.ndarray, period: float = 5.0, coefficients: int | None = None) -> np.ndarray:
+    """Returns speech [T] from the WORLD analysis of x [T] (Morise et al. 2016).
 
-    coefficients: the envelope goes through so many mel-cepstral coefficients and the aperiodicity through its bands, as in statistical synthesis.
+    The analysis gives pitch, spectral envelope and aperiodicity every `period` ms. With
+    `coefficients`, the envelope is reduced to this number of mel-cepstral coefficients, and the
+    aperiodicity to its bands, as in statistical speech synthesis. Raises InputError if pyworld is
+    not installed.
     """
     pyworld = import_pyworld()
     x = x.astype(float)
-    # Harvest is better in noise but takes five times as long as all the rest
+    # Harvest is better in noise, but it takes five times as long as everything else.
     pitch, time = pyworld.dio(x, SAMPLE_RATE, frame_period=period)
-    pitch = pyworld.stonemask(x, pitch, time, SAMPLE_RATE)  # [n] Hz, 0 where unvoiced
+    # In Hz, 0 where unvoiced.
+    pitch = pyworld.stonemask(x, pitch, time, SAMPLE_RATE)  # [n]
     envelope = pyworld.cheaptrick(x, pitch, time, SAMPLE_RATE)  # [n, bins]
-    aperiodicity = pyworld.d4c(x, pitch, time, SAMPLE_RATE)
+    aperiodicity = pyworld.d4c(x, pitch, time, SAMPLE_RATE)  # [n, bins]
     if coefficients:
         size = 2 * (envelope.shape[1] - 1)
         envelope = pyworld.decode_spectral_envelope(
@@ -93,25 +109,34 @@ def world(x, period=5.0, coefficients=None):
     return pyworld.synthesize(pitch, envelope, aperiodicity, SAMPLE_RATE, period)[: len(x)]
 
 
-def import_pyworld():
-    """The optional package pyworld. InputError, with the remedy, where it is not installed or does not work."""
+def import_pyworld() -> ModuleType:
+    """Returns the optional package pyworld.
+
+    Raises InputError with a remedy if pyworld is not installed or cannot be loaded.
+    """
     try:
         import pyworld
     except ImportError as error:
         others = " ".join(name for name, vocoder in COPIES.items() if not vocoder.needs)
         raise InputError(
-            f"--vocoders world: want the package pyworld, got: {error}; pip install {PYWORLD}, or choose --vocoders {others}"
+            f"--vocoders world: want the package pyworld, got: {error}; "
+            f"pip install {PYWORLD}, or choose --vocoders {others}"
         ) from None
     return pyworld
 
 
 class Vocoder(NamedTuple):
-    """attack: its name in protocols. copy: (random generator, x [T]) -> [T]. needs: imports what else must be installed."""
+    """A vocoder of copy synthesis.
+
+    `attack` is its name in protocols, and `text` describes it in --help. `copy` takes a random
+    generator and speech [T], and returns speech [T]. `needs` imports an optional package that the
+    vocoder requires.
+    """
 
     attack: str
     text: str
-    copy: Callable
-    needs: Callable | None = None
+    copy: Callable[[np.random.Generator, np.ndarray], np.ndarray]
+    needs: Callable[[], ModuleType] | None = None
 
 
 COPIES = {

@@ -7,6 +7,7 @@ kill the program at random points.
 import gzip
 import hashlib
 import io
+import os
 import random
 import stat
 import struct
@@ -117,7 +118,7 @@ def test_archive_that_was_replaced_is_looked_through_again(tmp_path):
     archives.extract(source, tmp_path)
     table = tmp_path / "a.zip.members"
     zipped(tmp_path / "a.zip", {"a": b"1", "b": b"2"})
-    output.os.utime(table, (1, 1))
+    os.utime(table, (1, 1))
     archives.extract(source, tmp_path)
     assert tree(tmp_path / "out") == {"a": b"1", "b": b"2"}
 

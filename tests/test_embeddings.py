@@ -1,4 +1,7 @@
-"""Embedding enhancement from a tree of embeddings to error rates: targets, lists, data sets, training, use, and what goes wrong."""
+"""Embedding enhancement, from a tree of embeddings to error rates.
+
+The tests check targets, lists, data sets, training, use, and error messages.
+"""
 
 import itertools
 import json
@@ -15,10 +18,10 @@ from kill_resume import end_of, equal
 import dataprep
 from common.errors import InputError
 from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
-from corpus.embeddings import Example, embedding_tree, load_embeddings, read_examples
+from corpus.embeddings import Example, load_embeddings, read_examples
 from metrics.scores import read_scores
 from network.checkpoints import read_checkpoint
-from prep.embedding_lists import session_of, targets_of
+from prep.embedding_lists import compute_targets, session_of
 from training.sampling import every_group
 
 D = 16
@@ -36,7 +39,10 @@ LISTS = {
 
 
 def make_tree(folder, speakers, seed, crops=2):
-    """Embeddings of speakers with 2 sessions of 3 utterances, half their dimensions noise alone; their targets and lists."""
+    """Makes embeddings of speakers, with targets and lists, and returns the folder.
+
+    Every speaker has 2 sessions of 3 utterances. Half of the dimensions are only noise.
+    """
     draw = np.random.default_rng(seed)
     for speaker in speakers:
         clean = draw.standard_normal(D) * (np.arange(D) < D // 2)
@@ -44,9 +50,8 @@ def make_tree(folder, speakers, seed, crops=2):
             path = folder / speaker / session / f"{take}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             noise = draw.standard_normal(D) * np.where(np.arange(D) < D // 2, 0.2, 2.0)
-            np.save(
-                path, (clean + noise + 0.1 * draw.standard_normal((crops, D))).astype(np.float32)
-            )
+            x = clean + noise + 0.1 * draw.standard_normal((crops, D))
+            np.save(path, x.astype(np.float32))
     assert dataprep.main(["--combine_embeddings", str(folder), "--processes", "1"]) == 0
     assert dataprep.main(["--embedding_lists", str(folder), "--name", "all", "--pairs", "3"]) == 0
     return folder
@@ -54,16 +59,18 @@ def make_tree(folder, speakers, seed, crops=2):
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
+    """A tree of 12 speakers."""
     return make_tree(tmp_path_factory.mktemp("train"), [f"id{i:02d}" for i in range(12)], 0)
 
 
 @pytest.fixture(scope="module")
 def test(tmp_path_factory):
-    """Of other speakers."""
-    return make_tree(tmp_path_factory.mktemp("test"), [f"who{i}" for i in range(4)], 1)
+    """A tree of 4 other speakers."""
+    return make_tree(tmp_path_factory.mktemp("test"), [f"test{i}" for i in range(4)], 1)
 
 
 def words(train, test, run, trainfunc="MSE", *more):
+    """Returns the words of a training run of two epochs with the folder `run`."""
     return [
         "--model",
         "MyLinearNetv2",
@@ -100,20 +107,20 @@ def words(train, test, run, trainfunc="MSE", *more):
 
 
 def log_of(run):
+    """Returns the lines of the log of a run."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 # ---------------------------------------------------------------------- targets and lists
 def test_targets_are_the_means_of_the_definition(train):
     for speaker, files in embedding_tree(train).items():
-        whole, units = np.zeros(D), np.zeros(D)
+        whole = np.zeros(D)
+        units = np.zeros(D)
         for file in files:
             crops = np.load(train / file)
             mean = sum(crop.astype(float) for crop in crops) / len(crops)
-            whole, units = (
-                whole + mean / len(files),
-                units + mean / np.sqrt((mean**2).sum()) / len(files),
-            )
+            whole += mean / len(files)
+            units += mean / np.sqrt((mean**2).sum()) / len(files)
         b, c = np.load(train / f"{speaker}.npy"), np.load(train / f"{speaker}_type2.npy")
         assert b.shape == c.shape == (D,) and b.dtype == c.dtype == np.float32
         np.testing.assert_allclose(b, units, atol=1e-6)
@@ -121,7 +128,7 @@ def test_targets_are_the_means_of_the_definition(train):
         assert np.linalg.norm(b) < 1 and np.linalg.norm(c) == pytest.approx(1)
 
 
-def test_combining_again_changes_the_targets_alone(train, tmp_path):
+def test_combining_again_changes_only_the_targets(train, tmp_path):
     shutil.copytree(train, tmp_path / "tree")
     before = {path: path.read_bytes() for path in (tmp_path / "tree").rglob("*") if path.is_file()}
     np.save(tmp_path / "tree" / "id00" / "x" / "new.npy", np.ones((2, D), np.float32))
@@ -132,52 +139,59 @@ def test_combining_again_changes_the_targets_alone(train, tmp_path):
 
 def test_lists(train, tmp_path):
     files = embedding_tree(train)
-    every = [(speaker, path) for speaker, paths in files.items() for path in paths]
+    every = []
+    for speaker, paths in files.items():
+        every += [(speaker, path) for path in paths]
     assert [(e.speaker, e.path) for e in read_examples(train / "all_normal_list.txt")] == every
     trials = [line.split() for line in (train / "all_test_list.txt").read_text().splitlines()]
     for speaker, path in every:
-        mine = [(label, b) for label, a, b in trials if a == path]
-        assert (
-            len(set(mine)) == 8
-            and sum(label == "1" for label, _ in mine) == 4
-            and path not in dict(mine).values()
-        )
-        assert all((b.split("/")[0] == speaker) == (label == "1") for label, b in mine)
+        own = [(label, b) for label, a, b in trials if a == path]
+        assert len(set(own)) == 8
+        assert sum(label == "1" for label, _ in own) == 4
+        for label, other in own:
+            assert other != path
+            assert (other.split("/")[0] == speaker) == (label == "1")
     triplets = read_examples(train / "all_triplet_list.txt")
-    assert [(e.speaker, e.path) for e in triplets] == every and all(
-        e.other in files and e.other != e.speaker for e in triplets
-    )
+    assert [(e.speaker, e.path) for e in triplets] == every
+    assert all(e.other in files and e.other != e.speaker for e in triplets)
     pairs = read_examples(train / "all_distribution_list.txt")
     assert len({(e.path, e.second) for e in pairs}) == len(pairs) == 12 * 6
-    assert (
-        all(e.same_session == (session_of(e.path) == session_of(e.second)) for e in pairs)
-        and sum(e.same_session for e in pairs) == 12 * 3
-    )
+    for pair in pairs:
+        sessions = [path.split("/")[1] for path in (pair.path, pair.second)]
+        assert pair.same_session == (sessions[0] == sessions[1])
+    assert sum(e.same_session for e in pairs) == 12 * 3
+
+
+def test_session_of_a_path():
+    assert session_of("id1/x/0.npy") == "x"
+    assert session_of("id1/x/y/0.npy") == "x/y"
+    assert session_of("id1/0.npy") == ""
+
+
+def texts_of_lists(folder, name):
+    """Returns {kind: text} of the lists with this name that exist."""
+    texts = {}
+    for kind in ("normal", "test", "triplet", "distribution"):
+        path = folder / f"{name}_{kind}_list.txt"
+        if path.exists():
+            texts[kind] = path.read_text()
+    return texts
 
 
 def test_lists_follow_seed_and_sizes(train, tmp_path, capsys):
     shutil.copytree(train, tmp_path / "tree")
 
     def make(name, *more):
-        assert (
-            dataprep.main(["--embedding_lists", str(tmp_path / "tree"), "--name", name, *more]) == 0
-        )
-        return {
-            kind: path.read_text()
-            for kind in ("normal", "test", "triplet", "distribution")
-            if (path := tmp_path / "tree" / f"{name}_{kind}_list.txt").exists()
-        }
+        words = ["--embedding_lists", str(tmp_path / "tree"), "--name", name, *more]
+        assert dataprep.main(words) == 0
+        return texts_of_lists(tmp_path / "tree", name)
 
     first = make("a", "--pairs", "3")
-    assert (
-        first
-        == make("b", "--pairs", "3")
-        == {kind: (train / f"all_{kind}_list.txt").read_text() for kind in first}
-    )
+    assert first == make("b", "--pairs", "3")
+    assert first == texts_of_lists(train, "all")
     other = make("c", "--pairs", "3", "--seed", "1")
-    assert other["normal"] == first["normal"] and all(
-        other[kind] != first[kind] for kind in ("test", "triplet", "distribution")
-    )
+    assert other["normal"] == first["normal"]
+    assert all(other[kind] != first[kind] for kind in ("test", "triplet", "distribution"))
     sized = make("d", "--same", "2", "--different", "100", "--others", "3", "--pairs", "1000")
     assert [len(text.splitlines()) for text in sized.values()] == [72, 72 * 68, 72 * 3, 12 * 15]
     assert set(make("e", "--pairs", "0", "--others", "0")) == {"normal", "test"}
@@ -229,7 +243,7 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         ),
     ],
 )
-def test_what_cannot_be_combined(spoil, message, train, tmp_path, capsys):
+def test_trees_that_cannot_be_combined(spoil, message, train, tmp_path, capsys):
     shutil.copytree(train, tmp_path / "tree")
     spoil(tmp_path / "tree" / "id00" / "x" / "0.npy")
     assert dataprep.main(["--combine_embeddings", str(tmp_path / "tree"), "--processes", "1"]) == 2
@@ -238,6 +252,7 @@ def test_what_cannot_be_combined(spoil, message, train, tmp_path, capsys):
 
 # ---------------------------------------------------------------------- data sets
 def unit_mean(path):
+    """Returns the mean over crops of an embedding file, made unit length."""
     mean = np.load(path).astype(float).mean(0)
     return mean / np.linalg.norm(mean)
 
@@ -249,338 +264,193 @@ def test_batches(flag, suffix, train):
         examples = read_examples(train / f"all_{kind}_list.txt")
         batch = EmbeddingDataset(examples, train, flag=flag)[1, groups]
         for g, group in enumerate(groups):
-            files = [name for i in group for name in (examples[i].path, examples[i].second) if name]
-            np.testing.assert_allclose(
-                batch["x"][g], [unit_mean(train / name) for name in files], atol=1e-6
-            )
-            np.testing.assert_array_equal(
-                batch["target"][g], np.load(train / f"{examples[group[0]].speaker}{suffix}")
-            )
-            assert batch["label"][g] == int(examples[group[0]].speaker[2:])
+            files = []
+            for i in group:
+                files += [name for name in (examples[i].path, examples[i].second) if name]
+            expected = [unit_mean(train / name) for name in files]
+            np.testing.assert_allclose(batch["x"][g], expected, atol=1e-6)
+            first = examples[group[0]]
+            target = np.load(train / f"{first.speaker}{suffix}")
+            np.testing.assert_array_equal(batch["target"][g], target)
+            assert batch["label"][g] == int(first.speaker[2:])
             if kind == "triplet":
-                np.testing.assert_array_equal(
-                    batch["other"][g], np.load(train / f"{examples[group[0]].other}{suffix}")
-                )
+                other = np.load(train / f"{first.other}{suffix}")
+                np.testing.assert_array_equal(batch["other"][g], other)
             if kind == "distribution":
                 session = batch["session"][g].tolist()
-                assert [session[0] == session[1], session[2] == session[3]] == [
-                    examples[i].same_session for i in group
-                ]
-                assert {*session[:2]}.isdisjoint(session[2:])
-        assert (
-            batch["x"].dtype == batch["target"].dtype == torch.float32
-            and batch["label"].dtype == torch.int64
-            and batch["spoof"].dtype == torch.bool
-        )
-        assert ("other" in batch, "session" in batch) == (kind == "triplet", kind == "distribution")
+                same = [session[0] == session[1], session[2] == session[3]]
+                assert same == [examples[i].same_session for i in group]
+                assert set(session[:2]).isdisjoint(session[2:])
+        assert batch["x"].dtype == batch["target"].dtype == torch.float32
+        assert batch["label"].dtype == torch.int64
+        assert batch["spoof"].dtype == torch.bool
+        assert ("other" in batch) == (kind == "triplet")
+        assert ("session" in batch) == (kind == "distribution")
 
 
-def test_evaluation_takes_one_normalised_mean_a_file(train):
-    paths = [path for paths in embedding_tree(train).values() for path in paths]
+def files_below(root):
+    """Returns the paths of all embeddings of a tree."""
+    return list(itertools.chain(*embedding_tree(root).values()))
+
+
+def test_evaluation_reads_one_normalised_mean_per_file(train):
+    paths = files_below(train)
     data = EmbeddingEvalDataset(paths, train)
     data.FILES_PER_ITEM = 50
     index, x = zip(*(data[i] for i in range(len(data))), strict=True)
-    assert [len(part) for part in index] == [50, 22] and sum(index, []) == list(range(72))
-    np.testing.assert_allclose(
-        torch.cat(x)[:, 0], [unit_mean(train / path) for path in paths], atol=1e-6
-    )
+    assert [len(part) for part in index] == [50, 22]
+    assert list(itertools.chain(*index)) == list(range(72))
+    expected = [unit_mean(train / path) for path in paths]
+    np.testing.assert_allclose(torch.cat(x)[:, 0], expected, atol=1e-6)
 
 
-def test_validation_goes_once_through_all_groups():
+def test_validation_reads_every_group_once():
     speakers = ["a"] * 7 + ["b"] * 2 + ["c"] * 4 + ["d"]
-    items = every_group(
-        [Example(speaker, str(i)) for i, speaker in enumerate(speakers)],
-        batch_size=2,
-        nPerSpeaker=2,
-    )
+    examples = [Example(speaker, str(i)) for i, speaker in enumerate(speakers)]
+    items = every_group(examples, batch_size=2, nPerSpeaker=2)
     assert items == [(0, [[0, 1], [7, 8]]), (0, [[9, 10]]), (0, [[2, 3], [11, 12]]), (0, [[4, 5]])]
 
 
 # ---------------------------------------------------------------------- training and use
 @pytest.mark.parametrize("trainfunc", LISTS)
 def test_every_loss_trains_from_lists(trainfunc, train, test, tmp_path, program):
-    # those classify speakers that were trained on
+    # Classification losses need the speakers of the training list.
     valid = train if trainfunc in ("Softmax", "MSE_Softmax") else test
-    code, out, err = program(
-        *words(
-            train,
-            test,
-            tmp_path,
-            trainfunc,
-            "--valid_list",
-            valid / f"all_{LISTS[trainfunc]}_list.txt",
-            "--valid_path",
-            valid,
-            "--lr",
-            0.003,
-            "--max_epoch",
-            12,
-            "--test_interval",
-            4,
-            "--eval_first",
-            "--multiple_embedding_flag",
-            "C",
-        )
-    )
+    more = ["--valid_list", valid / f"all_{LISTS[trainfunc]}_list.txt", "--valid_path", valid]
+    more += ["--lr", 0.003, "--max_epoch", 12, "--test_interval", 4, "--eval_first"]
+    more += ["--multiple_embedding_flag", "C"]
+    code, out, err = program(*words(train, test, tmp_path, trainfunc, *more))
     assert code == 0 and "warning" not in err + out, (out, err)
     first, *_, last = log_of(tmp_path)
-    assert (
-        last["valid_loss"] < first["valid_loss"]
-        and last["EER"] < first["EER"]
-        and np.isfinite(last["loss"])
-    )
+    assert last["valid_loss"] < first["valid_loss"]
+    assert last["EER"] < first["EER"]
+    assert np.isfinite(last["loss"])
 
 
 def test_enhancement_lowers_the_error_rate_of_the_embeddings(train, test, tmp_path, program):
-    assert (
-        program(
-            "--check",
-            "--test_list",
-            test / "all_test_list.txt",
-            "--test_path",
-            test,
-            "--save_path",
-            tmp_path,
-        )[0]
-        == 0
-    )
-    assert (
-        program(
-            *words(
-                train,
-                test,
-                tmp_path,
-                "MSE_CS",
-                "--lr",
-                0.003,
-                "--max_epoch",
-                40,
-                "--test_interval",
-                40,
-            )
-        )[0]
-        == 0
-    )
-    scores = {
-        name: read_scores(tmp_path / "result" / name)
-        for name in ("scores_unprocessed.txt", "scores.txt")
-    }
-    before, after = (
-        s.scores[s.labels].mean() - s.scores[~s.labels].mean() for s in scores.values()
-    )
-    assert after > before + 0.3
-    a, b = scores["scores_unprocessed.txt"].lines[0].split()[1:]
-    assert scores["scores_unprocessed.txt"].scores[0] == pytest.approx(
-        unit_mean(test / a) @ unit_mean(test / b), abs=1e-5
-    )
+    trials = ["--test_list", test / "all_test_list.txt", "--test_path", test]
+    assert program("--check", *trials, "--save_path", tmp_path)[0] == 0
+    more = ["--lr", 0.003, "--max_epoch", 40, "--test_interval", 40]
+    assert program(*words(train, test, tmp_path, "MSE_CS", *more))[0] == 0
+    unprocessed = read_scores(tmp_path / "result" / "scores_unprocessed.txt")
+    enhanced = read_scores(tmp_path / "result" / "scores.txt")
+    assert separation(enhanced) > separation(unprocessed) + 0.3
+    a, b = unprocessed.lines[0].split()[1:]
+    cosine = unit_mean(test / a) @ unit_mean(test / b)
+    assert unprocessed.scores[0] == pytest.approx(cosine, abs=1e-5)
 
 
-# with dropout both
+def separation(scores):
+    """Returns the difference between the means of target and non-target scores."""
+    return scores.scores[scores.labels].mean() - scores.scores[~scores.labels].mean()
+
+
+# Both cases have dropout.
 @pytest.mark.parametrize(
     "trainfunc, model", [("MSE_Softmax", "MyLinearNet"), ("DA", "MyLinearNetv3")]
 )
 def test_resumes_anywhere(trainfunc, model, train, test, tmp_path, program):
-    more = [
-        "--model",
-        model,
-        "--valid_list",
-        train / f"all_{LISTS[trainfunc]}_list.txt",
-        "--valid_path",
-        train,
-    ]
+    valid_list = train / f"all_{LISTS[trainfunc]}_list.txt"
+    more = ["--model", model, "--valid_list", valid_list, "--valid_path", train]
     assert program(*words(train, test, tmp_path / "whole", trainfunc, *more))[0] == 0
     whole, whole_log = end_of(tmp_path / "whole")
     for steps in range(5, whole["step"] + 5, 5):
-        assert (
-            program(
-                *words(
-                    train,
-                    test,
-                    tmp_path / "parts",
-                    trainfunc,
-                    *more,
-                    "--max_steps",
-                    min(steps, whole["step"]),
-                )
-            )[0]
-            == 0
-        )
-    parts, log = end_of(tmp_path / "parts")
-    assert all(
-        equal(parts[key], whole[key])
-        for key in ("model", "loss", "optimizer", "scheduler", "step", "rng")
-    )
-    assert [(line["loss"], line["valid_loss"], line["EER"]) for line in log] == [
-        (line["loss"], line["valid_loss"], line["EER"]) for line in whole_log
-    ]
+        limit = ["--max_steps", min(steps, whole["step"])]
+        assert program(*words(train, test, tmp_path / "parts", trainfunc, *more, *limit))[0] == 0
+    parts, parts_log = end_of(tmp_path / "parts")
+    for key in ("model", "loss", "optimizer", "scheduler", "step", "rng"):
+        assert equal(parts[key], whole[key]), key
+    for key in ("loss", "valid_loss", "EER"):
+        assert [line[key] for line in parts_log] == [line[key] for line in whole_log]
 
 
 def test_generates_enhanced_embeddings(train, test, tmp_path, program):
     assert program(*words(train, test, tmp_path / "run"))[0] == 0
     model = tmp_path / "run" / "model" / "last.model"
     use = ["--initial_model", model, "--nDataLoaderThread", 0, "--device", "cpu"]
+    normal_list = test / "all_normal_list.txt"
+    to_list = ["--test_path", test, "--output", tmp_path / "list", *use]
+    to_trials = ["--test_path", test, "--output", tmp_path / "trials", *use]
+    to_generated = ["--gen_path", test, "--gen_target_dir", tmp_path / "generated", *use]
     assert program("--extract", test, "--output", tmp_path / "folder", *use)[0] == 0
-    assert (
-        program(
-            "--extract",
-            test / "all_normal_list.txt",
-            "--test_path",
-            test,
-            "--output",
-            tmp_path / "list",
-            *use,
-        )[0]
-        == 0
-    )
-    assert (
-        program(
-            "--generate",
-            "--gen_list",
-            test / "all_normal_list.txt",
-            "--gen_path",
-            test,
-            "--gen_target_dir",
-            tmp_path / "generated",
-            *use,
-        )[0]
-        == 0
-    )
-    assert (
-        program(
-            "--extract",
-            test / "all_test_list.txt",
-            "--test_path",
-            test,
-            "--output",
-            tmp_path / "trials",
-            *use,
-        )[0]
-        == 0
-    )
-    files = [path for paths in embedding_tree(test).values() for path in paths]
+    assert program("--extract", normal_list, *to_list)[0] == 0
+    assert program("--extract", test / "all_test_list.txt", *to_trials)[0] == 0
+    assert program("--generate", "--gen_list", normal_list, *to_generated)[0] == 0
+    files = files_below(test)
     for name in ("folder", "list", "generated", "trials"):
-        assert sorted(
-            str(path.relative_to(tmp_path / name))
-            for path in (tmp_path / name).rglob("*")
-            if path.is_file()
-        ) == sorted(files)
+        written = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        assert sorted(str(path.relative_to(tmp_path / name)) for path in written) == sorted(files)
+    weights = read_checkpoint(model)["model"]
     x = load_embeddings(test, files[:1])[0]
     for number in range(1, 6):
-        layer = {
-            part: read_checkpoint(model)["model"][f"l{number}.{part}"].numpy()
-            for part in ("weight", "bias")
-        }
-        x = layer["weight"] @ x + layer["bias"]
+        x = weights[f"l{number}.weight"].numpy() @ x + weights[f"l{number}.bias"].numpy()
         x = np.where(x > 0, x, np.expm1(x))
     np.testing.assert_allclose(np.load(tmp_path / "generated" / files[0]), [x], atol=1e-5)
 
+    # Existing files are not written again.
     kept = tmp_path / "list" / files[0]
-    kept.write_bytes(b"mine")
+    kept.write_bytes(b"kept")
     (tmp_path / "list" / files[1]).unlink()
-    code, out, _ = program(
-        "--extract",
-        test / "all_normal_list.txt",
-        "--test_path",
-        test,
-        "--output",
-        tmp_path / "list",
-        *use,
-    )
-    assert (
-        code == 0
-        and f"1 embeddings written to {tmp_path / 'list'}, {len(files) - 1} were there" in out
-        and kept.read_bytes() == b"mine"
-    )
+    code, out, _ = program("--extract", normal_list, *to_list)
+    assert code == 0
+    assert f"1 embeddings written to {tmp_path / 'list'}, {len(files) - 1} were there" in out
+    assert kept.read_bytes() == b"kept"
     assert program("--extract", test, "--output", test, *use)[0] == 2
     code, out, _ = program("--verify", test / files[0], test / files[1], *use)
     assert code == 0 and out.startswith("score ")
 
 
 def test_embeds_a_whole_tree_of_speech(checkpoint, corpus, tmp_path, program):
-    shutil.copytree(
-        corpus / "wav",
-        tmp_path / "wav",
-        ignore=lambda _, names: [
-            name for name in names if name.endswith(".wav") and name != "00001.wav"
-        ],
-    )
+    def all_but_first(_, names):
+        return [name for name in names if name.endswith(".wav") and name != "00001.wav"]
+
+    shutil.copytree(corpus / "wav", tmp_path / "wav", ignore=all_but_first)
     wavs = [path.relative_to(tmp_path / "wav") for path in (tmp_path / "wav").rglob("*.wav")]
     use = ["--initial_model", checkpoint, "--nDataLoaderThread", 0, "--device", "cpu"]
     code, out, err = program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)
     assert code == 0 and f"{len(wavs)} embeddings" in out, err
-    assert all(
-        np.load(tmp_path / "emb" / path.with_suffix(".npy")).shape == (2, 32) for path in wavs
-    )
-    shutil.copy(tmp_path / "wav" / wavs[0], (tmp_path / "wav" / wavs[0]).with_suffix(".flac"))
-    assert (
-        "names differ in the extension alone"
-        in program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)[2]
-    )
+    for path in wavs:
+        assert np.load(tmp_path / "emb" / path.with_suffix(".npy")).shape == (2, 32)
+    first = tmp_path / "wav" / wavs[0]
+    shutil.copy(first, first.with_suffix(".flac"))
+    err = program("--extract", tmp_path / "wav", "--output", tmp_path / "emb", *use)[2]
+    assert "names differ in the extension alone" in err
 
 
 def test_several_lists_of_trials(train, test, tmp_path, program):
     assert program(*words(train, test, tmp_path / "one"))[0] == 0
-    twice = [
-        "--test_list",
-        test / "all_test_list.txt",
-        train / "all_test_list.txt",
-        "--test_path",
-        test,
-        train,
-    ]
+    twice = ["--test_list", test / "all_test_list.txt", train / "all_test_list.txt"]
+    twice += ["--test_path", test, train]
     assert program(*words(train, test, tmp_path / "two", "MSE", *twice))[0] == 0
     libri = ["--test_list_libri", train / "all_test_list.txt", "--test_path_libri", train]
     assert program(*words(train, test, tmp_path / "libri", "MSE", *libri))[0] == 0
-    one, two, libri = (log_of(tmp_path / name)[-1] for name in ("one", "two", "libri"))
-    timing = ("utt_per_s", "seconds", "waiting")
-    assert {k: v for k, v in two.items() if k not in timing} == {
-        k: v for k, v in libri.items() if k not in timing
-    }
-    assert {k: two[k] for k in one if k not in timing} == {
-        k: v for k, v in one.items() if k not in timing
-    }
-    assert {name for name in two if name not in one} == {"EER_2", "minDCF_2", "threshold_2"}
-    assert (tmp_path / "two" / "result" / "scores.txt").read_text() == (
-        tmp_path / "one" / "result" / "scores.txt"
-    ).read_text()
+    results = {}
+    for name in ("one", "two", "libri"):
+        results[name] = log_of(tmp_path / name)[-1]
+        for timing in ("utt_per_s", "seconds", "waiting"):
+            results[name].pop(timing)
+    assert results["two"] == results["libri"]
+    second_list = {"EER_2", "minDCF_2", "threshold_2"}
+    assert results["two"].keys() - results["one"].keys() == second_list
+    assert {name: results["two"][name] for name in results["one"]} == results["one"]
+    scores_of_two = (tmp_path / "two" / "result" / "scores.txt").read_text()
+    assert scores_of_two == (tmp_path / "one" / "result" / "scores.txt").read_text()
     lines = (tmp_path / "two" / "result" / "scores_2.txt").read_text().splitlines()
-    assert [line.rsplit(" ", 1)[0] for line in lines] == (
-        train / "all_test_list.txt"
-    ).read_text().splitlines()
-    code, out, _ = program(
-        "--eval",
-        "--initial_model",
-        tmp_path / "two" / "model" / "last.model",
-        *twice,
-        "--output",
-        tmp_path / "s.txt",
-        "--nDataLoaderThread",
-        0,
-    )
-    assert (
-        code == 0
-        and out.count("EER ") >= 2
-        and (tmp_path / "s_2.txt").read_text().splitlines() == lines
-    )
+    trials = (train / "all_test_list.txt").read_text().splitlines()
+    assert [line.rsplit(" ", 1)[0] for line in lines] == trials
+    model = tmp_path / "two" / "model" / "last.model"
+    output = ["--output", tmp_path / "s.txt", "--nDataLoaderThread", 0]
+    code, out, _ = program("--eval", "--initial_model", model, *twice, *output)
+    assert code == 0 and out.count("EER ") >= 2
+    assert (tmp_path / "s_2.txt").read_text().splitlines() == lines
 
 
 def test_validation_without_trials_chooses_the_best(train, tmp_path, program):
-    run = [
-        *words(
-            train,
-            train,
-            tmp_path,
-            "MSE",
-            "--valid_list",
-            train / "all_normal_list.txt",
-            "--valid_path",
-            train,
-            "--max_epoch",
-            3,
-        )
-    ]
-    at = run.index("--test_list")
-    assert program(*run[:at], *run[at + 4 :])[0] == 0
+    more = ["--valid_list", train / "all_normal_list.txt", "--valid_path", train]
+    run = words(train, train, tmp_path, "MSE", *more, "--max_epoch", 3)
+    # Without --test_list, --test_path and their values.
+    position = run.index("--test_list")
+    assert program(*run[:position], *run[position + 4 :])[0] == 0
     best = min(log_of(tmp_path), key=lambda line: line["valid_loss"])
     assert read_checkpoint(tmp_path / "model" / "best.model")["epoch"] == best["epoch"] + 1
 
@@ -589,22 +459,22 @@ def test_validation_of_a_speech_model(corpus, tmp_path, program):
     valid = ["--valid_list", corpus / "train_list.txt", "--valid_path", corpus / "wav"]
     assert program(*small_run(corpus, tmp_path / "a", *valid, "--max_epoch", 1))[0] == 0
     assert program(*small_run(corpus, tmp_path / "b", "--max_epoch", 1))[0] == 0
-    (a, a_log), (b, b_log) = end_of(tmp_path / "a"), end_of(tmp_path / "b")
-    assert (
-        equal(a["model"], b["model"])
-        and equal(a["rng"], b["rng"])
-        and a_log[0]["loss"] == b_log[0]["loss"]
-    )
-    assert (
-        0 < a_log[0]["valid_loss"] < 100
-        and "valid_acc" in a_log[0]
-        and "valid_loss" not in b_log[0]
-    )
+    a, a_log = end_of(tmp_path / "a")
+    b, b_log = end_of(tmp_path / "b")
+    assert equal(a["model"], b["model"])
+    assert equal(a["rng"], b["rng"])
+    assert a_log[0]["loss"] == b_log[0]["loss"]
+    assert 0 < a_log[0]["valid_loss"] < 100
+    assert "valid_acc" in a_log[0]
+    assert "valid_loss" not in b_log[0]
 
 
-# ---------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------- errors
 def spoiled(train, tmp_path, **changes):
-    """A copy of the tree with other contents of some files; None: removed."""
+    """Returns a copy of the tree with other contents of some files.
+
+    The name of an argument is a path: id03__x__1_npy means id03/x/1.npy. None removes the file.
+    """
     shutil.copytree(train, tmp_path / "tree")
     for name, content in changes.items():
         path = tmp_path / "tree" / name.replace("__", "/").replace("_npy", ".npy")
@@ -631,7 +501,8 @@ CASES = {
         lambda w: w(
             "MSE", "--train_list", w.corpus / "train_list.txt", "--train_path", w.corpus / "wav"
         ),
-        r"train_list\.txt: the model takes embeddings, and 48 of 48 \.npy files are missing.*--extract",
+        r"train_list\.txt: the model takes embeddings, "
+        r"and 48 of 48 \.npy files are missing.*--extract",
     ),
     "embedding model, trials of speech": (
         lambda w: w("MSE", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"),
@@ -722,10 +593,16 @@ CASES = {
 
 
 class Workspace:
+    """The folders of a test. A call returns the words of a training run with some changes."""
+
     def __init__(self, train, test, corpus, folder):
-        self.train, self.test, self.corpus, self.folder = train, test, corpus, folder
+        self.train = train
+        self.test = test
+        self.corpus = corpus
+        self.folder = folder
 
     def __call__(self, trainfunc="MSE", *more, model="MyLinearNetv2", tree=None, list=None):
+        """Returns the words of a run. `list` is the text of another train list."""
         made = words(
             tree or self.train, self.test, self.folder / "run", trainfunc, "--model", model, *more
         )
@@ -736,7 +613,7 @@ class Workspace:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_is_told(name, train, test, corpus, tmp_path, program, monkeypatch):
+def test_error_messages(name, train, test, corpus, tmp_path, program, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make, message = CASES[name]
     code, out, err = program(*make(Workspace(train, test, corpus, tmp_path)))
@@ -745,10 +622,9 @@ def test_is_told(name, train, test, corpus, tmp_path, program, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_targets_want_embeddings_of_one_size(tmp_path):
+def test_targets_need_embeddings_of_one_size(tmp_path):
     for i, size in enumerate((4, 5)):
         np.save(tmp_path / f"{i}.npy", np.ones(size, np.float32))
-    with pytest.raises(
-        InputError, match=r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
-    ):
-        targets_of(tmp_path, ["0.npy", "1.npy"])
+    message = r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
+    with pytest.raises(InputError, match=message):
+        compute_targets(tmp_path, ["0.npy", "1.npy"])

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from common.errors import InputError
-from prep.output import in_parallel
+from prep.workers import in_parallel
 
 
 def square(x):

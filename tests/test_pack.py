@@ -1,5 +1,9 @@
-"""Packs: the same batches and scores as from loose files, to the bit; interruption, additions, damage, and what is wrong with the input."""
+"""Packs give the same batches and scores as single files, to the bit.
 
+Other tests are about interruption, additions, damage, and errors in the input.
+"""
+
+import itertools
 import json
 import multiprocessing
 import os
@@ -42,7 +46,11 @@ SUBTYPES = (
 
 @pytest.fixture(scope="module")
 def loose(corpus, tmp_path_factory):
-    """wav/ with the speech of the test corpus, training speakers in several formats, train_list.txt, trials.txt, musan/, rir/; read-only."""
+    """Single files: wav/ with the speech of the test corpus, musan/, rir/ and lists; read-only.
+
+    The lists are train_list.txt and trials.txt. The files of the training speakers have several
+    formats.
+    """
     folder = tmp_path_factory.mktemp("loose")
     noise_corpus(folder)
     shutil.copytree(corpus / "wav", folder / "wav")
@@ -51,7 +59,10 @@ def loose(corpus, tmp_path_factory):
     for i, line in enumerate((corpus / "train_list.txt").read_text().splitlines()):
         speaker, name = line.split()
         kind, subtype = SUBTYPES[i % len(SUBTYPES)]
-        x = soundfile.read(folder / "wav" / name)[0] + (0 if subtype == "PCM_16" else 1e-6)
+        x = soundfile.read(folder / "wav" / name)[0]
+        if subtype != "PCM_16":
+            # Samples that 16 bits cannot represent.
+            x = x + 1e-6
         (folder / "wav" / name).unlink()
         name = name.replace(".wav", f".{kind}")
         soundfile.write(folder / "wav" / name, x, 16000, subtype=subtype)
@@ -61,10 +72,24 @@ def loose(corpus, tmp_path_factory):
 
 
 def pack_up(folder, output, lists=("train_list.txt", "trials.txt"), size=1_000_000, path="wav"):
-    pack.make_pack(
-        pack.PackOptions([folder / name for name in lists], folder / path, output, size, 2)
-    )
+    """Packs the files of lists below the folder, and returns the folder of the pack."""
+    paths = [folder / name for name in lists]
+    pack.make_pack(pack.PackOptions(paths, folder / path, output, size, 2))
     return output
+
+
+def run(*words):
+    """Runs dataprep.py, and returns the exit code."""
+    return dataprep.main([str(word) for word in words])
+
+
+def raising(error):
+    """Returns a function that raises the error."""
+
+    def raise_error(*_):
+        raise error
+
+    return raise_error
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +98,8 @@ def packed(loose, tmp_path_factory):
     return pack_up(loose, tmp_path_factory.mktemp("packed") / "pack")
 
 
-def damage(pack_folder, to):
+def copy_pack(pack_folder, to):
+    """Returns a copy of the pack that a test can change."""
     shutil.copytree(pack_folder, to)
     return to
 
@@ -82,36 +108,30 @@ def damage(pack_folder, to):
 def test_shards_and_their_order(loose, packed):
     table, shards = open_root(str(packed)), pack.read_shards(packed)
     assert len(shards) > 5 and sorted(shards) == list(range(len(shards)))
-    order = [name for shard in shards.values() for name, *_ in shard.recordings]
+    bits_of = {}
+    order = []
+    for shard in shards.values():
+        for name, _, bits in shard.recordings:
+            order.append(name)
+            bits_of[name] = bits
     speaker = {u.path: u.speaker for u in read_train_list(loose / "train_list.txt")}
-    assert (
-        order == sorted(order, key=lambda name: (speaker.get(name, ""), name))
-        and sorted(order) == table.audio()
-        and len({*order}) == len(order)
-    )
-    assert {*order} == {*speaker, *read_trials(loose / "trials.txt").paths()}
-    assert {
-        bits
-        for shard in shards.values()
-        for name, _, bits in shard.recordings
-        if name.endswith(".wav") and name not in speaker
-    } == {16}
-    assert sorted({bits for shard in shards.values() for _, _, bits in shard.recordings}) == [
-        16,
-        32,
-    ]
+    assert order == sorted(order, key=lambda name: (speaker.get(name, ""), name))
+    assert sorted(order) == table.audio()
+    assert len(set(order)) == len(order)
+    assert set(order) == {*speaker, *read_trials(loose / "trials.txt").paths()}
+    test_files = [name for name in order if name.endswith(".wav") and name not in speaker]
+    assert {bits_of[name] for name in test_files} == {16}
+    assert set(bits_of.values()) == {16, 32}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_batches(loose, packed, tmp_path, workers):
-    """All formats, speeds and noises, which come from packs too."""
+    """All formats, speeds and noises. The noises come from packs too."""
     noises = [pack_up(loose, tmp_path / name, [], path=name) for name in ("musan", "rir")]
     utterances = speed_copies(read_train_list(loose / "train_list.txt"), [0.9])
-    items = [
-        (epoch, [[i, i + 1] for i in range(k, k + 12, 2)])
-        for epoch in (1, 2)
-        for k in (0, 12, 40, 60)
-    ]
+    items = []
+    for epoch, k in itertools.product((1, 2), (0, 12, 40, 60)):
+        items.append((epoch, [[i, i + 1] for i in range(k, k + 12, 2)]))
 
     def made(path, *folders):
         data = TrainDataset(
@@ -126,116 +146,69 @@ def test_training_batches(loose, packed, tmp_path, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("eval_frames", [0, 120])
 def test_evaluation_crops(loose, packed, workers, eval_frames):
-    paths = [
-        *read_trials(loose / "trials.txt").paths(),
-        *(u.path for u in read_train_list(loose / "train_list.txt")[:12]),
-    ]
-    ours, theirs = (
-        [
-            *batches(
-                eval_loader(
-                    EvalDataset(paths, str(root), eval_frames=eval_frames, num_eval=3),
-                    workers=workers,
-                )
-            )
-        ]
-        for root in (packed, loose / "wav")
-    )
-    assert len(ours) == len(theirs) and all(
-        a == b and torch.equal(x, y) for (a, x), (b, y) in zip(ours, theirs, strict=True)
-    )
+    paths = read_trials(loose / "trials.txt").paths()
+    paths += [u.path for u in read_train_list(loose / "train_list.txt")[:12]]
+
+    def made(root):
+        data = EvalDataset(paths, str(root), eval_frames=eval_frames, num_eval=3)
+        return list(batches(eval_loader(data, workers=workers)))
+
+    for ours, theirs in zip(made(packed), made(loose / "wav"), strict=True):
+        assert ours[0] == theirs[0] and torch.equal(ours[1], theirs[1])
 
 
 def test_program(loose, packed, checkpoint, program, tmp_path):
-    """Training, --eval, --extract of a list and of all, --verify."""
-    for name, root in (("loose", loose / "wav"), ("pack", packed)):
-        code, _, err = program(
-            *small_run(
-                loose,
-                tmp_path / name,
-                "--train_path",
-                root,
-                "--test_path",
-                root,
-                "--augment",
-                "--musan_path",
-                loose / "musan",
-                "--rir_path",
-                loose / "rir",
-                "--max_steps",
-                2,
-                "--max_frames",
-                20,
-                "--eval_frames",
-                20,
-                "--num_eval",
-                1,
-            )
-        )
+    """Training, --eval, --extract of a list and of all audio, and --verify."""
+    noises = ["--augment", "--musan_path", loose / "musan", "--rir_path", loose / "rir"]
+    short = ["--max_steps", 2, "--max_frames", 20, "--eval_frames", 20, "--num_eval", 1]
+    use = ["--initial_model", checkpoint, "--eval_frames", 20, "--num_eval", 2]
+    use += ["--nDataLoaderThread", 0]
+    trials = loose / "trials.txt"
+    first, second = read_trials(trials).paths()[:2]
+
+    def succeed(*words):
+        code, out, err = program(*words)
         assert code == 0, err
-        use = [
-            "--initial_model",
-            checkpoint,
-            "--eval_frames",
-            20,
-            "--num_eval",
-            2,
-            "--nDataLoaderThread",
-            0,
-            "--test_path",
-            root,
-        ]
-        assert (
-            program(
-                "--eval",
-                *use,
-                "--test_list",
-                loose / "trials.txt",
-                "--output",
-                tmp_path / f"{name}.txt",
-            )[0]
-            == 0
-        )
-        assert (
-            program(
-                "--extract", loose / "train_list.txt", *use, "--output", tmp_path / f"{name}_list"
-            )[0]
-            == 0
-        )
-        if name == "pack":
-            assert program("--extract", root, *use[:-2], "--output", tmp_path / "all")[0] == 0
-        first, second = read_trials(loose / "trials.txt").paths()[:2]
-        (tmp_path / f"{name}_verify").write_text(program("--verify", first, second, *use)[1])
-    assert (
-        contents(tmp_path / "loose_list") == contents(tmp_path / "pack_list")
-        and len(contents(tmp_path / "all")) > 48
-    )
+        return out
+
+    for name, root in (("loose", loose / "wav"), ("pack", packed)):
+        roots_of_run = ["--train_path", root, "--test_path", root]
+        succeed(*small_run(loose, tmp_path / name, *roots_of_run, *noises, *short))
+        files = [*use, "--test_path", root]
+        succeed("--eval", *files, "--test_list", trials, "--output", tmp_path / f"{name}.txt")
+        embeddings = tmp_path / f"{name}_list"
+        succeed("--extract", loose / "train_list.txt", *files, "--output", embeddings)
+        (tmp_path / f"{name}_verify").write_text(succeed("--verify", first, second, *files))
+    succeed("--extract", packed, *use, "--output", tmp_path / "all")
+    assert contents(tmp_path / "loose_list") == contents(tmp_path / "pack_list")
+    assert len(contents(tmp_path / "all")) > 48
     for name in ("{}.txt", "{}/result/scores.txt", "{}_verify"):
-        a, b = ((tmp_path / name.format(root)).read_bytes() for root in ("loose", "pack"))
-        assert a == b and a
+        of_files = (tmp_path / name.format("loose")).read_bytes()
+        assert of_files
+        assert of_files == (tmp_path / name.format("pack")).read_bytes()
 
 
 def test_lists_without_extension(loose, tmp_path):
-    """ASVspoof: train protocol, trials with their enrolment lists, all in one pack; found in it as below the folder."""
-    files = {f"LA_T_{i}": f"ASVspoof2019_LA_train/flac/LA_T_{i}.flac" for i in range(4)} | {
-        f"LA_E_{i}": f"ASVspoof2019_LA_eval/flac/LA_E_{i}.flac" for i in range(6)
-    }
+    """Names of ASVspoof protocols are found in a pack as they are found below a folder.
+
+    One pack has a train protocol, and trials with their enrolment lists.
+    """
+    files = {f"LA_T_{i}": f"ASVspoof2019_LA_train/flac/LA_T_{i}.flac" for i in range(4)}
+    files |= {f"LA_E_{i}": f"ASVspoof2019_LA_eval/flac/LA_E_{i}.flac" for i in range(6)}
     for i, path in enumerate(files.values()):
         (tmp_path / "LA" / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / "LA" / path, np.full(3000 + i, 0.01 * i), 16000)
     (tmp_path / "train.trn.txt").write_text(
-        "".join(f"s{i % 2} LA_T_{i} - {'A01 spoof' if i > 1 else '- bonafide'}\n" for i in range(4))
+        "s0 LA_T_0 - - bonafide\ns1 LA_T_1 - - bonafide\n"
+        "s0 LA_T_2 - A01 spoof\ns1 LA_T_3 - A01 spoof\n"
     )
     (tmp_path / "LA.asv.eval.gi.trl.txt").write_text(
         "s9 LA_E_3 bonafide target\ns9 LA_E_4 bonafide nontarget\ns9 LA_E_5 A07 spoof\n"
     )
     (tmp_path / "LA.asv.eval.female.trn.txt").write_text("s9 LA_E_0,LA_E_1,LA_E_2\n")
     pack_up(tmp_path, tmp_path / "pack", ["train.trn.txt", "LA.asv.eval.gi.trl.txt"], path="LA")
-    assert (
-        find_files(str(tmp_path / "pack"), [*files, "LA_T_9"])
-        == files | {"LA_T_9": None}
-        == find_files(str(tmp_path / "LA"), [*files, "LA_T_9"])
-    )
+    for root in (tmp_path / "pack", tmp_path / "LA"):
+        assert find_files(str(root), [*files, "LA_T_9"]) == files | {"LA_T_9": None}
     assert len(Pack(str(tmp_path / "pack")).audio()) == 10
 
 
@@ -245,26 +218,21 @@ def test_trials_without_labels_are_no_speakers(loose, tmp_path):
     pack.make_pack(
         pack.PackOptions([tmp_path / "pairs"], loose / "wav", tmp_path / "pack", 10**6, 2)
     )
-    assert Pack(str(tmp_path / "pack")).audio() == sorted({name for pair in pairs for name in pair})
+    assert Pack(str(tmp_path / "pack")).audio() == sorted(set(itertools.chain(*pairs)))
 
 
 def test_all_audio_below_a_folder(loose, tmp_path):
-    """Also with a name that is no text."""
+    """One of the names is not UTF-8."""
     for name in ("b/é.wav", "b/\udcff.flac", "b/c/d.flac", "a.wav"):
         (tmp_path / "wav" / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(
             os.fsencode(tmp_path / "wav" / name), np.full(400, 0.5), 16000, format="WAV"
         )
-    assert (
-        dataprep.main(
-            ["--pack", "--path", str(tmp_path / "wav"), "--output", str(tmp_path / "pack")]
-        )
-        == 0
-    )
+    assert run("--pack", "--path", tmp_path / "wav", "--output", tmp_path / "pack") == 0
     table = Pack(str(tmp_path / "pack"))
-    assert table.audio() == Folder(str(tmp_path / "wav")).audio() and table.glob(
-        "*/*.flac"
-    ) == Folder(tmp_path / "wav").glob("*/*.flac") == ["b/\udcff.flac"]
+    assert table.audio() == Folder(str(tmp_path / "wav")).audio()
+    assert table.glob("*/*.flac") == ["b/\udcff.flac"]
+    assert Folder(tmp_path / "wav").glob("*/*.flac") == ["b/\udcff.flac"]
     with table.open("b/\udcff.flac") as recording:
         assert recording.frames == 400
 
@@ -276,15 +244,11 @@ def test_real_speech(tmp_path):
     (tmp_path / "list").write_text("".join(f"{u.speaker} {u.path}\n" for u in utterances))
     pack.make_pack(pack.PackOptions([tmp_path / "list"], root, tmp_path / "pack", 3_000_000, 4))
     groups = [[i] for i in range(len(utterances))]
-    ours, theirs = (
-        TrainDataset(utterances, str(path), max_frames=200, seed=0)[1, groups]["x"]
-        for path in (tmp_path / "pack", root)
-    )
-    assert (
-        len(utterances) == 119
-        and torch.equal(ours, theirs)
-        and len(pack.read_shards(tmp_path / "pack")) > 5
-    )
+    ours = TrainDataset(utterances, str(tmp_path / "pack"), max_frames=200, seed=0)
+    theirs = TrainDataset(utterances, str(root), max_frames=200, seed=0)
+    assert len(utterances) == 119
+    assert torch.equal(ours[1, groups]["x"], theirs[1, groups]["x"])
+    assert len(pack.read_shards(tmp_path / "pack")) > 5
 
 
 SAMPLES = st.one_of(
@@ -312,59 +276,61 @@ SAMPLES = st.one_of(
     0,
 )
 @settings(max_examples=15, deadline=None)
-def test_any_stretch_of_any_recordings(recordings, size, seed):
-    """Of any lengths and formats, also samples beyond 1 and negative zeros; names one of which begins another."""
+def test_any_part_of_any_recordings(recordings, size, seed):
+    """Recordings of any length and format give the same bytes from a pack as from a file.
+
+    There are samples beyond 1, negative zeros, and names that begin with another name.
+    """
     draw = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        names = {f"{i}{name}": x for i, (name, x) in enumerate(recordings.items())}
-        for i, x in enumerate(names.values()):
-            soundfile.write(
-                Path(folder, f"{i}.wav"),
-                x,
-                16000,
-                subtype="FLOAT" if x.dtype == np.float32 else "PCM_16",
-            )
-        samples = (
-            (name, *pack.read_whole(Folder(folder), f"{i}.wav")[1:3])
-            for i, name in enumerate(names)
-        )
-        shards = {}
-        Path(folder, roots.MARK).write_text(json.dumps(roots.SETTINGS))
-        while shard := pack.write_shard(Path(roots.shard_file(folder, len(shards))), samples, size):
-            shards[len(shards)] = shard
-        pack.write_index(Path(folder), shards)
-        table = Pack(folder)
-        assert all(shard.bytes >= size for shard in [*shards.values()][:-1])
+        names = [f"{i}{name}" for i, name in enumerate(recordings)]
+        samples = []
+        for i, (name, x) in enumerate(zip(names, recordings.values(), strict=True)):
+            subtype = "FLOAT" if x.dtype == np.float32 else "PCM_16"
+            soundfile.write(Path(folder, f"{i}.wav"), x, 16000, subtype=subtype)
+            samples.append((name, *pack.read_whole(Folder(folder), f"{i}.wav")[1:3]))
+        table, shards = write_pack(folder, samples, size)
+        assert all(shard.bytes >= size for shard in shards[:-1])
         for i, name in enumerate(names):
             with table.open(name) as ours, Folder(folder).open(f"{i}.wav") as theirs:
                 assert ours.frames == theirs.frames
                 start = draw.integers(0, ours.frames)
-                for first, count in (
-                    (start, draw.integers(0, ours.frames - start, endpoint=True)),
-                    (0, ours.frames),
-                ):
-                    assert ours.read(first, count).tobytes() == theirs.read(first, count).tobytes()
-        for other in (
-            "",
-            "0",
-            "~",
-            *(name + "a" for name in names),
-            *(name[:-1] for name in names),
-        ):
-            if other not in names:
-                with pytest.raises(InputError, match="is not in this pack"):
-                    table.open(other)
+                count = draw.integers(0, ours.frames - start, endpoint=True)
+                assert ours.read(start, count).tobytes() == theirs.read(start, count).tobytes()
+                whole = theirs.read(0, ours.frames).tobytes()
+                assert ours.read(0, ours.frames).tobytes() == whole
+        others = {"", "0", "~"}
+        for name in names:
+            others |= {name + "a", name[:-1]}
+        for other in others - set(names):
+            with pytest.raises(InputError, match="is not in this pack"):
+                table.open(other)
+
+
+def write_pack(folder, samples, size):
+    """Writes (name, bits, bytes) as a pack, and returns the pack and its shards."""
+    shards = {}
+    remaining = iter(samples)
+    Path(folder, roots.MARK).write_text(json.dumps(roots.SETTINGS))
+    while True:
+        path = Path(roots.shard_file(folder, len(shards)))
+        shard = pack.write_shard(path, remaining, size)
+        if shard is None:
+            break
+        shards[len(shards)] = shard
+    pack.write_index(Path(folder), shards)
+    return Pack(folder), list(shards.values())
 
 
 def test_other_processes(loose, packed):
-    """A data set is handed to a process that starts from nothing without its table."""
+    """A data set is sent to a new process without the table of the pack."""
     data = TrainDataset(
         read_train_list(loose / "train_list.txt"), str(packed), max_frames=100, seed=0
     )
-    bytes_of_it = pickle.dumps(data.spec.open)
-    assert len(bytes_of_it) < 1000
+    pickled = pickle.dumps(data.spec.open)
+    assert len(pickled) < 1000
     with (
-        pickle.loads(bytes_of_it)(data.utterances[5].path) as ours,
+        pickle.loads(pickled)(data.utterances[5].path) as ours,
         data.spec.open(data.utterances[5].path) as theirs,
     ):
         assert np.array_equal(ours.read(100, 200), theirs.read(100, 200))
@@ -372,7 +338,10 @@ def test_other_processes(loose, packed):
 
 # ---------------------------------------------------------------------- interruption and additions
 def killed_at(event, folder, output):
-    """make_pack in a process that is killed when so many blocks, files and names were written; its exit code."""
+    """Runs make_pack in a process that kills itself, and returns the exit code.
+
+    `event` is the number of the block, file or rename before which the process kills itself.
+    """
 
     def work():
         count = 0
@@ -387,9 +356,9 @@ def killed_at(event, folder, output):
 
             return counting
 
-        pack.zlib.crc32, os.fsync, Path.replace = map(
-            counted, (pack.zlib.crc32, os.fsync, Path.replace)
-        )
+        pack.zlib.crc32 = counted(pack.zlib.crc32)
+        os.fsync = counted(os.fsync)
+        Path.replace = counted(Path.replace)
         pack_up(folder, output)
 
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -400,7 +369,8 @@ def killed_at(event, folder, output):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_points(loose, packed, tmp_path, seed):
-    draw, killed = np.random.default_rng(seed), 0
+    draw = np.random.default_rng(seed)
+    killed = 0
     while killed_at(draw.integers(1, 45), loose, tmp_path / "pack"):
         killed += 1
         assert killed < 100
@@ -408,45 +378,34 @@ def test_killed_at_random_points(loose, packed, tmp_path, seed):
 
 
 def test_killed_just_before_the_index(loose, packed, tmp_path, monkeypatch):
-    """Of additions to a pack: shards that the index does not know yet are put into it."""
+    """Shards of an addition that are not in the index are added to it by the next command."""
     pack_up(loose, tmp_path / "pack", ["trials.txt"])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pack, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(pack, "write_index", raising(KeyboardInterrupt))
         pack_up(loose, tmp_path / "pack")
     before = contents(tmp_path / "pack")
     pack_up(loose, tmp_path / "pack")
     assert Pack(str(tmp_path / "pack")).audio() == Pack(str(packed)).audio()
-    assert {name for name, data in contents(tmp_path / "pack").items() if before[name] != data} == {
-        roots.INDEX
-    }
+    after = contents(tmp_path / "pack")
+    assert {name for name in after if after[name] != before[name]} == {roots.INDEX}
 
 
 def test_second_call_reads_nothing(loose, packed, tmp_path, monkeypatch, capsys):
-    folder = damage(packed, tmp_path / "pack")
+    folder = copy_pack(packed, tmp_path / "pack")
     monkeypatch.setattr(pack, "read_whole", lambda root, name: pytest.fail(name))
-    words = [
-        "--pack",
-        loose / "train_list.txt",
-        loose / "trials.txt",
-        "--path",
-        loose / "wav",
-        "--output",
-        folder,
-    ]
-    assert dataprep.main([*map(str, words)]) == 0 and "(0 packed now)" in capsys.readouterr().out
+    lists = [loose / "train_list.txt", loose / "trials.txt"]
+    assert run("--pack", *lists, "--path", loose / "wav", "--output", folder) == 0
+    assert "(0 packed now)" in capsys.readouterr().out
     assert contents(folder) == contents(packed)
 
 
 def test_additions_go_into_further_shards(loose, packed, tmp_path):
-    """Also from a pack; in any number of threads."""
+    """The additions come from another pack, with another number of threads."""
     folder = pack_up(loose, tmp_path / "pack", ["train_list.txt"])
     before = contents(folder)
     pack.make_pack(pack.PackOptions([loose / "trials.txt"], packed, folder, 10**6, 5))
-    assert all(
-        before[name] == data
-        for name, data in contents(folder).items()
-        if name in before and name != roots.INDEX
-    )
+    after = contents(folder)
+    assert all(after[name] == before[name] for name in before if name != roots.INDEX)
     ours, theirs = Pack(str(folder)), Pack(str(packed))
     assert ours.audio() == theirs.audio() and np.array_equal(ours.frames, theirs.frames)
     for name in ours.audio():
@@ -455,21 +414,17 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
 
 
 # ---------------------------------------------------------------------- damage
-def test_check_finds_a_changed_bit_and_its_remedy_works(loose, packed, tmp_path, capsys):
-    folder = damage(packed, tmp_path / "pack")
-    assert (
-        dataprep.main(["--check_pack", str(folder)]) == 0
-        and "as they were written" in capsys.readouterr().out
-    )
+def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, capsys):
+    folder = copy_pack(packed, tmp_path / "pack")
+    assert run("--check_pack", folder) == 0
+    assert "as they were written" in capsys.readouterr().out
     data = bytearray((folder / "00002.pcm").read_bytes())
     data[12345] ^= 4
     (folder / "00002.pcm").write_bytes(data)
-    assert dataprep.main(["--check_pack", str(folder)]) == 2
+    assert run("--check_pack", folder) == 2
     err = capsys.readouterr().err
-    assert (
-        "error: 1 of" in err
-        and f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
-    )
+    assert "error: 1 of" in err
+    assert f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
     (folder / "00002.json").unlink()
     pack_up(loose, folder)
     assert contents(folder) == contents(packed)
@@ -481,13 +436,15 @@ def test_check_finds_a_changed_bit_and_its_remedy_works(loose, packed, tmp_path,
         (
             "00001.pcm",
             None,
-            "00001.pcm: want 10..... bytes, got no file; copy it again, or run the dataprep.py --pack command",
+            "00001.pcm: want 10..... bytes, got no file; copy it again, "
+            "or run the dataprep.py --pack command",
         ),
         ("00001.pcm", b"torn", "00001.pcm: want 10..... bytes, got 4; copy it again"),
         (
             roots.INDEX,
             None,
-            "want a finished pack, got one without index.npz; run the dataprep.py --pack command that made it again",
+            "want a finished pack, got one without index.npz; "
+            "run the dataprep.py --pack command that made it again",
         ),
         (roots.INDEX, b"PK", "index.npz: damaged .*; remove it, and run"),
         (roots.INDEX, "cut", "index.npz: damaged"),
@@ -497,8 +454,8 @@ def test_check_finds_a_changed_bit_and_its_remedy_works(loose, packed, tmp_path,
     ],
 )
 def test_damaged_packs(file, content, message, loose, packed, tmp_path):
-    """All but another version are mended as the message says."""
-    folder = damage(packed, tmp_path / "pack")
+    """The remedy in the message repairs every damaged pack, except a pack of another version."""
+    folder = copy_pack(packed, tmp_path / "pack")
     data = bytearray((folder / file).read_bytes())
     (folder / file).unlink()
     if content == "cut":
@@ -517,7 +474,7 @@ def test_damaged_packs(file, content, message, loose, packed, tmp_path):
 
 
 def test_shard_torn_while_in_use(packed, tmp_path):
-    folder = damage(packed, tmp_path / "pack")
+    folder = copy_pack(packed, tmp_path / "pack")
     table = Pack(str(folder))
     name = pack.read_shards(folder)[1].recordings[-1][0]
     with (folder / "00001.pcm").open("r+b") as file:
@@ -538,37 +495,32 @@ def test_shard_torn_while_in_use(packed, tmp_path):
 def test_missing_in_the_pack(loose, tmp_path, program):
     folder = pack_up(loose, tmp_path / "pack", ["trials.txt"])
     code, _, err = program(*small_run(loose, tmp_path / "run", "--train_path", folder))
-    assert (
-        code == 2
-        and f"train_list.txt: 48 of 48 files are missing in {folder}; correct" in err
-        and not (tmp_path / "run").exists()
-    )
+    assert code == 2
+    assert f"train_list.txt: 48 of 48 files are missing in {folder}; correct" in err
+    assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------- bad input
-def test_broken_files_are_left_out_and_packed_when_mended(loose, tmp_path, capsys):
+def test_broken_files_are_left_out_and_packed_after_repair(loose, tmp_path, capsys):
     for i in range(6):
         soundfile.write(tmp_path / f"{i}.wav", np.full(5000, 0.1 * i), 16000 if i != 2 else 8000)
     (tmp_path / "3.wav").write_text("hello")
     soundfile.write(tmp_path / "4.wav", np.array([0.1, np.nan]), 16000, subtype="FLOAT")
     (tmp_path / "list").write_text("".join(f"s {i}.wav\n" for i in range(6)))
     words = ["--pack", tmp_path / "list", "--path", tmp_path, "--output", tmp_path / "pack"]
-    # tried, and told, again
+    # The second command reads the broken files again, and reports them again.
     for _ in range(2):
-        assert dataprep.main([*map(str, words)]) == 2
+        assert run(*words) == 2
         report = (tmp_path / "pack" / "failed.txt").read_text().splitlines()
         assert "error: 3 of" in capsys.readouterr().err and len(report) == 3
-        assert (
-            "8000 Hz" in report[0]
-            and "cannot be read as audio" in report[1]
-            and "not finite" in report[2]
-        )
+        assert "8000 Hz" in report[0]
+        assert "cannot be read as audio" in report[1]
+        assert "not finite" in report[2]
     assert Pack(str(tmp_path / "pack")).audio() == ["0.wav", "1.wav", "5.wav"]
     for i in (2, 3, 4):
         soundfile.write(tmp_path / f"{i}.wav", np.full(100, 0.1), 16000)
-    assert (
-        dataprep.main([*map(str, words)]) == 0 and not (tmp_path / "pack" / "failed.txt").exists()
-    )
+    assert run(*words) == 0
+    assert not (tmp_path / "pack" / "failed.txt").exists()
     assert len(Pack(str(tmp_path / "pack")).audio()) == 6
 
 
@@ -589,69 +541,48 @@ def test_bad_lists(line, message, tmp_path):
 
 
 def test_folders(loose, packed, tmp_path, program, capsys):
-    """Where there is something else already; where a file for each recording is wanted."""
+    """A folder with other files cannot become a pack, and some modes do not read packs."""
     with pytest.raises(InputError, match="new or empty folder"):
         pack_up(loose, loose)
     with pytest.raises(InputError, match="want audio files"):
         pack_up(tmp_path, tmp_path / "pack", [], path=".")
-    for words in (
-        ["--features", "-i", loose / "train_list.txt", "--path", packed],
-        [
-            "--copy_synthesis",
-            loose / "train_list.txt",
-            "--path",
-            packed,
-            "--output",
-            tmp_path / "copies",
-        ],
-    ):
-        assert (
-            dataprep.main([*map(str, words)]) == 2
-            and "got a pack, which holds audio" in capsys.readouterr().err
-        )
+    train_list = loose / "train_list.txt"
+    assert run("--features", "-i", train_list, "--path", packed) == 2
+    assert "got a pack, which holds audio" in capsys.readouterr().err
+    output = tmp_path / "copies"
+    assert run("--copy_synthesis", train_list, "--path", packed, "--output", output) == 2
+    assert "got a pack, which holds audio" in capsys.readouterr().err
     (tmp_path / "list").write_text("a b.npy\na c.npy\n")
+    words = ["--train_list", tmp_path / "list", "--train_path", packed]
+    message = (
+        "got a pack, which holds audio for training and evaluation and no features or embeddings"
+    )
     for model in ("MyLinearNet", "VGG4L"):
-        code, _, err = program(
-            *small_run(
-                loose,
-                tmp_path / "run",
-                "--model",
-                model,
-                "--train_list",
-                tmp_path / "list",
-                "--train_path",
-                packed,
-            )
-        )
-        assert (
-            code == 2
-            and "got a pack, which holds audio for training and evaluation and no features or embeddings"
-            in err
-        )
+        code, _, err = program(*small_run(loose, tmp_path / "run", "--model", model, *words))
+        assert code == 2 and message in err
     with pytest.raises(InputError, match="want a pack, got none"):
         pack.check_pack(loose, 1)
 
 
-def test_room(loose, tmp_path, monkeypatch):
-    with pytest.raises(
-        InputError,
-        match=r"--shard_size 0: want at most 500 shards, got about [\d,]+ for \d+ MB; want 1 or more",
-    ):
+def test_space_on_the_disk(loose, tmp_path, monkeypatch):
+    too_many = (
+        r"--shard_size 0: want at most 500 shards, "
+        r"got about [\d,]+ for \d+ MB; want 1 or more"
+    )
+    with pytest.raises(InputError, match=too_many):
         pack_up(loose, tmp_path / "a", size=1000)
     monkeypatch.setattr(
         pack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
     )
-    with pytest.raises(
-        InputError, match=r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"
-    ):
+    too_small = r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"
+    with pytest.raises(InputError, match=too_small):
         pack_up(loose, tmp_path / "b")
     monkeypatch.undo()
-    monkeypatch.setattr(
-        pack.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    monkeypatch.setattr(pack.os, "fsync", raising(OSError(28, "No space left on device")))
+    full = (
+        "00000.pcm: cannot be written .No space left on device.; "
+        "the shards before it stay: make room"
     )
-    with pytest.raises(
-        InputError,
-        match="00000.pcm: cannot be written .No space left on device.; the shards before it stay: make room",
-    ):
+    with pytest.raises(InputError, match=full):
         pack_up(loose, tmp_path / "a")
     assert not list((tmp_path / "a").glob("*.part"))

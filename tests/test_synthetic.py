@@ -1,4 +1,8 @@
-"""The synthetic corpus of dataprep.py: layout, lists, determinism, levels, pitch, formants, spoofed copies, and that nothing is overwritten."""
+"""The synthetic corpus of dataprep.py.
+
+The tests check the layout, the lists, determinism, levels, pitch, formants and spoofed copies. They
+also check that nothing is overwritten.
+"""
 
 import hashlib
 import json
@@ -6,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.signal
 import soundfile
 
@@ -18,10 +23,12 @@ SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", 
 
 
 def make(folder, *words):
+    """Makes a small corpus, and returns the exit code."""
     return dataprep.main(["--synthetic", str(folder), *SMALL, *map(str, words)])
 
 
 def contents(folder):
+    """Returns {relative path: SHA-256} of all files below the folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -29,15 +36,21 @@ def contents(folder):
     }
 
 
+def words_of_lines(path):
+    """Returns the words of every line of a text file."""
+    return [line.split() for line in path.read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
+    """A small corpus with spoofed copies; read-only."""
     folder = tmp_path_factory.mktemp("small") / "corpus"
     assert make(folder, "--spoof", "--processes", 1) == 0
     return folder
 
 
 def pitch_of(x):
-    """Median pitch of the voiced frames, by autocorrelation, Hz."""
+    """Returns the median pitch of the voiced frames in Hz, by autocorrelation."""
     frames = np.lib.stride_tricks.sliding_window_view(x, 800)[::160] * np.hanning(800)
     frames = frames[frames.std(1) > 0.5 * x.std()]
     r = np.fft.irfft(np.abs(np.fft.rfft(frames, 2048)) ** 2)[:, :400]
@@ -47,73 +60,81 @@ def pitch_of(x):
     return 16000 / np.median(40 + lags[voiced].argmax(1))
 
 
+def log_envelope(x, floor):
+    """Returns the smoothed log spectrogram of x [T], flattened."""
+    spectra = synthesis.short_time_spectra(x[: len(x) // 128 * 128])
+    return scipy.ndimage.gaussian_filter(np.log(np.abs(spectra) + floor), (2, 6)).ravel()
+
+
 # ---------------------------------------------------------------------- corpus
 def test_lists_and_files(small):
-    train, trials = read_train_list(small / "train_list.txt"), read_trials(small / "trials.txt")
+    train = read_train_list(small / "train_list.txt")
+    trials = read_trials(small / "trials.txt")
     check_files(small / "wav", [u.path for u in train], "train_list.txt")
     check_files(small / "wav", trials.paths(), "trials.txt")
     assert [u.speaker for u in train] == ["id10001"] * 4 + ["id10002"] * 4 + ["id10003"] * 4
     assert all(re.fullmatch(rf"{u.speaker}/rec\d\d/0000\d\.wav", u.path) for u in train)
-    # two recordings a speaker
+    # Three speakers with two recordings.
     assert len({u.path.rsplit("/", 1)[0] for u in train}) == 6
-    heard = {path.split("/")[0] for path in trials.paths()}
-    assert heard <= {"id10004", "id10005", "id10006"} and not heard & {u.speaker for u in train}
+    test_speakers = {path.split("/")[0] for path in trials.paths()}
+    assert test_speakers <= {"id10004", "id10005", "id10006"}
+    assert not test_speakers & {u.speaker for u in train}
 
     lines = (small / "trials.txt").read_text().splitlines()
     assert len(set(lines)) == len(lines) == 20 and trials.label.sum() == 10
     for line in lines:
         label, a, b = line.split()
-        (speaker, recording, _), (other, elsewhere, _) = a.split("/"), b.split("/")
-        assert (speaker == other) == (label == "1")
-        assert (
-            recording != elsewhere if label == "1" else int(speaker[2:]) % 2 == int(other[2:]) % 2
-        )
+        speaker, recording, _ = a.split("/")
+        other_speaker, other_recording, _ = b.split("/")
+        assert (speaker == other_speaker) == (label == "1")
+        if label == "1":
+            assert recording != other_recording
+        else:
+            assert int(speaker[2:]) % 2 == int(other_speaker[2:]) % 2
     assert len(list(small.rglob("*.wav"))) == 2 * 24
 
 
-def test_fewer_trials_than_asked_for(tmp_path):
+def test_fewer_trials_than_requested():
     lists = synthetic.corpus_lists(synthetic.SyntheticOptions(1, 4, 3, 1000, 0, False))
     labels = [line[0] for line in lists["trials.txt"]]
-    # all there are: 2 x 2 takes of 3 speakers; 4 x 4 takes of one pair
+    # All that exist: 2 x 2 takes of 3 speakers, and 4 x 4 takes of one pair of speakers.
     assert labels.count("1") == 3 * 4 and labels.count("0") == 16
     assert len(set(lists["trials.txt"])) == len(labels)
 
 
 def test_recordings_of_about_four_files():
-    assert [len({r for r, _ in synthetic.takes(n)}) for n in (2, 3, 6, 8, 20)] == [2, 2, 2, 2, 5]
-    assert all(len(set(synthetic.takes(n))) == n for n in range(2, 40))
+    for files, recordings in [(2, 2), (3, 2), (6, 2), (8, 2), (20, 5)]:
+        takes = synthetic.takes_of_speaker(files)
+        assert len({recording for recording, _ in takes}) == recordings
+    for files in range(2, 40):
+        assert len(set(synthetic.takes_of_speaker(files))) == files
 
 
 def test_levels(small):
     for path in small.rglob("*.wav"):
         info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.subtype) == (
-            16000,
-            1,
-            "PCM_16",
-        ) and 1.9 < info.duration < 4.1
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        assert 1.9 < info.duration < 4.1
         x = soundfile.read(path)[0]
         assert np.abs(x).max() < 0.96 and 0.01 < x.std() < 0.15 and abs(x.mean()) < 0.01, path
 
 
 def test_protocols(small):
-    cm = [line.split() for line in (small / "cm.train.trn.txt").read_text().splitlines()]
+    cm = words_of_lines(small / "cm.train.trn.txt")
     assert len(cm) == 24 and all(len(words) == 5 and words[2] == "-" for words in cm)
     kinds = [(words[3], words[4]) for words in cm]
-    assert (
-        kinds.count(("-", "bonafide")),
-        kinds.count(("A01", "spoof")),
-        kinds.count(("A02", "spoof")),
-    ) == (12, 6, 6)
-    assert all(
-        (words[3] in words[1]) == (words[4] == "spoof") and words[1].startswith(words[0])
-        for words in cm
-    )
+    assert kinds.count(("-", "bonafide")) == 12
+    assert kinds.count(("A01", "spoof")) == 6
+    assert kinds.count(("A02", "spoof")) == 6
+    for speaker, file, _, attack, key in cm:
+        assert (attack in file) == (key == "spoof") and file.startswith(speaker)
 
-    enrol = [line.split() for line in (small / "asv.eval.trn.txt").read_text().splitlines()]
-    assert [speaker for speaker, _ in enrol] == ["id10004", "id10005", "id10006"]
-    enrolled = {file for _, files in enrol for file in files.split(",")}
-    trials = [line.split() for line in (small / "asv.eval.trl.txt").read_text().splitlines()]
+    enrolment = words_of_lines(small / "asv.eval.trn.txt")
+    assert [speaker for speaker, _ in enrolment] == ["id10004", "id10005", "id10006"]
+    enrolled = set()
+    for _, files in enrolment:
+        enrolled |= set(files.split(","))
+    trials = words_of_lines(small / "asv.eval.trl.txt")
     keys = [key for *_, key in trials]
     assert (keys.count("target"), keys.count("nontarget"), keys.count("spoof")) == (6, 4, 6)
     for speaker, file, attack, key in trials:
@@ -124,7 +145,7 @@ def test_protocols(small):
     assert all((small / "wav" / name).exists() for name in named)
 
 
-# ---------------------------------------------------------------------- the same, again
+# ---------------------------------------------------------------------- determinism
 def test_same_seed_same_bytes_for_any_number_of_processes(small, tmp_path):
     assert make(tmp_path / "a", "--spoof", "--processes", 2) == 0
     assert contents(tmp_path / "a") == contents(small)
@@ -136,12 +157,11 @@ def test_other_seed_other_speech(small, tmp_path):
     assert not any(ours[name] == theirs[name] for name in ours if name.endswith(".wav"))
 
 
-def test_more_speakers_leave_the_others_as_they_are(small, tmp_path):
+def test_more_speakers_do_not_change_the_others(small, tmp_path):
     assert make(tmp_path / "a", "--speakers", 4) == 0
     ours, theirs = contents(tmp_path / "a"), contents(small)
-    shared = [
-        name for name in ours if name.startswith(("wav/id10001", "wav/id10002", "wav/id10003"))
-    ]
+    first_speakers = ("wav/id10001", "wav/id10002", "wav/id10003")
+    shared = [name for name in ours if name.startswith(first_speakers)]
     assert len(shared) == 12 and all(ours[name] == theirs[name] for name in shared)
 
 
@@ -153,7 +173,9 @@ def test_second_call_does_nothing(small, capsys):
 
 
 def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
-    folder, calls, write = tmp_path / "a", [], synthetic.write_audio
+    folder = tmp_path / "a"
+    calls = []
+    write = synthetic.write_audio
 
     def interrupted(path, x):
         calls.append(path)
@@ -164,10 +186,10 @@ def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "write_audio", interrupted)
     assert make(folder, "--spoof", "--processes", 1) == 130
     calls[-1].parent.mkdir(parents=True)
-    # as SIGKILL leaves it
+    # SIGKILL leaves such a file.
     (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")
     assert len(list(folder.rglob("*.wav"))) == 8 and not (folder / "synthetic.json").exists()
-    # nor is a half-made one mixed with another
+    # An unfinished corpus is not mixed with another one.
     assert make(folder, "--spoof", "--seed", 5) == 2
     assert make(folder, "--spoof", "--processes", 1) == 0
     assert contents(folder) == contents(small) and len(calls) == 9 + 40
@@ -192,12 +214,11 @@ def test_a_foreign_record_is_an_error(content, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ") and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_other_files_is_not_changed(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("x")
     assert make(tmp_path) == 2 and make(tmp_path / "thesis.tex") == 2
-    assert capsys.readouterr().err.count("error: ") == 2 and [
-        p.name for p in tmp_path.iterdir()
-    ] == ["thesis.tex"]
+    assert capsys.readouterr().err.count("error: ") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -215,17 +236,14 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
 def test_bad_words(words, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         dataprep.main(["--synthetic", str(tmp_path / "a"), *words])
-    assert (
-        stop.value.code == 2
-        and words[0] in capsys.readouterr().err
-        and not (tmp_path / "a").exists()
-    )
+    assert stop.value.code == 2
+    assert words[0] in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 def test_options_are_recorded(small):
-    assert json.loads((small / "synthetic.json").read_text())["files"] == 4 and not list(
-        small.glob("*.part")
-    )
+    assert json.loads((small / "synthetic.json").read_text())["files"] == 4
+    assert not list(small.glob("*.part"))
 
 
 # ---------------------------------------------------------------------- the speech itself
@@ -236,27 +254,26 @@ def test_pitch(female):
     session = synthesis.draw_session(rng)._replace(pitch=1.0)
     x = synthesis.synthesize(rng, speaker, session, 4)
     assert pitch_of(x) == pytest.approx(speaker.pitch, rel=0.12)
-    # noise and room leave it
+    # Noise and room do not change the pitch.
     assert pitch_of(synthesis.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)
 
 
 def test_women_and_men():
-    """Speakers differ, and around the means of their sex; neither pitch nor vocal-tract length alone tells them apart."""
-    women, men = (
-        [synthesis.draw_speaker(np.random.default_rng(i), female) for i in range(200)]
-        for female in (True, False)
-    )
-    assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05) and np.median(
-        [s.pitch for s in men]
-    ) == pytest.approx(118, rel=0.05)
-    assert np.mean([s.tract for s in women]) / np.mean([s.tract for s in men]) == pytest.approx(
-        1.15, abs=0.02
-    )
+    """Speakers spread around the means of their sex.
+
+    Neither pitch nor vocal-tract length alone separates all women from all men.
+    """
+    women = [synthesis.draw_speaker(np.random.default_rng(i), True) for i in range(200)]
+    men = [synthesis.draw_speaker(np.random.default_rng(i), False) for i in range(200)]
+    assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05)
+    assert np.median([s.pitch for s in men]) == pytest.approx(118, rel=0.05)
+    ratio = np.mean([s.tract for s in women]) / np.mean([s.tract for s in men])
+    assert ratio == pytest.approx(1.15, abs=0.02)
     assert 0.1 < np.std(np.log([s.pitch for s in women])) < 0.3
 
 
 def test_formants():
-    """The peaks of the response are where the formants are, the gain at 0 Hz is one."""
+    """The peaks of the response are at the formants, and the gain at 0 Hz is one."""
     formants = np.array([[500.0, 1500, 2500]])
     gain = np.abs(synthesis.tract_response(formants, np.full((1, 3), 60.0)))[0]
     peaks = synthesis.HERTZ[scipy.signal.argrelmax(gain)[0]]
@@ -266,44 +283,42 @@ def test_formants():
 
 def test_frames_add_up():
     x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
-    np.testing.assert_allclose(synthesis.overlap_add(synthesis.frames_of(x)), x, atol=1e-5)
+    y = synthesis.overlap_add(synthesis.short_time_spectra(x))
+    np.testing.assert_allclose(y, x, atol=1e-5)
 
 
 def test_filter_rings_over_frames():
     """Overlap-add with a fixed filter equals convolution."""
     x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
     h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-    y = synthesis.overlap_add(synthesis.frames_of(x) * np.fft.rfft(h, synthesis.FFT))
+    y = synthesis.overlap_add(synthesis.short_time_spectra(x) * np.fft.rfft(h, synthesis.FFT))
     np.testing.assert_allclose(y, np.convolve(x, h)[: len(x)], atol=1e-3)
 
 
-def test_noise_is_as_loud_as_said():
+def test_levels_of_speech_and_noise():
     rng = np.random.default_rng(0)
     session = synthesis.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
-    silence_then_tone = np.concatenate([np.zeros(16000), np.sin(np.arange(16000) * 0.3)]).astype(
-        np.float32
-    )
-    x = synthesis.record(rng, session, silence_then_tone)
+    silence = np.zeros(16000)
+    tone = np.sin(np.arange(16000) * 0.3)
+    x = synthesis.record(rng, session, np.concatenate([silence, tone]).astype(np.float32))
     assert 20 * np.log10(np.sqrt(np.mean(x**2))) == pytest.approx(-26, abs=0.1)
-    assert 10 * np.log10(
-        (np.var(x[16000:]) - np.var(x[:16000])) / 2 / np.var(x[:16000])
-    ) == pytest.approx(10, abs=0.5)
+    noise_power = np.var(x[:16000])
+    # The tone lasts half of the time.
+    speech_power = (np.var(x[16000:]) - noise_power) / 2
+    assert 10 * np.log10(speech_power / noise_power) == pytest.approx(10, abs=0.5)
 
 
 def test_attacks():
-    """Both keep the envelope of the spectrum; the vocoder has one pitch, Griffin-Lim the wrong phase."""
+    """Both attacks keep the spectral envelope and change the phases. The vocoder has one pitch."""
     rng = np.random.default_rng(0)
-    speaker, session = synthesis.draw_speaker(rng, False), synthesis.draw_session(rng)
+    speaker = synthesis.draw_speaker(rng, False)
+    session = synthesis.draw_session(rng)
     x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
     a01, a02 = vocoders.vocode(x, 130.0), vocoders.griffin_lim(rng, x)
     assert pitch_of(a01) == pytest.approx(130, rel=0.02)
-
-    def envelope(y):
-        return scipy.ndimage.gaussian_filter(
-            np.log(np.abs(synthesis.frames_of(y[: len(x) // 128 * 128])) + 1e-4), (2, 6)
-        ).ravel()
-
     for y in (a01, a02):
         assert len(y) == pytest.approx(len(x), abs=128)
-        assert np.corrcoef(envelope(x), envelope(y))[0, 1] > 0.85
+        # A longer copy is cut, so that both envelopes have the same frames.
+        envelopes = log_envelope(x, 1e-4), log_envelope(y[: len(x)], 1e-4)
+        assert np.corrcoef(*envelopes)[0, 1] > 0.85
         assert abs(np.corrcoef(x[: len(y)], y)[0, 1]) < 0.5

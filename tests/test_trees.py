@@ -1,5 +1,10 @@
-"""Lists of any tree of audio, trials of its speakers, several lists as one, Kaldi's folders and back; on real speech where SPEECH_DATA is."""
+"""Lists of any tree of audio files, trials, merged lists, and Kaldi's data folders.
 
+The last tests use real speech. They are skipped without SPEECH_DATA.
+"""
+
+import itertools
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -13,8 +18,7 @@ import dataprep
 from common.errors import InputError
 from corpus.files import audio_below
 from corpus.lists import read_train_list, read_trials
-from prep import kaldi, merging, trees
-from prep import trial_drawing as trials
+from prep import kaldi, merging, trees, trial_drawing
 from prep.output import write_lists
 
 SPEECH = Path(os.environ.get("SPEECH_DATA", "/nonexistent"))
@@ -26,7 +30,8 @@ NAME = st.text(
 ).filter(lambda x: set(x) != {"."})
 
 
-def plant(folder, paths):
+def make_files(folder, paths):
+    """Makes empty files below the folder, and returns the folder."""
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
@@ -34,35 +39,51 @@ def plant(folder, paths):
 
 
 def lines_of(path):
+    """Returns the lines of a text file."""
     return path.read_text(encoding="utf-8").splitlines()
 
 
 def run(*words):
+    """Runs dataprep.py, and returns the exit code."""
     return dataprep.main([str(word) for word in words])
 
 
-PATHS = [f"id{s}/video{v}/{i}.wav" for s in range(6) for v in range(2) for i in range(3)]
+def words_of(path):
+    """Returns the words of every line of a text file."""
+    return [line.split() for line in lines_of(path)]
+
+
+def speakers_of_list(path):
+    """Returns the speakers of a train list."""
+    return {utterance.speaker for utterance in read_train_list(path)}
+
+
+def texts(folder, names=None):
+    """Returns {file name: text} of the files of a folder, or of these files only."""
+    return {name: (folder / name).read_text() for name in names or os.listdir(folder)}
+
+
+# Six speakers with two sessions of three files.
+PATHS = []
+for speaker, video, number in itertools.product(range(6), range(2), range(3)):
+    PATHS.append(f"id{speaker}/video{video}/{number}.wav")
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """Six speakers with two sessions of three files."""
-    return plant(tmp_path / "tree", PATHS)
+    """A folder with the files PATHS."""
+    return make_files(tmp_path / "tree", PATHS)
 
 
 # ---------------------------------------------------------------------- speakers
 def test_train_list(tree, tmp_path):
-    plant(tree, ["id0/readme.txt", "id0/video0/x.FLAC"])
+    make_files(tree, ["id0/readme.txt", "id0/video0/x.FLAC"])
     (tree / "id9").symlink_to(tree / "id0")
     assert run("--make_list", tree, "--output", tmp_path / "out") == 0
-    expected = sorted(
-        [*PATHS, "id0/video0/x.FLAC"]
-        + [path.replace("id0", "id9") for path in PATHS if "id0" in path]
-        + ["id9/video0/x.FLAC"]
-    )
-    assert lines_of(tmp_path / "out" / "train_list.txt") == [
-        f"{path[:3]} {path}" for path in expected
-    ]
+    linked = [path.replace("id0", "id9") for path in PATHS if "id0" in path]
+    expected = sorted([*PATHS, "id0/video0/x.FLAC", *linked, "id9/video0/x.FLAC"])
+    lines = lines_of(tmp_path / "out" / "train_list.txt")
+    assert lines == [f"{path[:3]} {path}" for path in expected]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_list.txt"]
 
 
@@ -76,27 +97,21 @@ def test_train_list(tree, tmp_path):
 )
 def test_where_the_speaker_is(tree, tmp_path, capsys, words, speakers):
     assert run("--make_list", tree, "--output", tmp_path / "out", *words) == 0
-    assert (
-        Counter(u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")) == speakers
-    )
+    utterances = read_train_list(tmp_path / "out" / "train_list.txt")
+    assert Counter(u.speaker for u in utterances) == speakers
     left_out = 36 - sum(speakers.values())
-    assert (
-        f"left out: {left_out} files in whose paths --speaker_regex" in capsys.readouterr().out
-    ) == (left_out > 0)
+    warning = f"left out: {left_out} files in whose paths --speaker_regex"
+    assert (warning in capsys.readouterr().out) == (left_out > 0)
 
 
 def test_speakers_with_few_files(tree, tmp_path, capsys):
-    plant(tree, ["few/1.wav", "some/1.wav", "some/2.wav", "loose.wav"])
+    make_files(tree, ["few/1.wav", "some/1.wav", "some/2.wav", "loose.wav"])
     assert run("--make_list", tree, "--output", tmp_path / "out", "--min_files", 2) == 0
-    assert {u.speaker for u in read_train_list(tmp_path / "out" / "train_list.txt")} == {
-        f"id{s}" for s in range(6)
-    } | {"some"}
-    told = capsys.readouterr().out
-    assert (
-        "left out: 1 of 8 speakers, who have fewer than 2 files" in told
-        and "left out: 1 files" in told
-        and "loose.wav" in told
-    )
+    speakers = speakers_of_list(tmp_path / "out" / "train_list.txt")
+    assert speakers == {"id0", "id1", "id2", "id3", "id4", "id5", "some"}
+    out = capsys.readouterr().out
+    assert "left out: 1 of 8 speakers, who have fewer than 2 files" in out
+    assert "left out: 1 files" in out and "loose.wav" in out
 
 
 @pytest.mark.parametrize(
@@ -120,52 +135,44 @@ def test_speakers_with_few_files(tree, tmp_path, capsys):
         ),
     ],
 )
-def test_what_cannot_be_used(tree, tmp_path, capsys, words, message):
+def test_unusable_options(tree, tmp_path, capsys, words, message):
     (tree / "table").write_text("id0 m\nid1 m\nid2 f\n")
     words = [word.format(tree=tree) for word in words]
     try:
         code = run("--make_list", tree, "--output", tmp_path / "out", *words, "--seed", 1)
     except SystemExit as exit:
         code = exit.code
-    assert (
-        code == 2
-        and message.format(tree=tree) in capsys.readouterr().err
-        and not (tmp_path / "out").exists()
-    )
+    assert code == 2
+    assert message.format(tree=tree) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["a b", "a\u00a0b", "a\u2028b", "\ufeffa"])
 def test_names_that_no_list_can_hold(tmp_path, capsys, name):
-    plant(tmp_path / "tree", [f"{name}/1.wav"])
-    assert (
-        run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
-        and repr(f"{name}") in capsys.readouterr().err
-    )
+    make_files(tmp_path / "tree", [f"{name}/1.wav"])
+    assert run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
+    assert repr(name) in capsys.readouterr().err
 
 
-def test_bytes_that_are_no_text(tmp_path, capsys):
-    plant(tmp_path / "tree", [os.fsdecode(b"a/\xff.wav")])
-    assert (
-        run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
-        and "want names in UTF-8" in capsys.readouterr().err
-    )
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    make_files(tmp_path / "tree", [os.fsdecode(b"a/\xff.wav")])
+    assert run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
+    assert "want names in UTF-8" in capsys.readouterr().err
 
 
 def test_lists_are_not_overwritten(tree, tmp_path, capsys):
-    words = ["--make_list", tree, "--output", tmp_path / "out", "--test_speakers", 2]
-    # the same is fine
-    assert run(*words) == run(*words) == 0
-    before = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
-    assert (
-        run(*words, "--seed", 1) == 2
-        and "is there already, with other lines" in capsys.readouterr().err
-    )
-    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == before
+    words = ["--make_list", tree, "--test_speakers", 2, "--output"]
+    # The same lists again are no error.
+    assert run(*words, tmp_path / "out") == 0
+    assert run(*words, tmp_path / "out") == 0
+    before = texts(tmp_path / "out")
+    assert run(*words, tmp_path / "out", "--seed", 1) == 2
+    assert "is there already, with other lines" in capsys.readouterr().err
+    assert texts(tmp_path / "out") == before
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "trials.txt").write_text("mine\n")
-    assert run(*words[:3], tmp_path / "new", "--test_speakers", 2) == 2 and [
-        path.name for path in (tmp_path / "new").iterdir()
-    ] == ["trials.txt"]
+    (tmp_path / "new" / "trials.txt").write_text("other lines\n")
+    assert run(*words, tmp_path / "new") == 2
+    assert os.listdir(tmp_path / "new") == ["trials.txt"]
 
 
 @settings(max_examples=30, deadline=None)
@@ -177,82 +184,56 @@ def test_lists_are_not_overwritten(tree, tmp_path, capsys):
 def test_any_names(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     paths = {f"{speaker}/{name}.wav": speaker for speaker, names in tree.items() for name in names}
-    plant(folder / "tree", paths)
+    make_files(folder / "tree", paths)
     trees.make_list(trees.TreeOptions(folder / "tree", folder / "out"))
-    read = read_train_list(folder / "out" / "train_list.txt")
-    assert {u.path: u.speaker for u in read} == paths and [
-        (u.speaker, u.path) for u in read
-    ] == sorted((u.speaker, u.path) for u in read)
+    utterances = read_train_list(folder / "out" / "train_list.txt")
+    assert {u.path: u.speaker for u in utterances} == paths
+    pairs = [(u.speaker, u.path) for u in utterances]
+    assert pairs == sorted(pairs)
 
 
 # ---------------------------------------------------------------------- test speakers and trials
 @pytest.mark.parametrize("text, count", [("2", 2), ("50%", 3), ("100%", 6)])
-def test_speakers_are_apart(tree, tmp_path, text, count):
-    assert (
-        run(
-            "--make_list",
-            tree,
-            "--output",
-            tmp_path / "out",
-            "--test_speakers",
-            text,
-            "--trials",
-            40,
-        )
-        == 0
-    )
-    train = read_train_list(tmp_path / "out" / "train_list.txt") if count < 6 else []
+def test_test_speakers_are_not_in_the_train_list(tree, tmp_path, text, count):
+    words = ["--test_speakers", text, "--trials", 40]
+    assert run("--make_list", tree, "--output", tmp_path / "out", *words) == 0
+    train_list = tmp_path / "out" / "train_list.txt"
+    assert train_list.exists() == (count < 6)
+    train = read_train_list(train_list) if count < 6 else []
     test = read_train_list(tmp_path / "out" / "test_list.txt")
-    assert (
-        len({u.speaker for u in test}) == count
-        and not {u.speaker for u in test} & {u.speaker for u in train}
-        and len(train) + len(test) == 36
-    )
-    assert (tmp_path / "out" / "train_list.txt").exists() == (count < 6)
+    test_speakers = {u.speaker for u in test}
+    assert len(test_speakers) == count
+    assert not test_speakers & {u.speaker for u in train}
+    assert len(train) + len(test) == 36
     assert set(read_trials(tmp_path / "out" / "trials.txt").paths()) <= {u.path for u in test}
 
 
-def test_seed_chooses(tree, tmp_path):
-    made = {
-        seed: run(
-            "--make_list",
-            tree,
-            "--output",
-            tmp_path / str(seed),
-            "--test_speakers",
-            3,
-            "--trials",
-            20,
-            "--seed",
-            seed,
-        )
-        or tuple(
-            (tmp_path / str(seed) / name).read_text() for name in (trees.TEST_LIST, trees.TRIALS)
-        )
-        for seed in range(4)
-    }
-    assert len(set(made.values())) == 4
+def test_other_seed_other_lists(tree, tmp_path):
+    made = set()
+    for seed in range(4):
+        folder = tmp_path / str(seed)
+        words = ["--test_speakers", 3, "--trials", 20, "--seed", seed]
+        assert run("--make_list", tree, "--output", folder, *words) == 0
+        made.add(tuple(texts(folder, [trees.TEST_LIST, trees.TRIALS]).values()))
+    assert len(made) == 4
 
 
 def test_order_of_the_disk_does_not_matter(tree, tmp_path, monkeypatch):
     trees.make_list(trees.TreeOptions(tree, tmp_path / "a", test_speakers=3, trials=20))
     walk = os.walk
-    monkeypatch.setattr(
-        os,
-        "walk",
-        lambda *args, **more: [
-            (inner, folders, files[::-1]) for inner, folders, files in walk(*args, **more)
-        ][::-1],
-    )
+
+    def reversed_walk(*args, **more):
+        found = [(inner, folders, files[::-1]) for inner, folders, files in walk(*args, **more)]
+        return found[::-1]
+
+    monkeypatch.setattr(os, "walk", reversed_walk)
     trees.make_list(trees.TreeOptions(tree, tmp_path / "b", test_speakers=3, trials=20))
-    assert all(
-        (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
-        for name in (trees.TRAIN_LIST, trees.TEST_LIST, trees.TRIALS)
-    )
+    names = [trees.TRAIN_LIST, trees.TEST_LIST, trees.TRIALS]
+    assert texts(tmp_path / "a", names) == texts(tmp_path / "b", names)
 
 
 def check_trials(lines, files, sex=None):
-    """Every line is right and none is there twice."""
+    """Checks that every line is right, and that no line is there twice."""
     owner = {path: speaker for speaker, paths in files.items() for path in paths}
     assert len({frozenset(line.split()[1:]) for line in lines}) == len(lines)
     for line in lines:
@@ -265,6 +246,14 @@ def check_trials(lines, files, sex=None):
             assert sex[owner[a]] == sex[owner[b]]
 
 
+def number_of_target_pairs(sessions):
+    """Returns the number of target trials of a speaker from the numbers of files per session."""
+    total = sum(sessions)
+    within = sum(math.comb(number, 2) for number in sessions)
+    across = math.comb(total, 2) - within
+    return across if len(sessions) > 1 else within
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6),
@@ -273,52 +262,46 @@ def check_trials(lines, files, sex=None):
     sexes=st.none() | st.lists(st.sampled_from("mf"), min_size=6, max_size=6),
 )
 def test_trials(sizes, count, seed, sexes):
-    files = {
-        f"s{s}": [f"s{s}/{v}/{i}.wav" for v, n in enumerate(sessions) for i in range(n)]
-        for s, sessions in enumerate(sizes)
-    }
+    files = {}
+    targets = 0
+    for s, sessions in enumerate(sizes):
+        files[f"s{s}"] = []
+        for v, number in enumerate(sessions):
+            files[f"s{s}"] += [f"s{s}/{v}/{i}.wav" for i in range(number)]
+        targets += number_of_target_pairs(sessions)
     sex = sexes and {f"s{s}": sexes[s] for s in range(6)}
-    lines = trials.draw_trials(np.random.default_rng(seed), files, count, sex)
+    nontargets = 0
+    for a, b in itertools.combinations(files, 2):
+        if not sex or sex[a] == sex[b]:
+            nontargets += len(files[a]) * len(files[b])
+    lines = trial_drawing.draw_trials(np.random.default_rng(seed), files, count, sex)
     check_trials(lines, files, sex)
-    assert lines == trials.draw_trials(np.random.default_rng(seed), files, count, sex)
-    pairs = [len(trials.target_pairs(paths)) for paths in files.values()]
-    others = [
-        len(files[a]) * len(files[b])
-        for i, a in enumerate(files)
-        for b in list(files)[:i]
-        if not sex or sex[a] == sex[b]
-    ]
-    assert [line[0] for line in sorted(lines, reverse=True)] == ["1"] * min(
-        count // 2, sum(pairs)
-    ) + ["0"] * min(count - count // 2, sum(others))
+    assert lines == trial_drawing.draw_trials(np.random.default_rng(seed), files, count, sex)
+    labels = Counter(line[0] for line in lines)
+    assert labels["1"] == min(count // 2, targets)
+    assert labels["0"] == min(count - count // 2, nontargets)
 
 
-def test_speakers_take_part_alike():
-    """A speaker with 500 files has 1,300 times the pairs of one with 14."""
-    files = {f"s{s}": [f"{s}/{i}" for i in range(500 if s == 0 else 14)] for s in range(10)}
-    targets = Counter(
-        a.split("/")[0] for a, _ in trials.draw_targets(np.random.default_rng(0), files, 500)
-    )
-    others = Counter(
-        side.split("/")[0]
-        for pair in trials.draw_nontargets(np.random.default_rng(0), files, 2000, None)
-        for side in pair
-    )
-    assert (
-        len(targets) == len(others) == 10
-        and max(targets.values()) < 2 * min(targets.values())
-        and max(others.values()) < 1.5 * min(others.values())
-    )
-    first = {
-        path
-        for pair in trials.draw_targets(
-            np.random.default_rng(0), {"s0": files["s0"], "s1": files["s1"]}, 160
-        )
-        for path in pair
-        if path < "1"
-    }
-    # any of the 500, not the first few
-    assert len(first) > 80
+def test_speakers_have_similar_numbers_of_trials():
+    """A speaker with 500 files has 1,300 times more pairs than a speaker with 14 files."""
+    files = {"s0": [f"0/{i}" for i in range(500)]}
+    for s in range(1, 10):
+        files[f"s{s}"] = [f"{s}/{i}" for i in range(14)]
+    targets = Counter()
+    for first, _ in trial_drawing.draw_targets(np.random.default_rng(0), files, 500):
+        targets[first.split("/")[0]] += 1
+    nontargets = Counter()
+    for pair in trial_drawing.draw_nontargets(np.random.default_rng(0), files, 2000, None):
+        nontargets.update(path.split("/")[0] for path in pair)
+    assert len(targets) == len(nontargets) == 10
+    assert max(targets.values()) < 2 * min(targets.values())
+    assert max(nontargets.values()) < 1.5 * min(nontargets.values())
+    two_speakers = {"s0": files["s0"], "s1": files["s1"]}
+    drawn = set()
+    for pair in trial_drawing.draw_targets(np.random.default_rng(0), two_speakers, 160):
+        drawn.update(path for path in pair if path.startswith("0/"))
+    # Any of the 500 files, not only the first ones.
+    assert len(drawn) > 80
 
 
 @pytest.mark.parametrize(
@@ -326,12 +309,14 @@ def test_speakers_take_part_alike():
     [
         ("id0 m\nid1 f\n", {"id0": "m", "id1": "f"}),
         (
-            "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tA.J._Buckley\tm\tIreland\tdev\n",
+            "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
+            "id10001\tA.J._Buckley\tm\tIreland\tdev\n",
             {"id10001": "m"},
         ),
         ("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n000012 ,f ,dev \n", {"id00012": "f"}),
         (
-            "; a comment\n;ID  |SEX| SUBSET\n14   | F | train-clean-360  | 25.03 | Kristin LeMoine\n16 | M | train | 3 | F M\n",
+            "; a comment\n;ID  |SEX| SUBSET\n"
+            "14   | F | train-clean-360  | 25.03 | Kristin LeMoine\n16 | M | train | 3 | F M\n",
             {"14": "f", "16": "m"},
         ),
         ("speaker sex\r\na Female\r\nb male\r\na female\r\n", {"a": "f", "b": "m"}),
@@ -358,8 +343,9 @@ def test_bad_tables_of_speakers(tmp_path, table, message):
 
 # ---------------------------------------------------------------------- several lists as one
 def two_corpora(folder):
-    plant(folder / "data" / "vox", ["id1/1.wav", "id2/1.wav"])
-    plant(folder / "data" / "own" / "wav", ["id1/1.wav", "id3/2.flac"])
+    """Makes two corpora with lists, and returns the words of --merge."""
+    make_files(folder / "data" / "vox", ["id1/1.wav", "id2/1.wav"])
+    make_files(folder / "data" / "own" / "wav", ["id1/1.wav", "id3/2.flac"])
     write_lists(
         {
             folder / "vox.txt": ["id1 id1/1.wav", "id2 id2/1.wav"],
@@ -379,41 +365,25 @@ def test_merge(tmp_path, monkeypatch):
         "own-id3 own/wav/id3/2.flac",
     ]
     monkeypatch.chdir(tmp_path)
-    # the same bytes
-    assert (
-        run(
-            "--merge",
-            "vox=vox.txt:data/vox",
-            "own=own.txt:data/own/wav",
-            "--output",
-            tmp_path / "all.txt",
-        )
-        == 0
-    )
+    # Relative folders give the same bytes, so the list is not overwritten.
+    relative = ["vox=vox.txt:data/vox", "own=own.txt:data/own/wav"]
+    assert run("--merge", *relative, "--output", tmp_path / "all.txt") == 0
     assert run("--merge", parts[1], "--output", tmp_path / "one.txt") == 0
     assert lines_of(tmp_path / "one.txt") == ["own-id1 id1/1.wav", "own-id3 id3/2.flac"]
 
 
 def test_merge_with_spoofed_speech(tmp_path):
-    """The attacks stay, and files that the list names without folder and extension are written as found."""
+    """The attacks stay. A name without folder and extension becomes the path of the file."""
     vox, _ = two_corpora(tmp_path)
-    plant(
+    make_files(
         tmp_path / "data" / "LA",
         ["ASVspoof2019_LA_train/flac/LA_T_1.flac", "ASVspoof2019_LA_train/flac/LA_T_2.flac"],
     )
     write_lists(
         {tmp_path / "cm.txt": ["LA_0079 LA_T_1 - - bonafide", "LA_0079 LA_T_2 - A01 spoof"]}
     )
-    assert (
-        run(
-            "--merge",
-            vox,
-            f"la={tmp_path}/cm.txt:{tmp_path}/data/LA",
-            "--output",
-            tmp_path / "all.txt",
-        )
-        == 0
-    )
+    la = f"la={tmp_path}/cm.txt:{tmp_path}/data/LA"
+    assert run("--merge", vox, la, "--output", tmp_path / "all.txt") == 0
     assert lines_of(tmp_path / "all.txt")[1:] == [
         "vox-id2 vox/id2/1.wav - - bonafide",
         "la-LA_0079 LA/ASVspoof2019_LA_train/flac/LA_T_1.flac - - bonafide",
@@ -440,15 +410,12 @@ def test_merge_with_spoofed_speech(tmp_path):
         (["vox={0}/none.txt:{0}/data/vox"], "No such file"),
     ],
 )
-def test_what_cannot_be_merged(tmp_path, capsys, parts, message):
+def test_lists_that_cannot_be_merged(tmp_path, capsys, parts, message):
     two_corpora(tmp_path)
-    assert (
-        run("--merge", *(part.format(tmp_path) for part in parts), "--output", tmp_path / "all.txt")
-        == 2
-    )
-    assert (
-        message.format(tmp_path) in capsys.readouterr().err and not (tmp_path / "all.txt").exists()
-    )
+    words = [part.format(tmp_path) for part in parts]
+    assert run("--merge", *words, "--output", tmp_path / "all.txt") == 2
+    assert message.format(tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "all.txt").exists()
 
 
 @settings(max_examples=25, deadline=None)
@@ -461,29 +428,29 @@ def test_what_cannot_be_merged(tmp_path, capsys, parts, message):
     )
 )
 def test_merge_keeps_every_line(corpora, tmp_path_factory):
-    folder, expected = tmp_path_factory.mktemp("merge"), {}
+    folder = tmp_path_factory.mktemp("merge")
+    expected = {}
+    parts = []
     for name, files in corpora.items():
-        lines = [
-            (speaker, f"{speaker}/{file}.wav") for speaker, own in files.items() for file in own
-        ]
-        plant(folder / name, [path for _, path in lines])
-        write_lists({folder / f"{name}.txt": [" ".join(line) for line in lines]})
-        expected |= {
-            os.path.abspath(folder / name / path): f"{name}-{speaker}" for speaker, path in lines
-        }
-    merging.merge(
-        [merging.Part(name, folder / f"{name}.txt", str(folder / name)) for name in corpora],
-        folder / "all.txt",
-    )
+        lines = []
+        for speaker, own in files.items():
+            for file in own:
+                path = f"{speaker}/{file}.wav"
+                make_files(folder / name, [path])
+                lines.append(f"{speaker} {path}")
+                expected[os.path.abspath(folder / name / path)] = f"{name}-{speaker}"
+        write_lists({folder / f"{name}.txt": lines})
+        parts.append(merging.Part(name, folder / f"{name}.txt", str(folder / name)))
+    merging.merge(parts, folder / "all.txt")
     root = os.path.commonpath([folder / name for name in corpora])
-    assert {
-        os.path.join(root, u.path): u.speaker for u in read_train_list(folder / "all.txt")
-    } == expected
+    utterances = read_train_list(folder / "all.txt")
+    assert {os.path.join(root, u.path): u.speaker for u in utterances} == expected
 
 
 # ---------------------------------------------------------------------- Kaldi
 def test_kaldi_folder(tmp_path):
-    plant(tmp_path / "wav", ["id10/v/1.wav", "id1/v/1.wav", "id1/é.wav", "other/2.wav"])
+    wav = tmp_path / "wav"
+    make_files(wav, ["id10/v/1.wav", "id1/v/1.wav", "id1/é.wav", "other/2.wav"])
     write_lists(
         {
             tmp_path / "list.txt": [
@@ -495,20 +462,8 @@ def test_kaldi_folder(tmp_path):
             tmp_path / "trials.txt": ["1 id1/v/1.wav id1/é.wav", "0 other/2.wav id10/v/1.wav"],
         }
     )
-    assert (
-        run(
-            "--to_kaldi",
-            tmp_path / "list.txt",
-            "--path",
-            tmp_path / "wav",
-            "--output",
-            tmp_path / "data",
-            "--trials",
-            tmp_path / "trials.txt",
-        )
-        == 0
-    )
-    wav = tmp_path / "wav"
+    words = ["--path", wav, "--output", tmp_path / "data", "--trials", tmp_path / "trials.txt"]
+    assert run("--to_kaldi", tmp_path / "list.txt", *words) == 0
     assert {path.name: lines_of(path) for path in (tmp_path / "data").iterdir()} == {
         "wav.scp": [
             f"id1-v-1 {wav}/id1/v/1.wav",
@@ -532,30 +487,24 @@ SIMPLE = st.text("abAB019é日_.", min_size=1, max_size=6).filter(lambda name: s
 def test_round_trip(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kaldi")
     lines = [f"{speaker} {speaker}/{name}.wav" for speaker, names in tree.items() for name in names]
-    plant(folder / "wav", [line.split()[1] for line in lines])
-    marked = [
-        f"{i % 2} {a.split()[1]} {b.split()[1]}"
-        for i, (a, b) in enumerate([*zip(lines, lines[::-1], strict=True)] * 2)
-    ] + [
-        f"1 {lines[0].split()[1]} {lines[0].split()[1]}",
-        f"0 {lines[0].split()[1]} {lines[0].split()[1]}",
-    ]
-    write_lists({folder / "list.txt": lines, folder / "trials.txt": marked})
+    paths = [line.split()[1] for line in lines]
+    make_files(folder / "wav", paths)
+    pairs = [*zip(paths, paths[::-1], strict=True)] * 2
+    trials = [f"{i % 2} {a} {b}" for i, (a, b) in enumerate(pairs)]
+    trials += [f"1 {paths[0]} {paths[0]}", f"0 {paths[0]} {paths[0]}"]
+    write_lists({folder / "list.txt": lines, folder / "trials.txt": trials})
     kaldi.to_kaldi(folder / "list.txt", folder / "wav", folder / "data", folder / "trials.txt")
     for name in ("wav.scp", "utt2spk", "spk2utt"):
-        rows = [line.split()[0].encode() for line in lines_of(folder / "data" / name)]
+        rows = [words[0].encode() for words in words_of(folder / "data" / name)]
         assert rows == sorted(set(rows))
-    owners = [line.split() for line in lines_of(folder / "data" / "utt2spk")]
-    assert owners == sorted(owners, key=lambda words: words[1].encode()) and all(
-        name.startswith(f"{speaker}-") for name, speaker in owners
-    )
+    owners = words_of(folder / "data" / "utt2spk")
+    assert owners == sorted(owners, key=lambda words: words[1].encode())
+    assert all(name.startswith(f"{speaker}-") for name, speaker in owners)
     kaldi.from_kaldi(
         folder / "data", folder / "back.txt", folder / "wav", folder / "back_trials.txt"
     )
-    assert (
-        sorted(lines_of(folder / "back.txt")) == sorted(lines)
-        and lines_of(folder / "back_trials.txt") == marked
-    )
+    assert sorted(lines_of(folder / "back.txt")) == sorted(lines)
+    assert lines_of(folder / "back_trials.txt") == trials
 
 
 def test_paths_of_kaldi_stay(tmp_path):
@@ -577,7 +526,8 @@ GOOD = {"wav.scp": "u1 /c/1.wav\nu2 /c/2.wav\n", "utt2spk": "u1 a\nu2 b\n"}
     [
         (
             {"wav.scp": "u1 /c/1.wav\nu2 sph2pipe -f wav 2.sph |\n"},
-            "wav.scp:2: want a path, got a command: sph2pipe -f wav 2.sph |; run these commands into files",
+            "wav.scp:2: want a path, got a command: sph2pipe -f wav 2.sph |; "
+            "run these commands into files",
         ),
         (
             {"wav.scp": "u1 /c/1.ark:17\nu2 /c/2.wav\n"},
@@ -603,21 +553,20 @@ GOOD = {"wav.scp": "u1 /c/1.wav\nu2 /c/2.wav\n", "utt2spk": "u1 a\nu2 b\n"}
         ),
     ],
 )
-def test_kaldi_folders_that_cannot_be_used(tmp_path, capsys, files, message):
+def test_unusable_kaldi_folders(tmp_path, capsys, files, message):
     for name, text in (GOOD | files).items():
         (tmp_path / name).write_text(text)
     words = ["--trials", tmp_path / "new_trials.txt"] if "trials" in files else []
     assert run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", *words) == 2
-    assert message in capsys.readouterr().err and not list(tmp_path.glob("new*"))
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("new*"))
 
 
 def test_kaldi_paths_outside_of_the_folder(tmp_path, capsys):
     for name, text in GOOD.items():
         (tmp_path / name).write_text(text)
-    assert (
-        run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", "--path", "/d") == 2
-        and "want files below --path /d" in capsys.readouterr().err
-    )
+    assert run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", "--path", "/d") == 2
+    assert "want files below --path /d" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -643,23 +592,15 @@ def test_kaldi_paths_outside_of_the_folder(tmp_path, capsys):
         ),
     ],
 )
-def test_lists_that_kaldi_cannot_have(tmp_path, capsys, lines, trial, message):
-    plant(tmp_path, ["1.wav", "1.flac", "2.wav", "b-1.wav", "c.wav"])
+def test_lists_that_kaldi_cannot_represent(tmp_path, capsys, lines, trial, message):
+    make_files(tmp_path, ["1.wav", "1.flac", "2.wav", "b-1.wav", "c.wav"])
     write_lists({tmp_path / "list.txt": lines, tmp_path / "trials.txt": trial or []})
-    words = ["--trials", tmp_path / "trials.txt"] if trial else []
-    assert (
-        run(
-            "--to_kaldi",
-            tmp_path / "list.txt",
-            "--path",
-            tmp_path,
-            "--output",
-            tmp_path / "data",
-            *words,
-        )
-        == 2
-    )
-    assert message in capsys.readouterr().err and not (tmp_path / "data").exists()
+    words = ["--path", tmp_path, "--output", tmp_path / "data"]
+    if trial:
+        words += ["--trials", tmp_path / "trials.txt"]
+    assert run("--to_kaldi", tmp_path / "list.txt", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 # ---------------------------------------------------------------------- real speech
@@ -669,39 +610,31 @@ def test_lists_that_kaldi_cannot_have(tmp_path, capsys, lines, trial, message):
     [("speechocean_mini/train", 1, 95), ("librispeech_mini", 2, 6), ("asvspoof_mini", 1, 2)],
 )
 def test_real_trees(tmp_path, name, level, speakers):
+    """The list has all files, and a round trip through Kaldi's format changes nothing."""
     folder = SPEECH / name
     trees.make_list(
         trees.TreeOptions(folder, tmp_path / "out", level=level, test_speakers=1.0, trials=300)
     )
-    listed = read_train_list(tmp_path / "out" / "test_list.txt")
-    assert len({u.speaker for u in listed}) == speakers and [
-        u.path for u in sorted(listed, key=lambda u: u.path)
-    ] == audio_below(folder)
+    test_list = tmp_path / "out" / "test_list.txt"
+    trials = tmp_path / "out" / "trials.txt"
     files = {}
-    for u in listed:
-        files.setdefault(u.speaker, []).append(u.path)
-    lines = lines_of(tmp_path / "out" / "trials.txt")
+    for utterance in read_train_list(test_list):
+        files.setdefault(utterance.speaker, []).append(utterance.path)
+    assert len(files) == speakers
+    assert sorted(itertools.chain(*files.values())) == audio_below(folder)
+    lines = lines_of(trials)
     check_trials(lines, files)
     assert len(lines) == 300
-    kaldi.to_kaldi(
-        tmp_path / "out" / "test_list.txt",
-        folder,
-        tmp_path / "kaldi",
-        tmp_path / "out" / "trials.txt",
-    )
-    kaldi.from_kaldi(
-        tmp_path / "kaldi", tmp_path / "back.txt", folder, tmp_path / "back_trials.txt"
-    )
-    assert (
-        sorted(lines_of(tmp_path / "back.txt"))
-        == sorted(lines_of(tmp_path / "out" / "test_list.txt"))
-        and lines_of(tmp_path / "back_trials.txt") == lines
-    )
+    back, back_trials = tmp_path / "back.txt", tmp_path / "back_trials.txt"
+    kaldi.to_kaldi(test_list, folder, tmp_path / "kaldi", trials)
+    kaldi.from_kaldi(tmp_path / "kaldi", back, folder, back_trials)
+    assert sorted(lines_of(back)) == sorted(lines_of(test_list))
+    assert lines_of(back_trials) == lines
 
 
 @needs_speech
-def test_real_train_list_is_that_of_the_tree(tmp_path):
-    trees.make_list(trees.TreeOptions(SPEECH / "speechocean_mini" / "train", tmp_path))
-    assert sorted(lines_of(tmp_path / "train_list.txt")) == sorted(
-        lines_of(SPEECH / "speechocean_mini" / "train_list.txt")
-    )
+def test_train_list_of_the_tree_equals_the_real_list(tmp_path):
+    corpus = SPEECH / "speechocean_mini"
+    trees.make_list(trees.TreeOptions(corpus / "train", tmp_path))
+    made = lines_of(tmp_path / "train_list.txt")
+    assert sorted(made) == sorted(lines_of(corpus / "train_list.txt"))

@@ -49,7 +49,7 @@ def run_merge(args: argparse.Namespace) -> None:
     # Imported here, because --help does not need it.
     from prep import merging
 
-    merging.merge([merging.part_of(text) for text in args.merge], args.output)
+    merging.merge([merging.parse_part(text) for text in args.merge], args.output)
 
 
 def run_from_kaldi(args: argparse.Namespace) -> None:
