@@ -15,6 +15,7 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.files import audio_below
+from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
 from prep.output import check_words, write_lists

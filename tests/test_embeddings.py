@@ -18,7 +18,7 @@ from kill_resume import end_of, equal
 import dataprep
 from common.errors import InputError
 from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
-from corpus.embeddings import Example, load_embeddings, read_examples
+from corpus.embeddings import Example, embedding_tree, load_embeddings, read_examples
 from metrics.scores import read_scores
 from network.checkpoints import read_checkpoint
 from prep.embedding_lists import compute_targets, session_of

@@ -193,14 +193,14 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
         "inference.actions.to_onnx", lambda model, facts: facts["threshold"].encode()
     )
     for found in (2e-4, float("nan")):
-        monkeypatch.setattr("inference.actions.difference", lambda model, data, found=found: found)
+        monkeypatch.setattr("inference.actions.largest_difference", lambda model, data, found=found: found)
         code, _, err = program(*words, best)
         assert (
             code == 2
             and f"want a relative difference of at most 0.0001, got {found:.1e}" in err
             and not path.exists()
         )
-    monkeypatch.setattr("inference.actions.difference", lambda model, data: 1e-5)
+    monkeypatch.setattr("inference.actions.largest_difference", lambda model, data: 1e-5)
     code, out, _ = program(*words, best, "--threshold", 0.25)
     assert (
         code == 0
@@ -239,6 +239,6 @@ def test_the_check_sees_a_difference(change, demo):
     )
     net = build("model", argparse.Namespace(**state["options"])).eval()
     net.load_state_dict(state["model"])
-    assert exporting.difference(net, data) < 5e-6
+    assert exporting.largest_difference(net, data) < 5e-6
     net.register_forward_hook(lambda module, args, out: change(out))
-    assert exporting.difference(net, data) > 5e-4
+    assert exporting.largest_difference(net, data) > 5e-4
