@@ -4,14 +4,15 @@ or as its authors published it (19.8 million).
     python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos ...
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch import nn
 
 from models import Backbone
 from models._conformer import Conformer
 from models._frontend import LogBeforeMel, sasv2_front_end
-from models._pooling import ECA, CentredECA, Encoder, make_pooling
+from pooling import PoolingMaker
 
 OF_ENCODER = {
     "pooling.tdnn.conv.conv.": "pooling.attention.0.",
@@ -35,10 +36,7 @@ OLD_NAMES = {
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py; ASP means ECA here, CentredECA in the original, as published
     n_mels: mel bands of the input
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
     variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first layers
     input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original), conv2d divides it by four
     pos_enc_layer_type: rel_pos tells the attention where a frame is, no_pos does not
@@ -50,17 +48,18 @@ class MainModel(Backbone):
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
+    default_pooling = "ASP"
+    # The SASV 2022 baseline calls the pooling of ECAPA-TDNN "ASP". The authors use speechbrain's.
+    pooling_aliases = {"ASP": "ECA"}
     old_names = OLD_NAMES
     training_options = ("spec_augment",)
 
     def __init__(
         self,
         *,
+        pooling: PoolingMaker,
         nOut: int = 192,
-        encoder_type: Encoder = "ASP",
         n_mels: int = 80,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
         variant: Literal["SASV2", "original"] = "SASV2",
         input_layer: Literal["conv2d2", "conv2d"] = "conv2d2",
         pos_enc_layer_type: Literal["rel_pos", "no_pos"] = "rel_pos",
@@ -98,15 +97,15 @@ class MainModel(Backbone):
             kernel=cnn_module_kernel,
             relative=pos_enc_layer_type == "rel_pos",
         )
-        self.pooling = make_pooling(
-            encoder_type,
-            num_blocks * output_size,
-            {"ASP": CentredECA if original else ECA},
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-        )
+        self.pooling = pooling(num_blocks * output_size)
         self.bn = nn.BatchNorm1d(self.pooling.size)
         self.fc = nn.Linear(self.pooling.size, nOut)
+
+    @classmethod
+    def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        if options["variant"] == "original":
+            return {"ASP": "CentredECA"}
+        return cls.pooling_aliases
 
     def frames(self, x):
         return self.conformer(self.torchfbank(x)).transpose(

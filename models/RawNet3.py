@@ -4,7 +4,6 @@ python trainSpeakerNet.py --model RawNet3 --sinc_stride 10 ...
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from torch.nn import functional as F
 from common.constants import SAMPLE_RATE
 from models import Backbone
 from models._frontend import flipped_filter, pre_emphasise
-from models._pooling import ECA, Encoder, make_pooling
 from models._res2net import Res2Net
+from pooling import PoolingMaker
 
 FILTERS, TAPS = 256, 251
 # Hz, of the bands at the beginning of training
@@ -26,7 +25,6 @@ NARROWEST = 50.0
 POOLED = 1536
 # groups of channels in a Res2Net block
 SCALE = 8
-ATTENTIVE = partial(ECA, width=128, tanh=False, ceiling=1e4)
 
 
 class PreEmphasis(nn.Module):
@@ -119,25 +117,23 @@ class Block(Res2Net):
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py; ASP has one weight a frame from ECA's network here, as published
     sinc_stride: samples from one frame to the next
     eca_c: channels of the blocks
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
+    default_pooling = "ECA"
+    # As published in voxceleb_trainer.
+    pooling_aliases = {"ECA": "RawNet3_ECA", "ASP": "RawNet3_ASP"}
     old_names = {"conv1.filterbank.": "conv1.", "attention.": "pooling.attention."}
     unused = ("bn1.", "bn6.")
 
     def __init__(
         self,
         *,
+        pooling: PoolingMaker,
         nOut: int = 256,
-        encoder_type: Encoder = "ECA",
         sinc_stride: int = 10,
         eca_c: int = 1024,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
     ):
         super().__init__()
         if eca_c % SCALE:
@@ -151,13 +147,7 @@ class MainModel(Backbone):
         # what layer1 made, to the length of layer2's
         self.shrink = MaxPool(3)
         self.layer4 = nn.Conv1d(3 * eca_c, POOLED, 1)
-        self.pooling = make_pooling(
-            encoder_type,
-            POOLED,
-            {"ECA": ATTENTIVE, "ASP": partial(ATTENTIVE, shared=True)},
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-        )
+        self.pooling = pooling(POOLED)
         self.bn5 = nn.BatchNorm1d(self.pooling.size)
         self.fc6 = nn.Linear(self.pooling.size, nOut)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import FrontEnd
-from models._pooling import Encoder, make_pooling
+from pooling import PoolingMaker
 
 # the last convolution wants the four rows that they become
 BANDS = 40
@@ -27,11 +27,8 @@ def block(inputs, outputs, kernel, stride=1, padding=0):
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py
     log_input: logarithm of the mel powers
     spec_augment: zero a random run of frames and of mel bands of every training input
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}
@@ -40,12 +37,10 @@ class MainModel(Backbone):
     def __init__(
         self,
         *,
+        pooling: PoolingMaker,
         nOut: int = 1024,
-        encoder_type: Encoder = "SAP",
         log_input: bool = True,
         spec_augment: bool = False,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
     ):
         super().__init__()
         self.dim = nOut
@@ -61,9 +56,7 @@ class MainModel(Backbone):
             nn.MaxPool2d(3, 2),  # [N, 256, 4, T / 32]
             *block(256, CHANNELS, (4, 1)),
         )  # [N, 512, 1, T / 32]
-        self.pooling = make_pooling(
-            encoder_type, CHANNELS, heads_number=heads_number, mask_prob=mask_prob
-        )
+        self.pooling = pooling(CHANNELS)
         self.fc = nn.Linear(self.pooling.size, nOut)
 
     def frames(self, x):

@@ -2,13 +2,16 @@
 ("Fast ResNet-34", Chung et al., arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import FrontEnd
-from models._pooling import make_pooling
+from pooling import PoolingMaker
 
 BLOCKS = (3, 4, 6, 3)
 THIN = (16, 32, 64, 128)
@@ -104,7 +107,7 @@ class Block(nn.Module):
 
 class ResNet(Backbone):
     """front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands: of the last maps that are channels for the
-    pooling. published: see make_pooling(). A subclass gives stem() and rows()."""
+    pooling. A subclass gives stem() and rows()."""
 
     old_names = {
         "sap_linear.": "pooling.sap_linear.",
@@ -124,12 +127,9 @@ class ResNet(Backbone):
         channels,
         strides,
         bands,
-        nOut,
-        encoder_type,
-        heads_number,
-        mask_prob,
-        published=None,
-    ):
+        nOut: int,
+        pooling: PoolingMaker,
+    ) -> None:
         super().__init__()
         self.dim = nOut
         self.torchfb = front
@@ -145,9 +145,7 @@ class ResNet(Backbone):
             ]
             setattr(self, f"layer{i}", nn.Sequential(*layer))
             inputs = outputs
-        self.pooling = make_pooling(
-            encoder_type, inputs * bands, published, heads_number=heads_number, mask_prob=mask_prob
-        )
+        self.pooling = pooling(inputs * bands)
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -169,42 +167,56 @@ class ResNet(Backbone):
         return self.fc(pooled)
 
 
+@dataclass(frozen=True)
+class ThinOptions:
+    """nOut: size of the embedding
+    n_mels: mel bands of the input
+    log_input: logarithm of the mel powers
+    window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross attentive pooling)
+    norm: of each band over time: instance (mean 0, deviation 1, as published) or mean (mean 0)
+    wave_scale: factor of the samples; 32768 in checkpoints of cross attentive pooling, which takes 16-bit integers as they are
+    spec_augment: zero a random run of frames and of mel bands of every training input
+    """
+
+    n_mels: int
+    window: Literal["hamming", "hann"]
+    nOut: int = 512
+    log_input: bool = True
+    norm: Literal["instance", "mean"] = "instance"
+    wave_scale: float = 1.0
+    spec_augment: bool = False
+
+
 class ThinResNet(ResNet):
-    """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
+    """A residual network of 16 to 128 channels.
+
+    strides: of the first block of each layer. stem_pool: max pooling after the first convolution.
+    """
 
     def __init__(
         self,
+        pooling: PoolingMaker,
+        options: ThinOptions,
         *,
-        strides,
-        stem_pool,
-        nOut,
-        encoder_type,
-        n_mels,
-        log_input,
-        window,
-        norm,
-        wave_scale,
-        spec_augment,
-        heads_number,
-        mask_prob,
-    ):
+        strides: tuple[int, int, int, int],
+        stem_pool: bool,
+    ) -> None:
+        front = FrontEnd(
+            options.n_mels,
+            window=options.window,
+            log=options.log_input,
+            norm=options.norm,
+            scale=options.wave_scale,
+            augment=options.spec_augment,
+        )
         super().__init__(
-            front=FrontEnd(
-                n_mels,
-                window=window,
-                log=log_input,
-                norm=norm,
-                scale=wave_scale,
-                augment=spec_augment,
-            ),
+            front=front,
             conv1=nn.Conv2d(1, THIN[0], 7, (2, 1), 3, bias=False),
             channels=THIN,
             strides=strides,
             bands=1,
-            nOut=nOut,
-            encoder_type=encoder_type,
-            heads_number=heads_number,
-            mask_prob=mask_prob,
+            nOut=options.nOut,
+            pooling=pooling,
         )
         self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
 

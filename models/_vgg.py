@@ -3,13 +3,15 @@
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import MFSC
-from models._pooling import make_pooling
+from pooling import PoolingMaker
 
 BANDS = 80
 
@@ -27,8 +29,25 @@ def convolutions(kernel_size, blocks):
     return nn.Sequential(layers)
 
 
+@dataclass(frozen=True)
+class VGGOptions:
+    """nOut: size of the embedding
+    kernel_size: channels of the last convolution; every block before has half as many
+    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of audio, or of a whole file of features
+    """
+
+    nOut: int = 400
+    kernel_size: int = 1024
+    normalization: Literal["cmn", "cmvn"] = "cmn"
+
+
+DEFAULTS = VGGOptions()
+
+
 class VGG(Backbone):
-    """blocks: of two convolutions each. The other options: VGG4L.py."""
+    """blocks: number of blocks, of two convolutions each."""
+
+    default_pooling = "DoubleMHA"
 
     bands = BANDS
     # the published model ends with the classifier, which belongs to the loss here: amsoftmax with --pre_layer
@@ -39,26 +58,20 @@ class VGG(Backbone):
     }
     unused = ("b1.", "b3.")
 
-    def __init__(
-        self, *, blocks, nOut, encoder_type, kernel_size, heads_number, mask_prob, normalization
-    ):
+    def __init__(self, pooling: PoolingMaker, options: VGGOptions, blocks: int) -> None:
         super().__init__()
+        kernel_size = options.kernel_size
         if kernel_size < 1 or kernel_size % 2 ** (blocks - 1):
             raise ValueError(
                 f"--kernel_size: want a multiple of {2 ** (blocks - 1)}, got {kernel_size}"
             )
-        self.dim = nOut
-        self.mfsc = MFSC(BANDS, normalization=normalization)
+        self.dim = options.nOut
+        self.mfsc = MFSC(BANDS, normalization=options.normalization)
         self.front_end = convolutions(kernel_size, blocks)
-        self.pooling = make_pooling(
-            encoder_type,
-            kernel_size * BANDS // 2**blocks,
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-        )
-        self.fc1 = nn.Linear(self.pooling.size, nOut)
-        self.fc2 = nn.Linear(nOut, nOut)
-        self.b2 = nn.BatchNorm1d(nOut)
+        self.pooling = pooling(kernel_size * BANDS // 2**blocks)
+        self.fc1 = nn.Linear(self.pooling.size, self.dim)
+        self.fc2 = nn.Linear(self.dim, self.dim)
+        self.b2 = nn.BatchNorm1d(self.dim)
 
     def frames(self, x):
         """x [N, T] waves, or [N, T, 80] features that were extracted and normalised before -> frames [N, C, T']."""

@@ -5,19 +5,41 @@ import dataclasses
 import inspect
 from typing import Any
 
+from torch import nn
+
 from common.errors import InputError
-from options.parser import find
+from options.plugins import find, options_of_network, pooling_name
+from pooling import BasePooling, PoolingMaker
 
 
 def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
     """Builds the component that option `part` (model, trainfunc, optimizer, scheduler) selects.
 
-    Parameters with a default are options; a parameter typed as a dataclass is made from the options
-    of its fields. `supplied` are the values of the other parameters. Raises
-    InputError if the component refuses its options.
+    `supplied` are the values of parameters without a default. A model gets its pooling from here.
+    Raises InputError if the component refuses its options or breaks its contract.
     """
     name = getattr(options, part)
     component = find(part, name)
+    if part == "model":
+        supplied["pooling"] = pooling_maker(name, options)
+    try:
+        built = construct(component, options, supplied)
+    except ValueError as error:
+        raise InputError(f"--{part} {name}: {error}") from error
+    if part == "model" and not isinstance(getattr(built, "dim", None), int):
+        raise InputError(
+            f"models/{name}.py: the model has no size of its embeddings; set self.dim in __init__ "
+            "to the number of values of an embedding, for instance self.dim = nOut"
+        )
+    return built
+
+
+def construct(component: Any, options: argparse.Namespace, supplied: dict[str, Any]) -> Any:
+    """Calls a component with its parameters.
+
+    Parameters with a default are options; a parameter typed as a dataclass is made from the options
+    of its fields. `supplied` are the values of the other parameters.
+    """
     arguments = {}
     for parameter in inspect.signature(component, eval_str=True).parameters.values():
         kind = parameter.annotation
@@ -30,7 +52,27 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
             arguments[parameter.name] = kind(**fields)
         else:
             arguments[parameter.name] = getattr(options, parameter.name)
-    try:
-        return component(**arguments)
-    except ValueError as error:
-        raise InputError(f"--{part} {name}: {error}") from error
+    return component(**arguments)
+
+
+def pooling_maker(model: str, options: argparse.Namespace) -> PoolingMaker:
+    """Returns the function that makes the pooling of a model for a number of channels."""
+
+    def make(channels: int) -> BasePooling:
+        pooling = find("encoder_type", pooling_name(model, vars(options)))
+        return construct(pooling, options, {"channels": channels})
+
+    return make
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """Builds a model with its default options, except for the given ones.
+
+    Raises ValueError for an option that neither the model nor its pooling has.
+    """
+    chosen = {"model": name, **options}
+    defaults = {option.name: option.default for option in options_of_network(chosen)}
+    unknown = options.keys() - defaults.keys()
+    if unknown:
+        raise ValueError(f"models/{name}.py has no options {sorted(unknown)}")
+    return build("model", argparse.Namespace(**defaults | chosen))
