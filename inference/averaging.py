@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
-from options.parser import options_of
+from options.plugins import options_of_network
 
 # of the checkpoints that a run keeps
 NUMBERED = "model?????????.model"
@@ -54,8 +54,8 @@ def refuse_others(path, state, first_path, first):
             raise InputError(
                 f"{name}: want a checkpoint of a run, got published weights without options; average those of one run"
             )
-    model = first["options"]["model"]
-    names = ("model", "trainfunc", *(option.name for option in options_of("model", model)))
+    network = options_of_network(first["options"])
+    names = ("model", "trainfunc", *(option.name for option in network))
     differences = [
         f"--{name} {state['options'].get(name)}, that one --{name} {first['options'].get(name)}"
         for name in names

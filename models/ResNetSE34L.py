@@ -8,7 +8,7 @@ It has 1.4 million parameters.
 from models._resnet import ThinOptions, ThinResNet
 from pooling import PoolingMaker
 
-DEFAULTS = ThinOptions(n_mels=40, window="hamming")
+DEFAULTS = ThinOptions()
 
 
 class MainModel(ThinResNet):

@@ -178,10 +178,10 @@ class ThinOptions:
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
-    n_mels: int
-    window: Literal["hamming", "hann"]
     nOut: int = 512
+    n_mels: int = 40
     log_input: bool = True
+    window: Literal["hamming", "hann"] = "hamming"
     norm: Literal["instance", "mean"] = "instance"
     wave_scale: float = 1.0
     spec_augment: bool = False

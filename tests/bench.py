@@ -53,12 +53,11 @@ from prep.synthesis import draw_session, draw_speaker, record, synthesize  # noq
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
-from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
-from models.ResNetSE34L import MainModel  # noqa: E402
 from metrics.rates import summarize  # noqa: E402
 from metrics.sasv import summarize_sasv  # noqa: E402
 from metrics.score_norm import normalise_scores  # noqa: E402
 from metrics.scores import Scores, read_scores, write_scores  # noqa: E402
+from network.components import build_model  # noqa: E402
 from SpeakerNet import SpeakerNet  # noqa: E402
 from training.memory import keep_freed_memory, megabytes  # noqa: E402
 from training.sampling import GroupSampler  # noqa: E402
@@ -397,7 +396,10 @@ def ten_million(trials=10_000_000, files=5_000, crops=10, dim=512):
         draw = torch.Generator().manual_seed(0)
         reps = {name: torch.randn(crops, dim, generator=draw) for name in listed.paths()}
         scores = timed(
-            "scoring", Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10))).score, listed, reps
+            "scoring",
+            Scorer(SpeakerNet(build_model("ResNetSE34L"), LossFunction(dim, 10))).score,
+            listed,
+            reps,
         )
         timed("writing the scores", write_scores, scores_path, listed.lines, scores)
         timed("EER + minDCF", summarize, scores, listed.label)
@@ -418,7 +420,7 @@ def every_pair(files=5_000, crops=10, dim=512):
         far=[0.1],
         eer="interpolated",
     )
-    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    trainer = Scorer(SpeakerNet(build_model("ResNetSE34L"), LossFunction(dim, 10)))
     with tempfile.TemporaryDirectory() as folder:
         return median(
             lambda: all_pairs.write_pairs(trainer, listed, bank, options, Path(folder, "all.txt")),
@@ -450,7 +452,7 @@ def scoring(trials, files, crops=10, dim=512):
             strict=True,
         )
     )
-    net = SpeakerNet(MainModel(), LossFunction(512, 10))
+    net = SpeakerNet(build_model("ResNetSE34L"), LossFunction(512, 10))
     return trials / median(lambda: Scorer(net).score(listed, reps))
 
 
@@ -460,7 +462,7 @@ def adaptive_norm(trials, files, members, crops=10, dim=512):
     draw = torch.Generator().manual_seed(0)
     reps = dict(zip(names, torch.randn(files, crops, dim, generator=draw), strict=True))
     cohort = torch.randn(members, crops, dim, generator=draw)
-    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(512, 10)))
+    trainer = Scorer(SpeakerNet(build_model("ResNetSE34L"), LossFunction(512, 10)))
     return median(
         lambda: normalise_scores(
             trainer.score(listed, reps),
@@ -473,7 +475,9 @@ def adaptive_norm(trials, files, members, crops=10, dim=512):
 def pairwise_scoring(trials, files, crops=10, frames=89):
     """Trials a second of cross attentive pooling: the frames of all the crops of the one file meet those of the other."""
     names, listed = some_trials(trials, files)
-    net = SpeakerNet(MainModel(encoder_type="CAP"), proto.LossFunction(512, 10, global_clf=True))
+    net = SpeakerNet(
+        build_model("ResNetSE34L", encoder_type="CAP"), proto.LossFunction(512, 10, global_clf=True)
+    )
     with torch.no_grad():
         reps = {name: net.model.pooling(torch.randn(crops, 128, frames)) for name in names}
     return trials / median(lambda: Scorer(net).score(listed, reps), 3)
@@ -535,7 +539,7 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
             strict=True,
         )
     )
-    trainer = Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    trainer = Scorer(SpeakerNet(build_model("ResNetSE34L"), LossFunction(dim, 10)))
     return median(lambda: summarize_sasv(trainer.score(listed, reps), kinds, attacks))
 
 
@@ -569,8 +573,8 @@ def rows_of_the_rest(row, row_of_files):
     for kind in ("wav", "flac"):
         row_of_files(f"check of 12 s files, {kind}", "hours/s", 2, checking, kind)
     networks = {
-        "ResNetSE34L": MainModel,
-        "ECAPA_TDNN, 512 channels": functools.partial(ECAPA, eca_c=512),
+        "ResNetSE34L": functools.partial(build_model, "ResNetSE34L"),
+        "ECAPA_TDNN, 512 channels": functools.partial(build_model, "ECAPA_TDNN", eca_c=512),
     }
     for (name, network), cores in itertools.product(networks.items(), (1, 2)):
         torch.set_num_threads(cores)
@@ -604,7 +608,7 @@ def rows_of_the_rest(row, row_of_files):
     row("scoring + SASV metrics of 102,579 trials of ASVspoof 2019", "s", 1, spoofing_aware)
     for name, network in networks.items():
         kinds = (
-            *(("modules",) if network is MainModel else ()),
+            *(("modules",) if name == "ResNetSE34L" else ()),
             "",
             "--mixedprec",
             "--mixedprec --compile",

@@ -8,6 +8,7 @@ from common.constants import HOP
 from inference.scorer import Scorer
 from loss.softmaxproto import LossFunction
 from models._resnet import Block
+from network.components import build_model
 from optimizer.adam import Optimizer
 from options import components
 from options.parser import find
@@ -135,10 +136,10 @@ def rows_of_models(row, device, cores):
         compiled = (
             ("--mixedprec --compile",) if gpu or name in ("ResNetSE34L", "ECAPA_TDNN") else ()
         )
-        work = arithmetic(find("model", name)(), device)
+        work = arithmetic(build_model(name), device)
         row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, work / 1e9)
         for kind in ("", "--mixedprec", *compiled):
-            speed, memory = training(find("model", name)(), kind, device, speakers, repeats)
+            speed, memory = training(build_model(name), kind, device, speakers, repeats)
             row(f"{name}, training step {kind or 'float32'}", "utt/s", cores, speed)
             row(f"{name}, its memory {kind or 'float32'}", "MB", cores, memory)
             rate = rates["bf16" if gpu and kind else "float32"]
@@ -153,7 +154,7 @@ def rows_of_models(row, device, cores):
             "crops/s",
             cores,
             extraction,
-            find("model", name)(),
+            build_model(name),
             device,
             200 if gpu else 8,
             repeats,

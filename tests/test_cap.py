@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from corpus.lists import Trials
 from inference.scorer import Scorer
-from models._pooling import CAP, TEMPERATURE
+from pooling.CAP import TEMPERATURE
+from pooling.CAP import Pooling as CAP
 from SpeakerNet import SpeakerNet, Trainer
 
 

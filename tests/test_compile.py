@@ -15,7 +15,7 @@ from kill_resume import end_of, equal
 
 from loss.softmax import LossFunction
 from models import _resnet
-from models.ResNetSE34L import MainModel
+from network.components import build_model
 from SpeakerNet import SpeakerNet, Trainer
 
 COMPILER = (
@@ -44,7 +44,7 @@ def test_gradients_of_a_network(mixedprec, narrow):
     grads = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        model = MainModel(nOut=16, n_mels=8, encoder_type="ASP")
+        model = build_model("ResNetSE34L", nOut=16, n_mels=8, encoder_type="ASP")
         made = Trainer(SpeakerNet(model, LossFunction(model.dim, 4)), mixedprec=mixedprec)
         if compiled:
             made.compile()

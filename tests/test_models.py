@@ -4,13 +4,12 @@ pytest tests/test_models.py
 """
 
 import argparse
+import dataclasses
 import importlib
 import inspect
-import math
 import re
 import tempfile
 import typing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,36 +21,36 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
-from models._pooling import (
-    ASP,
-    ECA,
-    MAX,
-    MHA,
-    POOLINGS,
-    SAP,
-    TAP,
-    Attention,
-    CentredECA,
-    DoubleMHA,
-    Pooling,
-)
 from models._resnet import ExciteAdd
 from network.checkpoints import load_weights, read_checkpoint
+from network.components import build_model
 from options import OPTIONS
+from options.plugins import options_of_network, takes_pooling
+from pooling import BasePooling
 from SpeakerNet import SpeakerNet
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")
 PARTS = {
     "models": "MainModel",
+    "pooling": "Pooling",
     "loss": "LossFunction",
     "optimizer": "Optimizer",
     "scheduler": "Scheduler",
+}
+# Parameters that the program supplies, so they are no options.
+SUPPLIED = {
+    "models": ("pooling",),
+    "pooling": ("channels",),
+    "loss": ("dim", "num_classes"),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer", "steps_per_epoch", "max_epoch", "test_interval"),
 }
 COMPONENTS = [
     (part, path.stem) for part in PARTS for path in sorted((ROOT / part).glob("[!_]*.py"))
 ]
 MODELS = [name for part, name in COMPONENTS if part == "models"]
+POOLINGS = [name for part, name in COMPONENTS if part == "pooling"]
 # largest relative errors of embeddings and of features; RawNet3's logarithms of nearly empty bands amplify the last digit
 TOLERANCES = {"RawNet3": (1e-3, 3e-3)}
 
@@ -80,7 +79,7 @@ def component(part, name):
 
 def model(name, **options):
     torch.manual_seed(0)
-    return component("models", name)(**options)
+    return build_model(name, **options)
 
 
 def small(name, **options):
@@ -104,39 +103,62 @@ def difference(a, b):
 
 
 # ---------------------------------------------------------------------- every component
+def declared_options(entry):
+    """(name, type, default, documented class) of every option in a signature.
+
+    A parameter that is typed as a dataclass declares the fields of the dataclass.
+    """
+    found = []
+    for parameter in inspect.signature(entry, eval_str=True).parameters.values():
+        if parameter.default is parameter.empty:
+            continue
+        kind = parameter.annotation
+        if not dataclasses.is_dataclass(kind):
+            found.append((parameter.name, kind, parameter.default, entry))
+            continue
+        types = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            default = getattr(parameter.default, field.name)
+            found.append((field.name, types[field.name], default, kind))
+    return found
+
+
 @pytest.mark.parametrize("part, name", COMPONENTS)
 def test_signature_is_a_schema(part, name):
     entry = component(part, name)
-    for p in inspect.signature(entry).parameters.values():
-        if p.default is p.empty:
-            assert p.kind is p.POSITIONAL_OR_KEYWORD, (
-                f"{p.name}: supplied by the program, or an option without a default?"
+    place = f"{part}/{name}.py"
+    for parameter in inspect.signature(entry).parameters.values():
+        if parameter.default is parameter.empty:
+            assert parameter.name in SUPPLIED[part], (
+                f"{place}: {parameter.name} has no default, and the program supplies only "
+                f"{', '.join(SUPPLIED[part])}; give the option a default"
             )
-            continue
-        assert p.kind is p.KEYWORD_ONLY, p.name
-        assert (
-            p.annotation in (int, float, str, bool)
-            or typing.get_origin(p.annotation) is typing.Literal
-        ), p.name
-        kinds = typing.get_args(p.annotation) or (p.annotation,)
-        assert (
-            p.default in kinds
-            if typing.get_origin(p.annotation)
-            else type(p.default) is p.annotation
-        ), f"{p.name} = {p.default!r}"
-        assert re.search(rf"^\s*{p.name}: \S", entry.__doc__, re.M), (
-            f"{p.name} has no help in the docstring"
+        else:
+            assert parameter.kind is parameter.KEYWORD_ONLY, (
+                f"{place}: put a * before {parameter.name}: options are given by name"
+            )
+    for option, kind, default, documented in declared_options(entry):
+        literal = typing.get_origin(kind) is typing.Literal
+        assert literal or kind in (int, float, str, bool), (
+            f"{place}: the type of {option} must be int, float, str, bool or a Literal"
+        )
+        fits = default in typing.get_args(kind) if literal else type(default) is kind
+        assert fits, f"{place}: the default of {option} is {default!r}, which is no {kind}"
+        assert re.search(rf"^\s*{option}: \S", documented.__doc__ or "", re.M), (
+            f"{place}: {option} has no help; add a line '{option}: ...' to the docstring of "
+            f"{documented.__name__}"
         )
 
 
 def test_options_have_one_owner():
     owner = {option.name: "the program" for group in OPTIONS.values() for option in group}
+    # It selects the pooling of a model.
+    owner["encoder_type"] = "models"
     for part, name in COMPONENTS:
-        for p in inspect.signature(component(part, name)).parameters.values():
-            if p.default is not p.empty:
-                assert owner.setdefault(p.name, part) == part, (
-                    f"{p.name} belongs to {owner[p.name]} and to {part}/{name}.py"
-                )
+        for option, *_ in declared_options(component(part, name)):
+            assert owner.setdefault(option, part) == part, (
+                f"{option} belongs to {owner[option]} and to {part}/{name}.py; choose another name"
+            )
 
 
 # ---------------------------------------------------------------------- parity
@@ -161,7 +183,12 @@ def reference_model(case):
         options |= {"n_mels": 64, "window": "hann"}
     if repo == "mfa_conformer":
         options["variant"] = "original"
-    net = model(RENAMED.get(case.hparams["model"], case.hparams["model"]), **options)
+    name = RENAMED.get(case.hparams["model"], case.hparams["model"])
+    effective = {option.name for option in options_of_network({"model": name, **options})}
+    for option in {"heads_number", "mask_prob"} - effective:
+        # Settings of the reference that its pooling ignores.
+        options.pop(option, None)
+    net = model(name, **options)
     present = net.state_dict()
     stored = {
         entry["name"]: torch.from_numpy(golden.fill(entry["name"], entry["shape"], entry["dtype"]))
@@ -382,84 +409,7 @@ def test_what_16_bits_cannot_tell_from_silence_is_zero_in_mfsc():
         assert not MFSC(80, normalization=normalization)(5e-7 * noise(1, 16000)).any()
 
 
-@pytest.mark.parametrize(
-    "kind, size",
-    [
-        (TAP, 8),
-        (MAX, 8),
-        (SAP, 8),
-        (ASP, 16),
-        (ECA, 16),
-        (CentredECA, 16),
-        (Attention, 8),
-        (partial(MHA, heads_number=4), 8),
-        (partial(ECA, context=False, deviation=False), 8),
-        (partial(ECA, shared=True, tanh=False), 16),
-        (partial(DoubleMHA, heads_number=4, mask_prob=0.3), 2),
-    ],
-)
-def test_poolings_know_their_size_and_keep_float32_under_autocast(kind, size):
-    torch.manual_seed(0)
-    pooling = kind(8).eval()
-    # the variance is small beside the squared mean
-    frames = (noise(3, 8, 50) + 10.0).bfloat16()
-    with torch.no_grad():
-        want = pooling(frames.float())
-        with torch.autocast("cpu", torch.bfloat16):
-            got = pooling(frames)
-    assert pooling.size == size and want.shape == (3, size) and got.dtype is torch.float32
-    assert (got - want).abs().max() < 0.01
-
-
-def test_weighted_statistics_are_means_and_deviations():
-    asp = ASP(4).eval()
-    # equal weights: plain statistics
-    nn.init.zeros_(asp.attention)
-    frames = noise(2, 4, 50)
-    want = torch.cat([frames.mean(-1), frames.std(-1, correction=0)], -1)
-    assert torch.allclose(asp(frames), want, atol=1e-5)
-
-
-def test_heads_are_left_out_of_training_steps_but_never_all():
-    torch.manual_seed(0)
-    heads = noise(4000, 2, 4)  # [N, size, heads]
-    pooling = DoubleMHA(8, heads_number=4, mask_prob=0.3).headsAttention
-    kept = (pooling.weights(heads) > 0).sum(2).flatten().bincount(minlength=5) / 4000
-    # each head is kept with probability 2/3
-    binomial = torch.tensor([1.0, 8.0, 24.0, 32.0, 16.0]) / 81
-    assert kept[0] == 0 and torch.allclose(
-        kept[1:], binomial[1:] + torch.tensor([binomial[0], 0.0, 0.0, 0.0]), atol=0.025
-    )
-    assert (pooling.eval().weights(heads) > 0).all()
-    assert (DoubleMHA(8, heads_number=4, mask_prob=0.0).headsAttention.weights(heads) > 0).all()
-
-
-@pytest.mark.parametrize(
-    "option, value",
-    [
-        ("heads_number", 0),
-        ("heads_number", 3),
-        ("heads_number", 16),
-        ("mask_prob", -0.1),
-        ("mask_prob", 0.6),
-        ("mask_prob", math.nan),
-    ],
-)
-def test_heads_that_do_not_split_or_all_stay_away_are_refused(option, value):
-    with pytest.raises(ValueError, match=f"--{option}: want .*, got {value}"):
-        DoubleMHA(8, **{"heads_number": 4, "mask_prob": 0.3, option: value})
-
-
-def test_pooled_deviations_have_limits():
-    # variances of 0 and a million
-    frames = torch.stack([torch.ones(50), 1000 * torch.tensor([1.0, -1.0]).repeat(25)])[None]
-    for context in (False, True):
-        eca = ECA(2, context=context, floor=0.01, ceiling=1e4).eval()
-        assert torch.allclose(eca(frames)[0, 2:], torch.tensor([0.1, 100.0]))
-    assert ECA(2, context=False).eval()(frames)[0, 3] > 500
-
-
-class Meeting(Pooling):
+class Meeting(BasePooling):
     """A pairwise pooling as small as can be: frames of one side weighted by the mean of the other."""
 
     pairwise = True
@@ -582,8 +532,8 @@ def test_a_seed_gives_the_same_weights(net):
 
 
 def test_training_options_and_old_names_are_real(net):
-    options = inspect.signature(type(net)).parameters
-    assert set(net.training_options) <= set(options)
+    options = {option for option, *_ in declared_options(type(net))}
+    assert set(net.training_options) <= options
     assert [net.new_name(name) for name in net.state_dict()] == list(net.state_dict()), (
         "names of today would be renamed too"
     )
@@ -643,11 +593,7 @@ def test_features_extracted_before_are_taken_as_they_are():
 @pytest.mark.parametrize("encoder_type", POOLINGS)
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name in MODELS
-        if "encoder_type" in inspect.signature(component("models", name)).parameters
-    ],
+    [name for name in MODELS if takes_pooling(component("models", name))],
 )
 @torch.no_grad()
 def test_every_pooling_suits_every_backbone(name, encoder_type):
