@@ -47,6 +47,10 @@ class SpeakerModel(nn.Module):
     unused: tuple[str, ...] = ()
     training_options: tuple[str, ...] = ()
 
+    def __init__(self) -> None:
+        # Without this method, a model without options would have the signature of nn.Module.
+        super().__init__()
+
     @classmethod
     def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """Returns the pooling that each name means, for names that mean another pooling here.

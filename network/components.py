@@ -38,12 +38,18 @@ def construct(component: Any, options: argparse.Namespace, supplied: dict[str, A
     """Calls a component with its parameters.
 
     Parameters with a default are options; a parameter typed as a dataclass is made from the options
-    of its fields. `supplied` are the values of the other parameters.
+    of its fields. `supplied` are the values of the other parameters. Raises ValueError for a
+    parameter that is neither an option nor supplied.
     """
     arguments = {}
     for parameter in inspect.signature(component, eval_str=True).parameters.values():
         kind = parameter.annotation
         if parameter.default is parameter.empty:
+            if parameter.name not in supplied:
+                raise ValueError(
+                    f"{component.__module__.replace('.', '/')}.py: the program does not supply "
+                    f"{parameter.name}; give it a default, which makes it an option"
+                )
             arguments[parameter.name] = supplied[parameter.name]
         elif dataclasses.is_dataclass(kind):
             fields = {

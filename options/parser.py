@@ -44,8 +44,8 @@ def parse(
     InputError if an option is unknown or wrong, or contradicts the checkpoint.
     """
     parser = Parser(description)
-    for title, options in OPTIONS.items():
-        add_group(parser, title, options)
+    for title, declared in OPTIONS.items():
+        add_group(parser, title, declared)
     given = read_pieces(parser, argv, environ, strict=False)
     using = any(given.get(name) for name in USES)
     path = given.get("initial_model")
@@ -56,11 +56,11 @@ def parse(
     stored = dict(state.get("options", {})) if state else {}
     # The components whose options the checkpoint brings along.
     parts = ("model", "trainfunc") if using else ("model",)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for part in PARTS:
         if part in parser.options:
-            from_checkpoint = stored.get(part) if part in parts else None
-            chosen[part] = given.get(part, from_checkpoint or parser.options[part].default)
+            default = parser.options[part].default
+            chosen[part] = given.get(part, stored.get(part, default) if part in parts else default)
     own = stored if stored.get("model") == chosen["model"] else {}
     add_model(parser, chosen, own, argv, environ)
     for part in ("trainfunc", "optimizer", "scheduler"):
@@ -68,7 +68,7 @@ def parse(
     effective = dict(parser.options)
     add_remaining_options(parser)
     given = read_pieces(parser, argv, environ, strict=True)
-    drop_without_effect(given, effective, chosen, parser)
+    drop_without_effect(given, effective, chosen)
     resolved = {option.name: option.default for option in effective.values()} | chosen
     for name in (*parts, *names_from_checkpoint(resolved | own | chosen, using)):
         if name in own:
@@ -137,23 +137,20 @@ def add_remaining_options(parser: Parser) -> None:
 
 
 def drop_without_effect(
-    given: dict[str, Any],
-    effective: Mapping[str, Option],
-    chosen: Mapping[str, str],
-    parser: Parser,
+    given: dict[str, Any], effective: Mapping[str, Option], chosen: Mapping[str, str]
 ) -> None:
     """Removes options of components that were not chosen, with one warning each.
 
     Options of poolings at their default are removed without a warning. Configurations of earlier
     runs hold them whatever the pooling.
     """
-    pooling_options = set()
+    pooling_defaults = set()
     for name in components("encoder_type"):
-        pooling_options |= {option.name for option in options_of("encoder_type", name)}
+        for option in options_of("encoder_type", name):
+            pooling_defaults.add((option.name, option.default))
     selection = " ".join(f"--{part} {chosen[part]}" for part in PARTS if part in chosen)
     for name in [name for name in given if name not in effective]:
-        is_default = given[name] == parser.options[name].default
-        if name not in pooling_options or not is_default:
+        if (name, given[name]) not in pooling_defaults:
             log.warning("warning: --%s has no effect with %s", name, selection)
         del given[name]
 

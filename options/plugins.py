@@ -71,7 +71,7 @@ def options_of(part: str, name: str) -> list[Option]:
     return options
 
 
-def options_of_dataclass(kind: type, defaults: Any) -> list[Option]:
+def options_of_dataclass(kind: Any, defaults: Any) -> list[Option]:
     """Returns the fields of a dataclass as options. defaults: an instance of the dataclass."""
     types = get_type_hints(kind)
     options = []

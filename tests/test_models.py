@@ -8,7 +8,9 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 import tempfile
+import types
 import typing
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from reference import golden
 from torch import nn
 from torch.nn import functional as F
 
-from models import Backbone
+from common.errors import InputError
+from models import Backbone, SpeakerModel
 from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
 from models._resnet import ExciteAdd
 from network.checkpoints import load_weights, read_checkpoint
@@ -556,6 +559,27 @@ def test_training_options_and_old_names_are_real(net):
 def test_sizes_that_do_not_fit_are_refused(name, option, options):
     with pytest.raises(ValueError, match=f"--{option}: want"):
         small(name, **options)
+
+
+def test_a_model_without_dim_is_refused(monkeypatch):
+    module = types.ModuleType("models.Sizeless")
+    module.MainModel = type("MainModel", (SpeakerModel,), {})
+    monkeypatch.setitem(sys.modules, "models.Sizeless", module)
+    with pytest.raises(InputError, match=r"models/Sizeless\.py: .* set self\.dim in __init__"):
+        build_model("Sizeless")
+
+
+def test_an_option_without_a_default_is_refused(monkeypatch):
+    class MainModel(SpeakerModel):
+        def __init__(self, *, width):
+            super().__init__()
+
+    MainModel.__module__ = "models.Optionless"
+    module = types.ModuleType("models.Optionless")
+    module.MainModel = MainModel
+    monkeypatch.setitem(sys.modules, "models.Optionless", module)
+    with pytest.raises(InputError, match=r"models/Optionless\.py: .* width; give it a default"):
+        build_model("Optionless")
 
 
 @pytest.mark.parametrize("variant", ["SASV2", "original"])

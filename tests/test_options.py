@@ -123,6 +123,71 @@ def test_switch_that_is_off_is_said(caplog):
     assert "--heads_number has no effect with --model ResNetSE34L --encoder_type SAP" in caplog.text
 
 
+ASP_IS_ECA = (
+    "--encoder_type ASP: means ECA (channel- and context-dependent attentive statistics) with "
+    "--model ECAPA_TDNN; --encoder_type plain_ASP is plain attentive statistics"
+)
+
+
+@pytest.mark.parametrize(
+    "words, lines",
+    [
+        ("--model ECAPA_TDNN", [ASP_IS_ECA]),
+        ("--model ECAPA_TDNN --encoder_type ASP", [ASP_IS_ECA]),
+        ("--model ECAPA_TDNN --encoder_type plain_ASP", []),
+        ("--model ECAPA_TDNN --encoder_type SAP", []),
+        ("--model ResNetSE34L --encoder_type ASP", []),
+        ("--model MyLinearNet", []),
+        ("--model ECAPA_TDNN --verify a.wav b.wav --save_path nowhere", []),
+    ],
+)
+def test_another_meaning_of_a_pooling_is_one_line(words, lines, caplog):
+    caplog.set_level("INFO")
+    given(*words.split())
+    assert [record.getMessage() for record in caplog.records] == lines
+
+
+def test_options_of_other_poolings_have_no_effect(caplog):
+    chosen = given("--encoder_type", "MHA", "--heads_number", 8, "--mask_prob", 0.25)
+    assert chosen.heads_number == 8
+    assert not hasattr(chosen, "mask_prob")
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: --mask_prob has no effect with --model ResNetSE34L --encoder_type MHA "
+        "--trainfunc softmaxproto --optimizer adam --scheduler steplr"
+    ]
+
+
+def test_older_configurations_hold_options_of_all_poolings(config, caplog):
+    """Their defaults are no reason for a warning."""
+    path = config("model: ECAPA_TDNN\nencoder_type: SAP\nheads_number: 32\nmask_prob: 0.3\n")
+    chosen = given("--config", path)
+    assert (chosen.model, chosen.encoder_type) == ("ECAPA_TDNN", "SAP")
+    assert not caplog.records
+
+
+def test_older_checkpoints_hold_options_of_all_poolings(caplog):
+    stored = {"model": "VGG4L", "kernel_size": 64, "nOut": 24, "normalization": "cmvn"}
+    stored |= {"encoder_type": "MHA", "heads_number": 16, "mask_prob": 0.25, "trainfunc": "softmax"}
+
+    def read(path):
+        return {"options": stored}
+
+    words = ["--eval", "--initial_model", "old.model"]
+    used, _ = parse(words, {}, "", read)
+    assert (used.encoder_type, used.heads_number, used.kernel_size) == ("MHA", 16, 64)
+    assert not caplog.records
+    with pytest.raises(InputError, match="--heads_number 8 contradicts old.model, .* 16; leave"):
+        parse([*words, "--heads_number", "8"], {}, "", read)
+    with pytest.raises(InputError, match="--encoder_type SAP contradicts old.model, .* MHA; leave"):
+        parse([*words, "--encoder_type", "SAP"], {}, "", read)
+
+
+def test_a_checkpoint_with_an_unknown_pooling_is_refused():
+    stored = {"model": "VGG4L", "encoder_type": "Mine", "trainfunc": "softmax"}
+    with pytest.raises(InputError, match="--encoder_type Mine: there is no file pooling/Mine.py"):
+        parse(["--eval", "--initial_model", "x.model"], {}, "", lambda path: {"options": stored})
+
+
 def test_environment_variables(config):
     path = config("train_path: ${CORPUS}/wav\ntest_path: ${NO_SUCH_THING:-data}/wav\n")
     chosen = given("--config", path, environ={"CORPUS": "/corpus"})

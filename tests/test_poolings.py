@@ -3,10 +3,10 @@
 pytest tests/test_poolings.py
 """
 
-import importlib
 import math
+import typing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,11 +14,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
+from network.components import build_model
+from options.plugins import find, options_of
 from pooling import BasePooling
 from pooling._channel_attention import ChannelAttention
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "pooling").glob("[!_]*.py"))
+PAIRWISE = [name for name in NAMES if find("encoder_type", name).pairwise]
+SINGLE = [name for name in NAMES if name not in PAIRWISE]
 
 
 class Shape(NamedTuple):
@@ -50,7 +54,7 @@ class SmallBackbone(Backbone):
 def make(name: str, channels: int, **options) -> BasePooling:
     """The pooling of a file with random running statistics, as if it were trained."""
     torch.manual_seed(0)
-    made = importlib.import_module(f"pooling.{name}").Pooling(channels, **options)
+    made = find("encoder_type", name)(channels, **options)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm1d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -168,10 +172,10 @@ def test_weights_and_statistics_are_float32_under_autocast(name, pooling, shape)
         )
 
 
+@pytest.mark.parametrize("name", PAIRWISE, indirect=True)
 @torch.no_grad()
 def test_padding_changes_nothing(name, pooling, shape):
-    if not pooling.pairwise:
-        pytest.skip("representations without a time axis are never padded")
+    """Representations without a time axis are never padded."""
     ref = pooling(random_frames(*shape))
     qry = pooling(random_frames(*shape, seed=1))
     expected = pooling.pair(ref, qry)
@@ -198,10 +202,10 @@ def test_merge_ignores_the_order_of_the_files(name, pooling, shape):
     )
 
 
+@pytest.mark.parametrize("name", SINGLE, indirect=True)
 @torch.no_grad()
 def test_merging_equal_references_changes_nothing(name, pooling, shape):
-    if pooling.pairwise:
-        pytest.skip("attention to a longer reference may be sharper")
+    """A pairwise pooling may attend more sharply to a longer reference."""
     rep = pooling(random_frames(*shape))
     merged = pooling.merge(torch.stack([rep, rep]))
     assert torch.allclose(merged, rep, rtol=1e-4, atol=1e-5), (
@@ -260,3 +264,117 @@ def test_pooled_deviations_have_limits():
         limited = ChannelAttention(2, context=context, floor=0.01, ceiling=1e4).eval()
         assert torch.allclose(limited(frames)[0, 2:], torch.tensor([0.1, 100.0]))
     assert ChannelAttention(2, context=False).eval()(frames)[0, 3] > 500
+
+
+@torch.no_grad()
+def test_mqmha_is_its_definition():
+    """Every query of every head by itself, for one utterance, as in arXiv:2110.05042."""
+    heads = 3
+    queries = 2
+    size = 4
+    mqmha = make("MQMHA", heads * size, heads_number=heads, queries=queries)
+    frames = random_frames(5, heads * size, 30)
+    expected = []
+    for query in range(queries):
+        means = []
+        deviations = []
+        for head in range(heads):
+            x = frames[1, size * head : size * (head + 1)]  # [size, T]
+            weights = (mqmha.query[query, head] @ x).exp()
+            weights = weights / weights.sum()
+            means.append((weights * x).sum(1))
+            deviations.append((weights * (x - means[-1][:, None]) ** 2).sum(1).sqrt())
+        expected += means + deviations
+    assert mqmha.size == 2 * heads * size * queries
+    torch.testing.assert_close(mqmha(frames)[1], torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_mqmha_needs_a_query():
+    with pytest.raises(ValueError, match="--queries: want at least 1, got 0"):
+        make("MQMHA", 8, heads_number=2, queries=0)
+
+
+# ---------------------------------------------------------------------- what published models mean
+class Published(NamedTuple):
+    """The network that computes the weights, as published, and the values per channel."""
+
+    model: str
+    options: dict[str, Any]
+    encoder_type: str
+    # Channels that go in, per channel of the frames: 3 with the utterance's mean and deviation.
+    inputs: int
+    hidden: int
+    tanh: bool
+    one_weight: bool
+    values: int
+
+
+# ECAPA-TDNN (arXiv:2005.07143) and the SASV 2022 baseline (arXiv:2305.19051): 256 hidden units.
+# speechbrain, which the authors of MFA-Conformer use (arXiv:2203.15249): 128 hidden units.
+# voxceleb_trainer's RawNet3 (arXiv:2203.08488) and ResNetSE34V2 (arXiv:2009.14153): 128, no tanh.
+PUBLISHED = [
+    Published("ECAPA_TDNN", {"eca_c": 64}, "ASP", 3, 256, True, False, 2),
+    Published("SKA_TDNN", {"eca_c": 64, "frt_c": 16}, "ASP", 3, 256, True, False, 2),
+    Published("MFA_Conformer", {"num_blocks": 1}, "ASP", 3, 256, True, False, 2),
+    Published("MFA_Conformer", {"num_blocks": 1, "variant": "original"}, "ASP", 3, 128, True, False, 2),
+    Published("RawNet3", {"eca_c": 64}, "ECA", 3, 128, False, False, 2),
+    Published("RawNet3", {"eca_c": 64}, "ASP", 3, 128, False, True, 2),
+    Published("ResNetSE34V2", {"n_mels": 16}, "SAP", 1, 128, False, False, 1),
+    Published("ResNetSE34V2", {"n_mels": 16}, "ASP", 1, 128, False, False, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.model}-{case.encoder_type}")
+def test_names_mean_what_was_published(case):
+    pooling = build_model(case.model, **case.options, encoder_type=case.encoder_type).pooling
+    first, *between, last = pooling.attention
+    channels = pooling.size // case.values
+    layers = ["ReLU", "BatchNorm1d", "Tanh"] if case.tanh else ["ReLU", "BatchNorm1d"]
+    assert [type(layer).__name__ for layer in between] == layers
+    assert first.weight.shape == (case.hidden, case.inputs * channels, 1)
+    assert last.weight.shape == (1 if case.one_weight else channels, case.hidden, 1)
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.model}-{case.encoder_type}")
+def test_plain_names_mean_their_own_papers(case):
+    """SAP is arXiv:1804.05160, ASP is arXiv:1803.10963, ECA is arXiv:2005.07143."""
+    name = f"plain_{case.encoder_type}"
+    pooling = build_model(case.model, **case.options, encoder_type=name).pooling
+    if case.encoder_type == "ECA":
+        layers = [type(layer).__name__ for layer in pooling.attention]
+        assert layers == ["Conv1d", "ReLU", "BatchNorm1d", "Tanh", "Conv1d"]
+        assert pooling.attention[0].out_channels == 256
+        return
+    values = {"SAP": 1, "ASP": 2}[case.encoder_type]
+    channels = pooling.size // values
+    shapes = {key: [*value.shape] for key, value in pooling.state_dict().items()}
+    assert shapes == {
+        "attention": [channels, 1],
+        "sap_linear.weight": [channels, channels],
+        "sap_linear.bias": [channels],
+    }
+
+
+def test_plain_asp_works_with_every_model_that_has_a_pooling():
+    for path in sorted((ROOT / "models").glob("[!_]*.py")):
+        options = {option.name: option for option in options_of("model", path.stem)}
+        if "encoder_type" in options:
+            assert "plain_ASP" in typing.get_args(options["encoder_type"].kind), path.name
+
+
+def test_tables_of_names_lead_to_files():
+    for path in sorted((ROOT / "models").glob("[!_]*.py")):
+        model = find("model", path.stem)
+        table = model.pooling_aliases
+        known = {*NAMES, *table}
+        assert model.default_pooling in known, (
+            f"models/{path.name}: default_pooling must be a file of pooling/"
+        )
+        for variant in ("SASV2", "original"):
+            meant = model.aliases({"variant": variant})
+            assert meant.keys() == table.keys(), (
+                f"models/{path.name}: aliases() and pooling_aliases must have the same names"
+            )
+            assert {*meant.values()} <= {*NAMES}, (
+                f"models/{path.name}: aliases() must lead to files of pooling/"
+            )
