@@ -1,12 +1,15 @@
-"""MFA-Conformer (Zhang et al., arXiv:2203.15249): as in the SASV 2022 baseline (21.1 million parameters),
-or as its authors published it (19.8 million).
+"""MFA-Conformer (Zhang et al., arXiv:2203.15249).
 
-    python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos ...
+There are two variants: that of the SASV 2022 baseline (21.1 million parameters), and the one that
+the authors published (19.8 million).
+
+    python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from models import Backbone
@@ -14,10 +17,10 @@ from models._conformer import Conformer
 from models._frontend import LogBeforeMel, sasv2_front_end
 from pooling import PoolingMaker
 
-OF_ENCODER = {
+# Names in the encoder of the original, whose pooling has speechbrain's names.
+ENCODER_NAMES = {
     "pooling.tdnn.conv.conv.": "pooling.attention.0.",
     "pooling.tdnn.norm.norm.": "pooling.attention.2.",
-    # speechbrain's names in the original
     "pooling.conv.conv.": "pooling.attention.4.",
     "bn.norm.": "bn.",
 }
@@ -28,17 +31,22 @@ OLD_NAMES = {
     "mel_trans.pre_emphasis.": "torchfbank.",
     "mel_trans.": "torchfbank.",
     "loss_fun.": "loss.",
-    **OF_ENCODER,
-    **{f"encoder.{old}": new for old, new in OF_ENCODER.items()},
+    **ENCODER_NAMES,
+    **{f"encoder.{old}": new for old, new in ENCODER_NAMES.items()},
     "encoder.": "",
 }
+# Stride and padding of the first convolutions.
+QUARTER = ((2, 0), (2, 0))
+HALF = {"SASV2": ((1, 1), (2, 0)), "original": ((2, 0),)}
 
 
 class MainModel(Backbone):
     """nOut: size of the embedding
     n_mels: mel bands of the input
-    variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first layers
-    input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original), conv2d divides it by four
+    variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first
+        layers
+    input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original),
+        conv2d divides it by four
     pos_enc_layer_type: rel_pos tells the attention where a frame is, no_pos does not
     output_size: width of the Conformer
     num_blocks: blocks of the Conformer, all of which are pooled
@@ -49,7 +57,7 @@ class MainModel(Backbone):
     """
 
     default_pooling = "ASP"
-    # The SASV 2022 baseline calls the pooling of ECAPA-TDNN "ASP". The authors use speechbrain's.
+    # The SASV 2022 baseline calls the pooling of ECAPA-TDNN "ASP".
     pooling_aliases = {"ASP": "ECA"}
     old_names = OLD_NAMES
     training_options = ("spec_augment",)
@@ -69,27 +77,22 @@ class MainModel(Backbone):
         linear_units: int = 2048,
         cnn_module_kernel: int = 15,
         spec_augment: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if output_size % 2 or output_size % attention_heads:
             raise ValueError(
-                f"--output_size: want a multiple of 2 and of the {attention_heads} of --attention_heads, got {output_size}"
+                f"--output_size: want a multiple of 2 and of the {attention_heads} of "
+                f"--attention_heads, got {output_size}"
             )
         if cnn_module_kernel % 2 == 0:
             raise ValueError(f"--cnn_module_kernel: want an odd number, got {cnn_module_kernel}")
         self.dim = nOut
-        original = variant == "original"
         self.unused = tuple(f"conformer.encoders.{i}.concat_linear." for i in range(num_blocks))
-        self.torchfbank = (
-            LogBeforeMel(n_mels, augment=spec_augment)
-            if original
-            else sasv2_front_end(n_mels, augment=spec_augment)
-        )
-        # stride and padding of each convolution
-        halving = ((2, 0),) if original else ((1, 1), (2, 0))
+        make_front = LogBeforeMel if variant == "original" else sasv2_front_end
+        self.torchfbank = make_front(n_mels, augment=spec_augment)
         self.conformer = Conformer(
             n_mels,
-            halving if input_layer == "conv2d2" else ((2, 0), (2, 0)),
+            HALF[variant] if input_layer == "conv2d2" else QUARTER,
             size=output_size,
             blocks=num_blocks,
             heads=attention_heads,
@@ -103,14 +106,14 @@ class MainModel(Backbone):
 
     @classmethod
     def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """The authors of the original use the pooling of speechbrain."""
         if options["variant"] == "original":
             return {"ASP": "CentredECA"}
         return cls.pooling_aliases
 
-    def frames(self, x):
-        return self.conformer(self.torchfbank(x)).transpose(
-            1, 2
-        )  # [N, num_blocks * output_size, T']
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to frames [N, num_blocks * output_size, T']."""
+        return self.conformer(self.torchfbank(x)).transpose(1, 2)
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(self.bn(pooled))

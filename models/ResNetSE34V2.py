@@ -1,11 +1,13 @@
-"""ResNetSE34V2, the larger residual network of voxceleb_trainer (Heo et al., arXiv:2009.14153): 7.0 million
-parameters with SAP, 8.0 with ASP.
+"""ResNetSE34V2, the larger residual network of voxceleb_trainer (Heo et al., arXiv:2009.14153).
+
+It has 7.0 million parameters with SAP, 8.0 with ASP.
 
     python trainSpeakerNet.py --model ResNetSE34V2 --encoder_type ASP --n_mels 64 ...
 """
 
 import math
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,7 +42,7 @@ class MainModel(ResNet):
         n_mels: int = 64,
         log_input: bool = True,
         spec_augment: bool = False,
-    ):
+    ) -> None:
         super().__init__(
             front=FrontEnd(n_mels, pre_emphasis=True, log=log_input, augment=spec_augment),
             conv1=nn.Conv2d(1, CHANNELS[0], 3, padding=1),
@@ -51,8 +53,10 @@ class MainModel(ResNet):
             pooling=pooling,
         )
 
-    def stem(self, x):
-        return self.bn1(F.relu(self.conv1(x), inplace=True))  # [N, 32, n_mels, T]
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps features [N, 1, n_mels, T] to [N, 32, n_mels, T]."""
+        return self.bn1(F.relu(self.conv1(x), inplace=True))
 
-    def rows(self, maps):
-        return maps.flatten(1, 2)  # [N, 256 * n_mels / 8, T']
+    def rows(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps [N, 256, n_mels / 8, T'] to frames [N, 256 * n_mels / 8, T']."""
+        return maps.flatten(1, 2)

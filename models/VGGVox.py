@@ -1,8 +1,11 @@
-"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612) as in voxceleb_trainer: 4.3 million parameters.
+"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612).
 
-python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
+It is the network of voxceleb_trainer and has 4.3 million parameters.
+
+    python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
 """
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,14 +13,19 @@ from models import Backbone
 from models._frontend import FrontEnd
 from pooling import PoolingMaker
 
-# the last convolution wants the four rows that they become
+# The pooling makes four rows of these bands, and the last convolution needs four rows.
 BANDS = 40
-# frames that leave one after all the pooling
+# Number of frames of which the pooling leaves one.
 SHORTEST = 63
 CHANNELS = 512
 
+Size = int | tuple[int, int]
 
-def block(inputs, outputs, kernel, stride=1, padding=0):
+
+def block(
+    inputs: int, outputs: int, kernel: Size, stride: Size = 1, padding: int = 0
+) -> tuple[nn.Module, ...]:
+    """Returns a convolution, a normalisation and a ReLU: [N, inputs, F, T] -> [N, outputs, ...]."""
     return (
         nn.Conv2d(inputs, outputs, kernel, stride, padding),
         nn.BatchNorm2d(outputs),
@@ -41,7 +49,7 @@ class MainModel(Backbone):
         nOut: int = 1024,
         log_input: bool = True,
         spec_augment: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.dim = nOut
         self.torchfb = FrontEnd(BANDS, window="hann", log=log_input, augment=spec_augment)
@@ -59,11 +67,11 @@ class MainModel(Backbone):
         self.pooling = pooling(CHANNELS)
         self.fc = nn.Linear(self.pooling.size, nOut)
 
-    def frames(self, x):
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
         x = self.torchfb(x).unsqueeze(1)  # [N, 1, 40, T]
-        # 0 is the mean of every band
+        # 0 is the mean of every band.
         x = F.pad(x, (0, max(0, SHORTEST - x.shape[-1])))
         return self.netcnn(x).squeeze(2)  # [N, 512, T / 32]
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(pooled)

@@ -8,7 +8,8 @@ options, and a line `name: text` of the docstring is the help of an option. A pa
 without a default receives the pooling that --encoder_type selects, see pooling/__init__.py: a
 function from the number of channels to the pooling.
 
-Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R references, Q queries.
+Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R references,
+Q queries.
 """
 
 from collections.abc import Mapping

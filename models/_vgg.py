@@ -1,11 +1,13 @@
-"""VGG convolutions on spectral coefficients, a pooling and two linear layers, as published with double multi-head attention
-(India et al., arXiv:2007.13199).
+"""VGG convolutions on spectral coefficients, a pooling and two linear layers.
+
+The networks were published with double multi-head attention (India et al., arXiv:2007.13199).
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,9 +18,13 @@ from pooling import PoolingMaker
 BANDS = 80
 
 
-def convolutions(kernel_size, blocks):
-    """maps [N, 1, T, F] -> [N, kernel_size, T', F'], both axes halved by every block, rounding up."""
-    layers, inputs = OrderedDict(), 1
+def convolutions(kernel_size: int, blocks: int) -> nn.Sequential:
+    """Returns convolutions that map [N, 1, T, F] to [N, kernel_size, T', F'].
+
+    Every block halves both axes and rounds up.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    inputs = 1
     for i in range(1, blocks + 1):
         outputs = kernel_size // 2 ** (blocks - i)
         for j in (1, 2):
@@ -33,7 +39,8 @@ def convolutions(kernel_size, blocks):
 class VGGOptions:
     """nOut: size of the embedding
     kernel_size: channels of the last convolution; every block before has half as many
-    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of audio, or of a whole file of features
+    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of
+        audio, or of a whole file of features
     """
 
     nOut: int = 400
@@ -45,12 +52,16 @@ DEFAULTS = VGGOptions()
 
 
 class VGG(Backbone):
-    """blocks: number of blocks, of two convolutions each."""
+    """A VGG network of several blocks.
+
+    blocks: number of blocks, of two convolutions each.
+    """
 
     default_pooling = "DoubleMHA"
 
     bands = BANDS
-    # the published model ends with the classifier, which belongs to the loss here: amsoftmax with --pre_layer
+    # The published model ends with the classifier. Here it belongs to the loss: amsoftmax with
+    # --pre_layer.
     old_names = {
         "poolingLayer.": "pooling.",
         "preLayer.": "loss.preLayer.",
@@ -73,12 +84,15 @@ class VGG(Backbone):
         self.fc2 = nn.Linear(self.dim, self.dim)
         self.b2 = nn.BatchNorm1d(self.dim)
 
-    def frames(self, x):
-        """x [N, T] waves, or [N, T, 80] features that were extracted and normalised before -> frames [N, C, T']."""
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T], or features [N, T, 80], to frames [N, C, T'].
+
+        Features were extracted and normalised before.
+        """
         if x.dim() == 2:
             x = self.mfsc(x)
         x = self.front_end(x.unsqueeze(1))  # [N, kernel_size, T', F']
         return x.transpose(2, 3).flatten(1, 2)
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.b2(F.relu(self.fc2(F.relu(self.fc1(pooled)))))

@@ -33,7 +33,7 @@ POOLING_HELP = (
 
 
 def components(part: str) -> list[str]:
-    """Returns the values of an option of PARTS: the files of its folder that do not start with _."""
+    """Returns the values of an option of PARTS: the files of its folder, without shared parts."""
     return sorted(path.stem for path in (ROOT / PARTS[part][0]).glob("[!_]*.py"))
 
 
@@ -82,8 +82,13 @@ def options_of_dataclass(kind: Any, defaults: Any) -> list[Option]:
 
 
 def help_texts(documented: Any) -> dict[str, str]:
-    """Returns {option: text} from the lines `option: text` of a docstring."""
-    return dict(re.findall(r"^\s*(\w+): (.+)$", documented.__doc__ or "", re.M))
+    """Returns {option: text} from the lines `option: text` of a docstring.
+
+    Lines that are indented further continue the text.
+    """
+    text = inspect.cleandoc(documented.__doc__ or "")
+    found = re.findall(r"^(\w+): (.+(?:\n +\S.*)*)", text, re.M)
+    return {name: " ".join(lines.split()) for name, lines in found}
 
 
 # ---------------------------------------------------------------------- the pooling of a model

@@ -47,7 +47,7 @@ class BasePooling(nn.Module):
         raise NotImplementedError
 
     def merge(self, reps: torch.Tensor) -> torch.Tensor:
-        """Makes one reference [...] from the results of `forward` for n enrolment files [n, ...]."""
+        """Makes one reference [...] from the results of n enrolment files, [n, ...]."""
         return reps.mean(0)
 
 
