@@ -312,16 +312,17 @@ class Published(NamedTuple):
 # ECAPA-TDNN (arXiv:2005.07143) and the SASV 2022 baseline (arXiv:2305.19051): 256 hidden units.
 # speechbrain, which the authors of MFA-Conformer use (arXiv:2203.15249): 128 hidden units.
 # voxceleb_trainer's RawNet3 (arXiv:2203.08488) and ResNetSE34V2 (arXiv:2009.14153): 128, no tanh.
+ORIGINAL = {"num_blocks": 1, "variant": "original"}
 PUBLISHED = [
     Published("ECAPA_TDNN", {"eca_c": 64}, "ASP", 3, 256, True, False, 2),
     Published("SKA_TDNN", {"eca_c": 64, "frt_c": 16}, "ASP", 3, 256, True, False, 2),
     Published("MFA_Conformer", {"num_blocks": 1}, "ASP", 3, 256, True, False, 2),
-    Published("MFA_Conformer", {"num_blocks": 1, "variant": "original"}, "ASP", 3, 128, True, False, 2),
+    Published("MFA_Conformer", ORIGINAL, "ASP", 3, 128, True, False, 2),
     Published("RawNet3", {"eca_c": 64}, "ECA", 3, 128, False, False, 2),
     Published("RawNet3", {"eca_c": 64}, "ASP", 3, 128, False, True, 2),
     Published("ResNetSE34V2", {"n_mels": 16}, "SAP", 1, 128, False, False, 1),
     Published("ResNetSE34V2", {"n_mels": 16}, "ASP", 1, 128, False, False, 2),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.model}-{case.encoder_type}")
