@@ -36,7 +36,7 @@ from loss import Loss
 from models._linear import Identity
 from network.checkpoints import write_checkpoint
 from network.devices import resolve_device
-from options.parser import options_of
+from options.plugins import options_of_network
 from SpeakerNet import SpeakerNet
 
 log = logging.getLogger("trainSpeakerNet")
@@ -155,7 +155,7 @@ def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
     if options.threshold is not None:
         result = result | {"threshold": options.threshold}
     network = {}
-    for option in options_of("model", options.model):
+    for option in options_of_network(vars(options)):
         network[option.name] = getattr(options, option.name)
     facts = {
         "sample_rate": str(SAMPLE_RATE),

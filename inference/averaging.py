@@ -11,7 +11,7 @@ import torch
 
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
-from options.parser import options_of
+from options.plugins import options_of_network
 
 # The checkpoints that a run keeps.
 NUMBERED = "model?????????.model"
@@ -91,8 +91,8 @@ def refuse_others(path: Path, state: State, first_path: Path, first: State) -> N
 
 def first_difference(state: State, first: State) -> str | None:
     """Describes a difference in options, classes or shapes of weights, None if there is none."""
-    model = first["options"]["model"]
-    for name in ("model", "trainfunc", *(option.name for option in options_of("model", model))):
+    network = options_of_network(first["options"])
+    for name in ("model", "trainfunc", *(option.name for option in network)):
         value = state["options"].get(name)
         first_value = first["options"].get(name)
         if value != first_value:

@@ -1,22 +1,26 @@
-"""MFA-Conformer (Zhang et al., arXiv:2203.15249): as in the SASV 2022 baseline (21.1 million parameters),
-or as its authors published it (19.8 million).
+"""MFA-Conformer (Zhang et al., arXiv:2203.15249).
 
-    python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos ...
+There are two variants: that of the SASV 2022 baseline (21.1 million parameters), and the one that
+the authors published (19.8 million).
+
+    python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from models import Backbone
 from models._conformer import Conformer
 from models._frontend import LogBeforeMel, sasv2_front_end
-from models._pooling import ECA, CentredECA, Encoder, make_pooling
+from pooling import PoolingMaker
 
-OF_ENCODER = {
+# Names in the encoder of the original, whose pooling has speechbrain's names.
+ENCODER_NAMES = {
     "pooling.tdnn.conv.conv.": "pooling.attention.0.",
     "pooling.tdnn.norm.norm.": "pooling.attention.2.",
-    # speechbrain's names in the original
     "pooling.conv.conv.": "pooling.attention.4.",
     "bn.norm.": "bn.",
 }
@@ -27,20 +31,22 @@ OLD_NAMES = {
     "mel_trans.pre_emphasis.": "torchfbank.",
     "mel_trans.": "torchfbank.",
     "loss_fun.": "loss.",
-    **OF_ENCODER,
-    **{f"encoder.{old}": new for old, new in OF_ENCODER.items()},
+    **ENCODER_NAMES,
+    **{f"encoder.{old}": new for old, new in ENCODER_NAMES.items()},
     "encoder.": "",
 }
+# Stride and padding of the first convolutions.
+QUARTER = ((2, 0), (2, 0))
+HALF = {"SASV2": ((1, 1), (2, 0)), "original": ((2, 0),)}
 
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py; ASP means ECA here, CentredECA in the original, as published
     n_mels: mel bands of the input
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
-    variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first layers
-    input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original), conv2d divides it by four
+    variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first
+        layers
+    input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original),
+        conv2d divides it by four
     pos_enc_layer_type: rel_pos tells the attention where a frame is, no_pos does not
     output_size: width of the Conformer
     num_blocks: blocks of the Conformer, all of which are pooled
@@ -50,17 +56,18 @@ class MainModel(Backbone):
     spec_augment: zero a random run of frames and of mel bands of every training input
     """
 
+    default_pooling = "ASP"
+    # The SASV 2022 baseline calls the pooling of ECAPA-TDNN "ASP".
+    pooling_aliases = {"ASP": "ECA"}
     old_names = OLD_NAMES
     training_options = ("spec_augment",)
 
     def __init__(
         self,
         *,
+        pooling: PoolingMaker,
         nOut: int = 192,
-        encoder_type: Encoder = "ASP",
         n_mels: int = 80,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
         variant: Literal["SASV2", "original"] = "SASV2",
         input_layer: Literal["conv2d2", "conv2d"] = "conv2d2",
         pos_enc_layer_type: Literal["rel_pos", "no_pos"] = "rel_pos",
@@ -70,27 +77,22 @@ class MainModel(Backbone):
         linear_units: int = 2048,
         cnn_module_kernel: int = 15,
         spec_augment: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if output_size % 2 or output_size % attention_heads:
             raise ValueError(
-                f"--output_size: want a multiple of 2 and of the {attention_heads} of --attention_heads, got {output_size}"
+                f"--output_size: want a multiple of 2 and of the {attention_heads} of "
+                f"--attention_heads, got {output_size}"
             )
         if cnn_module_kernel % 2 == 0:
             raise ValueError(f"--cnn_module_kernel: want an odd number, got {cnn_module_kernel}")
         self.dim = nOut
-        original = variant == "original"
         self.unused = tuple(f"conformer.encoders.{i}.concat_linear." for i in range(num_blocks))
-        self.torchfbank = (
-            LogBeforeMel(n_mels, augment=spec_augment)
-            if original
-            else sasv2_front_end(n_mels, augment=spec_augment)
-        )
-        # stride and padding of each convolution
-        halving = ((2, 0),) if original else ((1, 1), (2, 0))
+        make_front = LogBeforeMel if variant == "original" else sasv2_front_end
+        self.torchfbank = make_front(n_mels, augment=spec_augment)
         self.conformer = Conformer(
             n_mels,
-            halving if input_layer == "conv2d2" else ((2, 0), (2, 0)),
+            HALF[variant] if input_layer == "conv2d2" else QUARTER,
             size=output_size,
             blocks=num_blocks,
             heads=attention_heads,
@@ -98,20 +100,20 @@ class MainModel(Backbone):
             kernel=cnn_module_kernel,
             relative=pos_enc_layer_type == "rel_pos",
         )
-        self.pooling = make_pooling(
-            encoder_type,
-            num_blocks * output_size,
-            {"ASP": CentredECA if original else ECA},
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-        )
+        self.pooling = pooling(num_blocks * output_size)
         self.bn = nn.BatchNorm1d(self.pooling.size)
         self.fc = nn.Linear(self.pooling.size, nOut)
 
-    def frames(self, x):
-        return self.conformer(self.torchfbank(x)).transpose(
-            1, 2
-        )  # [N, num_blocks * output_size, T']
+    @classmethod
+    def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """The authors of the original use the pooling of speechbrain."""
+        if options["variant"] == "original":
+            return {"ASP": "CentredECA"}
+        return cls.pooling_aliases
 
-    def head(self, pooled):
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to frames [N, num_blocks * output_size, T']."""
+        return self.conformer(self.torchfbank(x)).transpose(1, 2)
+
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(self.bn(pooled))

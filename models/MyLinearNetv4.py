@@ -1,6 +1,8 @@
-"""MyLinearNetv4 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC): seven layers, up to 4 times as wide as the embedding.
+"""MyLinearNetv4 for speaker embedding enhancement (github.com/Dorika0203/proj_2022NC).
 
-python trainSpeakerNet.py --model MyLinearNetv4 --trainfunc MSE_CS --activation ELU --nOut 512 ...
+It has seven layers, up to 4 times as wide as the embedding.
+
+    python trainSpeakerNet.py --model MyLinearNetv4 --trainfunc MSE_CS --activation ELU ...
 """
 
 from models._linear import Activation, LinearNet
@@ -11,5 +13,5 @@ class MainModel(LinearNet):
     activation: after every layer, the last too
     """
 
-    def __init__(self, *, nOut: int = 512, activation: Activation = "ReLU"):
+    def __init__(self, *, nOut: int = 512, activation: Activation = "ReLU") -> None:
         super().__init__((2, 2, 4, 4, 2, 2), nOut=nOut, activation=activation)

@@ -1,39 +1,17 @@
-"""VGG4L, 8 convolutions with double multi-head attention (India et al., arXiv:2007.13199): 19.0 million parameters.
+"""VGG4L, 8 convolutions with double multi-head attention (India et al., arXiv:2007.13199).
 
-python trainSpeakerNet.py --model VGG4L --encoder_type DoubleMHA --trainfunc amsoftmax --pre_layer --margin 0.4 ...
+It has 19.0 million parameters.
+
+    python trainSpeakerNet.py --model VGG4L --encoder_type DoubleMHA --trainfunc amsoftmax \\
+        --pre_layer --margin 0.4 ...
 """
 
-from typing import Literal
-
-from models._pooling import Encoder
-from models._vgg import VGG
+from models._vgg import DEFAULTS, VGG, VGGOptions
+from pooling import PoolingMaker
 
 
 class MainModel(VGG):
-    """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py; CAP pools the frames of two utterances together
-    kernel_size: channels of the last convolution; every block before has half as many
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
-    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of audio, or of a whole file of features
-    """
+    """Four blocks of two convolutions. The options are those of VGGOptions."""
 
-    def __init__(
-        self,
-        *,
-        nOut: int = 400,
-        encoder_type: Encoder = "DoubleMHA",
-        kernel_size: int = 1024,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
-        normalization: Literal["cmn", "cmvn"] = "cmn",
-    ):
-        super().__init__(
-            blocks=4,
-            nOut=nOut,
-            encoder_type=encoder_type,
-            kernel_size=kernel_size,
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-            normalization=normalization,
-        )
+    def __init__(self, *, pooling: PoolingMaker, options: VGGOptions = DEFAULTS) -> None:
+        super().__init__(pooling, options, blocks=4)

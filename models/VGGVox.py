@@ -1,23 +1,31 @@
-"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612) as in voxceleb_trainer: 4.3 million parameters.
+"""VGGVox, the VGG-M network of VoxCeleb (Nagrani et al., arXiv:1706.08612).
 
-python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
+It is the network of voxceleb_trainer and has 4.3 million parameters.
+
+    python trainSpeakerNet.py --model VGGVox --encoder_type SAP ...
 """
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import FrontEnd
-from models._pooling import Encoder, make_pooling
+from pooling import PoolingMaker
 
-# the last convolution wants the four rows that they become
+# The pooling makes four rows of these bands, and the last convolution needs four rows.
 BANDS = 40
-# frames that leave one after all the pooling
+# Number of frames of which the pooling leaves one.
 SHORTEST = 63
 CHANNELS = 512
 
+Size = int | tuple[int, int]
 
-def block(inputs, outputs, kernel, stride=1, padding=0):
+
+def block(
+    inputs: int, outputs: int, kernel: Size, stride: Size = 1, padding: int = 0
+) -> tuple[nn.Module, ...]:
+    """Returns a convolution, a normalisation and a ReLU: [N, inputs, F, T] -> [N, outputs, ...]."""
     return (
         nn.Conv2d(inputs, outputs, kernel, stride, padding),
         nn.BatchNorm2d(outputs),
@@ -27,11 +35,8 @@ def block(inputs, outputs, kernel, stride=1, padding=0):
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    encoder_type: pooling over time, see models/_pooling.py
     log_input: logarithm of the mel powers
     spec_augment: zero a random run of frames and of mel bands of every training input
-    heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
     """
 
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}
@@ -40,13 +45,11 @@ class MainModel(Backbone):
     def __init__(
         self,
         *,
+        pooling: PoolingMaker,
         nOut: int = 1024,
-        encoder_type: Encoder = "SAP",
         log_input: bool = True,
         spec_augment: bool = False,
-        heads_number: int = 32,
-        mask_prob: float = 0.3,
-    ):
+    ) -> None:
         super().__init__()
         self.dim = nOut
         self.torchfb = FrontEnd(BANDS, window="hann", log=log_input, augment=spec_augment)
@@ -61,16 +64,14 @@ class MainModel(Backbone):
             nn.MaxPool2d(3, 2),  # [N, 256, 4, T / 32]
             *block(256, CHANNELS, (4, 1)),
         )  # [N, 512, 1, T / 32]
-        self.pooling = make_pooling(
-            encoder_type, CHANNELS, heads_number=heads_number, mask_prob=mask_prob
-        )
+        self.pooling = pooling(CHANNELS)
         self.fc = nn.Linear(self.pooling.size, nOut)
 
-    def frames(self, x):
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
         x = self.torchfb(x).unsqueeze(1)  # [N, 1, 40, T]
-        # 0 is the mean of every band
+        # 0 is the mean of every band.
         x = F.pad(x, (0, max(0, SHORTEST - x.shape[-1])))
         return self.netcnn(x).squeeze(2)  # [N, 512, T / 32]
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(pooled)

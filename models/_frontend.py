@@ -1,7 +1,10 @@
 """Mel front ends of all the models, and SpecAugment (Park et al., arXiv:1904.08779).
 
-self.torchfb = FrontEnd(n_mels=40, norm="instance")      # the attribute has the name that published checkpoints use
-features = self.torchfb(x)                               # waves [N, T] -> [N, n_mels, 1 + T // HOP], float32, without gradient
+    self.torchfb = FrontEnd(n_mels=40, norm="instance")
+    features = self.torchfb(x)
+
+The attribute has the name that published checkpoints use. The features of waves [N, T] are
+[N, n_mels, 1 + T // HOP], in float32 and without gradient.
 """
 
 import torch
@@ -13,10 +16,11 @@ from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
 from common.normalisation import normalise
 
 PRE_EMPHASIS = 0.97
-# frames and bands, of SASV2
-LONGEST_TIME_MASK, LONGEST_MEL_MASK = 9, 7
+# Longest masks of SASV2, in frames and in bands.
+LONGEST_TIME_MASK = 9
+LONGEST_MEL_MASK = 7
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
-# mean 0 and deviation 1; mean 0; as it is
+# Normalisation over time: mean 0 and deviation 1; mean 0; none.
 NORMS = {
     "instance": F.instance_norm,
     "mean": lambda x: x - x.mean(-1, keepdim=True),
@@ -27,23 +31,23 @@ NORMS = {
 class FrontEnd(torchaudio.transforms.MelSpectrogram):
     """Power mel spectrogram, 25 ms windows every 10 ms, normalised over time.
 
-    window: "hamming" or "hann". log: natural logarithm of the powers. norm: over time in each band, of NORMS. scale: factor of the samples.
-    augment: SpecAugment while training.
+    window: "hamming" or "hann". log: natural logarithm of the powers. norm: over time in each band,
+    one of NORMS. scale: factor of the samples. augment: SpecAugment while training.
     """
 
     def __init__(
         self,
-        n_mels=40,
+        n_mels: int = 40,
         *,
-        f_min=0.0,
-        f_max=SAMPLE_RATE / 2,
-        window="hamming",
-        pre_emphasis=False,
-        log=True,
-        norm="instance",
-        scale=1.0,
-        augment=False,
-    ):
+        f_min: float = 0.0,
+        f_max: float = SAMPLE_RATE / 2,
+        window: str = "hamming",
+        pre_emphasis: bool = False,
+        log: bool = True,
+        norm: str = "instance",
+        scale: float = 1.0,
+        augment: bool = False,
+    ) -> None:
         super().__init__(
             SAMPLE_RATE,
             n_fft=N_FFT,
@@ -55,12 +59,16 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
             window_fn=WINDOWS[window],
             power=None,
         )
-        self.log, self.norm, self.scale, self.augment = log, norm, scale, augment
-        # a buffer, because published checkpoints store it
+        self.log = log
+        self.norm = norm
+        self.scale = scale
+        self.augment = augment
+        # A buffer, because published checkpoints store it.
         self.register_buffer("flipped_filter", flipped_filter() if pre_emphasis else None)
 
     @torch.no_grad()
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to features [N, n_mels, 1 + T // HOP]."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() * self.scale
             if self.flipped_filter is not None:
@@ -72,19 +80,25 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
             return spec_augment(x) if self.augment and self.training else x
 
 
-def sasv2_front_end(n_mels, *, log=True, norm="mean", augment=False):
-    """As in all the models of the SASV 2022 baseline."""
+def sasv2_front_end(
+    n_mels: int, *, log: bool = True, norm: str = "mean", augment: bool = False
+) -> FrontEnd:
+    """Returns the front end of all the models of the SASV 2022 baseline."""
     return FrontEnd(
         n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm=norm, augment=augment
     )
 
 
 class LogBeforeMel(nn.Module):
-    """The authors' front end of MFA-Conformer: the mel bands (Slaney's) are weighted means of log magnitudes, not logarithms of means."""
+    """The front end of the authors of MFA-Conformer.
 
-    def __init__(self, n_mels=80, *, norm="instance", augment=False):
+    Slaney's mel bands are weighted means of log magnitudes, not logarithms of weighted means.
+    """
+
+    def __init__(self, n_mels: int = 80, *, norm: str = "instance", augment: bool = False) -> None:
         super().__init__()
-        self.norm, self.augment = norm, augment
+        self.norm = norm
+        self.augment = augment
         mel = torchaudio.functional.melscale_fbanks(
             N_FFT // 2 + 1,
             0.0,
@@ -94,13 +108,14 @@ class LogBeforeMel(nn.Module):
             norm="slaney",
             mel_scale="slaney",
         )
-        # buffers, because published checkpoints store them
+        # Buffers, because published checkpoints store them.
         self.register_buffer("flipped_filter", flipped_filter())
         self.register_buffer("window", torch.hamming_window(WINDOW))
         self.register_buffer("mel_basis", mel.t().contiguous())  # [n_mels, 257]
 
     @torch.no_grad()
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to features [N, n_mels, 1 + T // HOP]."""
         with torch.autocast(x.device.type, enabled=False):
             x = pre_emphasise(x.float(), self.flipped_filter)
             x = powers(x, self.window).sqrt()  # [N, 257, T']
@@ -109,15 +124,16 @@ class LogBeforeMel(nn.Module):
 
 
 class MFSC(nn.Module):
-    """Spectral coefficients of double multi-head attention: waves [N, T] -> [N, 1 + (T - N_FFT) // HOP, n_mels], float32, without gradient.
+    """Spectral coefficients of double multi-head attention.
 
+    It maps waves [N, T] to [N, 1 + (T - N_FFT) // HOP, n_mels], in float32 and without gradient.
     normalization: over time in each band, see normalise().
     """
 
-    def __init__(self, n_mels, *, normalization):
+    def __init__(self, n_mels: int, *, normalization: str) -> None:
         super().__init__()
         self.normalization = normalization
-        # not in the state: published checkpoints store neither
+        # Not in the state dict, because published checkpoints store neither of these buffers.
         self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
         filters = torchaudio.functional.melscale_fbanks(
             N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney"
@@ -125,42 +141,52 @@ class MFSC(nn.Module):
         self.register_buffer("filters", filters, persistent=False)  # [257, n_mels]
 
     @torch.no_grad()
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            # magnitudes below 1 are cut off: the scale of 16 bits matters
+            # Magnitudes below 1 are cut off, so the scale of 16 bits matters.
             x = F.pad(x.float() * 32768.0, (1, 0), "replicate")
             x = x[:, 1:] - PRE_EMPHASIS * x[:, :-1]
-            # a frame at least
+            # At least one frame.
             x = F.pad(x, (0, max(0, N_FFT - x.shape[1])))
             x = powers(x, self.window, center=False).sqrt().transpose(1, 2)  # [N, T', 257]
             x = (x @ self.filters).clamp(min=1.0).log()  # [N, T', n_mels]
             return normalise(x, self.normalization)
 
 
-# complex numbers are beyond it
+# torch.compile does not support complex numbers.
 @torch.compiler.disable
-def powers(x, window, center=True):
-    """x [N, T] -> squared magnitudes of the spectrum [N, 257, T'] at every HOP; center: of windows around these samples, else from them on."""
+def powers(x: torch.Tensor, window: torch.Tensor, center: bool = True) -> torch.Tensor:
+    """Returns squared magnitudes of the spectrum of waves [N, T], [N, 257, T'].
+
+    There is a window every HOP samples. It is centred on its sample if `center`; else it starts
+    there.
+    """
     x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
-    # abs() is five times slower
+    # abs() is five times slower.
     return x.real.square() + x.imag.square()
 
 
-def flipped_filter():
+def flipped_filter() -> torch.Tensor:
+    """Returns the filter of the pre-emphasis as the weight of a convolution, [1, 1, 2]."""
     return torch.tensor([[[-PRE_EMPHASIS, 1.0]]])
 
 
-def pre_emphasise(x, flipped_filter):
-    """x [N, T] -> x[t] - 0.97 x[t - 1], the sample before the first being the second."""
+def pre_emphasise(x: torch.Tensor, flipped_filter: torch.Tensor) -> torch.Tensor:
+    """Returns x[t] - 0.97 x[t - 1] of waves [N, T]. The sample before the first is the second."""
     return F.conv1d(F.pad(x.unsqueeze(1), (1, 0), "reflect"), flipped_filter).squeeze(1)
 
 
-# its draws are the host's
+# The CPU draws the random numbers, which torch.compile does not support.
 @torch.compiler.disable
-def spec_augment(x, longest_time=LONGEST_TIME_MASK, longest_mel=LONGEST_MEL_MASK):
-    """features [N, n_mels, T] -> the same with a run of frames and a run of bands of every row set to 0, lengths uniform from 0.
+def spec_augment(
+    x: torch.Tensor,
+    longest_time: int = LONGEST_TIME_MASK,
+    longest_mel: int = LONGEST_MEL_MASK,
+) -> torch.Tensor:
+    """Sets a run of frames and a run of bands of every row of features [N, n_mels, T] to 0.
 
-    The draws are the CPU generator's whatever the device, so that a seed means the same everywhere.
+    The lengths are uniform from 0. The CPU draws on every device, so that a seed means the same
+    everywhere.
     """
     for axis, longest in ((2, longest_time), (1, longest_mel)):
         size = x.shape[axis]

@@ -1,48 +1,65 @@
-"""Fully connected networks for speaker embedding enhancement: an embedding goes in, one of the same size that shall be nearer to the
-speaker's clean one comes out.
+"""Fully connected networks for speaker embedding enhancement.
+
+An embedding goes in. An embedding of the same size comes out, which shall be nearer to the
+speaker's clean embedding.
 """
 
 import itertools
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import SpeakerModel
 
-# the type of every model's option activation
+# Type of the option activation in every model.
 Activation = Literal["ReLU", "ELU"]
 
 
 class LinearNet(SpeakerModel):
-    """widths: of the layers' outputs but the last's, in multiples of nOut. dropped: numbers of the layers, from 1, that dropout follows.
-    The activation follows every layer, the last too."""
+    """Linear layers, each followed by the activation, the last one too.
+
+    widths: widths of the layers except for the last one, in multiples of nOut.
+    dropped: numbers of the layers, from 1, that dropout follows.
+    """
 
     takes = "embeddings"
 
-    def __init__(self, widths, dropped=(), *, nOut, activation):
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        dropped: tuple[int, ...] = (),
+        *,
+        nOut: int,
+        activation: Activation,
+    ) -> None:
         super().__init__()
-        self.dim, self.dropped, self.activation = nOut, dropped, getattr(F, activation.lower())
+        self.dim = nOut
+        self.dropped = dropped
+        self.activation = getattr(F, activation.lower())
         for number, (inputs, outputs) in enumerate(itertools.pairwise((1, *widths, 1)), 1):
             self.add_module(f"l{number}", nn.Linear(inputs * nOut, outputs * nOut))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Enhances embeddings [N, nOut]. Raises ValueError for embeddings of another size."""
         if x.shape[1:] != (self.dim,):
             raise ValueError(
-                f"--nOut: this model maps embeddings of {self.dim} numbers, got {list(x.shape[1:])}: give their size, or a model for speech"
+                f"--nOut: this model maps embeddings of {self.dim} numbers, got "
+                f"{list(x.shape[1:])}: give their size, or a model for speech"
             )
         for number, layer in enumerate(self.children(), 1):
             x = self.activation(layer(x))
             if number in self.dropped:
-                # reference drops whole samples (Dropout1d takes rows for channels)
+                # The reference drops whole samples, because Dropout1d takes rows for channels.
                 x = F.dropout(x, 0.2, self.training)
         return x
 
 
 class Identity(SpeakerModel):
-    """Embeddings as they are, whose error rates are the baseline of an enhancement."""
+    """Returns embeddings as they are. Their error rates are the baseline of an enhancement."""
 
     takes = "embeddings"
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x

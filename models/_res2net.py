@@ -1,4 +1,4 @@
-"""What the blocks of ECAPA-TDNN and RawNet3 share: Res2Net (Gao et al., arXiv:1904.01169) over time."""
+"""Res2Net (Gao et al., arXiv:1904.01169) over time, which ECAPA-TDNN and RawNet3 share."""
 
 import torch
 from torch import nn
@@ -6,9 +6,13 @@ from torch.nn import functional as F
 
 
 class Res2Net(nn.Module):
-    """Channels in `scale` groups, each convolved after the sum with the group before; a block adds its own shortcut to branch()."""
+    """Splits the channels into `scale` groups.
 
-    def __init__(self, inputs, channels, dilation, scale):
+    Each group is added to the result of the group before it, and convolved. Subclasses add their
+    own shortcut to branch().
+    """
+
+    def __init__(self, inputs: int, channels: int, dilation: int, scale: int) -> None:
         super().__init__()
         width = channels // scale
         self.conv1 = nn.Conv1d(inputs, channels, 1)
@@ -21,11 +25,12 @@ class Res2Net(nn.Module):
         self.conv3 = nn.Conv1d(channels, channels, 1)
         self.bn3 = nn.BatchNorm1d(channels)
 
-    def branch(self, x):
-        """x [N, inputs, T] -> [N, channels, T]"""
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps frames [N, inputs, T] to [N, channels, T]."""
         y = self.bn1(F.relu(self.conv1(x), inplace=True))
         *groups, last = y.chunk(len(self.convs) + 1, 1)
-        done, y = [], 0.0
+        done = []
+        y = 0.0
         for group, conv, bn in zip(groups, self.convs, self.bns, strict=True):
             y = bn(F.relu(conv(group + y), inplace=True))
             done.append(y)

@@ -1,6 +1,11 @@
-"""34-layer ResNets with squeeze-and-excitation blocks on mel features. Thin ones (16 to 128 channels) were published with voxceleb_trainer
-("Fast ResNet-34", Chung et al., arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
+"""34-layer ResNets with squeeze-and-excitation blocks on mel features.
+
+Thin ones (16 to 128 channels) were published with voxceleb_trainer ("Fast ResNet-34", Chung et al.,
+arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
 """
+
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -8,41 +13,54 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import FrontEnd
-from models._pooling import make_pooling
+from pooling import PoolingMaker
 
+# Blocks of each layer.
 BLOCKS = (3, 4, 6, 3)
+# Channels of each layer of a thin network.
 THIN = (16, 32, 64, 128)
 
 
-def as_rows(x, y):
-    """x [N, C] -> [N, C, 1, T] as y: channels-last maps of few channels meet whole rows five times faster than single values."""
-    return (
-        x.to(y.dtype)[:, :, None, None]
-        .expand(-1, -1, 1, y.shape[3])
-        .contiguous(memory_format=torch.channels_last)
-    )
+def as_rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Repeats x [N, C] to rows [N, C, 1, T] in the format of y [N, C, F, T].
+
+    Channels-last maps of few channels are combined with whole rows five times faster than with
+    single values.
+    """
+    repeated = x.to(y.dtype)[:, :, None, None].expand(-1, -1, 1, y.shape[3])
+    return repeated.contiguous(memory_format=torch.channels_last)
 
 
 class ExciteAdd(torch.autograd.Function):
-    """y * sigmoid(B relu(A mean(y) + a) + b) + shortcut: squeeze, excitation and shortcut in the fewest passes over the maps.
+    """Squeeze, excitation and shortcut in the fewest passes over the maps.
 
-    What autograd makes of the formula reads and writes each map twice as often, a tenth of a training step on a CPU.
-    Nothing is in place: torch.compile takes each step for an output of its own, and the gradient of one changed in place gets lost (torch 2.11).
+    The formula is y * sigmoid(B relu(A mean(y) + a) + b) + shortcut. Autograd would read and write
+    each map twice as often for this formula, which is a tenth of a training step on a CPU. Nothing
+    is in place: torch.compile takes each step for an output of its own, and loses the gradient of
+    an output that is changed in place (torch 2.11).
     """
 
     @staticmethod
-    # y, shortcut [N, C, F, T]
-    def forward(ctx, y, shortcut, weight1, bias1, weight2, bias2):
-        mean = (
-            y.sum((2, 3)).float() / y[0, 0].numel()
-        )  # [N, C]; mean() is twenty times slower in bfloat16
+    def forward(
+        ctx: Any,
+        y: torch.Tensor,
+        shortcut: torch.Tensor,
+        weight1: torch.Tensor,
+        bias1: torch.Tensor,
+        weight2: torch.Tensor,
+        bias2: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns the formula for maps y and shortcut, [N, C, F, T] each."""
+        # mean() is twenty times slower in bfloat16.
+        mean = y.sum((2, 3)).float() / y[0, 0].numel()  # [N, C]
         hidden = torch.addmm(bias1, mean, weight1.t()).relu()
         scale = torch.addmm(bias2, hidden, weight2.t()).sigmoid()
         ctx.save_for_backward(y, mean, hidden, scale, weight1, weight2)
         return torch.addcmul(shortcut, y, as_rows(scale, y))
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns the gradients of all arguments of forward()."""
         y, mean, hidden, scale, weight1, weight2 = ctx.saved_tensors
         to_scale = (grad * y).sum((2, 3)).float() * scale * (1 - scale)
         to_hidden = (to_scale @ weight2) * (hidden > 0)
@@ -59,9 +77,12 @@ class ExciteAdd(torch.autograd.Function):
 
 
 class SqueezeExcitation(nn.Module):
-    """Squeeze-and-excitation (Hu et al., arXiv:1709.01507), then the shortcut and the last ReLU of the block."""
+    """Squeeze-and-excitation (Hu et al., arXiv:1709.01507) of maps [N, C, F, T].
 
-    def __init__(self, channels, reduction=8):
+    It also adds the shortcut of the block and applies the last ReLU.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
         self.fc = nn.Sequential(
             nn.Linear(channels, channels // reduction),
@@ -70,7 +91,7 @@ class SqueezeExcitation(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, y, shortcut):
+    def forward(self, y: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
         first, _, second, _ = self.fc
         with torch.autocast(y.device.type, enabled=False):
             out = ExciteAdd.apply(
@@ -80,31 +101,37 @@ class SqueezeExcitation(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride=1):
+    """Two convolutions, squeeze-and-excitation and a shortcut, on maps [N, C, F, T]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.se = SqueezeExcitation(outputs)
-        self.stride, self.downsample = stride, None
+        self.stride = stride
+        self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
             )
 
-    def forward(self, x):
-        # ReLU before the normalisation, as published
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # ReLU before the normalisation, as published.
         y = self.bn1(F.relu(self.conv1(x), inplace=True))
-        # a strided 1 x 1 convolution, whose own gradient is slow on a CPU
+        # This is a strided 1 x 1 convolution. Its own gradient is slow on a CPU.
         if self.downsample is not None:
             x = self.downsample(x[:, :, :: self.stride, :: self.stride])
         return self.se(self.bn2(self.conv2(y)), x)
 
 
 class ResNet(Backbone):
-    """front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands: of the last maps that are channels for the
-    pooling. published: see make_pooling(). A subclass gives stem() and rows()."""
+    """A residual network. A subclass has the methods stem() and rows().
+
+    front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands:
+    number of bands of the last maps that become channels of the pooling.
+    """
 
     old_names = {
         "sap_linear.": "pooling.sap_linear.",
@@ -119,99 +146,108 @@ class ResNet(Backbone):
     def __init__(
         self,
         *,
-        front,
-        conv1,
-        channels,
-        strides,
-        bands,
-        nOut,
-        encoder_type,
-        heads_number,
-        mask_prob,
-        published=None,
-    ):
+        front: nn.Module,
+        conv1: nn.Conv2d,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        bands: int,
+        nOut: int,
+        pooling: PoolingMaker,
+    ) -> None:
         super().__init__()
         self.dim = nOut
         self.torchfb = front
         self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(channels[0])
         inputs = channels[0]
-        for i, (outputs, blocks, stride) in enumerate(
-            zip(channels, BLOCKS, strides, strict=True), 1
-        ):
-            layer = [
-                Block(inputs, outputs, stride),
-                *(Block(outputs, outputs) for _ in range(blocks - 1)),
-            ]
-            setattr(self, f"layer{i}", nn.Sequential(*layer))
+        layers = zip(channels, BLOCKS, strides, strict=True)
+        for number, (outputs, blocks, stride) in enumerate(layers, 1):
+            layer = [Block(inputs, outputs, stride)]
+            for _ in range(blocks - 1):
+                layer.append(Block(outputs, outputs))
+            setattr(self, f"layer{number}", nn.Sequential(*layer))
             inputs = outputs
-        self.pooling = make_pooling(
-            encoder_type, inputs * bands, published, heads_number=heads_number, mask_prob=mask_prob
-        )
+        self.pooling = pooling(inputs * bands)
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stem(self, x):
-        """x [N, 1, n_mels, T] -> [N, channels[0], F, T]."""
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps features [N, 1, n_mels, T] to [N, channels[0], F, T]."""
         raise NotImplementedError
 
-    def rows(self, maps):
-        """maps [N, C, F, T'] -> frames [N, C * bands, T']."""
+    def rows(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps [N, C, F, T'] to frames [N, C * bands, T']."""
         raise NotImplementedError
 
-    def frames(self, x):
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(self.torchfb(x).unsqueeze(1))
         return self.rows(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(pooled)
 
 
+@dataclass(frozen=True)
+class ThinOptions:
+    """nOut: size of the embedding
+    n_mels: mel bands of the input
+    log_input: logarithm of the mel powers
+    window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross
+        attentive pooling)
+    norm: of each band over time: instance (mean 0, deviation 1, as published) or mean (mean 0)
+    wave_scale: factor of the samples; 32768 in checkpoints of cross attentive pooling, which takes
+        16-bit integers as they are
+    spec_augment: zero a random run of frames and of mel bands of every training input
+    """
+
+    nOut: int = 512
+    n_mels: int = 40
+    log_input: bool = True
+    window: Literal["hamming", "hann"] = "hamming"
+    norm: Literal["instance", "mean"] = "instance"
+    wave_scale: float = 1.0
+    spec_augment: bool = False
+
+
 class ThinResNet(ResNet):
-    """strides: of the first block of each layer. stem_pool: max pooling after the first convolution. The other options: ResNetSE34L.py."""
+    """A residual network of 16 to 128 channels.
+
+    strides: of the first block of each layer. stem_pool: max pooling after the first convolution.
+    """
 
     def __init__(
         self,
+        pooling: PoolingMaker,
+        options: ThinOptions,
         *,
-        strides,
-        stem_pool,
-        nOut,
-        encoder_type,
-        n_mels,
-        log_input,
-        window,
-        norm,
-        wave_scale,
-        spec_augment,
-        heads_number,
-        mask_prob,
-    ):
+        strides: tuple[int, int, int, int],
+        stem_pool: bool,
+    ) -> None:
+        front = FrontEnd(
+            options.n_mels,
+            window=options.window,
+            log=options.log_input,
+            norm=options.norm,
+            scale=options.wave_scale,
+            augment=options.spec_augment,
+        )
         super().__init__(
-            front=FrontEnd(
-                n_mels,
-                window=window,
-                log=log_input,
-                norm=norm,
-                scale=wave_scale,
-                augment=spec_augment,
-            ),
+            front=front,
             conv1=nn.Conv2d(1, THIN[0], 7, (2, 1), 3, bias=False),
             channels=THIN,
             strides=strides,
             bands=1,
-            nOut=nOut,
-            encoder_type=encoder_type,
-            heads_number=heads_number,
-            mask_prob=mask_prob,
+            nOut=options.nOut,
+            pooling=pooling,
         )
         self.stem_pool = nn.MaxPool2d(3, (2, 1), 1) if stem_pool else nn.Identity()
 
-    def stem(self, x):
-        return self.stem_pool(
-            F.relu(self.bn1(self.conv1(x)), inplace=True)
-        )  # [N, 16, n_mels / 2 or 4, T]
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps features [N, 1, n_mels, T] to [N, 16, n_mels / 2 or n_mels / 4, T]."""
+        return self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
 
-    def rows(self, maps):
-        return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)  # [N, 128, T']
+    def rows(self, maps: torch.Tensor) -> torch.Tensor:
+        """Takes the mean over the bands: [N, 128, F, T'] -> [N, 128, T'], in float32."""
+        return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)

@@ -1,22 +1,30 @@
-"""VGG convolutions on spectral coefficients, a pooling and two linear layers, as published with double multi-head attention
-(India et al., arXiv:2007.13199).
+"""VGG convolutions on spectral coefficients, a pooling and two linear layers.
+
+The networks were published with double multi-head attention (India et al., arXiv:2007.13199).
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
 from models._frontend import MFSC
-from models._pooling import make_pooling
+from pooling import PoolingMaker
 
 BANDS = 80
 
 
-def convolutions(kernel_size, blocks):
-    """maps [N, 1, T, F] -> [N, kernel_size, T', F'], both axes halved by every block, rounding up."""
-    layers, inputs = OrderedDict(), 1
+def convolutions(kernel_size: int, blocks: int) -> nn.Sequential:
+    """Returns convolutions that map [N, 1, T, F] to [N, kernel_size, T', F'].
+
+    Every block halves both axes and rounds up.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    inputs = 1
     for i in range(1, blocks + 1):
         outputs = kernel_size // 2 ** (blocks - i)
         for j in (1, 2):
@@ -27,11 +35,33 @@ def convolutions(kernel_size, blocks):
     return nn.Sequential(layers)
 
 
+@dataclass(frozen=True)
+class VGGOptions:
+    """nOut: size of the embedding
+    kernel_size: channels of the last convolution; every block before has half as many
+    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of
+        audio, or of a whole file of features
+    """
+
+    nOut: int = 400
+    kernel_size: int = 1024
+    normalization: Literal["cmn", "cmvn"] = "cmn"
+
+
+DEFAULTS = VGGOptions()
+
+
 class VGG(Backbone):
-    """blocks: of two convolutions each. The other options: VGG4L.py."""
+    """A VGG network of several blocks.
+
+    blocks: number of blocks, of two convolutions each.
+    """
+
+    default_pooling = "DoubleMHA"
 
     bands = BANDS
-    # the published model ends with the classifier, which belongs to the loss here: amsoftmax with --pre_layer
+    # The published model ends with the classifier. Here it belongs to the loss: amsoftmax with
+    # --pre_layer.
     old_names = {
         "poolingLayer.": "pooling.",
         "preLayer.": "loss.preLayer.",
@@ -39,33 +69,30 @@ class VGG(Backbone):
     }
     unused = ("b1.", "b3.")
 
-    def __init__(
-        self, *, blocks, nOut, encoder_type, kernel_size, heads_number, mask_prob, normalization
-    ):
+    def __init__(self, pooling: PoolingMaker, options: VGGOptions, blocks: int) -> None:
         super().__init__()
+        kernel_size = options.kernel_size
         if kernel_size < 1 or kernel_size % 2 ** (blocks - 1):
             raise ValueError(
                 f"--kernel_size: want a multiple of {2 ** (blocks - 1)}, got {kernel_size}"
             )
-        self.dim = nOut
-        self.mfsc = MFSC(BANDS, normalization=normalization)
+        self.dim = options.nOut
+        self.mfsc = MFSC(BANDS, normalization=options.normalization)
         self.front_end = convolutions(kernel_size, blocks)
-        self.pooling = make_pooling(
-            encoder_type,
-            kernel_size * BANDS // 2**blocks,
-            heads_number=heads_number,
-            mask_prob=mask_prob,
-        )
-        self.fc1 = nn.Linear(self.pooling.size, nOut)
-        self.fc2 = nn.Linear(nOut, nOut)
-        self.b2 = nn.BatchNorm1d(nOut)
+        self.pooling = pooling(kernel_size * BANDS // 2**blocks)
+        self.fc1 = nn.Linear(self.pooling.size, self.dim)
+        self.fc2 = nn.Linear(self.dim, self.dim)
+        self.b2 = nn.BatchNorm1d(self.dim)
 
-    def frames(self, x):
-        """x [N, T] waves, or [N, T, 80] features that were extracted and normalised before -> frames [N, C, T']."""
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T], or features [N, T, 80], to frames [N, C, T'].
+
+        Features were extracted and normalised before.
+        """
         if x.dim() == 2:
             x = self.mfsc(x)
         x = self.front_end(x.unsqueeze(1))  # [N, kernel_size, T', F']
         return x.transpose(2, 3).flatten(1, 2)
 
-    def head(self, pooled):
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.b2(F.relu(self.fc2(F.relu(self.fc1(pooled)))))

@@ -1,49 +1,64 @@
-"""Checkpoint files: writing ours, reading ours and published ones without running code from them, and fitting weights into a network."""
+"""Checkpoint files: writing and reading them, and loading their weights into a network.
+
+Published checkpoints of other projects are read too. No code from a file is run.
+"""
 
 import io
 import pickle
 import re
 import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from common.errors import InputError
 from common.writing import write_atomically
 
-# in published names
-PREFIXES, LOSS = (
-    re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+"),
-    re.compile(r"^(module\.)?(__L__|loss_fun)\."),
-)
+# Prefixes of published names, and the beginning of published names of the loss.
+PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+")
+LOSS = re.compile(r"^(module\.)?(__L__|loss_fun)\.")
+
+Weights = dict[str, torch.Tensor]
 
 
-def write_checkpoint(state, *paths):
+def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
+    """Writes a checkpoint to several files. Each file is complete or is not written at all."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     for path in paths:
         write_atomically(path, buffer.getbuffer())
 
 
+# ---------------------------------------------------------------------- reading
 class Inert:
-    """Stands for whatever a published checkpoint holds beside tensors; made, called and filled without effect."""
+    """Replaces the objects of a published checkpoint that are no tensors.
 
-    def __init__(self, *_, **__):
+    It can be made, called and filled without effect.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def __call__(self, *_, **__):
+    def __call__(self, *_: Any, **__: Any) -> "Inert":
         return self
 
-    def __setstate__(self, _):
+    def __setstate__(self, _: Any) -> None:
         pass
 
-    def __setitem__(self, _, __):
+    def __setitem__(self, _: Any, __: Any) -> None:
         pass
 
     append = extend = update = __call__
 
 
-class Weights(pickle.Unpickler):
-    """Makes tensors and dicts; any other class or function that a file names becomes Inert, so that no code of the file runs."""
+class TensorUnpickler(pickle.Unpickler):
+    """Makes tensors and dicts.
+
+    Any other class or function that a file names becomes Inert, so that no code of the file runs.
+    """
 
     TRUSTED = {
         ("collections", "OrderedDict"),
@@ -51,133 +66,191 @@ class Weights(pickle.Unpickler):
         ("torch._utils", "_rebuild_parameter"),
     }
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns a trusted class or function, or Inert."""
         return super().find_class(module, name) if (module, name) in self.TRUSTED else Inert
 
 
-# what torch.load uses of the module pickle
+def load_inert(file: Any, **settings: Any) -> Any:
+    """Reads a pickle with TensorUnpickler."""
+    return TensorUnpickler(file, **settings).load()
+
+
+# What torch.load uses of the module pickle.
 inert_pickle = types.ModuleType("inert_pickle")
-inert_pickle.Unpickler, inert_pickle.load = (
-    Weights,
-    lambda file, **settings: Weights(file, **settings).load(),
-)
+inert_pickle.Unpickler = TensorUnpickler
+inert_pickle.load = load_inert
 
 
-def read_checkpoint(path):
-    """A checkpoint of ours, or published weights -> dict with `model` and `loss` (name -> tensor) at least. Runs no code from the file.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of this program, or published weights. Runs no code from the file.
 
-    Published layouts: a bare state dict, or one under `model_state_dict`, `state_dict` or `model`, whatever lies beside it; its names may have the
-    prefixes `__S__.` (model), `__L__.` (loss), `module.` or `model.`, or those of MFA-Conformer's Lightning module, `encoder.` and `loss_fun.`.
+    Returns a dict with `model` and `loss` (name -> tensor) at least. Published layouts are a bare
+    state dict, or one under `model_state_dict`, `state_dict` or `model`, whatever lies beside it.
+    The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or `model.`, or
+    those of MFA-Conformer's Lightning module, `encoder.` and `loss_fun.`. Raises InputError for a
+    file that is missing, damaged or of another kind.
     """
-    try:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            state = torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle
-            )
-        else:
-            if "options" in state:
-                return state
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint") from None
-    except Exception as error:
-        # what a torn or strange file leads to is anybody's guess
-        raise InputError(
-            f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it again or take another one"
-        ) from error
+    state, is_plain = read_pickle(path)
+    if is_plain and isinstance(state, dict) and "options" in state:
+        return state
     for key in ("model_state_dict", "state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else {}
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, torch.Tensor) for value in state.values())
-    ):
+    if not is_state_dict(state):
         raise InputError(
-            f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was not run)"
+            f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was "
+            "not run)"
         )
-    weights = {"model": {}, "loss": {}}
+    weights: dict[str, Weights] = {"model": {}, "loss": {}}
     for name, value in state.items():
         part = "loss" if LOSS.match(name) else "model"
         weights[part][PREFIXES.sub("", name)] = value.detach()
     return weights
 
 
-def with_head_for(classes, state, net):
-    """-> a checkpoint whose classifier has what it learned of the speakers of `classes` {speaker: number} alone, in their order, for a net of so many;
-    the checkpoint itself where it does not know all of them, or knows no others."""
+def read_pickle(path: str | Path) -> tuple[Any, bool]:
+    """Reads a file of torch.save, and returns whether it holds only tensors and plain values.
+
+    Raises InputError if the file is missing or damaged.
+    """
+    try:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True), True
+        except pickle.UnpicklingError:
+            settings = {"weights_only": False, "pickle_module": inert_pickle}
+            return torch.load(path, map_location="cpu", **settings), False
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such checkpoint") from None
+    except Exception as error:
+        # A damaged file can raise any exception.
+        raise InputError(
+            f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it "
+            "again or take another one"
+        ) from error
+
+
+def is_state_dict(state: Any) -> bool:
+    """Returns whether this is a dict of tensors with at least one of them."""
+    if not isinstance(state, dict) or not state:
+        return False
+    return all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+# ---------------------------------------------------------------------- fitting
+def with_head_for(
+    classes: Mapping[str, int], state: dict[str, Any], net: nn.Module
+) -> dict[str, Any]:
+    """Returns a checkpoint whose classifier knows only the given speakers, in their order.
+
+    `classes` is {speaker: number}. `net` is a SpeakerNet for that number of speakers. Returns the
+    checkpoint itself if it does not know all of these speakers, or knows no others.
+    """
     known = state.get("classes", {})
     if len(known) <= len(classes) or not classes.keys() <= known.keys():
         return state
     size = state["options"].get("nClasses") or max(known.values()) + 1
     rows = torch.tensor([known[name] for name in sorted(classes, key=classes.get)])
-
-    def taken(value, want):
-        for axis, (here, there) in enumerate(zip(value.shape, want.shape, strict=False)):
-            # vectors of a speaker
-            each = here // size
-            if here != there and (here, there) == (each * size, each * len(rows)):
-                value = (
-                    value.unflatten(axis, (size, each))
-                    .index_select(axis, rows)
-                    .flatten(axis, axis + 1)
-                )
-        return value
-
-    wants = net.loss.state_dict()
-    return state | {
-        "loss": {
-            name: taken(value, wants.get(name, value)) for name, value in state["loss"].items()
-        }
-    }
+    expected = net.loss.state_dict()
+    loss = {}
+    for name, value in state["loss"].items():
+        loss[name] = rows_of_speakers(value, expected.get(name, value).shape, size, rows)
+    return state | {"loss": loss}
 
 
-def load_weights(net, state, path, partial=False, head="required"):
-    """Copies the weights of a checkpoint that was read from `path` into a SpeakerNet, all or nothing.
+def rows_of_speakers(
+    value: torch.Tensor, shape: torch.Size, size: int, rows: torch.Tensor
+) -> torch.Tensor:
+    """Selects the speakers `rows` from a weight of a classifier for `size` speakers.
 
-    The model's `old_names` and `unused` (models/__init__.py) are the only mapping. Missing, unexpected and misshaped names are an InputError that
-    lists them. With `partial` what fits is taken and the list of what does not is returned; if nothing fits, an InputError. head: the loss's
-    weights are wanted like all others; "optional": they are taken as far as they fit, as with partial; "unused".
+    Axes are selected whose length is a multiple of `size`, and where `shape` has that multiple of
+    the selected speakers. Other axes stay as they are.
     """
-    given = {f"loss.{name}": value for name, value in state["loss"].items()}
-    for name, value in state["model"].items():
-        name = net.model.new_name(name)
-        if name:
-            given[name if name.startswith("loss.") else f"model.{name}"] = value
-    want = net.state_dict()
+    for axis, (length, expected) in enumerate(zip(value.shape, shape, strict=False)):
+        # Number of vectors for each speaker.
+        each = length // size
+        if length != expected and (length, expected) == (each * size, each * len(rows)):
+            per_speaker = value.unflatten(axis, (size, each)).index_select(axis, rows)
+            value = per_speaker.flatten(axis, axis + 1)
+    return value
+
+
+def load_weights(
+    net: nn.Module,
+    state: Mapping[str, Any],
+    path: str | Path,
+    partial: bool = False,
+    head: str = "required",
+) -> list[str]:
+    """Copies the weights of a checkpoint into a SpeakerNet, all or nothing.
+
+    The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
+    are the only mapping of names. Missing, unexpected and misshaped names are an InputError that
+    lists them. With `partial`, weights that fit are copied, and the returned list says which do
+    not; it is an InputError if nothing fits.
+
+    `head` says what happens to the weights of the loss: "required" like all others; "optional":
+    copied if they fit, as with partial; "unused": not copied.
+    """
+    given = names_of_network(net, state)
+    wanted = net.state_dict()
     if head == "unused":
-        given, want = (
-            {name: value for name, value in side.items() if not name.startswith("loss.")}
-            for side in (given, want)
-        )
-    fits = {
-        name: value
-        for name, value in given.items()
-        if name in want and value.shape == want[name].shape
-    }
-    problems = [(name, f"missing: {name}") for name in want if name not in given]
-    problems += [(name, f"unexpected: {name}") for name in given if name not in want]
-    problems += [
-        (name, f"misshaped: {name}, {list(value.shape)} in the file, {list(want[name].shape)} here")
-        for name, value in given.items()
-        if name in want and name not in fits
-    ]
-    # beginning of the names that need not fit
-    tolerated = "" if partial else "loss." if head == "optional" else None
-    lines = (
-        [line for name, line in problems if tolerated is None or not name.startswith(tolerated)]
-        if fits
-        else [line for _, line in problems]
-    )
+        given = without_loss(given)
+        wanted = without_loss(wanted)
+    fits, problems = compare_weights(given, wanted)
+    # Names with this beginning need not fit.
+    tolerated = None
+    if head == "optional":
+        tolerated = "loss."
+    if partial:
+        tolerated = ""
+    lines = []
+    for name, line in problems:
+        if not fits or tolerated is None or not name.startswith(tolerated):
+            lines.append(line)
     if lines:
-        shown = "".join(f"\n  {line}" for line in lines[:10]) + (
-            f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
-        )
-        remedy = (
-            "nothing in it fits"
-            if partial
-            else "give the options that it was trained with, or --partial to take what fits"
-        )
-        raise InputError(f"{path}: does not fit this network; {remedy}{shown}")
+        remedy = "give the options that it was trained with, or --partial to take what fits"
+        if partial:
+            remedy = "nothing in it fits"
+        raise InputError(f"{path}: does not fit this network; {remedy}{shown_lines(lines)}")
     net.load_state_dict(fits, strict=False)
     return [line for _, line in problems]
+
+
+def names_of_network(net: nn.Module, state: Mapping[str, Any]) -> Weights:
+    """Returns the weights of a checkpoint under the names that they have in a SpeakerNet."""
+    given = {f"loss.{name}": value for name, value in state["loss"].items()}
+    for old, value in state["model"].items():
+        name = net.model.new_name(old)
+        if name:
+            given[name if name.startswith("loss.") else f"model.{name}"] = value
+    return given
+
+
+def without_loss(weights: Weights) -> Weights:
+    """Returns the weights that do not belong to the loss."""
+    return {name: value for name, value in weights.items() if not name.startswith("loss.")}
+
+
+def compare_weights(given: Weights, wanted: Weights) -> tuple[Weights, list[tuple[str, str]]]:
+    """Returns the weights that fit, and a list of (name, problem) for the others."""
+    fits = {}
+    misshaped = []
+    for name, value in given.items():
+        if name not in wanted:
+            continue
+        if value.shape == wanted[name].shape:
+            fits[name] = value
+            continue
+        shapes = f"{list(value.shape)} in the file, {list(wanted[name].shape)} here"
+        misshaped.append((name, f"misshaped: {name}, {shapes}"))
+    missing = [(name, f"missing: {name}") for name in wanted if name not in given]
+    unexpected = [(name, f"unexpected: {name}") for name in given if name not in wanted]
+    return fits, missing + unexpected + misshaped
+
+
+def shown_lines(lines: list[str]) -> str:
+    """Returns the first ten lines below each other, and the number of the others."""
+    shown = "".join(f"\n  {line}" for line in lines[:10])
+    if len(lines) > 10:
+        shown += f"\n  and {len(lines) - 10} more"
+    return shown

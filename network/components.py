@@ -5,31 +5,51 @@ import dataclasses
 import inspect
 from typing import Any
 
+from torch import nn
+
 from common.errors import InputError
-from options.parser import find
+from options.plugins import find, options_of_network, pooling_name
+from pooling import BasePooling, PoolingMaker
 
 
 def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
     """Builds the component that option `part` (model, trainfunc, optimizer, scheduler) selects.
 
-    Parameters with a default are options; a parameter typed as a dataclass is made from the options
-    of its fields. `supplied` are the values of the other parameters. Raises
-    InputError if the component refuses its options.
+    `supplied` are the values of parameters without a default. A model gets its pooling from here.
+    Raises InputError if the component refuses its options or breaks its contract.
     """
     name = getattr(options, part)
     component = find(part, name)
+    if part == "model":
+        supplied["pooling"] = pooling_maker(name, options)
     try:
-        return component(**arguments_of(component, options, supplied))
+        built = construct(component, options, supplied)
     except ValueError as error:
         raise InputError(f"--{part} {name}: {error}") from error
+    if part == "model" and not isinstance(getattr(built, "dim", None), int):
+        raise InputError(
+            f"models/{name}.py: the model has no size of its embeddings; set self.dim in __init__ "
+            "to the number of values of an embedding, for instance self.dim = nOut"
+        )
+    return built
 
 
-def arguments_of(component: Any, options: argparse.Namespace, supplied: dict) -> dict[str, Any]:
-    """Returns the arguments of a component, {parameter: value}, see build()."""
+def construct(component: Any, options: argparse.Namespace, supplied: dict[str, Any]) -> Any:
+    """Calls a component with its parameters.
+
+    Parameters with a default are options; a parameter typed as a dataclass is made from the options
+    of its fields. `supplied` are the values of the other parameters. Raises ValueError for a
+    parameter that is neither an option nor supplied.
+    """
     arguments = {}
     for parameter in inspect.signature(component, eval_str=True).parameters.values():
         kind = parameter.annotation
         if parameter.default is parameter.empty:
+            if parameter.name not in supplied:
+                raise ValueError(
+                    f"{component.__module__.replace('.', '/')}.py: the program does not supply "
+                    f"{parameter.name}; give it a default, which makes it an option"
+                )
             arguments[parameter.name] = supplied[parameter.name]
         elif dataclasses.is_dataclass(kind):
             fields = {
@@ -38,4 +58,27 @@ def arguments_of(component: Any, options: argparse.Namespace, supplied: dict) ->
             arguments[parameter.name] = kind(**fields)
         else:
             arguments[parameter.name] = getattr(options, parameter.name)
-    return arguments
+    return component(**arguments)
+
+
+def pooling_maker(model: str, options: argparse.Namespace) -> PoolingMaker:
+    """Returns the function that makes the pooling of a model for a number of channels."""
+
+    def make(channels: int) -> BasePooling:
+        pooling = find("encoder_type", pooling_name(model, vars(options)))
+        return construct(pooling, options, {"channels": channels})
+
+    return make
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """Builds a model with its default options, except for the given ones.
+
+    Raises ValueError for an option that neither the model nor its pooling has.
+    """
+    chosen = {"model": name, **options}
+    defaults = {option.name: option.default for option in options_of_network(chosen)}
+    unknown = options.keys() - defaults.keys()
+    if unknown:
+        raise ValueError(f"models/{name}.py has no options {sorted(unknown)}")
+    return build("model", argparse.Namespace(**defaults | chosen))

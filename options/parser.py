@@ -1,383 +1,280 @@
-"""Command line and YAML -> options. Order of precedence: default < what the checkpoint was trained with < configs and flags as they stand.
+"""From the command line and YAML files to options.
 
-The signature is the schema: every parameter of a component with a default is an option, one without is supplied by the program.
+Order of precedence: a default, then what the checkpoint was trained with, then configs and flags
+from left to right. The last one wins.
 """
 
 import argparse
-import dataclasses
 import difflib
-import importlib
-import inspect
 import logging
-import pickle
-import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any
 
 from common.errors import InputError
-from options import (
-    ALIASES,
-    FROM_CHECKPOINT,
-    MODES,
-    NEEDS,
-    OPTIONS,
+from options import OPTIONS
+from options.aliases import ALIASES
+from options.command_line import Parser
+from options.option import Option
+from options.plugins import (
     PARTS,
-    SETTINGS,
-    UNITS,
-    USES,
-    VALUES,
-    Option,
     components,
+    find,
+    options_of,
+    options_of_network,
+    pooling_message,
+    pooling_name,
+    takes_pooling,
 )
+from options.rules import FROM_CHECKPOINT, MODES, NEEDS, USES
+from options.sources import pieces
 
 log = logging.getLogger("trainSpeakerNet")
 
 
-def find(part, name):
-    folder, entry = PARTS[part]
-    return getattr(importlib.import_module(f"{folder}.{name}"), entry)
+def parse(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    description: str,
+    read_checkpoint: Callable[[str], dict],
+) -> tuple[argparse.Namespace, dict | None]:
+    """Returns the options, and the checkpoint of --initial_model or None.
 
-
-def options_of(part: str, name: str) -> list[Option]:
-    """Returns the options of a component.
-
-    Every parameter with a default is an option. A parameter typed as a dataclass contributes its
-    fields as options; their defaults are those of the parameter's default. The help of an option is
-    the line `name: text` of the docstring of the component or, without one, of the dataclass.
-    """
-    component = find(part, name)
-    component_texts = help_texts(component)
-    options = []
-    for parameter in inspect.signature(component, eval_str=True).parameters.values():
-        if parameter.default is parameter.empty:
-            continue
-        if dataclasses.is_dataclass(parameter.annotation):
-            for option in options_of_dataclass(parameter.annotation, parameter.default):
-                text = component_texts.get(option.name, option.help)
-                options.append(option._replace(help=text))
-        else:
-            text = component_texts.get(parameter.name, "")
-            options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
-    return options
-
-
-def options_of_dataclass(kind: type, defaults: Any) -> list[Option]:
-    """Returns the fields of a dataclass as options. defaults: an instance of it.
-
-    The help of inherited fields may be in the docstring of a base class.
-    """
-    types = get_type_hints(kind)
-    texts: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        texts |= help_texts(base)
-    options = []
-    for field in dataclasses.fields(kind):
-        text = texts.get(field.name, "")
-        options.append(Option(field.name, types[field.name], getattr(defaults, field.name), text))
-    return options
-
-
-def help_texts(documented: Any) -> dict[str, str]:
-    """Returns {option: text} from the lines `option: text` of a docstring.
-
-    A text may continue on the following lines. It ends at a blank line or at the next option.
-    """
-    texts: dict[str, str] = {}
-    name = ""
-    for line in (documented.__doc__ or "").splitlines():
-        match = re.match(r"\s*(\w+): (.+)$", line)
-        if match:
-            name = match[1]
-            texts[name] = match[2]
-        elif not line.strip():
-            name = ""
-        elif name:
-            texts[name] += f" {line.strip()}"
-    return texts
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are InputErrors, so that whoever knows the place (which file, which line) can say it."""
-
-    def __init__(self, description):
-        super().__init__(
-            description=description,
-            usage="python trainSpeakerNet.py [--config FILE] [--OPTION VALUE ...]",
-            allow_abbrev=False,
-            add_help=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        self.options = {}
-
-    def error(self, message):
-        raise InputError(message)
-
-    def add(self, group, option, hidden=False):
-        kind, shown = option.kind, ""
-        flags = [
-            f"--{name}"
-            for name in (
-                option.name,
-                *(alias for alias, name in ALIASES.items() if name == option.name),
-            )
-        ]
-        if option.default is not None:
-            shown = " ".join(map(str, option.default)) if option.nargs else str(option.default)
-            shown = f" (default: {shown})" if shown else ""
-        text = argparse.SUPPRESS if hidden else (option.help + shown).replace("%", "%%")
-        settings = {"help": text, "default": argparse.SUPPRESS, "dest": option.name}
-        if kind is bool:
-            settings["action"] = argparse.BooleanOptionalAction
-        elif get_origin(kind) is Literal:
-            spellings = VALUES.get(option.name)
-            settings |= {
-                "choices": get_args(kind),
-                "type": (lambda word: spellings.get(word, word))
-                if spellings
-                else type(get_args(kind)[0]),
-            }
-        else:
-            settings |= {
-                "type": kind,
-                "nargs": option.nargs,
-                "metavar": {str: "NAME"}.get(kind, "X" if kind is float else "N"),
-            }
-        group.add_argument(*flags, **settings)
-        self.options[option.name] = option
-        for other, (name, factor, unit) in UNITS.items():
-            if name == option.name:
-                group.add_argument(
-                    f"--{other}",
-                    dest=name,
-                    type=lambda word, factor=factor: kind(round(float(word) * factor)),
-                    default=argparse.SUPPRESS,
-                    metavar="X",
-                    help=f"the same in {unit}",
-                )
-                self.options[other] = option
-
-    def take(self, key, value):
-        """A line of YAML as words of a command line."""
-        option = self.options[key]
-        if option.kind is bool:
-            if value is not True and value is not False:
-                raise InputError(f"want true or false, got {value!r}")
-            return [f"--{key}" if value else f"--no-{key}"]
-        values = value if type(value) is list else [value]
-        if (
-            value is True
-            or value is False
-            or type(value) is dict
-            or (len(values) != 1 and not option.nargs)
-        ):
-            raise InputError(
-                f"want {'values' if option.nargs else 'one value'} ({option.help}), got {value!r}"
-            )
-        return [f"--{key}", *map(str, values)] if option.nargs else [f"--{key}={values[0]}"]
-
-
-def read_config(path, environ):
-    """YAML file -> (place, key, value) of every line. `${NAME}` and `${NAME:-default}` stand for an environment variable."""
-
-    def variable(match):
-        if match[1] not in environ and match[2] is None:
-            raise InputError(
-                f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python trainSpeakerNet.py ..."
-            )
-        return environ.get(match[1], match[2])
-
-    try:
-        lines = yaml.safe_load(
-            re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", variable, Path(path).read_text(encoding="utf-8"))
-        )
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from None
-    if type(lines) is not dict:
-        raise InputError(
-            f"{path}: want lines 'option: value', got {'nothing' if lines is None else type(lines).__name__}"
-        )
-    return [
-        (f"{path}: {key}", ALIASES.get(str(key), str(key)), value)
-        for key, value in lines.items()
-        if value is not None
-    ]
-
-
-class Settings(pickle.Unpickler):
-    """Makes an argparse.Namespace of plain values; a file that names any other class or function is refused, so that no code of it runs."""
-
-    def find_class(self, module, name):
-        if (module, name) != ("argparse", "Namespace"):
-            raise pickle.UnpicklingError(f"it holds {module}.{name}")
-        return argparse.Namespace
-
-
-def read_settings(path):
-    """Pickled settings of the double-attention trainer -> (place, key, value) of those of SETTINGS; its embeddings are of whole files."""
-    try:
-        with open(path, "rb") as file:
-            settings = vars(Settings(file).load())
-    except OSError as error:
-        raise InputError(f"--modelConfig {path}: {error.strerror}") from None
-    except Exception as error:
-        # what a torn or strange file leads to is anybody's guess
-        raise InputError(
-            f"{path}: want pickled settings of the double-attention trainer, got something else ({error}); nothing of it was run"
-        ) from None
-    taken = {name: settings[name] for name in SETTINGS if name in settings} | {"eval_frames": 0}
-    return [(f"{path}: {name}", ALIASES.get(name, name), value) for name, value in taken.items()]
-
-
-def pieces(argv, environ):
-    """argv from left to right, configs opened where they stand: (place, key, value) of a YAML line or ("", None, words)."""
-    words, rest = [], iter(argv)
-    for word in rest:
-        name, equals, path = word.partition("=")
-        if name not in ("--config", "--modelConfig"):
-            words.append(word)
-            continue
-        path = path if equals else next(rest, None)
-        if path is None:
-            raise InputError(f"{name}: want a file after it")
-        yield "", None, words
-        yield from read_config(path, environ) if name == "--config" else read_settings(path)
-        words = []
-    yield "", None, words
-
-
-def did_you_mean(name, names):
-    close = difflib.get_close_matches(name, [*names, *ALIASES], 1, 0.6)
-    return f"unknown option {name!r}" + (
-        f"; did you mean {close[0]!r}?" if close else "; --help lists them all"
-    )
-
-
-def read_pieces(parser, argv, environ, strict):
-    """Options that were given, as a dict; unknown ones are an error when `strict`, else somebody else's."""
-    given = argparse.Namespace()
-    for place, key, value in pieces(argv, environ):
-        try:
-            if key is not None and key not in parser.options:
-                if strict:
-                    raise InputError(did_you_mean(key, parser.options))
-                continue
-            _, rest = parser.parse_known_args(
-                value if key is None else parser.take(key, value), given
-            )
-            if rest and strict:
-                name = rest[0].partition("=")[0].removeprefix("--")
-                raise InputError(
-                    did_you_mean(name, parser.options)
-                    if rest[0].startswith("--")
-                    else f"{rest[0]!r} belongs to no option"
-                )
-        except InputError as error:
-            raise InputError(f"{place}: {error}" if place else str(error)) from None
-    for name, value in vars(given).items():
-        option = parser.options[name]
-        if (
-            option.least is not None
-            and value != "auto"
-            and min(value if option.nargs else [value]) < option.least
-        ):
-            raise InputError(f"--{name}: want at least {option.least}, got {value}")
-    return vars(given)
-
-
-def parse(argv, environ, description, read_checkpoint):
-    """argv -> (options, checkpoint of --initial_model or None).
-
-    read_checkpoint: reads the file of --initial_model, see network/checkpoints.py. Defaults < what the checkpoint was trained with < configs and flags in their order.
+    `read_checkpoint` reads the file of --initial_model, see network/checkpoints.py. Raises
+    InputError if an option is unknown or wrong, or contradicts the checkpoint.
     """
     parser = Parser(description)
-    for title, options in OPTIONS.items():
-        group = parser.add_argument_group(title)
-        for option in options:
-            parser.add(group, option)
+    for title, declared in OPTIONS.items():
+        add_group(parser, title, declared)
     given = read_pieces(parser, argv, environ, strict=False)
     using = any(given.get(name) for name in USES)
-    last = Path(given.get("save_path", parser.options["save_path"].default), "model", "last.model")
-    if using and not given.get("initial_model") and last.is_file():
-        log.info("--initial_model %s", last)
-        argv, given = [*argv, f"--initial_model={last}"], given | {"initial_model": last}
-    state = read_checkpoint(given["initial_model"]) if given.get("initial_model") else None
+    path = given.get("initial_model")
+    if using and not path:
+        path = last_checkpoint(parser, given)
+        argv = [*argv, f"--initial_model={path}"] if path else argv
+    state = read_checkpoint(path) if path else None
     stored = dict(state.get("options", {})) if state else {}
-    chosen = {part: parser.options[part].default for part in PARTS}
-    # whose options the checkpoint brings along
+    # The components whose options the checkpoint brings along.
     parts = ("model", "trainfunc") if using else ("model",)
-    chosen |= {part: stored[part] for part in parts if part in stored} | {
-        part: given[part] for part in PARTS if part in given
-    }
-    for part, name in chosen.items():
-        group = parser.add_argument_group(f"{part} {name}")
-        for option in options_of(part, name):
-            if option.name in parser.options:
-                raise ValueError(f"option {option.name} of {part} {name} is taken already")
-            parser.add(group, option)
-    mine = dict(parser.options)
-    # known, but without effect in this combination
+    chosen: dict[str, str] = {}
     for part in PARTS:
-        for option in (o for name in components(part) for o in options_of(part, name)):
-            if option.name not in parser.options:
-                parser.add(parser, option, hidden=True)
-    parser.add_argument(
-        "-h", "--help", action="help", help="show the options of the chosen components and exit"
-    )
+        if part in parser.options:
+            default = parser.options[part].default
+            chosen[part] = given.get(part, stored.get(part, default) if part in parts else default)
+    own = stored if stored.get("model") == chosen["model"] else {}
+    add_model(parser, chosen, own, argv, environ)
+    for part in ("trainfunc", "optimizer", "scheduler"):
+        add_group(parser, f"{part} {chosen[part]}", options_of(part, chosen[part]))
+    effective = dict(parser.options)
+    add_remaining_options(parser)
     given = read_pieces(parser, argv, environ, strict=True)
-    for name in [name for name in given if name not in mine]:
-        log.warning(
-            "warning: --%s has no effect with %s",
-            name,
-            " ".join(f"--{part} {chosen[part]}" for part in PARTS),
-        )
-        del given[name]
-    names = (
-        {o.name for part in parts for o in options_of(part, chosen[part])}
-        | {*parts}
-        | ({*FROM_CHECKPOINT} if using else set())
-    )
-    carried = {
-        name: stored[name]
-        for name in names
-        if name in stored and stored.get("model") == chosen["model"]
-    }
-    options = argparse.Namespace(
-        **{option.name: option.default for option in mine.values()} | chosen | carried | given
-    )
-    for name, need in NEEDS.items():
-        switch, _, values = need.removeprefix("--").partition(" ")
-        if name in given and given[name] != mine[name].default:
-            value = getattr(options, switch, None)
-            if str(value) not in values.split("|") if values else not value:
-                log.warning("warning: --%s has no effect without %s", name, need)
+    drop_without_effect(given, effective, chosen)
+    resolved = {option.name: option.default for option in effective.values()} | chosen
+    for name in (*parts, *names_from_checkpoint(resolved | own | chosen, using)):
+        if name in own:
+            resolved[name] = own[name]
+    options = argparse.Namespace(**resolved | given)
+    warn_of_switches(given, options, effective)
+    say_what_the_pooling_means(given, options)
     if stored:
         contradictions(given, stored, options, given["initial_model"])
     return options, state
 
 
-def contradictions(given, stored, options, path):
-    """Options that make another network than the stored one are an error that names both sides."""
+# ---------------------------------------------------------------------- steps of parse()
+def last_checkpoint(parser: Parser, given: Mapping[str, Any]) -> str | None:
+    """Returns the last checkpoint in --save_path, or None."""
+    folder = given.get("save_path", parser.options["save_path"].default)
+    path = Path(folder, "model", "last.model")
+    if not path.is_file():
+        return None
+    log.info("--initial_model %s", path)
+    return str(path)
+
+
+def add_group(parser: Parser, title: str, options: Iterable[Option]) -> None:
+    """Adds options to the parser, under a title of --help."""
+    group = parser.add_argument_group(title)
+    for option in options:
+        if option.name in parser.options:
+            raise ValueError(f"option {option.name} of {title} is taken already")
+        parser.add(group, option)
+
+
+def add_model(
+    parser: Parser,
+    chosen: dict[str, str],
+    stored: Mapping[str, Any],
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+) -> None:
+    """Adds the options of the chosen model and those of its pooling.
+
+    The options of the model choose the pooling, so they are read in between. `stored` are options
+    of a checkpoint of this model. Enters the pooling into `chosen`.
+    """
+    model = chosen["model"]
+    add_group(parser, f"model {model}", options_of("model", model))
+    if not takes_pooling(find("model", model)):
+        return
+    values = dict(stored) | read_pieces(parser, argv, environ, strict=False)
+    encoder_type = values.get("encoder_type", parser.options["encoder_type"].default)
+    chosen["encoder_type"] = encoder_type
+    options = options_of("encoder_type", pooling_name(model, values))
+    add_group(parser, f"encoder_type {encoder_type}", options)
+
+
+def add_remaining_options(parser: Parser) -> None:
+    """Adds the options of all other components, which are known but have no effect, and --help."""
+    for part in PARTS:
+        for name in components(part):
+            for option in options_of(part, name):
+                if option.name not in parser.options:
+                    parser.add(parser, option, hidden=True)
+    parser.add_argument(
+        "-h", "--help", action="help", help="show the options of the chosen components and exit"
+    )
+
+
+def drop_without_effect(
+    given: dict[str, Any], effective: Mapping[str, Option], chosen: Mapping[str, str]
+) -> None:
+    """Removes options of components that were not chosen, with one warning each.
+
+    Options of poolings at their default are removed without a warning. Configurations of earlier
+    runs hold them whatever the pooling.
+    """
+    pooling_defaults = set()
+    for name in components("encoder_type"):
+        for option in options_of("encoder_type", name):
+            pooling_defaults.add((option.name, option.default))
+    selection = " ".join(f"--{part} {chosen[part]}" for part in PARTS if part in chosen)
+    for name in [name for name in given if name not in effective]:
+        if (name, given[name]) not in pooling_defaults:
+            log.warning("warning: --%s has no effect with %s", name, selection)
+        del given[name]
+
+
+def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:
+    """Returns the options that the checkpoint brings along. using: it is evaluated, not trained."""
+    names = [option.name for option in options_of_network(chosen)]
+    if using:
+        names += [option.name for option in options_of("trainfunc", chosen["trainfunc"])]
+        names += FROM_CHECKPOINT
+    return names
+
+
+def warn_of_switches(
+    given: Mapping[str, Any], options: argparse.Namespace, effective: Mapping[str, Option]
+) -> None:
+    """Warns of options that have no effect without another one, see NEEDS."""
+    for name, need in NEEDS.items():
+        if name not in given or given[name] == effective[name].default:
+            continue
+        switch, _, values = need.removeprefix("--").partition(" ")
+        value = getattr(options, switch, None)
+        is_on = str(value) in values.split("|") if values else value
+        if not is_on:
+            log.warning("warning: --%s has no effect without %s", name, need)
+
+
+def say_what_the_pooling_means(given: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Prints a line if the model means another pooling by the name of --encoder_type.
+
+    A command that only uses a checkpoint prints the line if it names the pooling.
+    """
+    training = not any(getattr(options, name) for name in (*USES, "average", "check"))
+    if takes_pooling(find("model", options.model)) and (training or "encoder_type" in given):
+        message = pooling_message(options.model, vars(options))
+        if message:
+            log.info(message)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Returns the message for an unknown option, with the closest known one."""
+    close = difflib.get_close_matches(name, [*names, *ALIASES], 1, 0.6)
+    hint = f"did you mean {close[0]!r}?" if close else "--help lists them all"
+    return f"unknown option {name!r}; {hint}"
+
+
+# ---------------------------------------------------------------------- reading
+def read_pieces(
+    parser: Parser, argv: Sequence[str], environ: Mapping[str, str], strict: bool
+) -> dict[str, Any]:
+    """Returns the options that were given, from left to right.
+
+    Unknown options are errors if `strict`; else they are skipped. Raises InputError with the place
+    of a wrong option.
+    """
+    given = argparse.Namespace()
+    for place, key, value in pieces(argv, environ):
+        try:
+            if key is None:
+                read_words(parser, value, given, strict)
+            elif key in parser.options:
+                read_words(parser, parser.words_of(key, value), given, strict)
+            elif strict:
+                raise InputError(did_you_mean(key, parser.options))
+        except InputError as error:
+            raise InputError(f"{place}: {error}" if place else str(error)) from None
+    for name, value in vars(given).items():
+        check_least(parser.options[name], value)
+    return vars(given)
+
+
+def read_words(
+    parser: Parser, words: Sequence[str], given: argparse.Namespace, strict: bool
+) -> None:
+    """Reads words of a command line into `given`. Unknown ones are errors if `strict`."""
+    _, rest = parser.parse_known_args(words, given)
+    if not rest or not strict:
+        return
+    if not rest[0].startswith("--"):
+        raise InputError(f"{rest[0]!r} belongs to no option")
+    name = rest[0].partition("=")[0].removeprefix("--")
+    raise InputError(did_you_mean(name, parser.options))
+
+
+def check_least(option: Option, value: Any) -> None:
+    """Raises InputError if a value is below the smallest one that the option allows."""
+    if option.least is None or value == "auto":
+        return
+    smallest = min(value) if option.nargs else value
+    if smallest < option.least:
+        raise InputError(f"--{option.name}: want at least {option.least}, got {value}")
+
+
+# ---------------------------------------------------------------------- options of a run
+def contradictions(
+    given: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    options: argparse.Namespace,
+    path: Any,
+) -> None:
+    """Compares options that were given with those of a checkpoint.
+
+    Raises InputError, which names both sides, if an option would make another network than the one
+    that is stored in `path`.
+    """
     model = find("model", options.model)
-    fixed = [
-        name
-        for name in ("model", *(o.name for o in options_of("model", options.model)))
-        if name not in model.training_options
-    ]
-    for name in fixed:
-        if name in given and name in stored and given[name] != stored[name]:
+    names = ["model", *(option.name for option in options_of_network(vars(options)))]
+    for name in names:
+        if name in model.training_options or name not in given or name not in stored:
+            continue
+        if given[name] != stored[name]:
             raise InputError(
-                f"--{name} {given[name]} contradicts {path}, which was trained with --{name} {stored[name]}; leave the option out"
+                f"--{name} {given[name]} contradicts {path}, which was trained with "
+                f"--{name} {stored[name]}; leave the option out"
             )
 
 
-def configuration(options):
-    """What a run is made of, without what was to be done at the moment: plain values that config.yaml and checkpoints hold."""
-    return {
-        name: value
-        for name, value in vars(options).items()
-        if name not in MODES and value is not None
-    }
+def configuration(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns what a run is made of, which config.yaml and checkpoints hold.
+
+    Options that only say what to do now are left out, see MODES.
+    """
+    kept = {}
+    for name, value in vars(options).items():
+        if name not in MODES and value is not None:
+            kept[name] = value
+    return kept

@@ -58,12 +58,11 @@ from prep.synthesis import draw_session, draw_speaker, record, synthesize  # noq
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402
-from models.ECAPA_TDNN import MainModel as ECAPA  # noqa: E402
-from models.ResNetSE34L import MainModel  # noqa: E402
 from metrics.rates import summarize  # noqa: E402
 from metrics.sasv import summarize_sasv  # noqa: E402
 from metrics.score_norm import normalise_scores  # noqa: E402
 from metrics.scores import Scores, read_scores, write_scores  # noqa: E402
+from network.components import build_model  # noqa: E402
 from SpeakerNet import SpeakerNet  # noqa: E402
 from training.memory import keep_freed_memory, megabytes  # noqa: E402
 from training.sampling import GroupSampler  # noqa: E402
@@ -434,7 +433,7 @@ def random_reps(names, crops, dim):
 
 def make_scorer(dim):
     """Make a Scorer for embeddings with `dim` numbers, which are compared by their cosine."""
-    return Scorer(SpeakerNet(MainModel(), LossFunction(dim, 10)))
+    return Scorer(SpeakerNet(build_model("ResNetSE34L"), LossFunction(dim, 10)))
 
 
 def write_trials(path, trials):
@@ -502,7 +501,7 @@ def scoring(trials, files, crops=10, dim=512):
     """Measure the trials per second that one core scores from cached embeddings of all crops."""
     names, listed = random_trials(trials, files)
     reps = random_reps(names, crops, dim)
-    net = SpeakerNet(MainModel(), LossFunction(512, 10))
+    net = SpeakerNet(build_model("ResNetSE34L"), LossFunction(512, 10))
     return trials / median(lambda: Scorer(net).score(listed, reps))
 
 
@@ -531,7 +530,9 @@ def pairwise_scoring(trials, files, crops=10, frames=89):
     The frames of all crops of a file attend to the frames of all crops of the other file.
     """
     names, listed = random_trials(trials, files)
-    net = SpeakerNet(MainModel(encoder_type="CAP"), proto.LossFunction(512, 10, global_clf=True))
+    net = SpeakerNet(
+        build_model("ResNetSE34L", encoder_type="CAP"), proto.LossFunction(512, 10, global_clf=True)
+    )
     with torch.no_grad():
         reps = {name: net.model.pooling(torch.randn(crops, 128, frames)) for name in names}
     return trials / median(lambda: Scorer(net).score(listed, reps), 3)
@@ -605,8 +606,8 @@ def spoofing_aware(trials=102_579, files=71_237, speakers=48, dim=192):
 
 # ---------------------------------------------------------------------- the table
 NETWORKS = {
-    "ResNetSE34L": MainModel,
-    "ECAPA_TDNN, 512 channels": functools.partial(ECAPA, eca_c=512),
+    "ResNetSE34L": functools.partial(build_model, "ResNetSE34L"),
+    "ECAPA_TDNN, 512 channels": functools.partial(build_model, "ECAPA_TDNN", eca_c=512),
 }
 
 
@@ -679,7 +680,7 @@ def rows_of_training(table):
     """Add the rows of updates on two cores."""
     for name, network in NETWORKS.items():
         kinds = ["", "--mixedprec", "--mixedprec --compile"]
-        if network is MainModel:
+        if name == "ResNetSE34L":
             kinds.insert(0, "modules")
         for kind, speed in training_speeds(network, kinds, 16, 15).items():
             table.row(f"training step {name}, 32 x 2 s, {kind or 'float32'}", "utt/s", 2, speed)

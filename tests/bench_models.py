@@ -3,6 +3,8 @@
 The rows show updates, extraction, and the share of the device's arithmetic that an update uses.
 """
 
+import functools
+
 import torch
 from timing import median, medians
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +13,7 @@ from common.constants import HOP
 from inference.scorer import Scorer
 from loss.softmaxproto import LossFunction
 from models._resnet import Block
+from network.components import build_model
 from optimizer.adam import Optimizer
 from options import components
 from options.parser import find
@@ -142,7 +145,7 @@ def rows_of_matrices(row, device, cores):
 
 def rows_of_model(row, name, device, cores, rates):
     """Add the rows of one model. rates: as rows_of_matrices returns."""
-    make_model = find("model", name)
+    make_model = functools.partial(build_model, name)
     gpu = device != "cpu"
     speakers, files, repeats = (100, 200, 25) if gpu else (2, 8, 1)
     kinds = ["", "--mixedprec"]

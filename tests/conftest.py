@@ -1,9 +1,9 @@
-"""A small synthetic corpus, a run of the program in this process, and a tiny trained checkpoint, made once for all tests."""
+"""What many tests share: a synthetic corpus, the program in this process, a small checkpoint."""
 
 import os
 from pathlib import Path
 
-# see trainSpeakerNet.py
+# See trainSpeakerNet.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 
 class Tiny(SpeakerModel):
-    """Two convolutions on the wave and the mean over time."""
+    """Two convolutions on waves [N, T], the mean over time, and embeddings [N, 16]."""
 
     dim = 16
 
@@ -41,28 +41,19 @@ class Tiny(SpeakerModel):
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """8 training and 4 test speakers of the synthetic corpus: wav/, train_list.txt, trials.txt."""
+    """A folder with 8 training and 4 test speakers of the synthetic corpus.
+
+    It contains wav/, train_list.txt and trials.txt.
+    """
     folder = tmp_path_factory.mktemp("corpus")
-    assert dataprep.main(
-        [
-            "--synthetic",
-            str(folder),
-            "--speakers",
-            "8",
-            "--files",
-            "6",
-            "--test_speakers",
-            "4",
-            "--trials",
-            "60",
-        ]
-    ) in (0, None)
+    sizes = "--speakers 8 --files 6 --test_speakers 4 --trials 60"
+    assert dataprep.main(["--synthetic", str(folder), *sizes.split()]) in (0, None)
     return folder
 
 
 @pytest.fixture
 def program(capsys):
-    """program(*words) -> (exit code, stdout, stderr) of trainSpeakerNet.py with these words."""
+    """A function that runs trainSpeakerNet.py: program(*words) -> (exit code, stdout, stderr)."""
 
     def call(*words):
         capsys.readouterr()
@@ -77,40 +68,28 @@ def program(capsys):
 
 
 def small_run(corpus: Path, save_path, *more):
-    """Words of a training run that takes about a second."""
-    return [
-        "--train_list",
-        corpus / "train_list.txt",
-        "--train_path",
-        corpus / "wav",
-        "--test_list",
-        corpus / "trials.txt",
-        "--test_path",
-        corpus / "wav",
-        "--batch_size",
-        4,
-        "--nPerSpeaker",
-        2,
-        "--max_frames",
-        40,
-        "--eval_frames",
-        40,
-        "--num_eval",
-        2,
-        "--max_epoch",
-        2,
-        "--test_interval",
-        1,
-        "--nDataLoaderThread",
-        0,
-        "--nOut",
-        32,
-        "--device",
-        "cpu",
-        "--save_path",
-        save_path,
-        *more,
-    ]
+    """The words of a training run that takes about a second."""
+    options = {
+        "train_list": corpus / "train_list.txt",
+        "train_path": corpus / "wav",
+        "test_list": corpus / "trials.txt",
+        "test_path": corpus / "wav",
+        "batch_size": 4,
+        "nPerSpeaker": 2,
+        "max_frames": 40,
+        "eval_frames": 40,
+        "num_eval": 2,
+        "max_epoch": 2,
+        "test_interval": 1,
+        "nDataLoaderThread": 0,
+        "nOut": 32,
+        "device": "cpu",
+        "save_path": save_path,
+    }
+    words = []
+    for name, value in options.items():
+        words += [f"--{name}", value]
+    return [*words, *more]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ What would fail or be slow on a real GPU fails here: operations on tensors of di
 operations that wait until the device has computed a number.
 """
 
-import inspect
 import sys
 
 import numpy as np
@@ -20,9 +19,8 @@ from torch.utils._pytree import tree_leaves
 from corpus.augment import Augment
 from corpus.lists import Utterance, classes_of
 from DatasetLoader import TrainDataset
-from models._pooling import POOLINGS
 from options import components
-from options.parser import find
+from options.parser import find, options_of
 from SpeakerNet import SpeakerNet, Trainer
 
 GPU = torch.device("meta")
@@ -115,12 +113,12 @@ def speech(net):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name):
-    augments = "spec_augment" in inspect.signature(find("model", name)).parameters
+    augments = "spec_augment" in {option.name for option in options_of("model", name)}
     net = small(name, **({"spec_augment": True} if augments else {}))
     update(net, loss_function("softmax", dim=net.dim, num_classes=4), speech(net))
 
 
-@pytest.mark.parametrize("encoder_type", POOLINGS)
+@pytest.mark.parametrize("encoder_type", components("encoder_type"))
 def test_poolings(encoder_type):
     net = small("VGGVox", encoder_type=encoder_type)
     update(net, loss_function("proto", global_clf=True, dim=net.dim, num_classes=4), speech(net))

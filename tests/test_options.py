@@ -1,4 +1,4 @@
-"""Options: order of precedence, aliases, configs, help, warnings, what a checkpoint brings along."""
+"""Options: order of precedence, aliases, configs, help, warnings, options from a checkpoint."""
 
 import itertools
 from pathlib import Path
@@ -14,11 +14,14 @@ from options.parser import configuration, options_of, parse
 
 
 def given(*words, environ=None):
+    """The options of a command line."""
     return parse([str(word) for word in words], environ or {}, "", read_checkpoint)[0]
 
 
 @pytest.fixture
 def config(tmp_path):
+    """A function that writes a YAML file: config(text, name) -> its path."""
+
     def write(text, name="c.yaml"):
         path = tmp_path / name
         path.write_text(text)
@@ -28,7 +31,8 @@ def config(tmp_path):
 
 
 def test_config_acts_where_it_stands(config):
-    first, second = config("lr: 0.2\nseed: 2\nlog_input: false\n"), config("lr: 0.3\n", "d.yaml")
+    first = config("lr: 0.2\nseed: 2\nlog_input: false\n")
+    second = config("lr: 0.3\n", "d.yaml")
     assert given("--lr", 0.1, "--config", first).lr == 0.2
     assert given("--config", first, "--lr", 0.1).lr == 0.1
     assert given("--config", first, "--config", second).lr == 0.3
@@ -39,31 +43,34 @@ def test_config_acts_where_it_stands(config):
 
 @pytest.mark.parametrize("other, canonical", options.ALIASES.items())
 def test_other_spellings(other, canonical, config, checkpoint):
-    names = dict.fromkeys(
-        ("train_list", "train_path", "test_list", "test_path", "save_path", "extract"), "x"
-    ) | {"initial_model": str(checkpoint)}
-    word = (names | {"encoder_type": "ASP", "lr": 0.5, "model": "VGG4L"}).get(canonical, 3)
-    # has scale and margin
-    with_margin = "--trainfunc", "amsoftmax"
-    assert getattr(given(*with_margin, f"--{other}", word), canonical) in (word, [word])
-    assert getattr(given(*with_margin, "--config", config(f"{other}: {word}\n")), canonical) in (
-        word,
-        [word],
-    )
+    values = {
+        "train_list": "x",
+        "train_path": "x",
+        "test_list": "x",
+        "test_path": "x",
+        "save_path": "x",
+        "extract": "x",
+        "initial_model": str(checkpoint),
+        "encoder_type": "ASP",
+        "lr": 0.5,
+        "model": "VGG4L",
+    }
+    word = values.get(canonical, 3)
+    # This loss has a scale and a margin.
+    with_margin = ["--trainfunc", "amsoftmax"]
+    from_words = given(*with_margin, f"--{other}", word)
+    from_config = given(*with_margin, "--config", config(f"{other}: {word}\n"))
+    for chosen in (from_words, from_config):
+        assert getattr(chosen, canonical) in (word, [word])
 
 
 def test_other_units(config):
-    assert (
-        given("--window_size", 3.5).max_frames
-        == given("--config", config("window_size: 3.5\n")).max_frames
-        == 350
-    )
-    # 229.99999999999997 frames
+    assert given("--window_size", 3.5).max_frames == 350
+    assert given("--config", config("window_size: 3.5\n")).max_frames == 350
+    # 229.99999999999997 frames before rounding.
     assert given("--window_size", 2.3).max_frames == 230
-    assert (
-        given("--window_size", 3.5, "--max_frames", 100).max_frames == 100
-        and given("--max_frames", 100, "--window_size", 2).max_frames == 200
-    )
+    assert given("--window_size", 3.5, "--max_frames", 100).max_frames == 100
+    assert given("--max_frames", 100, "--window_size", 2).max_frames == 200
     with pytest.raises(InputError, match="--max_frames: want at least 1, got 0"):
         given("--window_size", 0)
     with pytest.raises(InputError, match="--window_size: invalid .* value: 'long'"):
@@ -71,11 +78,8 @@ def test_other_units(config):
 
 
 def test_other_spellings_of_values(config):
-    assert (
-        given("--trainfunc", "Softmax").trainfunc
-        == given("--config", config("trainfunc: Softmax\n")).trainfunc
-        == "softmax"
-    )
+    assert given("--trainfunc", "Softmax").trainfunc == "softmax"
+    assert given("--config", config("trainfunc: Softmax\n")).trainfunc == "softmax"
     with pytest.raises(InputError, match="invalid choice: 'SOFTMAX'"):
         given("--trainfunc", "SOFTMAX")
 
@@ -99,27 +103,92 @@ def test_prefixes_are_not_guessed():
         given("--batch_siz", 3)
 
 
-def test_no_effect_is_said_once(caplog):
+def test_one_warning_for_an_option_without_effect(caplog):
     chosen = given("--trainfunc", "softmax", "--margin", 0.3, "--nOut", 64)
     assert [r.getMessage() for r in caplog.records] == [
-        "warning: --margin has no effect with --model ResNetSE34L --trainfunc softmax --optimizer adam --scheduler steplr"
+        "warning: --margin has no effect with --model ResNetSE34L --encoder_type SAP "
+        "--trainfunc softmax --optimizer adam --scheduler steplr"
     ]
-    assert not hasattr(chosen, "margin") and chosen.nOut == 64
+    assert not hasattr(chosen, "margin")
+    assert chosen.nOut == 64
 
 
-def test_switch_that_is_off_is_said(caplog):
+def test_warning_for_an_option_whose_switch_is_off(caplog):
     given("--musan_path", "somewhere")
     given("--trainfunc", "aamsoftmax", "--margin_start", 0.1)
     given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
-    assert (
-        "--musan_path has no effect without --augment" in caplog.text
-        and "--margin_start has no effect without --margin_until" in caplog.text
-    )
+    assert "--musan_path has no effect without --augment" in caplog.text
+    assert "--margin_start has no effect without --margin_until" in caplog.text
     assert "margin_growth" not in caplog.text
     given("--heads_number", 4, "--encoder_type", "DoubleMHA")
     assert "heads_number" not in caplog.text
     given("--heads_number", 4, "--encoder_type", "SAP")
-    assert "--heads_number has no effect without --encoder_type MHA|DoubleMHA" in caplog.text
+    assert "--heads_number has no effect with --model ResNetSE34L --encoder_type SAP" in caplog.text
+
+
+ASP_IS_ECA = (
+    "--encoder_type ASP: means ECA (channel- and context-dependent attentive statistics) with "
+    "--model ECAPA_TDNN; --encoder_type plain_ASP is plain attentive statistics"
+)
+
+
+@pytest.mark.parametrize(
+    "words, lines",
+    [
+        ("--model ECAPA_TDNN", [ASP_IS_ECA]),
+        ("--model ECAPA_TDNN --encoder_type ASP", [ASP_IS_ECA]),
+        ("--model ECAPA_TDNN --encoder_type plain_ASP", []),
+        ("--model ECAPA_TDNN --encoder_type SAP", []),
+        ("--model ResNetSE34L --encoder_type ASP", []),
+        ("--model MyLinearNet", []),
+        ("--model ECAPA_TDNN --verify a.wav b.wav --save_path nowhere", []),
+    ],
+)
+def test_another_meaning_of_a_pooling_is_one_line(words, lines, caplog):
+    caplog.set_level("INFO")
+    given(*words.split())
+    assert [record.getMessage() for record in caplog.records] == lines
+
+
+def test_options_of_other_poolings_have_no_effect(caplog):
+    chosen = given("--encoder_type", "MHA", "--heads_number", 8, "--mask_prob", 0.25)
+    assert chosen.heads_number == 8
+    assert not hasattr(chosen, "mask_prob")
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: --mask_prob has no effect with --model ResNetSE34L --encoder_type MHA "
+        "--trainfunc softmaxproto --optimizer adam --scheduler steplr"
+    ]
+
+
+def test_older_configurations_hold_options_of_all_poolings(config, caplog):
+    """Their defaults are no reason for a warning."""
+    path = config("model: ECAPA_TDNN\nencoder_type: SAP\nheads_number: 32\nmask_prob: 0.3\n")
+    chosen = given("--config", path)
+    assert (chosen.model, chosen.encoder_type) == ("ECAPA_TDNN", "SAP")
+    assert not caplog.records
+
+
+def test_older_checkpoints_hold_options_of_all_poolings(caplog):
+    stored = {"model": "VGG4L", "kernel_size": 64, "nOut": 24, "normalization": "cmvn"}
+    stored |= {"encoder_type": "MHA", "heads_number": 16, "mask_prob": 0.25, "trainfunc": "softmax"}
+
+    def read(path):
+        return {"options": stored}
+
+    words = ["--eval", "--initial_model", "old.model"]
+    used, _ = parse(words, {}, "", read)
+    assert (used.encoder_type, used.heads_number, used.kernel_size) == ("MHA", 16, 64)
+    assert not caplog.records
+    with pytest.raises(InputError, match="--heads_number 8 contradicts old.model, .* 16; leave"):
+        parse([*words, "--heads_number", "8"], {}, "", read)
+    with pytest.raises(InputError, match="--encoder_type SAP contradicts old.model, .* MHA; leave"):
+        parse([*words, "--encoder_type", "SAP"], {}, "", read)
+
+
+def test_a_checkpoint_with_an_unknown_pooling_is_refused():
+    stored = {"model": "VGG4L", "encoder_type": "Mine", "trainfunc": "softmax"}
+    with pytest.raises(InputError, match="--encoder_type Mine: there is no file pooling/Mine.py"):
+        parse(["--eval", "--initial_model", "x.model"], {}, "", lambda path: {"options": stored})
 
 
 def test_environment_variables(config):
@@ -146,12 +215,27 @@ def test_help_shows_the_chosen_components(capsys):
             given("--trainfunc", loss, "--help")
         text = " ".join(capsys.readouterr().out.split())
         assert ("--margin" in text) is margin
-        assert (
-            ("trainfunc aamsoftmax:" in text) is margin
-            and "model ResNetSE34L:" in text
-            and "--nPerSpeaker" in text
-            and "(default: 200)" in text
-        )
+        assert ("trainfunc aamsoftmax:" in text) is margin
+        for expected in ("model ResNetSE34L:", "--nPerSpeaker", "(default: 200)"):
+            assert expected in text
+
+
+@pytest.mark.parametrize(
+    "encoder_type, options",
+    [
+        ("SAP", []),
+        ("MHA", ["heads_number"]),
+        ("DoubleMHA", ["heads_number", "mask_prob"]),
+        ("MQMHA", ["heads_number", "queries"]),
+    ],
+)
+def test_help_shows_the_chosen_pooling(encoder_type, options, capsys):
+    with pytest.raises(SystemExit):
+        given("--encoder_type", encoder_type, "--help")
+    text = capsys.readouterr().out
+    for name in ("heads_number", "mask_prob", "queries"):
+        assert (f"  --{name} " in text) is (name in options), name
+    assert (f"encoder_type {encoder_type}:" in text) is bool(options)
 
 
 def test_resolved_config_can_be_passed_back(config, tmp_path):
@@ -163,19 +247,15 @@ def test_resolved_config_can_be_passed_back(config, tmp_path):
 
 def test_checkpoint_brings_its_options(checkpoint):
     used = given("--eval", "--initial_model", checkpoint)
-    assert (used.nOut, used.eval_frames, used.num_eval, used.trainfunc) == (
-        32,
-        40,
-        2,
-        "softmaxproto",
-    )
+    assert (used.nOut, used.eval_frames, used.num_eval) == (32, 40, 2)
+    assert used.trainfunc == "softmaxproto"
     assert given("--eval", "--initial_model", checkpoint, "--eval_frames", 0).eval_frames == 0
-    # a fresh training: the model, not the rest
+    # A fresh training takes the options of the model, and no others.
     assert given("--initial_model", checkpoint).nOut == 32
     assert given("--initial_model", checkpoint).eval_frames == 300
 
 
-def test_run_folder_tells_how_it_came_about(checkpoint, corpus):
+def test_run_folder_records_options_and_command(checkpoint, corpus):
     folder = checkpoint.parent.parent
     assert given("--config", folder / "config.yaml") == given(*small_run(corpus, folder))
     assert Path(folder, "command.txt").read_text().count("# revision ") == 1

@@ -29,8 +29,7 @@ from inference.all_pairs import evaluate_pairs
 from inference.evaluation import represent_files
 from inference.scorer import Scorer
 from metrics.scores import read_scores, write_scores
-from models.ECAPA_TDNN import MainModel as ECAPA
-from models.ResNetSE34L import MainModel as ResNet
+from network.components import build_model
 from SpeakerNet import SpeakerNet
 
 
@@ -247,7 +246,11 @@ def lengths(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "model", [lambda: ResNet(nOut=16, norm="mean"), lambda: ECAPA(nOut=16, eca_c=32)]
+    "model",
+    [
+        lambda: build_model("ResNetSE34L", nOut=16, norm="mean"),
+        lambda: build_model("ECAPA_TDNN", nOut=16, eca_c=32),
+    ],
 )
 def test_embeddings_in_buckets_are_those_of_the_repeated_files(lengths, model):
     folder, waves = lengths
@@ -498,7 +501,8 @@ def test_all_pairs_need_symmetric_similarities(tmp_path):
 
 def test_all_pairs_need_embeddings(corpus, tmp_path, program):
     torch.manual_seed(0)
-    torch.save({"model": ResNet(nOut=16, encoder_type="CAP").state_dict()}, tmp_path / "cap.model")
+    net = build_model("ResNetSE34L", nOut=16, encoder_type="CAP")
+    torch.save({"model": net.state_dict()}, tmp_path / "cap.model")
     code, _, err = all_pairs(
         program,
         corpus,

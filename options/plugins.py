@@ -1,0 +1,153 @@
+"""The plug-ins: five kinds of component whose signatures declare options.
+
+A component is a file in the folder of its kind. The name of the file is the value of an option:
+`--model ECAPA_TDNN` selects models/ECAPA_TDNN.py.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from common.errors import InputError
+from options.option import Option
+
+ROOT = Path(__file__).parent.parent
+# Option that selects a component -> folder of the components, name of the class in each file.
+PARTS = {
+    "model": ("models", "MainModel"),
+    "encoder_type": ("pooling", "Pooling"),
+    "trainfunc": ("loss", "LossFunction"),
+    "optimizer": ("optimizer", "Optimizer"),
+    "scheduler": ("scheduler", "Scheduler"),
+}
+# In front of a pooling's name: the file of that name, whatever the model means by the name.
+PLAIN = "plain_"
+POOLING_HELP = (
+    "pooling over time, a file of pooling/; plain_NAME is pooling/NAME.py where the model means "
+    "another one by NAME"
+)
+
+
+def components(part: str) -> list[str]:
+    """Returns the values of an option of PARTS: the files of its folder, without shared parts."""
+    return sorted(path.stem for path in (ROOT / PARTS[part][0]).glob("[!_]*.py"))
+
+
+def find(part: str, name: str) -> Any:
+    """Returns the class of a component, for instance `find("model", "ECAPA_TDNN")`."""
+    folder, entry = PARTS[part]
+    return getattr(importlib.import_module(f"{folder}.{name}"), entry)
+
+
+def takes_pooling(model: Any) -> bool:
+    """Returns whether a model class receives a pooling, so that --encoder_type has an effect."""
+    return "pooling" in inspect.signature(model).parameters
+
+
+def options_of(part: str, name: str) -> list[Option]:
+    """Returns the options of a component.
+
+    Every parameter with a default is an option. A parameter typed as a dataclass contributes its
+    fields as options; their defaults are those of the parameter's default. The help of an option is
+    the line `name: text` of the docstring of the component or, without one, of the dataclass. A
+    model that receives a pooling has the option encoder_type, which selects the pooling.
+    """
+    component = find(part, name)
+    texts = help_texts(component)
+    options = []
+    for parameter in inspect.signature(component, eval_str=True).parameters.values():
+        if part == "model" and parameter.name == "pooling":
+            options.append(pooling_option(component))
+        elif parameter.default is parameter.empty:
+            continue
+        elif dataclasses.is_dataclass(parameter.annotation):
+            for option in options_of_dataclass(parameter.annotation, parameter.default):
+                options.append(option._replace(help=texts.get(option.name, option.help)))
+        else:
+            text = texts.get(parameter.name, "")
+            options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
+    return options
+
+
+def options_of_dataclass(kind: Any, defaults: Any) -> list[Option]:
+    """Returns the fields of a dataclass as options. defaults: an instance of the dataclass.
+
+    The help of inherited fields may be in the docstring of a base class.
+    """
+    types = get_type_hints(kind)
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        texts |= help_texts(base)
+    options = []
+    for field in dataclasses.fields(kind):
+        text = texts.get(field.name, "")
+        options.append(Option(field.name, types[field.name], getattr(defaults, field.name), text))
+    return options
+
+
+def help_texts(documented: Any) -> dict[str, str]:
+    """Returns {option: text} from the lines `option: text` of a docstring.
+
+    Lines that are indented further continue the text.
+    """
+    text = inspect.cleandoc(documented.__doc__ or "")
+    found = re.findall(r"^(\w+): (.+(?:\n +\S.*)*)", text, re.M)
+    return {name: " ".join(lines.split()) for name, lines in found}
+
+
+# ---------------------------------------------------------------------- the pooling of a model
+def pooling_option(model: Any) -> Option:
+    """Returns the option encoder_type of a model class; its default is the model's."""
+    renamed = set()
+    for name in components("model"):
+        renamed |= find("model", name).pooling_aliases.keys()
+    values = (*components("encoder_type"), *(PLAIN + name for name in sorted(renamed)))
+    return Option("encoder_type", Literal[values], model.default_pooling, POOLING_HELP)
+
+
+def pooling_name(model: str, chosen: Mapping[str, Any]) -> str:
+    """Returns the file of pooling/ that a model means by the value of --encoder_type.
+
+    `chosen` holds values of options. Options that it lacks have their defaults. Raises InputError
+    if there is no such pooling.
+    """
+    values = {option.name: option.default for option in options_of("model", model)}
+    values |= chosen
+    name = values["encoder_type"]
+    if name.startswith(PLAIN):
+        meant = name.removeprefix(PLAIN)
+    else:
+        meant = find("model", model).aliases(values).get(name, name)
+    if meant not in components("encoder_type"):
+        raise InputError(f"--encoder_type {name}: there is no file pooling/{meant}.py")
+    return meant
+
+
+def pooling_message(model: str, chosen: Mapping[str, Any]) -> str | None:
+    """Returns a sentence for users if a model means another pooling by a name, or None."""
+    name = chosen["encoder_type"]
+    meant = pooling_name(model, chosen)
+    if meant == name or name.startswith(PLAIN):
+        return None
+    description = find("encoder_type", meant).description
+    plain = find("encoder_type", name).description
+    return (
+        f"--encoder_type {name}: means {meant} ({description}) with --model {model}; "
+        f"--encoder_type {PLAIN}{name} is {plain}"
+    )
+
+
+def options_of_network(chosen: Mapping[str, Any]) -> list[Option]:
+    """Returns the options that shape a network: those of its model, and those of its pooling.
+
+    `chosen` holds values of options, `model` among them. Options that it lacks have their defaults.
+    """
+    model = chosen["model"]
+    options = options_of("model", model)
+    if takes_pooling(find("model", model)):
+        options += options_of("encoder_type", pooling_name(model, chosen))
+    return options

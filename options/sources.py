@@ -1,0 +1,107 @@
+"""Where options come from: words of a command line, YAML files, and pickled settings."""
+
+import argparse
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import InputError
+from options.aliases import ALIASES, SETTINGS
+
+# `${NAME}` or `${NAME:-default}` in a YAML file.
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+# Where a value stands, for error messages; the option; its value.
+Line = tuple[str, str, Any]
+
+
+def read_config(path: str, environ: Mapping[str, str]) -> list[Line]:
+    """Reads a YAML file of options and returns its lines.
+
+    `${NAME}` and `${NAME:-default}` are replaced by environment variables. Lines without a value
+    are skipped. Raises InputError if the file cannot be read, or a variable is not set.
+    """
+
+    def variable(match: re.Match) -> str:
+        if match[1] not in environ and match[2] is None:
+            raise InputError(
+                f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python "
+                "trainSpeakerNet.py ..."
+            )
+        return environ.get(match[1], match[2])
+
+    try:
+        lines = yaml.safe_load(VARIABLE.sub(variable, Path(path).read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    if type(lines) is not dict:
+        found = "nothing" if lines is None else type(lines).__name__
+        raise InputError(f"{path}: want lines 'option: value', got {found}")
+    found_lines = []
+    for key, value in lines.items():
+        if value is not None:
+            found_lines.append((f"{path}: {key}", ALIASES.get(str(key), str(key)), value))
+    return found_lines
+
+
+class SettingsUnpickler(pickle.Unpickler):
+    """Reads an argparse.Namespace of plain values.
+
+    A file that names any other class or function is refused, so that no code of the file runs.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns argparse.Namespace. Raises UnpicklingError for anything else."""
+        if (module, name) != ("argparse", "Namespace"):
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        return argparse.Namespace
+
+
+def read_settings(path: str) -> list[Line]:
+    """Reads the pickled settings of the double-attention trainer and returns those of SETTINGS.
+
+    That trainer embeds whole files, so eval_frames is 0. Raises InputError if the file cannot be
+    read or is of another kind.
+    """
+    try:
+        with open(path, "rb") as file:
+            settings = vars(SettingsUnpickler(file).load())
+    except OSError as error:
+        raise InputError(f"--modelConfig {path}: {error.strerror}") from None
+    except Exception as error:
+        # A damaged file can raise any exception.
+        raise InputError(
+            f"{path}: want pickled settings of the double-attention trainer, got something else "
+            f"({error}); nothing of it was run"
+        ) from None
+    known = {name: settings[name] for name in SETTINGS if name in settings}
+    known["eval_frames"] = 0
+    return [(f"{path}: {name}", ALIASES.get(name, name), value) for name, value in known.items()]
+
+
+def pieces(
+    argv: Sequence[str], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, Any]]:
+    """Reads argv from left to right and opens the config files at their places.
+
+    Yields a line of a file, or ("", None, words) for words of the command line.
+    """
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        name, equals, path = word.partition("=")
+        if name not in ("--config", "--modelConfig"):
+            words.append(word)
+            continue
+        file = path if equals else next(rest, None)
+        if file is None:
+            raise InputError(f"{name}: want a file after it")
+        yield "", None, words
+        yield from read_config(file, environ) if name == "--config" else read_settings(file)
+        words = []
+    yield "", None, words

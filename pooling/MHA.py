@@ -1,0 +1,12 @@
+"""MHA, multi-head attention over time (India et al., arXiv:2007.13199)."""
+
+from pooling._heads import MultiHeadAttention
+
+
+class Pooling(MultiHeadAttention):
+    """heads_number: heads of MHA and DoubleMHA pooling"""
+
+    description = "multi-head attention"
+
+    def __init__(self, channels: int, *, heads_number: int = 32) -> None:
+        super().__init__(channels, heads_number)

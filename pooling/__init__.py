@@ -1,0 +1,56 @@
+"""The contract of a pooling: it turns the frames of an utterance into one vector.
+
+One file per pooling with a class `Pooling(channels, *, options)`. The file name is the value of
+--encoder_type. The signature is the list of the pooling's options, and a line `name: text` of the
+docstring is the help of an option. Files that start with `_` hold parts that several poolings use.
+
+Legend of the shapes: N utterances, C channels, T frames, R references, Q queries.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class BasePooling(nn.Module):
+    """Base class of the poolings.
+
+    description: what the pooling is, in a few words. The program prints the description where a
+    model means another pooling by a name.
+    pairwise: whether the pooling needs both utterances of a trial. Then `forward` returns what
+    `pair` needs, [N, ..., T]. Zeros at the end of the last axis must not change the result of
+    `pair`, so that utterances of different lengths can be padded to one length.
+    size: number of values that come out, per utterance.
+
+    Weights and statistics are computed in float32 under autocast too. A variance is a difference
+    of two large numbers, which half precision would lose.
+    """
+
+    description = ""
+    pairwise = False
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Pools frames [N, C, T] to [N, size] in float32. Each row depends on its own frames."""
+        raise NotImplementedError
+
+    def pair(self, ref: torch.Tensor, qry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pools every pair of utterances. Only a pairwise pooling has this method.
+
+        `ref` [R, ...] and `qry` [Q, ...] are results of `forward`. Returns two tensors
+        [Q, R, size]: the pooled references and the pooled queries.
+        """
+        raise NotImplementedError
+
+    def merge(self, reps: torch.Tensor) -> torch.Tensor:
+        """Makes one reference [...] from the results of n enrolment files, [n, ...]."""
+        return reps.mean(0)
+
+
+# A model knows the number of its channels, and the program knows the pooling. The program gives the
+# model a function that makes the pooling for a number of channels.
+PoolingMaker = Callable[[int], BasePooling]
