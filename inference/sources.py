@@ -20,7 +20,7 @@ from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import Utterance, described, read_train_list, speed_copies
 from DatasetLoader import EvalDataset, TrainDataset
-from options.parser import find
+from options.plugins import find
 
 log = logging.getLogger("trainSpeakerNet")
 

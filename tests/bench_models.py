@@ -16,7 +16,7 @@ from models._resnet import Block
 from network.components import build_model
 from optimizer.adam import Optimizer
 from options import components
-from options.parser import find
+from options.plugins import find
 from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer
 from training.memory import peak_memory

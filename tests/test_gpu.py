@@ -20,7 +20,7 @@ from corpus.augment import Augment
 from corpus.lists import Utterance, classes_of
 from DatasetLoader import TrainDataset
 from options import components
-from options.parser import find, options_of
+from options.plugins import find, options_of
 from SpeakerNet import SpeakerNet, Trainer
 
 GPU = torch.device("meta")

@@ -23,7 +23,7 @@ from loss import with_real
 from loss._margin import MarginSettings, add_margin, subtract_margin
 from models import SpeakerModel
 from options import VALUES
-from options.parser import options_of
+from options.plugins import options_of
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")

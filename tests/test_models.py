@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from reference import golden
+from test_losses import loss_function
 from torch import nn
 from torch.nn import functional as F
 
@@ -154,7 +155,11 @@ def test_signature_is_a_schema(part, name):
         )
         fits = default in typing.get_args(kind) if literal else type(default) is kind
         assert fits, f"{place}: the default of {option} is {default!r}, which is no {kind}"
-        assert re.search(rf"^\s*{option}: \S", documented.__doc__ or "", re.M), (
+        # The help of an inherited option may be in the docstring of a base class.
+        texts = "\n".join(
+            base.__doc__ or "" for base in getattr(documented, "__mro__", [documented])
+        )
+        assert re.search(rf"^\s*{option}: \S", texts, re.M), (
             f"{place}: {option} has no help; add a line '{option}: ...' to the docstring of "
             f"{documented.__name__}"
         )
@@ -360,7 +365,7 @@ def test_dmha_parity(case):
         heads = attention(frames).unflatten(1, (-1, net.pooling.size)).transpose(1, 2)
         got["head_alignment"] = net.pooling.headsAttention.weights(heads).transpose(1, 2)
     # The classifier of the reference is our loss with the layer before it.
-    loss = component("loss", "amsoftmax")(net.dim, pre_layer=True, **case.hparams["loss"])
+    loss = loss_function("amsoftmax", dim=net.dim, pre_layer=True, **case.hparams["loss"])
     weights = {}
     for entry in case.state:
         name = net.new_name(entry["name"])
@@ -370,7 +375,7 @@ def test_dmha_parity(case):
     got["prediction"] = loss.cosine(embedding)
     index = torch.from_numpy(case.inputs["label"]).unsqueeze(1)
     margin = case.hparams["loss"]["margin"]
-    got["am_logits"] = loss.scale * loss.with_margin(got["prediction"], index, margin)
+    got["am_logits"] = loss.settings.scale * loss.with_margin(got["prediction"], index, margin)
     assert set(got) == set(case.arrays)
     for key, want in case.arrays.items():
         assert difference(got[key].numpy(), want) < 2e-5, key

@@ -10,7 +10,8 @@ from conftest import small_run
 import options
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
-from options.parser import configuration, options_of, parse
+from options.parser import configuration, parse
+from options.plugins import options_of
 
 
 def given(*words, environ=None):

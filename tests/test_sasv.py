@@ -24,7 +24,7 @@ from inference.scorer import Scorer
 from metrics.sasv import sasv_eers
 from network.checkpoints import read_checkpoint
 from network.components import build
-from options.parser import options_of
+from options.plugins import options_of
 from SpeakerNet import SpeakerNet, Trainer
 from training.sampling import QuotaSampler
 

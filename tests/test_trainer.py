@@ -31,7 +31,7 @@ from metrics.rates import summarize
 from models import SpeakerModel
 from network.checkpoints import load_weights, read_checkpoint, write_checkpoint
 from network.components import build
-from options.parser import find, options_of
+from options.plugins import find, options_of
 from SpeakerNet import NonFiniteLoss, SpeakerNet, Trainer
 from training.run import TrainingRun
 from training.sampling import GroupSampler

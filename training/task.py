@@ -24,7 +24,7 @@ from inference.sources import source_of
 from network.checkpoints import read_checkpoint
 from network.components import build
 from network.devices import resolve_device
-from options.parser import find
+from options.plugins import find
 from SpeakerNet import Trainer
 from training.memory import largest_batch
 from training.run_folder import last_checkpoint
