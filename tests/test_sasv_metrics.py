@@ -19,14 +19,13 @@ from metrics.rates import eer, error_rates, min_dcf, summarize
 from metrics.sasv import (
     NotDefined,
     a_dcf,
-    min_t_dcf,
     sasv_eers,
     sasv_rates,
     spf_eers,
     summarize_sasv,
-    t_eer,
 )
 from metrics.scores import read_cm_scores, read_scores
+from metrics.tandem import min_t_dcf, t_eer
 from report.det import COLOURS
 
 TANDEM = np.load(Path(__file__).parent / "reference" / "metric_tandem.npz")
