@@ -33,7 +33,7 @@ from metrics.sasv import (
     sasv_rates_from_counts,
     summarize_sasv,
 )
-from metrics.scores import in_order_of, read_cm_scores, read_scores
+from metrics.scores import read_cm_scores, read_scores, reorder_like
 from metrics.tandem import min_t_dcf, t_eer
 from report.curves import plot_curves, read_log
 from report.det import plot_det
@@ -265,7 +265,7 @@ def run_scores(args, paths):
         read = read_scores(path)
         if args.compare:
             first = first or read
-            read = in_order_of(first, read, path)
+            read = reorder_like(first, read, path)
         families.add(PLAIN if read.kinds is None else AWARE)
         try:
             summaries[path] = summary_of(read, args)
