@@ -23,19 +23,18 @@ from pathlib import Path
 from common.trial_kinds import TRIAL_KINDS
 from metrics import calibration, confidence, slices, speakers, worst
 from metrics.llr import effective_prior, llr_text
-from metrics.rates import EERS, eer, error_rates, min_dcf, rates_between, summarize
+from metrics.rates import EERS, eer, error_rates, min_dcf, rates_from_counts, summarize
 from metrics.sasv import (
     NotDefined,
     a_dcf,
+    a_dcf_from_counts,
     adcf_weights,
     groups_of,
-    least_cost,
-    min_t_dcf,
-    rates_of,
+    sasv_rates_from_counts,
     summarize_sasv,
-    t_eer,
 )
-from metrics.scores import in_order_of, read_cm_scores, read_scores
+from metrics.scores import read_cm_scores, read_scores, reorder_like
+from metrics.tandem import min_t_dcf, t_eer
 from report.curves import plot_curves, read_log
 from report.det import plot_det
 from report.page import write_report
@@ -117,17 +116,17 @@ def summary_of(read, args):
 
 
 def measured(threshold, of, args):
-    """What accepted() says of targets and non-targets, or of TRIAL_KINDS -> {EER's name: rates as of error_rates}, {name: value}, named as in the summaries."""
+    """What accepted_counts() says of targets and non-targets, or of TRIAL_KINDS -> {EER's name: rates as of error_rates}, {name: value}, named as in the summaries."""
     if "spoof" in of:
-        rates, costs = rates_of(threshold, of), {}
+        rates, costs = sasv_rates_from_counts(threshold, of), {}
         if all(of[kind][0] for kind in TRIAL_KINDS):
             costs = {
-                "a-DCF": least_cost(threshold, of, *adcf_weights(**options_of(args, "adcf", ADCF)))[
-                    0
-                ]
+                "a-DCF": a_dcf_from_counts(
+                    threshold, of, *adcf_weights(**options_of(args, "adcf", ADCF))
+                )[0]
             }
     else:
-        rates = {"EER": rates_between(threshold, of["target"], of["nontarget"])}
+        rates = {"EER": rates_from_counts(threshold, of["target"], of["nontarget"])}
         costs = {
             f"minDCF({p:g})": min_dcf(*rates["EER"], p, args.c_miss, args.c_fa)[0]
             for p in args.p_target
@@ -266,7 +265,7 @@ def run_scores(args, paths):
         read = read_scores(path)
         if args.compare:
             first = first or read
-            read = in_order_of(first, read, path)
+            read = reorder_like(first, read, path)
         families.add(PLAIN if read.kinds is None else AWARE)
         try:
             summaries[path] = summary_of(read, args)

@@ -19,7 +19,7 @@ from inference.evaluation import (
 from inference.networks import load_scorer
 from inference.sources import source_of
 from metrics import calibration
-from metrics.qualities import inputs_of, quality_measures
+from metrics.qualities import calibration_inputs, quality_measures
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -50,7 +50,7 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     if calibrated:
         measures = {}
         if options.qualities:
-            measures = inputs_of(quality_measures(scorer, trials, dataset, reps, moments))
+            measures = calibration_inputs(quality_measures(scorer, trials, dataset, reps, moments))
         print_probability(calibrated, scores, measures, options.prior)
 
 

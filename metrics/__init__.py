@@ -1,1 +1,1 @@
-"""Numbers computed from scores, and the format of scores files. NumPy and SciPy, no torch."""
+"""Metrics of scores, and the format of scores files. The package uses NumPy and SciPy, no torch."""

@@ -15,15 +15,15 @@ import numpy as np
 from common.errors import InputError
 from common.writing import write_atomically
 from metrics.llr import logit
-from metrics.qualities import inputs_of, read_qualities
-from metrics.scores import in_order_of, read_scores, write_scores
+from metrics.qualities import calibration_inputs, read_qualities
+from metrics.scores import read_scores, reorder_like, write_scores
 
 # weight of the squared weights in the loss: finite where trials are separated
 SMOOTHING = 1e-6
 
 
 class Calibration(NamedTuple):
-    """inputs: names of what it takes, "score" or of a fusion "score_1", "score_2", ..., and those of report.qualities.inputs_of. trained_on: scores files."""
+    """inputs: names of what it takes, "score" or of a fusion "score_1", "score_2", ..., and those of report.qualities.calibration_inputs. trained_on: scores files."""
 
     inputs: list[str]
     weights: list[float]
@@ -165,12 +165,14 @@ def load(path):
 def read_inputs(paths, quality=None, labelled=True):
     """Scores files of the same trials in any order, and their table of quality measures -> (Scores of the first, {name: [n]})."""
     first = read_scores(paths[0], labelled)
-    reads = [first, *(in_order_of(first, read_scores(path, labelled), path) for path in paths[1:])]
+    reads = [first, *(reorder_like(first, read_scores(path, labelled), path) for path in paths[1:])]
     names = (
         ["score"] if len(paths) == 1 else [f"score_{number}" for number in range(1, len(paths) + 1)]
     )
     inputs = {name: read.scores for name, read in zip(names, reads, strict=True)}
-    return first, inputs | (inputs_of(read_qualities(quality, first.lines)) if quality else {})
+    return first, inputs | (
+        calibration_inputs(read_qualities(quality, first.lines)) if quality else {}
+    )
 
 
 def posterior(llr, prior):

@@ -1,95 +1,137 @@
-"""Quality measures of trials, extra inputs of a calibration: how much can be expected of a score (Thienpondt et al., ICASSP 2021, arXiv:2010.11255).
+"""Quality measures of trials, which are extra inputs of a calibration.
 
-A table has a line of names and a line for each trial, columns divided by tabs: the trial as it stands in the scores file, then for every measure the
-value of the enrolment and that of the test file, `NAME_enrol` and `NAME_test`. trainSpeakerNet.py --eval --qualities writes duration (seconds), norm
-(length of the embedding) and cohort (mean score against the cohort of --score_norm); any other measures may be added.
+They indicate how reliable a score is (Thienpondt et al., ICASSP 2021, arXiv:2010.11255).
+
+A table has a header line and one line for each trial. Tabs separate the columns. The first column
+is the trial as in the scores file. Each measure has two columns, `NAME_enrol` and `NAME_test`, for
+the enrolment and for the test file. trainSpeakerNet.py --eval --qualities writes three measures:
+duration (seconds), norm (length of the embedding) and cohort (mean score against the cohort of
+--score_norm). Users may add any other measures.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from common.writing import write_atomically
-from metrics.scores import check_same_trials, read_text_lines
+from metrics.scores import FilePath, check_same_trials, read_text_lines
 
 SIDES = ("enrol", "test")
-# measures above 0 whose ratio counts, and so their logarithm
+# Positive measures of which only ratios matter. The calibration uses their logarithm.
 RATIOS = ("duration", "norm")
 
+# {name of a measure: float [n, 2]}, with one column for each of SIDES.
+Measures = dict[str, np.ndarray]
 
-def quality_measures(scorer, trials, dataset, reps, moments):
-    """What is known about the two sides of every trial -> {name: [n, 2]}: duration, of all files that a speaker is enrolled with, where files tell it; norm;
-    cohort, where there are `moments` of Scorer.cohort_moments."""
-    measures, seconds = {}, dataset.seconds()
+
+def quality_measures(
+    scorer: Any,
+    trials: Any,
+    dataset: Any,
+    reps: Any,
+    moments: tuple[np.ndarray, np.ndarray] | None,
+) -> Measures:
+    """Returns the quality measures of both sides of every trial: {name: [n, 2]}.
+
+    The measures are duration, norm and cohort. The duration of an enrolment is the sum over its
+    files. It is missing if dataset.seconds() returns nothing, because embeddings have no duration.
+    The cohort measure needs `moments`, the result of Scorer.cohort_moments().
+    """
+    measures: Measures = {}
+    seconds = dataset.seconds()
     if seconds:
-        enrol, test = (
-            [sum(seconds[file] for file in files) for files in trials.models],
-            [seconds[file] for file in trials.files],
-        )
-        measures["duration"] = np.stack(
-            [np.array(enrol)[trials.enrol], np.array(test)[trials.test]], 1
-        )
+        enrol = []
+        for files in trials.models:
+            enrol.append(sum(seconds[file] for file in files))
+        test = [seconds[file] for file in trials.files]
+        columns = [np.array(enrol)[trials.enrol], np.array(test)[trials.test]]
+        measures["duration"] = np.stack(columns, 1)
     measures["norm"] = scorer.norms(trials, reps)
-    return measures | ({"cohort": moments[0]} if moments else {})
+    if moments:
+        measures["cohort"] = moments[0]
+    return measures
 
 
-def write_qualities(path, lines, measures):
-    """Trials [n], lines as in report.scores.Scores; measures {name: [n, 2]}."""
-    head = "\t".join(["trial", *(f"{name}_{side}" for name in measures for side in SIDES)])
+def column_names(measures: Sequence[str]) -> list[str]:
+    """Returns the names of the columns of a table of these measures."""
+    names = ["trial"]
+    for measure in measures:
+        for side in SIDES:
+            names.append(f"{measure}_{side}")
+    return names
+
+
+def write_qualities(path: FilePath, lines: Sequence[str], measures: Measures) -> None:
+    """Writes the table of the trials [n], with lines as in metrics.scores.Scores."""
+    text_lines = ["\t".join(column_names(list(measures)))]
     rows = np.concatenate(list(measures.values()), 1).tolist()
-    text = "".join(
-        " ".join(line.split()) + "\t" + "\t".join(f"{value:.6g}" for value in row) + "\n"
-        for line, row in zip(lines, rows, strict=True)
-    )
-    write_atomically(path, f"{head}\n{text}".encode())
+    for line, row in zip(lines, rows, strict=True):
+        trial = " ".join(line.split())
+        text_lines.append("\t".join([trial, *(f"{value:.6g}" for value in row)]))
+    text = "\n".join(text_lines)
+    write_atomically(path, f"{text}\n".encode())
 
 
-def read_qualities(path, trials):
-    """Table of the trials, in their order -> {name: float64 [n, 2]}. ValueError naming the line."""
-    head, *lines = (
-        line.split("\t")
-        for line in read_text_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
-    )
-    names = [column.removesuffix("_enrol") for column in head[1::2]]
-    if not names or head != ["trial", *(f"{name}_{side}" for name in names for side in SIDES)]:
+def read_qualities(path: FilePath, trials: Sequence[str]) -> Measures:
+    """Reads the table of the trials, which must be in the same order.
+
+    Returns {name: float64 [n, 2]}. Raises ValueError naming the line.
+    """
+    lines = read_text_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
+    header, *rows = [line.split("\t") for line in lines]
+    names = [column.removesuffix("_enrol") for column in header[1::2]]
+    if not names or header != column_names(names):
         raise ValueError(
-            f"{path}:1: want the names 'trial', 'NAME_enrol', 'NAME_test', ... with tabs between them, got '{' '.join(head)}'"
+            f"{path}:1: want the names 'trial', 'NAME_enrol', 'NAME_test', ... with tabs between "
+            f"them, got '{' '.join(header)}'"
         )
-    check_same_trials(path, [line[0] for line in lines], trials, first=2)
-    return dict(
-        zip(
-            names,
-            np.array([numbers(path, head, number, line) for number, line in enumerate(lines, 2)])
-            .reshape(len(lines), -1, 2)
-            .swapaxes(0, 1),
-            strict=True,
-        )
-    )
+    check_same_trials(path, [row[0] for row in rows], trials, first=2)
+    values = []
+    for number, row in enumerate(rows, 2):
+        values.append(parse_qualities(path, header, number, row))
+    measures = np.array(values).reshape(len(rows), -1, 2).swapaxes(0, 1)
+    return dict(zip(names, measures, strict=True))
 
 
-def numbers(path, head, number, line):
-    """Line `number` of a table with the columns `head` -> its values."""
-    if len(line) != len(head):
+def parse_qualities(
+    path: FilePath, header: Sequence[str], number: int, row: Sequence[str]
+) -> list[float]:
+    """Converts the values in line `number` of a table.
+
+    `row` holds the columns of the line. Raises ValueError naming the line if a column is missing or
+    a value is not allowed.
+    """
+    if len(row) != len(header):
         raise ValueError(
-            f"{path}:{number}: want {len(head)} columns with tabs between them, got {len(line)}"
+            f"{path}:{number}: want {len(header)} columns with tabs between them, got {len(row)}"
         )
-    for column, word in zip(head[1:], line[1:], strict=True):
+    values = []
+    for column, word in zip(header[1:], row[1:], strict=True):
         try:
             value = float(word)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or (column.rpartition("_")[0] in RATIOS and value <= 0):
-            raise ValueError(
-                f"{path}:{number}: want a number{' above 0' if math.isfinite(value) else ''} as {column}, got '{word}'"
-            )
-    return [float(word) for word in line[1:]]
+        if not math.isfinite(value):
+            raise ValueError(f"{path}:{number}: want a number as {column}, got '{word}'")
+        if column.rpartition("_")[0] in RATIOS and value <= 0:
+            raise ValueError(f"{path}:{number}: want a number above 0 as {column}, got '{word}'")
+        values.append(value)
+    return values
 
 
-def inputs_of(measures):
-    """{name: [n, 2]} -> {"name_min": [n], "name_max": [n], ...}, what a linear calibration uses: which side is the worse one counts, not which is the test.
-    Of durations and norms the logarithm, so that differences of inputs, which are combinations of these, are ratios."""
+def calibration_inputs(measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Converts measures {name: [n, 2]} to {"name_min": [n], "name_max": [n], ...}.
+
+    These are the inputs of a linear calibration. It matters which side is worse, not which side is
+    the test. Durations and norms become logarithms. So differences between the inputs are ratios in
+    a linear combination.
+    """
     inputs = {}
     for name, values in measures.items():
-        values = np.log(values) if name in RATIOS else values
-        inputs |= {f"{name}_min": values.min(1), f"{name}_max": values.max(1)}
+        if name in RATIOS:
+            values = np.log(values)
+        inputs[f"{name}_min"] = values.min(1)
+        inputs[f"{name}_max"] = values.max(1)
     return inputs

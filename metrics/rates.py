@@ -1,50 +1,67 @@
-"""Error rates of scores at every threshold, and what is read off them: EER, minDCF, thresholds. numpy only; definitions: docs/metrics.md."""
+"""Error rates of scores at every threshold, and the numbers that they give.
+
+The numbers are the equal error rate (EER), the minimum detection cost (minDCF) and thresholds for
+chosen false-accept rates. docs/metrics.md has the definitions. This module needs numpy only.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from metrics.summary import Cost, Point, Summary
+from metrics.summary import Cost, Point, Rates, Summary
 
-# definitions of eer()
+# Definitions of eer().
 EERS = ("interpolated", "corner", "grid")
 
 
-def accepted(scores, groups):
-    """Trials of each group at or above every threshold that makes a difference.
+def accepted_counts(
+    scores: ArrayLike, groups: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Counts the trials of each group that each threshold accepts.
 
-    scores [n] finite; groups {name: bool [n]}. Returns threshold [k + 1] ascending, for k distinct scores: from the least score (accepts all)
-    over every distinct score (equal scores are one threshold) to infinity (rejects all); and {name: int64 [k + 1]}.
-    Raises ValueError at a score that is not finite.
+    `scores` is [n] and finite. `groups` maps names to bool [n]. A trial is accepted if its score is
+    at or above the threshold.
+
+    Returns the thresholds [k + 1] in ascending order, for k distinct scores, and {name: int64
+    [k + 1]}. The first threshold is the lowest score, which accepts all trials. Every distinct
+    score follows (equal scores are one threshold). The last threshold is infinity, which rejects
+    all trials. Raises ValueError if a score is not finite.
     """
     scores = np.asarray(scores)
-    if not np.isfinite(scores).all():
-        bad = int(np.argmin(np.isfinite(scores)))
+    finite = np.isfinite(scores)
+    if not finite.all():
+        bad = int(np.argmin(finite))
         raise ValueError(
-            f"trial {bad + 1}: want a finite score, got {scores[bad]} ({np.count_nonzero(~np.isfinite(scores)):,} such trials)"
+            f"trial {bad + 1}: want a finite score, got {scores[bad]} "
+            f"({np.count_nonzero(~finite):,} such trials)"
         )
     order = np.argsort(scores)
     scores = scores[order]
-    # of each run of equal scores
+    # The first trial of each run of equal scores.
     first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
-    # trials below each threshold
+    # The number of trials below each threshold.
     rejected = np.append(first, len(scores))
     threshold = np.append(scores[first].astype(float), np.inf)
-    return threshold, {
-        name: np.count_nonzero(group) - np.append(0, np.cumsum(group[order]))[rejected]
-        for name, group in groups.items()
-    }
+    counts = {}
+    for name, group in groups.items():
+        rejected_of_group = np.append(0, np.cumsum(group[order]))[rejected]
+        counts[name] = np.count_nonzero(group) - rejected_of_group
+    return threshold, counts
 
 
-def error_rates(scores, labels):
-    """Miss and false-accept rates at every threshold that makes a difference.
+def error_rates(scores: ArrayLike, labels: ArrayLike) -> Rates:
+    """Returns the miss and false-accept rates (fractions) at every threshold.
 
-    scores [n] finite; labels [n] true (1) for target trials. Returns threshold, p_miss, p_fa, each [k + 1] for k distinct scores, thresholds
-    as of accepted(). Raises ValueError where there is nothing to measure: a score that is not finite, trials of one kind only.
+    `scores` is [n] and finite. `labels` is [n], true (1) for target trials. Returns threshold,
+    p_miss and p_fa, each [k + 1] for k distinct scores. The thresholds are those that
+    accepted_counts() describes. Raises ValueError if a score is not finite, if the shapes or labels
+    are wrong, or if all trials are of one kind.
     """
-    scores, labels = np.asarray(scores), np.asarray(labels)
+    scores = np.asarray(scores)
+    labels = np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
             f"want one score and one label a trial, got shapes {scores.shape} and {labels.shape}"
@@ -52,7 +69,8 @@ def error_rates(scores, labels):
     if labels.dtype != bool:
         if not np.isin(labels, (0, 1)).all():
             raise ValueError(
-                f"labels: want 1 (target) and 0 (non-target) only, got {np.unique(labels)[:5].tolist()}"
+                "labels: want 1 (target) and 0 (non-target) only, "
+                f"got {np.unique(labels)[:5].tolist()}"
             )
         labels = labels.astype(bool)
     targets = np.count_nonzero(labels)
@@ -61,123 +79,217 @@ def error_rates(scores, labels):
         raise ValueError(
             f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds"
         )
-    threshold, of = accepted(scores, {"target": labels, "other": ~labels})
-    return threshold, *shares(of["target"], of["other"])
+    threshold, counts = accepted_counts(scores, {"target": labels, "other": ~labels})
+    p_miss, p_fa = miss_and_fa_rates(counts["target"], counts["other"])
+    return threshold, p_miss, p_fa
 
 
-def shares(hits, accepts):
-    """Accepted targets and others at every threshold, the first of which accepts all -> p_miss, p_fa."""
-    # "1 -" rounds as scikit-learn's roc_curve: ties in eer fall alike
-    return 1 - hits / hits[0], accepts / accepts[0]
+def miss_and_fa_rates(
+    target_counts: np.ndarray, other_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Converts accepted trials at every threshold to (p_miss, p_fa), which are fractions.
+
+    The first threshold must accept all trials.
+    """
+    # scikit-learn's roc_curve rounds like "1 - share". So eer() decides ties in the same way.
+    p_miss = 1 - target_counts / target_counts[0]
+    p_fa = other_counts / other_counts[0]
+    return p_miss, p_fa
 
 
-def steps(hits, accepts):
-    """Which of the thresholds of accepted() are scores of these two groups, or infinity: the others change nothing for them -> bool [k + 1]."""
-    return np.append((np.diff(hits) != 0) | (np.diff(accepts) != 0), True)
+def changes_counts(target_counts: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
+    """Selects the thresholds that are scores of these two groups, and infinity.
+
+    Both arguments are [k + 1], from accepted_counts(). The scores of other groups change nothing
+    for these two. Returns bool [k + 1].
+    """
+    changes = (np.diff(target_counts) != 0) | (np.diff(other_counts) != 0)
+    return np.append(changes, True)
 
 
-def rates_between(threshold, hits, accepts):
-    """What accepted() says of targets and of others -> rates as of error_rates of these two alone."""
-    used = steps(hits, accepts)
-    return threshold[used], *shares(hits[used], accepts[used])
+def rates_from_counts(
+    threshold: np.ndarray, target_counts: np.ndarray, other_counts: np.ndarray
+) -> Rates:
+    """Returns the rates that error_rates() gives for the trials of these two groups alone.
+
+    All arguments are [k + 1], from accepted_counts() of these groups and possibly others.
+    """
+    selected = changes_counts(target_counts, other_counts)
+    p_miss, p_fa = miss_and_fa_rates(target_counts[selected], other_counts[selected])
+    return threshold[selected], p_miss, p_fa
 
 
-def between(threshold, i):
-    """A threshold halfway between score i - 1 and score i: same rates on these trials as score i, but safest for new ones."""
+def halfway_threshold(threshold: np.ndarray, i: int) -> float:
+    """Returns a threshold halfway between score i - 1 and score i.
+
+    On these trials it has the same rates as score i. For new trials it is the safest choice.
+    """
     if i == 0:
         return float(threshold[0])
     middle = float(threshold[i - 1] / 2 + threshold[i] / 2)
-    # neighbouring floats have no middle
-    return middle if middle > threshold[i - 1] else float(threshold[i])
+    # Neighbouring floats have no number between them.
+    if middle > threshold[i - 1]:
+        return middle
+    return float(threshold[i])
 
 
-def eer(threshold, p_miss, p_fa, definition="interpolated"):
-    """Equal error rate -> (per cent, threshold), from error_rates(...).
+def eer(
+    threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray, definition: str = "interpolated"
+) -> tuple[float, float]:
+    """Returns the equal error rate in per cent and its threshold. The rates are of error_rates().
 
-    interpolated: where the two rates meet when the curve is drawn with straight lines between its points. The threshold lies halfway between
-    two scores, on the side of the crossing where the rates differ less.
-    corner: tuneThresholdfromScore of voxceleb_trainer. Of the curve's corners the one with the smallest |p_miss - p_fa| (the highest
-    threshold of several), and the larger of its rates; never below the first, and far above it for few or heavily tied trials.
-    grid: the double-attention trainer's, for cosines. The mean of the rates at the last of the thresholds -1, -0.99, ..., 0.99 before they
-    cross; 50 where they do not.
+    interpolated: the point where the two rates meet if straight lines join the points of the curve.
+    The threshold lies halfway between two scores, on the side of the crossing where the rates
+    differ less.
+
+    corner: tuneThresholdfromScore of voxceleb_trainer. It selects the corner of the curve with the
+    smallest |p_miss - p_fa| (of several, the one with the highest threshold). The EER is the larger
+    rate there. It is never below `interpolated`, and far above it for few or heavily tied trials.
+
+    grid: the definition of the double-attention trainer, for cosine scores. The thresholds are -1,
+    -0.99, ..., 0.99. The EER is the mean of the two rates at the last threshold before they cross.
+    It is 50 if the rates do not cross.
     """
-    # rises from -1 to 1, strictly
-    gap = p_miss - p_fa
     if definition == "grid":
-        grid = np.arange(-100, 100) / 100
-        # rates of "accepted at or above"
-        i = np.searchsorted(threshold, grid)
-        miss, accept = np.round(100 * p_miss[i], 4), np.round(100 * p_fa[i], 4)
-        crossing = np.flatnonzero(np.diff(np.sign(accept - miss)))
-        if not len(crossing):
-            return 50.0, math.inf
-        return float(np.round((accept + miss)[crossing[0]] / 2, 4)), float(grid[crossing[0]])
+        return grid_eer(threshold, p_miss, p_fa)
     if definition == "interpolated":
-        i = int(np.searchsorted(gap, 0))
-        weight = -gap[i - 1] / (gap[i] - gap[i - 1])
-        value = p_miss[i - 1] + weight * (p_miss[i] - p_miss[i - 1])
-        return float(100 * value), between(threshold, i if gap[i] < -gap[i - 1] else i - 1)
-    # the end "reject all" is added to the corners, as there
-    kept = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]
-    i = kept[np.argmin(np.abs(gap[kept]))]
-    return float(100 * max(p_miss[i], p_fa[i])), between(threshold, i)
+        return interpolated_eer(threshold, p_miss, p_fa)
+    return corner_eer(threshold, p_miss, p_fa)
 
 
-def min_dcf(threshold, p_miss, p_fa, p_target=0.05, c_miss=1.0, c_fa=1.0):
-    """Minimum of the detection cost c_miss p_miss p_target + c_fa p_fa (1 - p_target) -> (value, threshold), from error_rates(...).
+def interpolated_eer(
+    threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray
+) -> tuple[float, float]:
+    """The definition `interpolated` of eer()."""
+    # The difference rises strictly from -1 to 1.
+    gap = p_miss - p_fa
+    i = int(np.searchsorted(gap, 0))
+    weight = -gap[i - 1] / (gap[i] - gap[i - 1])
+    value = p_miss[i - 1] + weight * (p_miss[i] - p_miss[i - 1])
+    closest = i if gap[i] < -gap[i - 1] else i - 1
+    return float(100 * value), halfway_threshold(threshold, closest)
 
-    Divided by the cost of the better trivial system (accept all or reject all). Both are among the thresholds, so the value is at most 1;
-    at reject-all the threshold is infinite. Of equal minima the lowest threshold. NIST SRE evaluation plans.
+
+def corner_eer(threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray) -> tuple[float, float]:
+    """The definition `corner` of eer()."""
+    gap = p_miss - p_fa
+    # The point "reject all" counts as a corner, as it does in voxceleb_trainer.
+    candidates = np.append(corners(p_miss[:-1], p_fa[:-1]), len(gap) - 1)[::-1]
+    i = int(candidates[np.argmin(np.abs(gap[candidates]))])
+    return float(100 * max(p_miss[i], p_fa[i])), halfway_threshold(threshold, i)
+
+
+def grid_eer(threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray) -> tuple[float, float]:
+    """The definition `grid` of eer()."""
+    grid = np.arange(-100, 100) / 100
+    # Scores at or above a threshold are accepted.
+    i = np.searchsorted(threshold, grid)
+    miss_percent = np.round(100 * p_miss[i], 4)
+    fa_percent = np.round(100 * p_fa[i], 4)
+    crossings = np.flatnonzero(np.diff(np.sign(fa_percent - miss_percent)))
+    if not len(crossings):
+        return 50.0, math.inf
+    first = crossings[0]
+    value = np.round((fa_percent + miss_percent)[first] / 2, 4)
+    return float(value), float(grid[first])
+
+
+def min_dcf(
+    threshold: np.ndarray,
+    p_miss: np.ndarray,
+    p_fa: np.ndarray,
+    p_target: float = 0.05,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+) -> tuple[float, float]:
+    """Returns the minimum of the detection cost and its threshold. The rates are of error_rates().
+
+    The detection cost is c_miss p_miss p_target + c_fa p_fa (1 - p_target), divided by the cost of
+    the better trivial system (accept all or reject all). The thresholds include both systems, so
+    the value is at most 1. The threshold of "reject all" is infinite. Of equal minima the lowest
+    threshold counts. Source: NIST SRE evaluation plans.
+
+    Raises ValueError if the prior is not between 0 and 1 or a cost is not positive and finite.
     """
     if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
         raise ValueError(
-            f"minDCF: want 0 < p_target < 1 and costs above 0, got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
+            "minDCF: want 0 < p_target < 1 and costs above 0, "
+            f"got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
         )
     cost = c_miss * p_target * p_miss + c_fa * (1 - p_target) * p_fa
     i = int(np.argmin(cost))
-    return float(cost[i] / min(c_miss * p_target, c_fa * (1 - p_target))), between(threshold, i)
+    trivial_cost = min(c_miss * p_target, c_fa * (1 - p_target))
+    return float(cost[i] / trivial_cost), halfway_threshold(threshold, i)
 
 
-def thresholds_at(threshold, p_miss, p_fa, rates=(0.1, 0.01, 0.001)):
-    """For each wanted false-accept rate (a fraction) the lowest threshold that does not exceed it -> tuple of Point(threshold, p_fa, p_miss)."""
-    wrong = [rate for rate in rates if not 0 <= rate <= 1]
-    if wrong:
-        raise ValueError(f"false-accept rate: want a fraction between 0 and 1, got {wrong[0]:g}")
-    index = [int(np.argmax(p_fa <= rate)) for rate in rates]
-    return tuple(Point(between(threshold, i), float(p_fa[i]), float(p_miss[i])) for i in index)
+def thresholds_at(
+    threshold: np.ndarray,
+    p_miss: np.ndarray,
+    p_fa: np.ndarray,
+    rates: Sequence[float] = (0.1, 0.01, 0.001),
+) -> tuple[Point, ...]:
+    """Finds for each given false-accept rate the lowest threshold that does not exceed the rate.
+
+    `rates` holds fractions. The other arguments are of error_rates(). Raises ValueError if a rate
+    is not between 0 and 1.
+    """
+    points = []
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise ValueError(f"false-accept rate: want a fraction between 0 and 1, got {rate:g}")
+        i = int(np.argmax(p_fa <= rate))
+        points.append(Point(halfway_threshold(threshold, i), float(p_fa[i]), float(p_miss[i])))
+    return tuple(points)
 
 
 def summarize(
-    scores,
-    labels,
+    scores: ArrayLike,
+    labels: ArrayLike,
     *,
     p_target: float | Sequence[float] = 0.05,
-    c_miss=1.0,
-    c_fa=1.0,
-    p_fa=(0.1, 0.01, 0.001),
-    definition="interpolated",
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+    p_fa: Sequence[float] = (0.1, 0.01, 0.001),
+    definition: str = "interpolated",
 ) -> Summary:
-    """EER, minDCF for each p_target and thresholds for each p_fa of scores [n] with labels [n], sorted once. Errors as in the parts."""
+    """Returns the EER, a minDCF for each p_target and a threshold for each p_fa.
+
+    `scores` is [n], `labels` is [n]. The scores are sorted once. Raises the errors of
+    error_rates(), min_dcf() and thresholds_at().
+    """
     rates = error_rates(scores, labels)
     priors = (p_target,) if isinstance(p_target, (int, float)) else p_target
     targets = int(np.count_nonzero(labels))
-    costs = tuple(Cost(p, *min_dcf(*rates, p, c_miss, c_fa)) for p in priors)
+    costs = []
+    for prior in priors:
+        value, threshold = min_dcf(*rates, prior, c_miss, c_fa)
+        costs.append(Cost(prior, value, threshold))
+    equal_error_rate, eer_threshold = eer(*rates, definition)
     return Summary(
-        targets,
-        len(labels) - targets,
-        *eer(*rates, definition),
-        costs,
-        thresholds_at(*rates, p_fa),
-        rates,
+        targets=targets,
+        nontargets=np.size(labels) - targets,
+        eer=equal_error_rate,
+        eer_threshold=eer_threshold,
+        costs=tuple(costs),
+        points=thresholds_at(*rates, p_fa),
+        rates=rates,
     )
 
 
-def probit(p):
-    """Quantile of the standard normal distribution, the scale of a DET plot: Gaussian scores make a straight line."""
+def probit(p: ArrayLike) -> np.ndarray:
+    """Returns the quantiles of the standard normal distribution.
+
+    They are the scale of a DET plot, where Gaussian scores make a straight line. Probabilities
+    below 1e-9 and above 1 - 1e-9 are clipped.
+    """
     return np.vectorize(NormalDist().inv_cdf, otypes=[float])(np.clip(p, 1e-9, 1 - 1e-9))
 
 
-def corners(p_miss, p_fa):
-    """Indices where the curve turns, ends included. Runs of equal steps are dropped: scikit-learn's roc_curve(drop_intermediate=True)."""
+def corners(p_miss: np.ndarray, p_fa: np.ndarray) -> np.ndarray:
+    """Returns the indices of the points where the curve turns, and both ends.
+
+    Points within a run of equal steps are dropped, as scikit-learn does in
+    roc_curve(drop_intermediate=True).
+    """
     turns = (np.abs(np.diff(p_miss, 2)) > 1e-9) | (np.abs(np.diff(p_fa, 2)) > 1e-9)
     return np.flatnonzero(np.concatenate([[True], turns, [True]]))

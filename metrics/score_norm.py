@@ -1,37 +1,48 @@
-"""Score normalisation: a score is told in standard deviations above what the same enrolment or test file scores against strangers, the cohort.
+"""Score normalisation with a cohort: a set of files of other speakers.
 
-Which cohort scores go into mean and deviation: all of them, or with asnorm for each side the top_n highest ones against it, the strangers it is most
-easily taken for (adaptive S-norm 1 of Matejka et al., Interspeech 2017; the idea: Sturim & Reynolds, ICASSP 2005). Deviations are of the population,
-sqrt(mean (x - mu)^2); ska-tdnn's unbiased ones make all scores smaller by the factor sqrt((n - 1) / n).
+A normalised score counts standard deviations above the mean score of the same enrolment or test
+file against the cohort. The mean and deviation use all cohort scores. Only "asnorm" uses the top_n
+highest cohort scores of each side, so the speakers that are most easily confused with that side
+(adaptive S-norm 1 of Matejka et al., Interspeech 2017; the idea is from Sturim & Reynolds, ICASSP
+2005).
+
+Deviations are those of the population, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
+which make all scores smaller by the factor sqrt((n - 1) / n).
 """
 
 import numpy as np
 
 from common.errors import InputError
 
-# weights of the enrolment's and of the test file's side
+# Weights of the enrolment side and of the test side.
 NORMS = {
-    # (s - mu_e) / sigma_e; Li & Porter, ICASSP 1988
+    # (s - mu_e) / sigma_e. Li & Porter, ICASSP 1988.
     "znorm": (1.0, 0.0),
-    # (s - mu_t) / sigma_t; Auckenthaler et al., DSP 2000
+    # (s - mu_t) / sigma_t. Auckenthaler et al., DSP 2000.
     "tnorm": (0.0, 1.0),
-    # mean of both; Kenny, Odyssey 2010
+    # The mean of both. Kenny, Odyssey 2010.
     "snorm": (0.5, 0.5),
-    # the same over the highest cohort scores of each side
+    # The mean of both, from the highest cohort scores of each side.
     "asnorm": (0.5, 0.5),
 }
 
 
-def normalise_scores(scores, mean, std, norm):
-    """scores [n]; mean, std [n, 2] of the cohort's scores against the enrolment and against the test file of each trial; norm: one of NORMS -> [n].
-    InputError where a side that counts scores the same against all of the cohort."""
+def normalise_scores(
+    scores: np.ndarray, mean: np.ndarray, std: np.ndarray, norm: str
+) -> np.ndarray:
+    """Returns the normalised scores [n].
+
+    `scores` is [n]. `mean` and `std` are [n, 2]: of the cohort scores against the enrolment and
+    against the test file of each trial. `norm` is a key of NORMS. Raises InputError if a side with
+    a weight has the same score against every file of the cohort.
+    """
     weights = np.array(NORMS[norm])
     flat = (std == 0) & (weights > 0)
     if flat.any():
+        trial = int(flat.any(1).argmax()) + 1
         raise InputError(
-            f"--score_norm {norm}: trial {int(flat.any(1).argmax()) + 1} scores the same against every file of the cohort, {mean[flat][0]:g}; "
-            "want a cohort of different files"
+            f"--score_norm {norm}: trial {trial} scores the same against every file of the cohort, "
+            f"{mean[flat][0]:g}; want a cohort of different files"
         )
-    return (
-        np.divide(scores[:, None] - mean, std, out=np.zeros(std.shape), where=std > 0) * weights
-    ).sum(1)
+    deviations = np.divide(scores[:, None] - mean, std, out=np.zeros(std.shape), where=std > 0)
+    return (deviations * weights).sum(1)

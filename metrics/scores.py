@@ -1,10 +1,13 @@
-"""Scores files: a trial and its score a line, `1|0 file file score`, or where some speech is spoofed (trials of the ASVspoof challenges)
-`speaker file bonafide|attack target|nontarget|spoof score`, the attack of which may be left out. Countermeasure scores of the same trials."""
+"""Scores files: one trial and its score per line. Countermeasure scores of the same trials.
 
-import itertools
+A line is `1|0 file file score`. If some of the speech is spoofed (trials of the ASVspoof
+challenges), a line is `speaker file bonafide|attack target|nontarget|spoof score`. There the third
+word may be missing.
+"""
+
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +17,62 @@ from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, wo
 from common.trial_kinds import BONA_FIDE, TRIAL_KINDS
 from common.writing import write_atomically
 
-# What a line looks like -> its number of words, the place of the one that tells the kind of trial, what that may be.
-FAMILIES = {
-    "1|0 <file> <file> <score>": (4, 0, ("0", "1")),
-    "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": (5, 3, TRIAL_KINDS),
-    "<speaker> <file> target|nontarget|spoof <score>": (4, 2, TRIAL_KINDS),
+FilePath = str | Path
+# The words of many lines, one list for each column.
+Table = Sequence[Sequence[str]]
+
+
+class ScoresFormat(NamedTuple):
+    """A format of the lines of a scores file.
+
+    length: number of words in a line.
+    key_place: index of the word that gives the kind of trial.
+    keys: the possible values of that word. No values mean that the format has no labels.
+    """
+
+    length: int
+    key_place: int
+    keys: tuple[str, ...]
+
+    @property
+    def is_spoofing_aware(self) -> bool:
+        """Whether the kinds of trials are TRIAL_KINDS."""
+        return self.keys == TRIAL_KINDS
+
+    @property
+    def has_attacks(self) -> bool:
+        """Whether the third word of a line is the attack."""
+        return self.is_spoofing_aware and self.length == 5
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Returns whether the words of one line have this format."""
+        if len(words) != self.length:
+            return False
+        return not self.keys or words[self.key_place] in self.keys
+
+
+# What a line looks like -> its format.
+SCORES_FORMATS = {
+    "1|0 <file> <file> <score>": ScoresFormat(4, 0, ("0", "1")),
+    "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": ScoresFormat(
+        5, 3, TRIAL_KINDS
+    ),
+    "<speaker> <file> target|nontarget|spoof <score>": ScoresFormat(4, 2, TRIAL_KINDS),
 }
+UNLABELLED_LINE = "<file> <file> <score>"
+UNLABELLED_FORMAT = ScoresFormat(3, 0, ())
 
 
 class Scores(NamedTuple):
-    """A scores file. lines: the trials, one blank between words, without the score; scores float64 [n]; labels bool [n], True for targets, or None;
-    kinds [n] of TRIAL_KINDS and attacks [n], one of BONA_FIDE for real speech, or None both where the file is of lines `1|0 file file score`."""
+    """The contents of a scores file.
+
+    lines: the trials, with one blank between words, without the score.
+    scores: float64 [n].
+    labels: bool [n], True for targets. They are None only if read_scores(labelled=False) reads
+        lines without labels.
+    kinds: [n], words of TRIAL_KINDS, or None for lines `1|0 file file score`.
+    attacks: [n], one of BONA_FIDE for real speech, or None for lines `1|0 file file score`.
+    """
 
     lines: Sequence[str]
     scores: np.ndarray
@@ -33,27 +81,31 @@ class Scores(NamedTuple):
     attacks: np.ndarray | None
 
 
-def read_text(path, want):
-    """Text file -> its bytes, UTF-8, without the end of its last line; `want`, what a line looks like, is for the message about an empty one."""
+def read_text(path: FilePath, expected: str) -> bytes:
+    """Reads a UTF-8 text file. Returns its bytes without the end of the last line.
+
+    `expected` describes a line, for the message about an empty file. Raises ValueError if the file
+    is empty or not UTF-8.
+    """
     data = Path(path).read_bytes()
-    try:
-        data.isascii() or data.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: want a text file in UTF-8, got byte {error.object[error.start]:#04x}"
-        ) from None
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise ValueError(f"{path}: want a text file in UTF-8, got byte {byte:#04x}") from None
     if not data:
-        raise ValueError(f"{path}: empty: want lines {want}")
+        raise ValueError(f"{path}: empty: want lines {expected}")
     return data.removesuffix(b"\n")
 
 
-def read_text_lines(path, want):
-    """The same -> list of lines."""
-    return read_text(path, want).decode().splitlines() or [""]
+def read_text_lines(path: FilePath, expected: str) -> list[str]:
+    """Reads the lines of a UTF-8 text file, at least one. Raises the errors of read_text()."""
+    return read_text(path, expected).decode().splitlines() or [""]
 
 
-def score_of(path, number, word):
-    """The score that stands in line `number`."""
+def parse_score(path: FilePath, number: int, word: str) -> float:
+    """Converts the score in line `number`. Raises ValueError if it is not a finite number."""
     try:
         score = float(word)
     except ValueError:
@@ -63,178 +115,259 @@ def score_of(path, number, word):
     return score
 
 
-def scores_of(path, words, first):
-    """The same of words [n] that stand in the lines from number `first` on -> float64 [n]."""
+def parse_scores(path: FilePath, words: Sequence[str], first: int) -> np.ndarray:
+    """Converts the scores [n] of the lines from number `first` on to float64 [n].
+
+    Raises ValueError naming the line if a score is not a finite number.
+    """
     try:
         scores = np.fromiter(map(float, words), float, len(words))
     except ValueError:
         scores = np.array([math.nan])
     if not np.isfinite(scores).all():
-        # complains of one
+        # One of these calls raises the error that names the line.
         for number, word in enumerate(words, first):
-            score_of(path, number, word)
+            parse_score(path, number, word)
     return scores
 
 
-def fits(words, length, place, values):
-    return len(words) == length and words[place] in values
+def is_contradiction(attack: str, kind: str) -> bool:
+    """Returns whether real speech has the kind "spoof", or spoofed speech another kind."""
+    return (attack in BONA_FIDE) == (kind == "spoof")
 
 
-def contradiction(attack, key):
-    return (attack in BONA_FIDE) == (key == "spoof")
-
-
-def without_score(line):
+def without_score(line: str) -> str:
+    """Returns the trial of a line: all words but the last, with one blank between words."""
     return " ".join(line.split()[:-1])
 
 
-@without_garbage_collection
-def read_scores(path, labelled=True) -> Scores:
-    """Scores file, its family told from the first line and every line checked. Raises ValueError naming the line.
-    labelled: else lines `file file score` will do, which have no labels."""
-    lines = TextLines(read_text(path, " or ".join(map(repr, FAMILIES))))
-    fitting = [want for want, family in FAMILIES.items() if fits(lines[0].split(), *family)]
-    # '1 a target 0.5' is of a speaker called 1
-    wanted = fitting[-1:] or list(FAMILIES)
-    length, place, values = FAMILIES[wanted[-1]]
-    if not labelled and len(lines[0].split()) == 3:
-        wanted, length, place, values = ["<file> <file> <score>"], 3, 0, None
+class LineChecker:
+    """Recognises the format of a scores file from its first line and checks every line."""
 
-    def well_formed(table):
-        return (
-            len(table) == length
-            and (not values or {*table[place]} <= {*values})
-            and not (
-                length == 5
-                and any(itertools.starmap(contradiction, {*zip(table[2], table[3], strict=True)}))
-            )
-        )
+    def __init__(self, path: FilePath, lines: TextLines, labelled: bool) -> None:
+        self.path = path
+        self.lines = lines
+        self.labelled = labelled
+        words = lines[0].split()
+        matching = [line for line, form in SCORES_FORMATS.items() if form.accepts(words)]
+        # '1 a target 0.5' matches two formats: its speaker is called 1.
+        self.expected = matching[-1:] or list(SCORES_FORMATS)
+        self.format = SCORES_FORMATS[self.expected[-1]]
+        if not labelled and len(words) == 3:
+            self.expected = [UNLABELLED_LINE]
+            self.format = UNLABELLED_FORMAT
 
-    def rows(first, last):
-        for number, line in enumerate(lines[first:last], first + 1):
+    def is_well_formed(self, table: Table) -> bool:
+        """Returns whether all lines of a table have the format."""
+        line_format = self.format
+        if len(table) != line_format.length:
+            return False
+        if line_format.keys and not set(table[line_format.key_place]) <= set(line_format.keys):
+            return False
+        if line_format.has_attacks:
+            pairs = set(zip(table[2], table[3], strict=True))
+            return not any(is_contradiction(attack, kind) for attack, kind in pairs)
+        return True
+
+    def rows(self, first: int, last: int) -> Iterator[list[str]]:
+        """Yields the words of the lines with the indices first, ..., last - 1.
+
+        Raises ValueError naming the line if a line does not have the format.
+        """
+        for number, line in enumerate(self.lines[first:last], first + 1):
             words = line.split()
-            if len(words) != length or values and words[place] not in values:
-                remedy = (
-                    ": without a label nothing to evaluate" if labelled and len(words) == 3 else ""
-                )
+            if not self.format.accepts(words):
+                expected = " or ".join(map(repr, self.expected))
+                remedy = ""
+                if self.labelled and len(words) == 3:
+                    remedy = ": without a label nothing to evaluate"
+                raise ValueError(f"{self.path}:{number}: want {expected}, got '{line}'{remedy}")
+            if self.format.has_attacks and is_contradiction(words[2], words[3]):
                 raise ValueError(
-                    f"{path}:{number}: want {' or '.join(map(repr, wanted))}, got '{line}'{remedy}"
-                )
-            if length == 5 and contradiction(*words[2:4]):
-                raise ValueError(
-                    f"{path}:{number}: want 'bonafide', '-' or 'a00' before target and nontarget, an attack before spoof, "
-                    f"got '{words[2]} {words[3]}'"
+                    f"{self.path}:{number}: want 'bonafide', '-' or 'a00' before target and "
+                    f"nontarget, an attack before spoof, got '{words[2]} {words[3]}'"
                 )
             yield words
 
-    scores, keys, attacks, first = [], [], [], 1
-    for table in word_columns(lines, well_formed, rows):
-        scores.append(scores_of(path, table[-1], first))
-        keys.append(
-            np.array(table[place] if values is TRIAL_KINDS else [*map("1".__eq__, table[0])])
-        )
-        if values is TRIAL_KINDS:
-            attacks.append(np.array(table[2]))
+
+@without_garbage_collection
+def read_scores(path: FilePath, labelled: bool = True) -> Scores:
+    """Reads a scores file. The first line decides the format, and every line is checked.
+
+    With labelled=False, lines `file file score` are allowed too, which have no labels. Raises
+    ValueError naming the line if the file is not a scores file.
+    """
+    lines = TextLines(read_text(path, " or ".join(map(repr, SCORES_FORMATS))))
+    checker = LineChecker(path, lines, labelled)
+    line_format = checker.format
+    scores_of_blocks: list[np.ndarray] = []
+    keys_of_blocks: list[np.ndarray] = []
+    attacks_of_blocks: list[np.ndarray] = []
+    first = 1
+    for table in word_columns(lines, checker.is_well_formed, checker.rows):
+        scores_of_blocks.append(parse_scores(path, table[-1], first))
+        if line_format.is_spoofing_aware:
+            keys_of_blocks.append(np.array(table[line_format.key_place]))
+        else:
+            keys_of_blocks.append(np.array([word == "1" for word in table[0]]))
+        if line_format.has_attacks:
+            attacks_of_blocks.append(np.array(table[2]))
         first += len(table[-1])
-    trials, scores = lines.converted_by(without_score), np.concatenate(scores)
-    if not values:
-        return Scores(trials, scores, None, None, None)
-    keys = np.concatenate(keys)
-    if values is not TRIAL_KINDS:
+    trials = lines.converted_by(without_score)
+    scores = np.concatenate(scores_of_blocks)
+    if not line_format.keys:
+        return Scores(trials, scores, None, None, None)  # type: ignore[arg-type]
+    keys = np.concatenate(keys_of_blocks)
+    if not line_format.is_spoofing_aware:
         return Scores(trials, scores, keys, None, None)
-    return Scores(
-        trials,
-        scores,
-        keys == "target",
-        keys,
-        np.concatenate(attacks) if length == 5 else np.where(keys == "spoof", "spoof", "bonafide"),
+    if line_format.has_attacks:
+        attacks = np.concatenate(attacks_of_blocks)
+    else:
+        attacks = np.where(keys == "spoof", "spoof", "bonafide")
+    return Scores(trials, scores, keys == "target", keys, attacks)
+
+
+def score_lines(lines: Sequence[str], scores: np.ndarray) -> bytes:
+    """Returns a part of a scores file: trials [n], as in Scores, and their scores [n]."""
+    pairs = zip(lines, scores.tolist(), strict=True)
+    return "".join(f"{line} {score:.7g}\n" for line, score in pairs).encode()
+
+
+def write_scores(path: FilePath, lines: Sequence[str], scores: np.ndarray) -> None:
+    """Writes a scores file of trials [n], with lines as in Scores, and their scores [n]."""
+    starts = range(0, max(len(lines), len(scores)), LINES_AT_ONCE)
+    blocks = (
+        score_lines(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in starts
+    )
+    write_atomically(path, blocks)
+
+
+def check_same_trials(
+    path: FilePath, lines: Sequence[str], expected: Sequence[str], first: int = 1
+) -> None:
+    """Checks that the trials `lines` of a file equal the expected trials, in the same order.
+
+    `first` is the number of the first of the lines. Raises ValueError naming the first line that
+    differs.
+    """
+    if lines == expected:
+        return
+    wrong = min(len(lines), len(expected))
+    for i, (line, expected_line) in enumerate(zip(lines, expected, strict=False)):
+        if line != expected_line:
+            wrong = i
+            break
+    raise ValueError(
+        f"{path}:{wrong + first}: want the trials of the scores file in their order, "
+        f"here {quoted_line(expected, wrong)}, got {quoted_line(lines, wrong)}"
     )
 
 
-def score_lines(lines, scores):
-    """Trials, as in Scores, and their scores -> bytes of a scores file."""
-    return "".join(
-        f"{line} {score:.7g}\n" for line, score in zip(lines, scores.tolist(), strict=True)
-    ).encode()
+def quoted_line(lines: Sequence[str], i: int) -> str:
+    """Returns line i in quotes, or the word nothing if there is no such line."""
+    if i < len(lines):
+        return f"'{lines[i]}'"
+    return "nothing"
 
 
-def write_scores(path, lines, scores):
-    """Scores file of trials [n], lines as in Scores, and their scores [n]."""
-    blocks = range(0, max(len(lines), len(scores)), LINES_AT_ONCE)
-    write_atomically(
-        path,
-        (score_lines(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in blocks),
-    )
+# What a line of countermeasure scores looks like.
+CM_LINE = "'<file> ... <score>'"
 
 
-def check_same_trials(path, lines, wanted, first=1):
-    """ValueError unless the trials `lines` of a file, which begin in line `first`, are those `wanted`, in their order."""
-    if lines != wanted:
-        wrong = next(
-            (i for i, (a, b) in enumerate(zip(lines, wanted, strict=False)) if a != b),
-            min(len(lines), len(wanted)),
-        )
-        theirs, ours = (
-            f"'{some[wrong]}'" if wrong < len(some) else "nothing" for some in (wanted, lines)
-        )
-        raise ValueError(
-            f"{path}:{wrong + first}: want the trials of the scores file in their order, here {theirs}, got {ours}"
-        )
+class CmScores(NamedTuple):
+    """The contents of a file of countermeasure scores.
+
+    lines: the words of each line without the score, with one blank between words.
+    scores: the score of each line.
+    by_file: {file: its first score}.
+    repeated: (line number, file) of the first line with another score for the same file, or None.
+    """
+
+    lines: list[str]
+    scores: list[float]
+    by_file: dict[str, float]
+    repeated: tuple[int, str] | None
 
 
-def read_cm_scores(path, trials: Scores):
-    """Countermeasure scores [n] of the spoofing-aware trials: a scores file of the same trials in their order, or lines `<file> ... <score>` for every
-    tested file. Raises ValueError naming line or file."""
-    want = "'<file> ... <score>'"
-    lines, scores, by_file, twice = [], [], {}, None
-    for number, line in enumerate(read_text_lines(path, want), 1):
+def read_cm_lines(path: FilePath) -> CmScores:
+    """Reads a file of countermeasure scores. Raises ValueError naming the line."""
+    lines: list[str] = []
+    scores: list[float] = []
+    by_file: dict[str, float] = {}
+    repeated = None
+    for number, line in enumerate(read_text_lines(path, CM_LINE), 1):
         words = line.split()
         if len(words) < 2:
-            raise ValueError(f"{path}:{number}: want {want}, got '{line}'")
-        scores.append(score_of(path, number, words.pop()))
+            raise ValueError(f"{path}:{number}: want {CM_LINE}, got '{line}'")
+        score = parse_score(path, number, words.pop())
+        scores.append(score)
         lines.append(" ".join(words))
-        if by_file.setdefault(words[0], scores[-1]) != scores[-1]:
-            twice = twice or (number, words[0])
-    if lines[0] == trials.lines[0]:
-        check_same_trials(path, lines, trials.lines)
-        return np.array(scores)
-    if twice:
+        file = words[0]
+        if by_file.setdefault(file, score) != score and repeated is None:
+            repeated = (number, file)
+    return CmScores(lines, scores, by_file, repeated)
+
+
+def read_cm_scores(path: FilePath, trials: Scores) -> np.ndarray:
+    """Reads the countermeasure scores [n] of the spoofing-aware trials.
+
+    The file is a scores file of the same trials in the same order, or it has lines
+    `<file> ... <score>` for every tested file. Raises ValueError naming the line or the file.
+    """
+    found = read_cm_lines(path)
+    if found.lines[0] == trials.lines[0]:
+        check_same_trials(path, found.lines, trials.lines)
+        return np.array(found.scores)
+    if found.repeated:
+        number, file = found.repeated
         raise ValueError(
-            f"{path}:{twice[0]}: want one score for {twice[1]}, got another above; give lines {want}, or the trials of the scores file in order"
+            f"{path}:{number}: want one score for {file}, got another above; "
+            f"give lines {CM_LINE}, or the trials of the scores file in order"
         )
     tested = [line.split()[1] for line in trials.lines]
-    missing = list(dict.fromkeys(file for file in tested if file not in by_file))
+    missing = list(dict.fromkeys(file for file in tested if file not in found.by_file))
     if missing:
         raise ValueError(
-            f"{path}: want {want} for every tested file, {len(missing):,} are missing, the first {missing[0]}"
+            f"{path}: want {CM_LINE} for every tested file, "
+            f"{len(missing):,} are missing, the first {missing[0]}"
         )
-    return np.array([by_file[file] for file in tested])
+    return np.array([found.by_file[file] for file in tested])
 
 
-def in_order_of(first, read, path):
-    """Scores of the same trials as the Scores `first`, read from `path` -> the same in their order. Raises ValueError where they are other trials."""
-    if read.lines == first.lines:
-        return read
+def reorder_like(first: Scores, other: Scores, path: FilePath) -> Scores:
+    """Returns the trials of `other` in the order of the trials of `first`.
+
+    `path` is the file of `other`, for the message. Raises ValueError if the trials are not the
+    same.
+    """
+    if other.lines == first.lines:
+        return other
     counts = Counter(first.lines)
-    counts.subtract(read.lines)
+    counts.subtract(other.lines)
     wrong = sorted(line for line, count in counts.items() if count)
     if wrong:
         raise ValueError(
-            f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, got {len(read.lines):,}; {len(wrong):,} are "
-            f"not as often in both, the first: {wrong[0]}"
+            f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, "
+            f"got {len(other.lines):,}; {len(wrong):,} are not as often in both, "
+            f"the first: {wrong[0]}"
         )
-    ours, theirs = (
-        sorted(range(len(some.lines)), key=[*some.lines].__getitem__) for some in (read, first)
-    )
-    order = np.empty(len(ours), int)
-    order[theirs] = ours
-    return select_trials(read, order)
+    order = np.empty(len(other.lines), int)
+    order[sorting_indices(first.lines)] = sorting_indices(other.lines)
+    return select_trials(other, order)
 
 
-def select_trials(read, which):
-    """Scores of some trials: which, their indices or bool [n]."""
-    indices = np.arange(len(read.lines))[which]
+def sorting_indices(lines: Sequence[str]) -> list[int]:
+    """Returns the indices that sort the lines. Equal lines keep their order."""
+    return sorted(range(len(lines)), key=[*lines].__getitem__)
+
+
+def select_trials(scores: Scores, which: np.ndarray) -> Scores:
+    """Returns the Scores of some trials. `which` holds their indices, or is bool [n]."""
+    indices = np.arange(len(scores.lines))[which]
     return Scores(
-        [read.lines[i] for i in indices],
-        *(None if column is None else column[indices] for column in read[1:]),
+        lines=[scores.lines[i] for i in indices],
+        scores=scores.scores[indices],
+        labels=scores.labels if scores.labels is None else scores.labels[indices],
+        kinds=None if scores.kinds is None else scores.kinds[indices],
+        attacks=None if scores.attacks is None else scores.attacks[indices],
     )

@@ -1,38 +1,65 @@
-"""What is told about a scored list of trials: the numbers, their text, and what a log line and a DET plot take from them."""
+"""Results for a scored list of trials: numbers, text, and values for log lines and DET plots."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+# Thresholds, miss rates and false-accept rates, as metrics.rates.error_rates() returns them.
+Rates = tuple[np.ndarray, np.ndarray, np.ndarray]
+# {name of a number: (low, high)}
+Intervals = dict[str, tuple[float, float]]
+
 
 class Cost(NamedTuple):
-    """minDCF or a-DCF at one prior of a target trial, and the threshold that has it."""
+    """minDCF or a-DCF at one prior of a target trial, and its threshold."""
 
     p_target: float
     value: float
     threshold: float
 
 
-def interval_text(intervals, name):
-    """The interval of a number, as it stands beside it: blanks where only others have one, nothing where none has."""
-    if name not in intervals:
-        return " " * 20 * bool(intervals)
-    low, high = intervals[name]
-    return f"  {f'[{low:.2f}, {high:.2f}]' if 'EER' in name else f'[{low:.4f}, {high:.4f}]':18s}"
-
-
 class Point(NamedTuple):
-    """One operating point; rates are fractions."""
+    """One operating point. The rates are fractions."""
 
     threshold: float
     p_fa: float
     p_miss: float
 
 
+def interval_text(intervals: Intervals, name: str) -> str:
+    """Formats the interval of a number for the column beside the number.
+
+    Returns blanks if only other numbers have an interval. Returns an empty text if none has one.
+    """
+    if name not in intervals:
+        return " " * 20 if intervals else ""
+    low, high = intervals[name]
+    digits = 2 if "EER" in name else 4
+    text = f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"  {text:18s}"
+
+
+def operating_point_lines(points: Sequence[Point]) -> list[str]:
+    """Returns the lines of the table of operating points, or no lines if there are no points."""
+    if not points:
+        return []
+    lines = ["false accepts    misses   threshold"]
+    for point in points:
+        lines.append(
+            f"{100 * point.p_fa:11.3f} % {100 * point.p_miss:7.2f} % {point.threshold:11.5g}"
+        )
+    return lines
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What is told about a scored trial list. EER in per cent, `costs` one minDCF for each prior, `points` the chosen false-accept rates."""
+    """Results for a scored list of trials.
+
+    The EER is in per cent. `costs` holds one minDCF for each prior. `points` belongs to the chosen
+    false-accept rates.
+    """
 
     targets: int
     nontargets: int
@@ -40,52 +67,57 @@ class Summary:
     eer_threshold: float
     costs: tuple[Cost, ...]
     points: tuple[Point, ...]
-    # of error_rates
-    rates: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False, compare=False)
-    # of the numbers, by their names
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)
+    rates: Rates = field(repr=False, compare=False)
+    intervals: Intervals = field(default_factory=dict, compare=False)
 
     @property
-    def min_dcf(self):
+    def min_dcf(self) -> float:
+        """The minDCF at the first prior."""
         return self.costs[0].value
 
     @property
-    def curves(self):
-        """What report.det.plot_det draws of it."""
+    def curves(self) -> dict[str, tuple[float, Rates]]:
+        """The curves that report.det.plot_det draws: {name of the EER: (EER, rates)}."""
         return {"EER": (self.eer, self.rates)}
 
-    def results(self):
-        """The numbers for a log line."""
+    def results(self) -> dict[str, float]:
+        """Returns the numbers for a log line."""
         return {"EER": self.eer, "minDCF": self.min_dcf, "threshold": self.eer_threshold}
 
     @property
-    def values(self):
-        """Every number that can have an interval."""
-        return {
-            "EER": self.eer,
-            **{f"minDCF({cost.p_target:g})": cost.value for cost in self.costs},
-        }
+    def values(self) -> dict[str, float]:
+        """All numbers that can have an interval."""
+        values = {"EER": self.eer}
+        for cost in self.costs:
+            values[f"minDCF({cost.p_target:g})"] = cost.value
+        return values
 
-    def __str__(self):
-        names = list(self.values)
-        values = [f"{self.eer:.2f} %", *(f"{cost.value:.4f}" for cost in self.costs)]
-        at = [self.eer_threshold, *(cost.threshold for cost in self.costs)]
+    def __str__(self) -> str:
+        trials = self.targets + self.nontargets
         lines = [
-            f"{self.targets + self.nontargets:,} trials: {self.targets:,} target, {self.nontargets:,} non-target"
+            f"{trials:,} trials: {self.targets:,} target, {self.nontargets:,} non-target",
         ]
-        lines += [
-            f"{name:14s}{value:>10s}{interval_text(self.intervals, name)}   at threshold {t:.5g}"
-            for name, value, t in zip(names, values, at, strict=True)
-        ]
-        return "\n".join(lines + table(self.points))
+        texts = [f"{self.eer:.2f} %"]
+        thresholds = [self.eer_threshold]
+        for cost in self.costs:
+            texts.append(f"{cost.value:.4f}")
+            thresholds.append(cost.threshold)
+        for name, text, threshold in zip(list(self.values), texts, thresholds, strict=True):
+            interval = interval_text(self.intervals, name)
+            lines.append(f"{name:14s}{text:>10s}{interval}   at threshold {threshold:.5g}")
+        return "\n".join(lines + operating_point_lines(self.points))
 
 
 @dataclass(frozen=True)
 class SasvSummary:
-    """What is told about a scored list of spoofing-aware trials. Of targets against all others: `eer_threshold`, `points` and `rates`.
+    """Results for a scored list of spoofing-aware trials.
 
-    eers: in per cent, by name; SV-EER or SPF-EER is missing where there are no non-targets or no spoofs, and then a_dcf is None.
-    attack_eers: {attack: per cent}, targets against this attack. all_rates: of error_rates, under the names of `eers`.
+    `eer_threshold`, `points` and `rates` compare targets with all other trials.
+
+    eers: {name: per cent}. SV-EER is missing without non-targets, SPF-EER is missing without
+        spoofs. In both cases `a_dcf` is None.
+    attack_eers: {attack: per cent}, targets against the spoofed trials of this attack.
+    all_rates: rates of error_rates() under the names of `eers`.
     """
 
     targets: int
@@ -96,79 +128,79 @@ class SasvSummary:
     attack_eers: dict[str, float]
     a_dcf: Cost | None
     points: tuple[Point, ...]
-    all_rates: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(
-        repr=False, compare=False
-    )
-    # of the numbers, by their names
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)
+    all_rates: dict[str, Rates] = field(repr=False, compare=False)
+    intervals: Intervals = field(default_factory=dict, compare=False)
 
     @property
-    def eer(self):
+    def eer(self) -> float:
+        """The SASV-EER in per cent."""
         return self.eers["SASV-EER"]
 
     @property
-    def sv_eer(self):
+    def sv_eer(self) -> float | None:
+        """The EER against non-targets in per cent, or None without non-targets."""
         return self.eers.get("SV-EER")
 
     @property
-    def spf_eer(self):
+    def spf_eer(self) -> float | None:
+        """The EER against spoofs in per cent, or None without spoofs."""
         return self.eers.get("SPF-EER")
 
     @property
-    def rates(self):
+    def rates(self) -> Rates:
+        """The rates of targets against all other trials."""
         return self.all_rates["SASV-EER"]
 
     @property
-    def curves(self):
-        """What report.det.plot_det draws of it."""
+    def curves(self) -> dict[str, tuple[float, Rates]]:
+        """The curves that report.det.plot_det draws: {name of the EER: (EER, rates)}."""
         return {name: (self.eers[name], rates) for name, rates in self.all_rates.items()}
 
-    def results(self):
-        """The numbers for a log line, those that there are: "EER" is the SASV-EER."""
-        found = {
+    def results(self) -> dict[str, float]:
+        """Returns the numbers for a log line, without missing ones. "EER" is the SASV-EER."""
+        results = {
             "EER": self.eer,
             "SV-EER": self.sv_eer,
             "SPF-EER": self.spf_eer,
-            "a-DCF": self.a_dcf and self.a_dcf.value,
+            "a-DCF": None if self.a_dcf is None else self.a_dcf.value,
             "threshold": self.eer_threshold,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in results.items() if value is not None}
 
     @property
-    def values(self):
-        """Every number that can have an interval."""
-        return self.eers | ({"a-DCF": self.a_dcf.value} if self.a_dcf else {})
+    def values(self) -> dict[str, float]:
+        """All numbers that can have an interval."""
+        values = dict(self.eers)
+        if self.a_dcf is not None:
+            values["a-DCF"] = self.a_dcf.value
+        return values
 
-    def __str__(self):
+    def __str__(self) -> str:
+        trials = self.targets + self.nontargets + self.spoofs
         lines = [
-            f"{self.targets + self.nontargets + self.spoofs:,} trials: {self.targets:,} target, {self.nontargets:,} non-target, {self.spoofs:,} spoof"
+            f"{trials:,} trials: {self.targets:,} target, {self.nontargets:,} non-target, "
+            f"{self.spoofs:,} spoof"
         ]
+        for name, value, remark in self.rows():
+            interval = interval_text(self.intervals, name)
+            lines.append(f"{name:14s}{value:>10s}{interval}   {remark}".rstrip())
+        return "\n".join(lines + operating_point_lines(self.points))
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Returns (name, value, remark) for every row of the text."""
         rows = [("SASV-EER", f"{self.eer:.2f} %", f"at threshold {self.eer_threshold:.5g}")]
         for name, kind in (("SV-EER", "non-target"), ("SPF-EER", "spoof")):
-            rows += [
-                (name, f"{self.eers[name]:.2f} %", "")
-                if name in self.eers
-                else (name, "-", f"no {kind} trials")
-            ]
-        # the only one would repeat the SPF-EER
+            if name in self.eers:
+                rows.append((name, f"{self.eers[name]:.2f} %", ""))
+            else:
+                rows.append((name, "-", f"no {kind} trials"))
+        # The EER of a single attack would repeat the SPF-EER.
         if len(self.attack_eers) > 1:
-            rows += [
-                (f"  {attack}", f"{value:.2f} %", "") for attack, value in self.attack_eers.items()
-            ]
-        rows += [
-            ("a-DCF", f"{self.a_dcf.value:.4f}", f"at threshold {self.a_dcf.threshold:.5g}")
-            if self.a_dcf
-            else ("a-DCF", "-", "needs non-target and spoof trials")
-        ]
-        lines += [
-            f"{name:14s}{value:>10s}{interval_text(self.intervals, name)}   {text}".rstrip()
-            for name, value, text in rows
-        ]
-        return "\n".join(lines + table(self.points))
-
-
-def table(points):
-    """Points -> the lines of their table, none without points."""
-    return ["false accepts    misses   threshold"] * bool(points) + [
-        f"{100 * p.p_fa:11.3f} % {100 * p.p_miss:7.2f} % {p.threshold:11.5g}" for p in points
-    ]
+            for attack, value in self.attack_eers.items():
+                rows.append((f"  {attack}", f"{value:.2f} %", ""))
+        if self.a_dcf is None:
+            rows.append(("a-DCF", "-", "needs non-target and spoof trials"))
+        else:
+            threshold = self.a_dcf.threshold
+            rows.append(("a-DCF", f"{self.a_dcf.value:.4f}", f"at threshold {threshold:.5g}"))
+        return rows

@@ -16,7 +16,7 @@ import tuneThreshold
 from common.errors import InputError
 from metrics.calibration import Calibration, load, train
 from metrics.llr import act_dcf, cllr, effective_prior, llr_metrics, min_cllr
-from metrics.qualities import inputs_of, read_qualities, write_qualities
+from metrics.qualities import calibration_inputs, read_qualities, write_qualities
 from metrics.rates import error_rates, min_dcf
 from metrics.scores import read_scores, write_scores
 
@@ -204,7 +204,7 @@ def test_a_quality_measure_helps_where_it_says_something():
     truth, labels = gaussians(40_000, 6)
     seconds = np.random.default_rng(7).uniform(1, 10, (40_000, 2))
     scores = truth + 3 * np.log(seconds.min(1))
-    measures = inputs_of({"duration": seconds})
+    measures = calibration_inputs({"duration": seconds})
     with_it, without = (
         train({"score": scores} | measures, labels, 0.5),
         train({"score": scores}, labels, 0.5),
@@ -278,7 +278,9 @@ def test_quality_table_round_trip(tmp_path_factory, values):
 
 
 def test_inputs_of_quality_measures():
-    found = inputs_of({"duration": np.array([[math.e, 1.0]]), "cohort": np.array([[-0.1, 0.2]])})
+    found = calibration_inputs(
+        {"duration": np.array([[math.e, 1.0]]), "cohort": np.array([[-0.1, 0.2]])}
+    )
     assert {name: x.tolist() for name, x in found.items()} == {
         "duration_min": [0],
         "duration_max": [1],

@@ -18,7 +18,7 @@ from metrics import confidence, speakers
 from metrics.confidence import TooFew, bands, bootstrap, difference, interval, spread
 from metrics.rates import EERS, eer, error_rates, min_dcf
 from metrics.sasv import a_dcf, sasv_eers
-from metrics.scores import Scores, in_order_of, read_scores
+from metrics.scores import Scores, read_scores, reorder_like
 from tuneThreshold import measured
 
 PARSER = ArgumentParser()
@@ -332,7 +332,7 @@ def test_trials_are_matched(names, random):
     )
     order = random.sample(range(len(lines)), len(lines))
     other = Scores([lines[i] for i in order], first.scores[order], first.labels[order], None, None)
-    found = in_order_of(first, other, "b.txt")
+    found = reorder_like(first, other, "b.txt")
     assert found.lines == lines and found.labels.tolist() == first.labels.tolist()
     assert sorted(zip(found.lines, found.scores, strict=True)) == sorted(
         zip(lines, first.scores, strict=True)

@@ -14,7 +14,8 @@ from test_metrics import trial_lists
 
 from common.trial_kinds import TRIAL_KINDS
 from metrics.rates import EERS, eer, error_rates, min_dcf, thresholds_at
-from metrics.sasv import a_dcf, min_t_dcf, sasv_eers, t_eer
+from metrics.sasv import a_dcf, sasv_eers
+from metrics.tandem import min_t_dcf, t_eer
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (
