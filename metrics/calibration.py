@@ -1,12 +1,18 @@
-"""Calibration and fusion: from the scores of one or several systems, and quality measures, to log-likelihood ratios, by logistic regression.
+"""Calibration and fusion by logistic regression: from scores to log-likelihood ratios.
 
-ln p(trial | same speaker) / p(trial | different speakers) = offset + sum of weight * input. The regression is told the trials of each kind as if there were
-so many as the effective prior says, and what this prior adds to the log odds is taken off again (Brümmer et al., Fusion of heterogeneous speaker
-recognition systems, IEEE TASLP 2007). Ratios depend on no prior; the one of training says where they are to be most exact.
+The inputs are the scores of one or several systems, and quality measures.
+
+    ln p(trial | same speaker) / p(trial | different speakers) = offset + sum of weight * input
+
+The regression weights the trials of each kind as the effective prior says. The log odds of this
+prior are subtracted afterwards (Bruemmer et al., "Fusion of heterogeneous speaker recognition
+systems", IEEE TASLP 2007). So the ratios do not depend on a prior. The prior of the training says
+where the ratios are most exact.
 """
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +22,23 @@ from common.errors import InputError
 from common.writing import write_atomically
 from metrics.llr import logit
 from metrics.qualities import calibration_inputs, read_qualities
-from metrics.scores import read_scores, reorder_like, write_scores
+from metrics.scores import Scores, read_scores, reorder_like, write_scores
 
-# weight of the squared weights in the loss: finite where trials are separated
+# Weight of the squared weights in the loss. It keeps the weights finite if trials are separated.
 SMOOTHING = 1e-6
+
+FilePath = str | Path
+# {name: [n]}
+Inputs = dict[str, np.ndarray]
 
 
 class Calibration(NamedTuple):
-    """inputs: names of what it takes, "score" or of a fusion "score_1", "score_2", ..., and those of report.qualities.calibration_inputs. trained_on: scores files."""
+    """A calibration of one system, or a fusion of several systems.
+
+    inputs: names of its inputs: "score", or "score_1", "score_2", ... of a fusion, and the quality
+    measures of metrics.qualities.calibration_inputs(). targets, nontargets: numbers of training
+    trials. trained_on: scores files.
+    """
 
     inputs: list[str]
     weights: list[float]
@@ -33,165 +48,162 @@ class Calibration(NamedTuple):
     nontargets: int
     trained_on: list[str]
 
-    def llrs(self, inputs):
-        """{name: [n]} of all its inputs -> log-likelihood ratios [n]."""
-        if {*inputs} != {*self.inputs}:
+    def llrs(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns log-likelihood ratios [n]. inputs: {name: [n]}, all inputs of the calibration."""
+        if set(inputs) != set(self.inputs):
             raise InputError(
-                f"the calibration of {', '.join(self.trained_on)} takes {', '.join(self.inputs)}, got {', '.join(inputs)}; "
-                "give it all of these and nothing else, or take another calibration"
+                f"the calibration of {', '.join(self.trained_on)} takes {', '.join(self.inputs)}, "
+                f"got {', '.join(inputs)}; give it all of these and nothing else, or take another "
+                "calibration"
             )
-        return self.offset + sum(
-            weight * inputs[name] for name, weight in zip(self.inputs, self.weights, strict=True)
-        )
+        weighted = np.zeros(())
+        for name, weight in zip(self.inputs, self.weights, strict=True):
+            weighted = weighted + weight * inputs[name]
+        return self.offset + weighted
 
     def __str__(self):
+        lines = [
+            f"calibration on {self.targets:,} target and {self.nontargets:,} non-target trials, "
+            f"effective prior {self.effective_prior:g}"
+        ]
         rows = [("offset", self.offset), *zip(self.inputs, self.weights, strict=True)]
-        return "\n".join(
-            [
-                f"calibration on {self.targets:,} target and {self.nontargets:,} non-target trials, effective prior {self.effective_prior:g}",
-                *(f"{name:14s}{value:>10.5g}" for name, value in rows),
-            ]
-        )
+        for name, value in rows:
+            lines.append(f"{name:14s}{value:>10.5g}")
+        return "\n".join(lines)
 
 
-def add_options(parser):
-    group = parser.add_argument_group("calibration")
-    group.add_argument(
-        "--calibrate",
-        "--fuse",
-        nargs="+",
-        metavar="FILE",
-        help="scores files of the same development trials, one of each system: "
-        "learns their common log-likelihood ratio by logistic regression",
-    )
-    group.add_argument(
-        "--apply",
-        metavar="JSON",
-        help="a calibration: the scores files, one of each of its systems, become one of log-likelihood ratios",
-    )
-    group.add_argument(
-        "--quality",
-        metavar="FILE",
-        help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py --eval --qualities",
-    )
-    group.add_argument(
-        "--effective_prior",
-        type=float,
-        metavar="P",
-        help="prior of a target trial, costs included, near which the ratios are to be most "
-        "exact (default: that of the first --p_target with --c_miss and --c_fa)",
-    )
-    group.add_argument(
-        "--llr",
-        action="store_true",
-        help="the scores are log-likelihood ratios: actDCF, Cllr and minCllr too, of targets against all others",
-    )
+# ---------------------------------------------------------------------- training
+def train(
+    inputs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    prior: float,
+    trained_on: Sequence[FilePath] = (),
+) -> Calibration:
+    """Trains a calibration.
 
-
-def check_options(args):
-    if args.calibrate and not args.output:
-        raise ValueError("--calibrate: want --output FILE for the calibration")
-    if args.quality and not (args.calibrate or args.apply):
-        raise ValueError("--quality: goes with --calibrate or --apply")
-    if args.output and not (args.calibrate or args.apply or args.report):
-        raise ValueError("--output: goes with --calibrate, --apply or --report")
-    if args.apply and not args.scores:
-        raise ValueError(
-            "--apply: want scores files to calibrate, and neither --compare nor --plot"
-        )
-
-
-def train(inputs, labels, prior, trained_on=()):
-    """inputs {name: [n]}, labels bool [n], prior: the effective one -> Calibration."""
-    # here: the metrics need numpy alone
+    inputs: {name: [n]}. labels: bool [n]. prior: the effective prior of a target trial. Raises
+    InputError if nothing can be learned.
+    """
+    # Imported here, because the other metrics do without scikit-learn.
     from sklearn.linear_model import LogisticRegression
 
     if not 0 < prior < 1:
         raise InputError(
             f"--effective_prior: want a probability between 0 and 1, both excluded, got {prior:g}"
         )
-    count = np.array([np.count_nonzero(~labels), np.count_nonzero(labels)])
-    if not count.all():
+    targets = np.count_nonzero(labels)
+    nontargets = np.count_nonzero(~labels)
+    if not targets or not nontargets:
         raise InputError(
-            f"want target and non-target trials to calibrate with, got {count[1]:,} and {count[0]:,}; add the others"
+            f"want target and non-target trials to calibrate with, got {targets:,} and "
+            f"{nontargets:,}; add the others"
         )
+    check_scores_differ(inputs)
     x = np.stack(list(inputs.values()), 1)
-    mean, std = x.mean(0), x.std(0)
-    flat = [
-        name for name, values in inputs.items() if name.startswith("score") and np.ptp(values) == 0
-    ]
-    if flat:
-        raise InputError(
-            f"{flat[0]} is the same for all {len(x):,} trials: nothing to calibrate; look at the scores file"
-        )
-    # the same everywhere: a measure without weight
+    mean = x.mean(0)
+    std = x.std(0)
+    # A measure that is the same for all trials gets no weight.
     std[std <= 1e-12 * np.abs(mean)] = 1
-    # together 1
-    weight = np.array([1 - prior, prior])[labels.astype(int)] / count[labels.astype(int)]
-    found = LogisticRegression(C=1 / SMOOTHING, solver="newton-cholesky", tol=1e-10).fit(
-        (x - mean) / std, labels, weight
-    )
-    weights = found.coef_[0] / std
+    # The weights of all trials add up to 1.
+    kind = labels.astype(int)
+    weight = np.array([1 - prior, prior])[kind] / np.array([nontargets, targets])[kind]
+    model = LogisticRegression(C=1 / SMOOTHING, solver="newton-cholesky", tol=1e-10)
+    fitted = model.fit((x - mean) / std, labels, weight)
+    weights = fitted.coef_[0] / std
     return Calibration(
         list(inputs),
         weights.tolist(),
-        float(found.intercept_[0] - weights @ mean - logit(prior)),
+        float(fitted.intercept_[0] - weights @ mean - logit(prior)),
         float(prior),
-        int(count[1]),
-        int(count[0]),
+        int(targets),
+        int(nontargets),
         [str(path) for path in trained_on],
     )
 
 
-def load(path):
-    """JSON file -> Calibration. InputError where it is none."""
+def check_scores_differ(inputs: Mapping[str, np.ndarray]) -> None:
+    """Raises InputError if all trials have the same score."""
+    for name, values in inputs.items():
+        if name.startswith("score") and np.ptp(values) == 0:
+            raise InputError(
+                f"{name} is the same for all {len(values):,} trials: nothing to calibrate; look at "
+                "the scores file"
+            )
+
+
+# ---------------------------------------------------------------------- files
+def load(path: FilePath) -> Calibration:
+    """Reads the JSON file of a calibration. Raises InputError if it is another file."""
     try:
         found = Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
-        numbers = np.array([*found.weights, found.offset, found.effective_prior], float)
-        sound = (
-            np.isfinite(numbers).all()
-            and len(found.inputs) == len(found.weights) > 0
-            and all(type(name) is str for name in found.inputs)
-        )
+        valid = is_valid(found)
     except (ValueError, TypeError):
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise InputError(
-            f"{path}: want a calibration as tuneThreshold.py --calibrate writes it; make it again, or give another file"
+            f"{path}: want a calibration as tuneThreshold.py --calibrate writes it; make it again, "
+            "or give another file"
         )
     return found
 
 
-def read_inputs(paths, quality=None, labelled=True):
-    """Scores files of the same trials in any order, and their table of quality measures -> (Scores of the first, {name: [n]})."""
+def is_valid(found: Calibration) -> bool:
+    """Whether the numbers are finite, and each input has a name and a weight."""
+    numbers = np.array([*found.weights, found.offset, found.effective_prior], float)
+    if not np.isfinite(numbers).all():
+        return False
+    if not found.inputs or len(found.inputs) != len(found.weights):
+        return False
+    return all(type(name) is str for name in found.inputs)
+
+
+def read_inputs(
+    paths: Sequence[FilePath], quality: FilePath | None = None, labelled: bool = True
+) -> tuple[Scores, Inputs]:
+    """Reads scores files of the same trials, in any order, and their table of quality measures.
+
+    Returns the Scores of the first file, and {name: [n]} in its order.
+    """
     first = read_scores(paths[0], labelled)
-    reads = [first, *(reorder_like(first, read_scores(path, labelled), path) for path in paths[1:])]
-    names = (
-        ["score"] if len(paths) == 1 else [f"score_{number}" for number in range(1, len(paths) + 1)]
-    )
-    inputs = {name: read.scores for name, read in zip(names, reads, strict=True)}
-    return first, inputs | (
-        calibration_inputs(read_qualities(quality, first.lines)) if quality else {}
-    )
+    if len(paths) == 1:
+        inputs = {"score": first.scores}
+    else:
+        inputs = {"score_1": first.scores}
+        for number, path in enumerate(paths[1:], 2):
+            read = reorder_like(first, read_scores(path, labelled), path)
+            inputs[f"score_{number}"] = read.scores
+    if quality:
+        inputs |= calibration_inputs(read_qualities(quality, first.lines))
+    return first, inputs
 
 
-def posterior(llr, prior):
-    """Probability of the same speaker after a trial of this ratio, by Bayes's rule."""
-    return 1 / (1 + math.exp(min(-llr - logit(prior), 700)))
+def calibrate(
+    paths: Sequence[FilePath], output: FilePath, prior: float, quality: FilePath | None = None
+) -> tuple[Calibration, Scores, np.ndarray]:
+    """Trains on scores files of the same trials, and writes the JSON file `output`.
 
-
-def calibrate(paths, output, prior, quality=None):
-    """Trains on scores files of the same trials and writes the JSON file `output` -> (Calibration, Scores of the first file, their ratios [n])."""
+    Returns the calibration, the Scores of the first file, and their log-likelihood ratios [n].
+    """
     first, inputs = read_inputs(paths, quality)
     calibration = train(inputs, first.labels, prior, paths)
     write_atomically(output, (json.dumps(calibration._asdict(), indent=1) + "\n").encode())
     return calibration, first, calibration.llrs(inputs)
 
 
-def apply(path, paths, output, quality=None):
-    """Writes the ratios that the calibration of the JSON file `path` makes of scores files to the scores file `output` -> (Scores, ratios [n])."""
+def apply(
+    path: FilePath, paths: Sequence[FilePath], output: FilePath, quality: FilePath | None = None
+) -> tuple[Scores, np.ndarray]:
+    """Applies the calibration of the JSON file `path` to scores files, and writes `output`.
+
+    Returns the Scores of the first file, and their log-likelihood ratios [n].
+    """
     calibration = load(path)
     first, inputs = read_inputs(paths, quality, labelled=False)
     llrs = calibration.llrs(inputs)
     write_scores(output, first.lines, llrs)
     return first, llrs
+
+
+def posterior(llr: float, prior: float) -> float:
+    """Returns the probability of the same speaker, by Bayes's rule. prior: before the trial."""
+    return 1 / (1 + math.exp(min(-llr - logit(prior), 700)))

@@ -1,12 +1,15 @@
-"""Confidence of error rates: bootstrap over speakers, intervals, bands of DET curves, and paired comparison of two systems.
+"""Confidence of error rates: intervals, bands of DET curves, and comparison of two systems.
 
-Trials that share a speaker are not independent. So speakers are drawn with replacement, as many as there are, and a trial counts as often as the product
-of its two speakers' draws; one of a single speaker as often as that one is drawn. This is the pigeonhole bootstrap (Owen, Annals of Applied Statistics
-1(2), 2007) for pairs out of one population (Davezies, D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021).
+Trials that share a speaker are not independent. So speakers are drawn with replacement, the same
+number as there are. A trial counts as often as the product of the draws of its two speakers; a
+trial of one speaker counts as often as this speaker is drawn. This is the pigeonhole bootstrap
+(Owen, Annals of Applied Statistics 1(2), 2007) for pairs from one population (Davezies,
+D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021).
 """
 
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,202 +19,233 @@ NORMAL = NormalDist()
 REPEATS = 1000
 BAND_POINTS = 200
 
+# What a resample gave: {name: value}, and {name of an EER: P_miss [G] at the gaps}.
+Measured = tuple[dict[str, float], dict[str, np.ndarray]]
+
 
 class TooFew(ValueError):
-    """Too few speakers to resample."""
+    """There are too few speakers to resample."""
 
 
 class Resamples(NamedTuple):
-    """What was measured of R resamples: values {name: [R]}; misses {EER's name: P_miss [R, G] at the gaps}. speakers: their number."""
+    """What was measured on R resamples.
+
+    values: {name: [R]}. misses: {name of an EER: P_miss [R, G] at the gaps, see spread()}.
+    speakers: their number.
+    """
 
     values: dict[str, np.ndarray]
     misses: dict[str, np.ndarray]
     speakers: int
 
 
-def add_options(parser):
-    group = parser.add_argument_group(
-        "confidence",
-        "speakers, not trials, are drawn with replacement; bands of the DET plot are pointwise",
-    )
-    group.add_argument(
-        "--bootstrap", type=int, metavar="R", help=f"intervals from R resamples, e.g. {REPEATS}"
-    )
-    group.add_argument(
-        "--confidence",
-        type=float,
-        default=0.95,
-        metavar="C",
-        help="of the intervals and bands (%(default)s)",
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="another seed, other resamples (%(default)s)",
-    )
-    group.add_argument(
-        "--compare",
-        nargs=2,
-        metavar="FILE",
-        help="instead of scores: two scores files of the same trials in any order, which are told "
-        f"as usual, and their differences with intervals and p-values under the same resamples (--bootstrap {REPEATS} unless given)",
-    )
+class TrialsOfKind(NamedTuple):
+    """The trials of a kind, sorted by score.
 
-
-def check_options(args):
-    if args.compare and args.bootstrap is None:
-        args.bootstrap = REPEATS
-    if args.bootstrap is not None and args.bootstrap < 2:
-        raise ValueError(f"--bootstrap: want 2 resamples or more, got {args.bootstrap}")
-    if not 0 < args.confidence < 1:
-        raise ValueError(f"--confidence: want a share between 0 and 1, got {args.confidence:g}")
-    if args.seed < 0:
-        raise ValueError(f"--seed: want 0 or more, got {args.seed}")
-
-
-def bootstrap(scores, groups, sides, measure, gaps, repeats=REPEATS, seed=0) -> Resamples:
-    """Measures resamples of the trials, each as if the drawn speakers' trials stood in a list as often as they count.
-
-    scores [n]; groups {kind: bool [n]}; who int [n, 2], the speakers of a trial, the second -1 where there is one. measure(threshold, {kind: trials
-    accepted there}) -> {EER's name: (threshold, p_miss, p_fa)}, {name: value}. gaps {EER's name: [G]}, see spread(). Scores are sorted once; weights
-    take the place of copies, a cumulative sum that of counting, resample after resample: a row of trials stays in the cache, a block of rows would not.
-    The draws depend on speakers, number and seed alone: two systems' resamples are pairs. Raises TooFew where half of them lack trials of a kind.
+    rank: of their scores among all distinct scores. first, second: rows of their speakers.
     """
+
+    rank: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+def bootstrap(
+    scores: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    sides: np.ndarray,
+    measure: Callable[..., tuple[dict, dict]],
+    gaps: Mapping[str, np.ndarray],
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Resamples:
+    """Measures resamples of the trials.
+
+    scores: [n]. groups: {kind: bool [n]}. sides: int [n, 2], the speakers of a trial; the second is
+    -1 if there is one speaker. measure(threshold, {kind: number of trials accepted there}) returns
+    ({name of an EER: (threshold, p_miss, p_fa)}, {name: value}). gaps: {name of an EER: [G]}, see
+    spread().
+
+    A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured one
+    after the other, because one row of trials stays in the cache. The draws depend only on the
+    speakers, their number and the seed, so the resamples of two systems are pairs. Raises TooFew if
+    half of the resamples lack trials of a kind.
+    """
+    # Imported here, because only the bootstrap shows a progress bar.
     from tqdm import tqdm
 
-    # the first is nobody
-    speakers, sides = np.unique(np.append(sides, -1), return_inverse=True)
-    sides, speakers = sides[:-1].reshape(-1, 2) - 1, len(speakers) - 1
+    # The first of the unique rows is the -1 of trials with one speaker.
+    names, inverse = np.unique(np.append(sides, -1), return_inverse=True)
+    rows = inverse[:-1].reshape(-1, 2) - 1
+    speakers = len(names) - 1
     distinct, rank = np.unique(scores, return_inverse=True)
     threshold = np.append(distinct, np.inf)
-    parts = {}
-    for kind, group in groups.items():
-        order = np.flatnonzero(group)[np.argsort(rank[group])]
-        parts[kind] = rank[order], *np.ascontiguousarray(sides[order].T)
-    draw, found = np.random.default_rng(seed), []
+    kinds = {kind: trials_of_kind(group, rank, rows) for kind, group in groups.items()}
+    draw = np.random.default_rng(seed)
+    found: list[Measured] = []
     for _ in tqdm(range(repeats), desc="bootstrap", disable=None, leave=False):
-        # the last is nobody's
+        # The last count is used by trials with one speaker.
         counts = np.append(draw.multinomial(speakers, np.full(speakers, 1 / speakers)), 1.0)
-        of = {
-            kind: above(at, counts[first] * counts[second], len(distinct))
-            for kind, (at, first, second) in parts.items()
-        }
-        if all(of[kind][0] for kind, (at, *_) in parts.items() if len(at)):
-            rates, values = measure(threshold, of)
-            found.append(
-                (
-                    values,
-                    {
-                        name: np.interp(gap, rates[name][1] - rates[name][2], rates[name][1])
-                        for name, gap in gaps.items()
-                    },
-                )
-            )
+        accepted = {}
+        for kind, trials in kinds.items():
+            weights = counts[trials.first] * counts[trials.second]
+            accepted[kind] = weights_above(trials.rank, weights, len(distinct))
+        if all(accepted[kind][0] for kind, trials in kinds.items() if len(trials.rank)):
+            rates, values = measure(threshold, accepted)
+            found.append((values, misses_at_gaps(rates, gaps)))
     if len(found) <= repeats / 2:
         raise TooFew(
-            f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all kinds: too few speakers for intervals"
+            f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all "
+            "kinds: too few speakers for intervals"
         )
-    values, misses = (
-        {name: np.array([one[name] for one in some]) for name in some[0]}
-        for some in zip(*found, strict=True)
-    )
+    values = stack_by_name([values for values, _ in found])
+    misses = stack_by_name([misses for _, misses in found])
     return Resamples(values, misses, speakers)
 
 
-def above(at, weights, ranks):
-    """Sum of the weights of the trials at or above every rank -> [ranks + 1], exact, as they are whole numbers."""
-    return np.append(np.cumsum(np.bincount(at, weights, ranks)[::-1])[::-1], 0.0)
+def trials_of_kind(group: np.ndarray, rank: np.ndarray, rows: np.ndarray) -> TrialsOfKind:
+    """Sorts the trials of a group (bool [n]) by the rank of their scores."""
+    order = np.flatnonzero(group)[np.argsort(rank[group])]
+    first, second = np.ascontiguousarray(rows[order].T)
+    return TrialsOfKind(rank[order], first, second)
 
 
-def below(values, at):
-    """Share of the values [R, ...] below `at` [...], equal ones by half; never 0 or 1, as `at` itself counts as one of them."""
-    return (
-        np.count_nonzero(values < at, axis=0) + np.count_nonzero(values == at, axis=0) / 2 + 0.5
-    ) / (len(values) + 1)
+def misses_at_gaps(rates: Mapping[str, Any], gaps: Mapping[str, np.ndarray]) -> dict:
+    """Returns {name of an EER: P_miss [G] where P_miss - P_fa has the values of the gaps}."""
+    misses = {}
+    for name, gap in gaps.items():
+        _, p_miss, p_fa = rates[name]
+        misses[name] = np.interp(gap, p_miss - p_fa, p_miss)
+    return misses
 
 
-def interval(values, observed, confidence=0.95):
-    """values [R, ...] of resamples, observed [...] of the trials as they are -> low, high [2, ...].
+def stack_by_name(results: list[dict]) -> dict[str, np.ndarray]:
+    """Stacks R dicts of the same names -> {name: [R, ...]}."""
+    return {name: np.array([result[name] for result in results]) for name in results[0]}
 
-    Bias-corrected percentile interval (Efron, Canadian Journal of Statistics 9(2), 1981): a minimum over thresholds gets the lower the fewer different
-    trials there are, and resamples have fewer than their list; plain percentiles of minDCF would be far too low.
+
+def weights_above(rank: np.ndarray, weights: np.ndarray, ranks: int) -> np.ndarray:
+    """Sums the weights of the trials at or above every rank -> [ranks + 1].
+
+    The sums are exact, because the weights are whole numbers.
     """
-    bias, reach = probit(below(values, observed)), NORMAL.inv_cdf((1 + confidence) / 2)
-    levels = np.vectorize(NORMAL.cdf, otypes=[float])(
-        [2 * bias - reach, 2 * bias + reach]
-    )  # [2, ...]
-    columns = [
-        np.quantile(column, level)
-        for column, level in zip(
-            values.reshape(len(values), -1).T, levels.reshape(2, -1).T, strict=True
-        )
-    ]
-    return np.transpose(columns).reshape(levels.shape)
+    sums = np.bincount(rank, weights, ranks)
+    return np.append(np.cumsum(sums[::-1])[::-1], 0.0)
 
 
-def intervals(resamples, observed, confidence=0.95):
-    """Resamples, {name: value} of the trials as they are -> {name: (low, high)}."""
-    return {
-        name: tuple(interval(values, observed[name], confidence).tolist())
-        for name, values in resamples.values.items()
-    }
+def share_below(values: np.ndarray, observed: Any) -> Any:
+    """Returns the share of the values [R, ...] below `observed` [...]; equal values count half.
+
+    The share is never 0 or 1, because `observed` itself counts as a value.
+    """
+    lower = np.count_nonzero(values < observed, axis=0)
+    equal = np.count_nonzero(values == observed, axis=0)
+    return (lower + equal / 2 + 0.5) / (len(values) + 1)
+
+
+def interval(values: np.ndarray, observed: Any, confidence: float = 0.95) -> np.ndarray:
+    """Returns the interval [2, ...] (low, high) of values [R, ...] of resamples.
+
+    observed: the value [...] of the trials as they are. This is the bias-corrected percentile
+    interval (Efron, Canadian Journal of Statistics 9(2), 1981). Resamples have fewer different
+    trials than their list, and a minimum over thresholds is lower with fewer different trials. So
+    plain percentiles of minDCF would be far too low.
+    """
+    bias = probit(share_below(values, observed))
+    reach = NORMAL.inv_cdf((1 + confidence) / 2)
+    cdf = np.vectorize(NORMAL.cdf, otypes=[float])
+    levels = cdf([2 * bias - reach, 2 * bias + reach])  # [2, ...]
+    columns = values.reshape(len(values), -1).T
+    levels_of_columns = levels.reshape(2, -1).T
+    quantiles = []
+    for column, level in zip(columns, levels_of_columns, strict=True):
+        quantiles.append(np.quantile(column, level))
+    return np.transpose(quantiles).reshape(levels.shape)
+
+
+def intervals(
+    resamples: Resamples, observed: Mapping[str, float], confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Returns {name: (low, high)}. observed: {name: value} of the trials as they are."""
+    found = {}
+    for name, values in resamples.values.items():
+        low, high = interval(values, observed[name], confidence).tolist()
+        found[name] = (low, high)
+    return found
 
 
 # ---------------------------------------------------------------------- bands
-def spread(p_miss, p_fa):
-    """Points of a DET curve, as far from one to the next in the plot as can be -> their P_miss - P_fa [G], ascending.
+def spread(p_miss: np.ndarray, p_fa: np.ndarray) -> np.ndarray:
+    """Returns P_miss - P_fa [G], ascending, at points that are evenly spread in a DET plot.
 
-    A resample's curve crosses each line of constant P_miss - P_fa once; the line of 0 is that of the EER, so that there the band is its interval.
+    The curve of a resample crosses each line of constant P_miss - P_fa once. The line of 0 belongs
+    to the EER, so the band there is the interval of the EER.
     """
     across = probit(p_miss) - probit(p_fa)
-    at = np.searchsorted(across, np.linspace(across[0], across[-1], BAND_POINTS))
-    return np.unique((p_miss - p_fa)[np.minimum(at, len(p_miss) - 1)])
+    index = np.searchsorted(across, np.linspace(across[0], across[-1], BAND_POINTS))
+    return np.unique((p_miss - p_fa)[np.minimum(index, len(p_miss) - 1)])
 
 
-def bands(resamples, gaps, curves, confidence=0.95):
-    """curves: {EER's name: (EER, rates)} as for plot_det -> {EER's name: (p_miss [2, G], p_fa [2, G])}, lower and upper edge."""
-    edges = {}
+def bands(
+    resamples: Resamples,
+    gaps: Mapping[str, np.ndarray],
+    curves: Mapping[str, Any],
+    confidence: float = 0.95,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns the lower and upper edge of DET curves: {name of an EER: (p_miss, p_fa) [2, G] each}.
+
+    curves: {name of an EER: (EER, rates)} as for plot_det().
+    """
+    found = {}
     for name, misses in resamples.misses.items():
         _, p_miss, p_fa = curves[name][1]
-        edges[name] = interval(misses, np.interp(gaps[name], p_miss - p_fa, p_miss), confidence)
-    return {name: (p_miss, p_miss - gaps[name]) for name, p_miss in edges.items()}
+        observed = np.interp(gaps[name], p_miss - p_fa, p_miss)
+        edges = interval(misses, observed, confidence)
+        found[name] = (edges, edges - gaps[name])
+    return found
 
 
 # ---------------------------------------------------------------------- comparison
 class Difference(NamedTuple):
-    """Interval of a difference, and the p-value of there being none."""
+    """The interval of a difference, and the p-value of no difference."""
 
     low: float
     high: float
     p: float
 
 
-def difference(values, observed, confidence=0.95) -> Difference:
-    """Differences of two systems, values [R] under the same resamples, observed of the trials as they are -> what is known of it.
+def difference(values: np.ndarray, observed: float, confidence: float = 0.95) -> Difference:
+    """Tests the difference of two systems.
 
-    p (two-sided): 1 - the highest confidence at which the interval leaves out 0.
+    values: differences [R] on the same resamples. observed: the difference on the trials as they
+    are. p is two-sided: 1 minus the highest confidence at which the interval excludes 0.
     """
-    tail = NORMAL.cdf(float(probit(below(values, 0)) - 2 * probit(below(values, observed))))
-    return Difference(*interval(values, observed, confidence).tolist(), 2 * min(tail, 1 - tail))
+    bias = probit(share_below(values, observed))
+    tail = NORMAL.cdf(float(probit(share_below(values, 0)) - 2 * bias))
+    low, high = interval(values, observed, confidence).tolist()
+    return Difference(low, high, 2 * min(tail, 1 - tail))
 
 
-def comparison(a, b, of_a, of_b, confidence=0.95):
-    """values {name: value} of two systems, their Resamples -> the lines of a table."""
-    lines = [
-        f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {f'{100 * confidence:g} % interval':20s}{'p':>6s}"
-    ]
+def comparison(
+    a: Mapping[str, float],
+    b: Mapping[str, float],
+    resamples_a: Resamples,
+    resamples_b: Resamples,
+    confidence: float = 0.95,
+) -> str:
+    """Returns a table of the differences of two systems.
+
+    a, b: {name: value} of the trials as they are.
+    """
+    title = f"{100 * confidence:g} % interval"
+    lines = [f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {title:20s}{'p':>6s}"]
     for name in a:
-        low, high, p = difference(
-            of_a.values[name] - of_b.values[name], a[name] - b[name], confidence
-        )
+        values = resamples_a.values[name] - resamples_b.values[name]
+        low, high, p = difference(values, a[name] - b[name], confidence)
         digits, unit = (2, " %") if "EER" in name else (4, "")
-        first, second, between = (
-            f"{value:{sign}.{digits}f}{unit}"
-            for value, sign in ((a[name], ""), (b[name], ""), (a[name] - b[name], "+"))
-        )
-        lines += [
-            f"{name:14s}{first:>10s}{second:>10s}{between:>13s}   {f'[{low:+.{digits}f}, {high:+.{digits}f}]':20s}{p:6.3f}"
-        ]
+        first = f"{a[name]:.{digits}f}{unit}"
+        second = f"{b[name]:.{digits}f}{unit}"
+        change = f"{a[name] - b[name]:+.{digits}f}{unit}"
+        bounds = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+        lines.append(f"{name:14s}{first:>10s}{second:>10s}{change:>13s}   {bounds:20s}{p:6.3f}")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.writing import write_atomically
-from metrics.scores import FilePath, check_same_trials, read_text_lines
+from metrics.scores import FilePath, check_same_trials, read_file_lines
 
 SIDES = ("enrol", "test")
 # Positive measures of which only ratios matter. The calibration uses their logarithm.
@@ -79,7 +79,7 @@ def read_qualities(path: FilePath, trials: Sequence[str]) -> Measures:
 
     Returns {name: float64 [n, 2]}. Raises ValueError naming the line.
     """
-    lines = read_text_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
+    lines = read_file_lines(path, "'trial<tab>NAME_enrol<tab>NAME_test...'")
     header, *rows = [line.split("\t") for line in lines]
     names = [column.removesuffix("_enrol") for column in header[1::2]]
     if not names or header != column_names(names):

@@ -99,7 +99,7 @@ def read_text(path: FilePath, expected: str) -> bytes:
     return data.removesuffix(b"\n")
 
 
-def read_text_lines(path: FilePath, expected: str) -> list[str]:
+def read_file_lines(path: FilePath, expected: str) -> list[str]:
     """Reads the lines of a UTF-8 text file, at least one. Raises the errors of read_text()."""
     return read_text(path, expected).decode().splitlines() or [""]
 
@@ -295,7 +295,7 @@ def read_cm_lines(path: FilePath) -> CmScores:
     scores: list[float] = []
     by_file: dict[str, float] = {}
     repeated = None
-    for number, line in enumerate(read_text_lines(path, CM_LINE), 1):
+    for number, line in enumerate(read_file_lines(path, CM_LINE), 1):
         words = line.split()
         if len(words) < 2:
             raise ValueError(f"{path}:{number}: want {CM_LINE}, got '{line}'")

@@ -1,146 +1,201 @@
-"""Who speaks in the trials of a scores file: from the names of the files, or from a table."""
+"""The speakers of the trials of a scores file: from the names of the files, or from a table."""
 
+import argparse
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from metrics.scores import read_text_lines
+from common.trial_kinds import SPOOF
+from metrics.scores import Scores, read_file_lines
 
-# the second speaker of a trial that has one
+# The second speaker of a trial that has one speaker.
 NOBODY = -1
+
+# The two names of a trial: enrolment file or claimed speaker, and test file.
+Pair = tuple[str, str]
 
 
 class Speakers(NamedTuple):
-    """Speakers of trials. names: each once, sorted. who: int [n, 2], the rows of `names` of a trial's two speakers; the second is NOBODY in a trial of one
-    speaker, where nobody else is known, or where a spoof stands in for the claimed one."""
+    """The speakers of trials.
+
+    names: every speaker once, sorted. sides: int [n, 2], the rows of `names` of the two speakers of
+    every trial. The second one is NOBODY if the trial has one speaker, if the other speaker is
+    unknown, or if spoofed speech imitates the claimed speaker.
+    """
 
     names: list[str]
     sides: np.ndarray
 
 
-def add_options(parser):
-    group = parser.add_argument_group("speakers of the trials").add_mutually_exclusive_group()
-    group.add_argument(
-        "--speaker_level",
-        type=int,
-        metavar="N",
-        help="the speaker is the name of a file's folder number N (1: the first one)",
-    )
-    group.add_argument(
-        "--speaker_regex",
-        metavar="RE",
-        help="the speaker is what the group of this regular expression finds in the name of a file",
-    )
-    group.add_argument(
-        "--speaker_table", metavar="FILE", help="lines 'file speaker' of all files of the trials"
-    )
-
-
-def words_of(read):
-    """Scores -> (enrolment file or claimed speaker, tested file) of every trial."""
+def pairs_of_trials(read: Scores) -> list[Pair]:
+    """Returns the enrolment file or claimed speaker, and the test file, of every trial."""
     first = 1 if read.kinds is None else 0
-    return [tuple(line.split(maxsplit=first + 2)[first : first + 2]) for line in read.lines]
+    pairs = []
+    for line in read.lines:
+        words = line.split(maxsplit=first + 2)
+        pairs.append((words[first], words[first + 1]))
+    return pairs
 
 
-def naming(args):
-    """-> function that tells the speaker of a file. Raises ValueError where the options cannot."""
+def files_of_trials(read: Scores) -> list[tuple[str, ...]]:
+    """Returns the files of every trial: both, or the test file where a speaker is claimed."""
+    pairs = pairs_of_trials(read)
+    if read.kinds is None:
+        return list(pairs)
+    return [(file,) for _, file in pairs]
+
+
+# ---------------------------------------------------------------------- names of speakers
+def speaker_naming(args: argparse.Namespace) -> Callable[[str], str]:
+    """Returns the function that names the speaker of a file, as the options say.
+
+    Raises ValueError if the options are wrong.
+    """
     if args.speaker_table:
-        table = {}
-        for number, line in enumerate(read_text_lines(args.speaker_table, "'<file> <speaker>'"), 1):
-            words = line.split()
-            if len(words) != 2 or table.setdefault(*words) != words[1]:
-                raise ValueError(
-                    f"{args.speaker_table}:{number}: want '<file> <speaker>', one speaker for a file, got '{line}'"
-                )
-        return lambda file: found_in(table, file, args.speaker_table)
+        table = read_speaker_table(args.speaker_table)
+        return lambda file: speaker_in_table(table, file, args.speaker_table)
     if args.speaker_regex:
-        try:
-            pattern = re.compile(args.speaker_regex)
-        except re.error as error:
-            raise ValueError(f"--speaker_regex {args.speaker_regex}: {error}") from None
-        if pattern.groups != 1:
-            raise ValueError(
-                f"--speaker_regex {args.speaker_regex}: want one group, which is the speaker, got {pattern.groups}"
-            )
-        return lambda file: matched(pattern, file)
+        pattern = compile_speaker_regex(args.speaker_regex)
+        return lambda file: speaker_by_regex(pattern, file)
     level = 1 if args.speaker_level is None else args.speaker_level
     if level < 1:
         raise ValueError(f"--speaker_level: want 1 (the first folder) or more, got {level}")
-    return lambda file: folder(file, level)
+    return lambda file: speaker_by_folder(file, level)
 
 
-def speaker_of(path, level, regex=None):
-    """Path below the root -> speaker, None if there is none in it: the level-th folder, 1 = the first, or of a compiled regex its group."""
+def read_speaker_table(path: str) -> dict[str, str]:
+    """Reads lines '<file> <speaker>' -> {file: speaker}. Raises ValueError naming the line."""
+    table: dict[str, str] = {}
+    for number, line in enumerate(read_file_lines(path, "'<file> <speaker>'"), 1):
+        words = line.split()
+        if len(words) != 2 or table.setdefault(words[0], words[1]) != words[1]:
+            raise ValueError(
+                f"{path}:{number}: want '<file> <speaker>', one speaker for a file, got '{line}'"
+            )
+    return table
+
+
+def compile_speaker_regex(text: str) -> re.Pattern:
+    """Compiles a regular expression with one group. Raises ValueError if it is wrong."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"--speaker_regex {text}: {error}") from None
+    if pattern.groups != 1:
+        raise ValueError(
+            f"--speaker_regex {text}: want one group, which is the speaker, got {pattern.groups}"
+        )
+    return pattern
+
+
+def speaker_of(path: str, level: int | None, regex: re.Pattern | None = None) -> str | None:
+    """Returns the speaker of a path, None if the path names none.
+
+    The speaker is folder number `level` of the path, from 1, or the group of the compiled
+    expression.
+    """
     if regex:
         found = regex.search(path)
-        return found and found[1]
+        return found[1] if found else None
     folders = path.split("/")[:-1]
-    return folders[level - 1] if len(folders) >= level else None
+    if level is None or len(folders) < level:
+        return None
+    return folders[level - 1]
 
 
-def found_in(table, file, path):
+def speaker_in_table(table: dict[str, str], file: str, path: str) -> str:
+    """Returns the speaker of a file in a table that was read from `path`."""
     if file not in table:
         raise ValueError(f"{path}: want the speakers of all files of the trials, {file} is missing")
     return table[file]
 
 
-def matched(pattern, file):
+def speaker_by_regex(pattern: re.Pattern, file: str) -> str:
+    """Returns the speaker that the expression finds in the name of a file."""
     speaker = speaker_of(file, None, pattern)
     if not speaker:
         raise ValueError(f"--speaker_regex {pattern.pattern}: finds no speaker in {file}")
     return speaker
 
 
-def folder(file, level):
+def speaker_by_folder(file: str, level: int) -> str:
+    """Returns the name of folder number `level` of a file."""
     speaker = speaker_of(file, level)
     if speaker is None:
         raise ValueError(
-            f"{file}: has no folder number {level} that would be the speaker; give --speaker_level, --speaker_regex or --speaker_table"
+            f"{file}: has no folder number {level} that would be the speaker; give "
+            "--speaker_level, --speaker_regex or --speaker_table"
         )
     return speaker
 
 
-def speakers_of(read, args) -> Speakers:
-    """Scores -> their speakers.
+# ---------------------------------------------------------------------- speakers of trials
+def speakers_of(read: Scores, args: argparse.Namespace) -> Speakers:
+    """Returns the speakers of all trials.
 
-    Spoofing-aware trials have the claimed speaker, and non-target ones that of the tested file too where an option tells it; by themselves the names
-    of those corpora's files do not. Raises ValueError where the speakers contradict the labels of the trials.
+    Spoofing-aware trials name the claimed speaker. The speaker of the test file of a non-target
+    trial is known if an option says how files name speakers, because the names of the files of
+    these corpora do not. Raises ValueError if the speakers contradict the labels of the trials.
     """
-    pairs, known = words_of(read), {}
-    told = (
-        read.kinds is None
-        or args.speaker_level is not None
-        or args.speaker_regex
-        or args.speaker_table
-    )
-    name = naming(args) if told else None
+    plain = read.kinds is None
+    options_given = args.speaker_level is not None or args.speaker_regex or args.speaker_table
+    name = speaker_naming(args) if plain or options_given else None
+    known = {}
     if name:
-        files = dict.fromkeys(
-            file for pair in pairs for file in (pair if read.kinds is None else pair[1:])
-        )
-        known = {file: name(file) for file in files}
-    if read.kinds is None:
-        named = [(known[a], known[b]) for a, b in pairs]
-    else:
-        named = [
-            (claimed, known.get(file, claimed) if kind == "nontarget" else claimed)
-            for (claimed, file), kind in zip(pairs, read.kinds, strict=True)
-        ]
-    # so that the same draws fall on them whatever the order of the trials
-    names = sorted({name for pair in named for name in pair})
-    rows = {name: i for i, name in enumerate(names)}
-    sides = np.array([(rows[a], rows[b]) for a, b in named])
+        for files in files_of_trials(read):
+            for file in files:
+                if file not in known:
+                    known[file] = name(file)
+    named = named_pairs(read, known)
+    every_name: set[str] = set()
+    for pair in named:
+        every_name.update(pair)
+    # Sorted, so that resampling does not depend on the order of the trials.
+    names = sorted(every_name)
+    row = {name: i for i, name in enumerate(names)}
+    sides = np.array([(row[a], row[b]) for a, b in named])
     one = sides[:, 0] == sides[:, 1]
-    wrong = one & ~read.labels & bool(name) & (read.kinds != "spoof") | ~one & read.labels
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        got = (
-            f"one speaker, {named[i][0]}," if one[i] else f"two speakers, {' and '.join(named[i])},"
-        )
-        raise ValueError(
-            f"trial {i + 1}, '{read.lines[i]}': got {got} from the names of its files, which its label contradicts; give --speaker_level, "
-            "--speaker_regex or --speaker_table"
-        )
+    check_labels_of_speakers(read, named, one, has_names=name is not None)
     sides[one, 1] = NOBODY
     return Speakers(names, sides)
+
+
+def named_pairs(read: Scores, known: dict[str, str]) -> list[Pair]:
+    """Returns the two speakers of every trial, twice the same one if there is one speaker.
+
+    known: {file: speaker}.
+    """
+    pairs = pairs_of_trials(read)
+    if read.kinds is None:
+        return [(known[a], known[b]) for a, b in pairs]
+    named = []
+    for (claimed, file), kind in zip(pairs, read.kinds, strict=True):
+        tested = known.get(file, claimed) if kind == "nontarget" else claimed
+        named.append((claimed, tested))
+    return named
+
+
+def check_labels_of_speakers(
+    read: Scores, named: list[Pair], one: np.ndarray, has_names: bool
+) -> None:
+    """Raises ValueError if the labels contradict the speakers.
+
+    one: bool [n], whether a trial has one speaker. has_names: whether files name speakers.
+    """
+    nontarget_of_one = np.zeros(len(one), bool)
+    if has_names:
+        is_spoof = np.zeros(len(one), bool) if read.kinds is None else read.kinds == SPOOF
+        nontarget_of_one = one & ~read.labels & ~is_spoof
+    wrong = nontarget_of_one | (~one & read.labels)
+    if not wrong.any():
+        return
+    i = int(np.argmax(wrong))
+    got = f"two speakers, {' and '.join(named[i])},"
+    if one[i]:
+        got = f"one speaker, {named[i][0]},"
+    raise ValueError(
+        f"trial {i + 1}, '{read.lines[i]}': got {got} from the names of its files, which its label "
+        "contradicts; give --speaker_level, --speaker_regex or --speaker_table"
+    )

@@ -1,14 +1,19 @@
-"""Where the errors are: the speakers with the highest error rates at a threshold, and the trials farthest on the wrong side."""
+"""Where the errors are: the speakers with the highest error rates, and the hardest trials."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from metrics.slices import aligned
+from metrics.scores import Scores
+from metrics.slices import align_columns
+from metrics.speakers import Speakers
 
 
-class Errors(NamedTuple):
-    """Of a speaker: misses among the target trials, false accepts among all others that the speaker is part of."""
+class SpeakerErrors(NamedTuple):
+    """The errors of a speaker.
+
+    misses: of the target trials. accepts: false accepts among the other trials of the speaker.
+    """
 
     speaker: str
     misses: int
@@ -17,62 +22,72 @@ class Errors(NamedTuple):
     others: int
 
     @property
-    def rate(self):
-        """Mean of the two rates; the only one where there is one kind of trials."""
-        rates = [
-            part / whole
-            for part, whole in ((self.misses, self.targets), (self.accepts, self.others))
-            if whole
-        ]
+    def rate(self) -> float:
+        """The mean of the two error rates, or the only one if there is one kind of trials."""
+        rates = []
+        if self.targets:
+            rates.append(self.misses / self.targets)
+        if self.others:
+            rates.append(self.accepts / self.others)
         return sum(rates) / len(rates)
 
 
-def errors_of(read, speakers, threshold):
-    """Scores, their Speakers -> Errors of every speaker at the threshold, most first."""
+def errors_of_speakers(read: Scores, speakers: Speakers, threshold: float) -> list[SpeakerErrors]:
+    """Returns the errors of every speaker at a threshold, the highest rate first."""
 
-    # trials of each speaker, of one or two speakers each
-    def counted(which):
-        sides = speakers.sides[which]
-        return np.bincount(sides[sides >= 0], minlength=len(speakers.names))
+    def trials_per_speaker(selected: np.ndarray) -> list[int]:
+        """Counts the selected trials of each speaker. A trial has one or two speakers."""
+        sides = speakers.sides[selected]
+        return np.bincount(sides[sides >= 0], minlength=len(speakers.names)).tolist()
 
-    passed, target = read.scores >= threshold, read.labels
-    columns = (
-        counted(which).tolist() for which in (target & ~passed, target, ~target & passed, ~target)
+    passed = read.scores >= threshold
+    target = read.labels
+    errors = map(
+        SpeakerErrors,
+        speakers.names,
+        trials_per_speaker(target & ~passed),
+        trials_per_speaker(target),
+        trials_per_speaker(~target & passed),
+        trials_per_speaker(~target),
     )
-    return sorted(map(Errors, speakers.names, *columns), key=lambda e: (-e.rate, e.speaker))
+    return sorted(errors, key=lambda e: (-e.rate, e.speaker))
 
 
-def hardest(read, most):
-    """-> indices of the target trials with the lowest scores, of the others with the highest, hardest first; in the order of the list where equal."""
-    targets, others = np.flatnonzero(read.labels), np.flatnonzero(~read.labels)
-    return targets[np.argsort(read.scores[targets], kind="stable")][:most], others[
-        np.argsort(-read.scores[others], kind="stable")
-    ][:most]
+def hardest_trials(read: Scores, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns indices of the target trials with the lowest, and others with the highest scores.
+
+    The hardest trial is the first. Trials with equal scores stay in the order of the list.
+    """
+    targets = np.flatnonzero(read.labels)
+    others = np.flatnonzero(~read.labels)
+    hard_targets = targets[np.argsort(read.scores[targets], kind="stable")]
+    hard_others = others[np.argsort(-read.scores[others], kind="stable")]
+    return hard_targets[:number], hard_others[:number]
 
 
-def text_of(read, speakers, threshold, most):
-    """-> tables of the `most` worst speakers and hardest trials."""
+def tables_of_worst(read: Scores, speakers: Speakers, threshold: float, number: int) -> str:
+    """Returns tables of the worst speakers at a threshold and of the hardest trials."""
     rows = [["speaker", "misses", "of", "", "false accepts", "of", ""]]
-    for e in errors_of(read, speakers, threshold)[:most]:
-        share = [
-            f"{100 * part / whole:.1f} %" if whole else "-"
-            for part, whole in ((e.misses, e.targets), (e.accepts, e.others))
-        ]
+    for errors in errors_of_speakers(read, speakers, threshold)[:number]:
         rows.append(
             [
-                e.speaker,
-                f"{e.misses:,}",
-                f"{e.targets:,}",
-                share[0],
-                f"{e.accepts:,}",
-                f"{e.others:,}",
-                share[1],
+                errors.speaker,
+                f"{errors.misses:,}",
+                f"{errors.targets:,}",
+                share_text(errors.misses, errors.targets),
+                f"{errors.accepts:,}",
+                f"{errors.others:,}",
+                share_text(errors.accepts, errors.others),
             ]
         )
-    tables = [f"worst speakers at threshold {threshold:.5g}", aligned(rows)]
-    for name, trials in zip(("target trials", "other trials"), hardest(read, most), strict=True):
-        tables += [
-            f"hardest {name}",
-            "\n".join(f"{read.scores[i]:10.5g}  {read.lines[i]}" for i in trials),
-        ]
+    tables = [f"worst speakers at threshold {threshold:.5g}", align_columns(rows)]
+    targets, others = hardest_trials(read, number)
+    for name, trials in (("target trials", targets), ("other trials", others)):
+        lines = [f"{read.scores[i]:10.5g}  {read.lines[i]}" for i in trials]
+        tables += [f"hardest {name}", "\n".join(lines)]
     return "\n".join(tables)
+
+
+def share_text(part: int, whole: int) -> str:
+    """A share in per cent, "-" of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import tuneThreshold
 from common.trial_kinds import TRIAL_KINDS
-from metrics import confidence, speakers
+from metrics import options as metric_options
+from metrics import speakers
 from metrics.confidence import TooFew, bands, bootstrap, difference, interval, spread
 from metrics.rates import EERS, eer, error_rates, min_dcf
 from metrics.sasv import a_dcf, sasv_eers
@@ -22,8 +23,8 @@ from metrics.scores import Scores, read_scores, reorder_like
 from tuneThreshold import measured
 
 PARSER = ArgumentParser()
-for part in (speakers, confidence):
-    part.add_options(PARSER)
+metric_options.add_speaker_options(PARSER)
+metric_options.add_confidence_options(PARSER)
 PARSER.set_defaults(
     p_target=[0.05, 0.3],
     c_miss=1.0,

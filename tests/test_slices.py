@@ -15,8 +15,8 @@ from corpus.durations import read_durations
 from metrics import speakers
 from metrics.rates import eer, error_rates, summarize
 from metrics.scores import Scores, read_scores, select_trials
-from metrics.slices import bins_of, read_table, slices_of, text_of
-from metrics.worst import Errors, errors_of, hardest
+from metrics.slices import bins_of, read_table, slices_of, table_of_slices
+from metrics.worst import SpeakerErrors, errors_of_speakers, hardest_trials
 
 GENDER = {"a": "F", "b": "M", "c": "F", "d": "M"}
 
@@ -66,7 +66,7 @@ def test_slices_are_what_filtering_gives(tmp_path_factory, trials):
         name: np.flatnonzero(used).tolist() for name, used in found.items()
     } == by_hand and list(found) == sorted(by_hand)
 
-    lines = text_of(
+    lines = table_of_slices(
         "gender", found, read, lambda part, used: summarize(part.scores, part.labels)
     ).splitlines()
     for line, name in zip(lines[1:], found, strict=True):
@@ -225,17 +225,17 @@ def test_errors_of_speakers_against_a_direct_loop(trials, threshold):
             [score for score, a, b in trials if sides in (a, b) and (a == b) == one]
             for one in (True, False)
         )
-        known[sides] = Errors(
+        known[sides] = SpeakerErrors(
             sides,
             sum(score < threshold for score in own),
             len(own),
             sum(score >= threshold for score in met),
             len(met),
         )
-    found = errors_of(read, speakers_of(read)(), threshold)
+    found = errors_of_speakers(read, speakers_of(read)(), threshold)
     assert {errors.speaker: errors for errors in found} == known and len(found) == len(known)
     assert [e.rate for e in found] == sorted((e.rate for e in found), reverse=True)
-    targets, others = hardest(read, 3)
+    targets, others = hardest_trials(read, 3)
     assert read.scores[targets].tolist() == sorted(float(s) for s, a, b in trials if a == b)[:3]
     assert (
         read.scores[others].tolist()
@@ -246,9 +246,9 @@ def test_errors_of_speakers_against_a_direct_loop(trials, threshold):
 
 def test_rate():
     assert (
-        Errors("a", 1, 4, 1, 2).rate == 0.375
-        and Errors("a", 0, 0, 1, 2).rate == 0.5
-        and Errors("a", 1, 4, 0, 0).rate == 0.25
+        SpeakerErrors("a", 1, 4, 1, 2).rate == 0.375
+        and SpeakerErrors("a", 0, 0, 1, 2).rate == 0.5
+        and SpeakerErrors("a", 1, 4, 0, 0).rate == 0.25
     )
 
 
@@ -295,12 +295,12 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert len(part.lines) == used.sum() and crossed[3] == "0" and crossed[-2:] == ["-", "-"]
     assert re.search(r"^below 25 .*\nfrom 25 ", out, re.M)
     threshold = eer(*error_rates(read.scores, read.labels))[1]
-    worst = errors_of(read, speakers_of(read)(), threshold)[:2]
+    worst = errors_of_speakers(read, speakers_of(read)(), threshold)[:2]
     assert all(
         re.search(rf"^{e.speaker} +{e.misses} +{e.targets} .* {e.accepts} +{e.others} ", out, re.M)
         for e in worst
     )
-    targets, others = hardest(read, 2)
+    targets, others = hardest_trials(read, 2)
     assert all(f"{read.scores[i]:10.5g}  {read.lines[i]}" in out for i in (*targets, *others))
     assert "attack" not in out and out.count("0 s") >= 2
 
