@@ -73,9 +73,9 @@ def test_against_a_direct_loop(trials, p_target, costs):
     labels = [label for _, label in trials]
     c_miss, c_fa = costs
     found = error_rates(scores, labels)
-    wanted = [*sorted(set(scores)), np.inf]
-    points = [rate(scores, labels, t) for t in wanted]
-    np.testing.assert_array_equal(found[0], wanted)
+    known_thresholds = [*sorted(set(scores)), np.inf]
+    points = [rate(scores, labels, t) for t in known_thresholds]
+    np.testing.assert_array_equal(found[0], known_thresholds)
     np.testing.assert_allclose(np.transpose(found[1:]), points, atol=1e-12)
 
     value, threshold = eer(*found)
