@@ -56,10 +56,10 @@ class Calibration(NamedTuple):
                 f"got {', '.join(inputs)}; give it all of these and nothing else, or take another "
                 "calibration"
             )
-        weighted = np.zeros(())
+        terms = []
         for name, weight in zip(self.inputs, self.weights, strict=True):
-            weighted = weighted + weight * inputs[name]
-        return self.offset + weighted
+            terms.append(weight * inputs[name])
+        return self.offset + sum(terms[1:], terms[0])
 
     def __str__(self):
         lines = [

@@ -90,7 +90,7 @@ def bootstrap(
         for kind, trials in kinds.items():
             weights = counts[trials.first] * counts[trials.second]
             accepted[kind] = weights_above(trials.rank, weights, len(distinct))
-        if all(accepted[kind][0] for kind, trials in kinds.items() if len(trials.rank)):
+        if has_all_kinds(accepted, kinds):
             rates, values = measure(threshold, accepted)
             found.append((values, misses_at_gaps(rates, gaps)))
     if len(found) <= repeats / 2:
@@ -101,6 +101,14 @@ def bootstrap(
     values = stack_by_name([values for values, _ in found])
     misses = stack_by_name([misses for _, misses in found])
     return Resamples(values, misses, speakers)
+
+
+def has_all_kinds(accepted: Mapping[str, np.ndarray], kinds: Mapping[str, TrialsOfKind]) -> bool:
+    """Whether a resample has trials of every kind that the list has."""
+    for kind, trials in kinds.items():
+        if len(trials.rank) and not accepted[kind][0]:
+            return False
+    return True
 
 
 def trials_of_kind(group: np.ndarray, rank: np.ndarray, rows: np.ndarray) -> TrialsOfKind:

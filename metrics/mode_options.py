@@ -66,9 +66,9 @@ def warn_of_unused(
         unused[scores] += COSTS
     if AWARE not in kinds:
         unused[scores] += ADCF_OPTIONS
-    for needed, names in NEEDED_BY.items():
+    for needed, needing in NEEDED_BY.items():
         if not any(getattr(args, name) for name in needed):
-            unused[f"without --{' or --'.join(needed)}"] = list(names)
+            unused[f"without --{' or --'.join(needed)}"] = list(needing)
     given = given_options(args, parser)
     for reason, names in unused.items():
         found = [f"--{name}" for name in names if name in given]

@@ -78,7 +78,7 @@ def values_from_table(
     known = table[column.lower()]
     files = files_of_trials(read)
     if known.keys() >= names_in(files):
-        return [[known[file] for file in names] for names in files]
+        return values_of_groups(known, files)
     names, sides = speakers()
     missing = [name for name in names if name not in known]
     if missing:
@@ -90,6 +90,14 @@ def values_from_table(
     for pair in sides.tolist():
         known_sides = [known[names[i]] for i in pair if i >= 0]
         values.append(known_sides if read.kinds is None else known_sides[:1])
+    return values
+
+
+def values_of_groups(known: Mapping[str, str], groups: list[tuple[str, ...]]) -> Sides:
+    """Returns the values of the names in every group. known: {name: value}."""
+    values = []
+    for names in groups:
+        values.append([known[name] for name in names])
     return values
 
 
@@ -107,8 +115,10 @@ def seconds_of_sides(read: Scores, path: str, read_durations: ReadDurations) -> 
     names: dict[str, None] = {}
     for group in files:
         names |= dict.fromkeys(group)
-    durations = read_durations(path, list(names), "--path")
-    return [[str(durations[file]) for file in group] for group in files]
+    seconds = {}
+    for name, value in read_durations(path, list(names), "--path").items():
+        seconds[name] = str(value)
+    return values_of_groups(seconds, files)
 
 
 # ---------------------------------------------------------------------- slices
@@ -143,8 +153,11 @@ def slices_of(
 
 def slices_by_attack(read: Scores) -> dict[str, np.ndarray]:
     """Returns, for every attack, the target trials and the trials of the attack."""
-    attacks = sorted(set(read.attacks[~read.labels].tolist()))
-    return {attack: read.labels | (~read.labels & (read.attacks == attack)) for attack in attacks}
+    attacks = np.asarray(read.attacks)
+    found = {}
+    for attack in np.unique(attacks[~read.labels]).tolist():
+        found[attack] = read.labels | (~read.labels & (attacks == attack))
+    return found
 
 
 def numbers_of_sides(values: Sides) -> np.ndarray | None:

@@ -1,4 +1,8 @@
-"""Bootstrap over speakers against copied trials and known truths, comparison of systems, speakers of trials, the command."""
+"""Tests of confidence intervals and of the comparison of systems.
+
+The tests compare the bootstrap over speakers with copied trials and with known true values. Further
+tests check the comparison of two systems, the speakers of trials, and the command line.
+"""
 
 import functools
 import re
@@ -39,16 +43,19 @@ PARSER.set_defaults(
 
 
 def options(*words, **more):
+    """Returns the options of the command line, changed by the keyword arguments."""
     args = PARSER.parse_args(words)
     vars(args).update(more)
     return args
 
 
 def plain(label):
+    """Returns the groups of trials {kind: mask} of a scores file without spoof trials."""
     return {"target": label, "nontarget": ~label}
 
 
 def drawn(scores, groups, sides, repeats, seed=0, gaps=None, **more):
+    """Runs the bootstrap with the default options, changed by the keyword arguments."""
     return bootstrap(
         np.asarray(scores),
         groups,
@@ -61,50 +68,52 @@ def drawn(scores, groups, sides, repeats, seed=0, gaps=None, **more):
 
 
 def simulated(draw, people=30, targets=6, others=600, shift=4.0):
-    """Scores of trials with effects of speakers: targets of each, others of random pairs -> scores, label, who, and the EER of endless trials in per cent."""
-    own, level = draw.standard_normal(people), draw.standard_normal(people) / np.sqrt(2)
+    """Draws trials whose scores depend on the speakers.
+
+    Each speaker has the same number of target trials. Non-target trials have random pairs of
+    speakers. Returns scores [N], label [N] (True for target trials), speakers [N, 2], and the EER
+    of infinitely many trials in per cent. The second speaker of a target trial is -1.
+    """
+    own = draw.standard_normal(people)
+    level = draw.standard_normal(people) / np.sqrt(2)
     a = draw.integers(0, people, others)
     b = (a + draw.integers(1, people, others)) % people
     one = np.repeat(np.arange(people), targets)
-    scores = np.concatenate(
-        [
-            shift + own[one] + draw.standard_normal(len(one)),
-            level[a] + level[b] + draw.standard_normal(others),
-        ]
-    )
+    target_scores = shift + own[one] + draw.standard_normal(len(one))
+    other_scores = level[a] + level[b] + draw.standard_normal(others)
+    scores = np.concatenate([target_scores, other_scores])
+    label = np.arange(len(scores)) < len(one)
     sides = np.concatenate([np.stack([one, np.full(len(one), -1)], 1), np.stack([a, b], 1)])
-    return (
-        scores,
-        np.arange(len(scores)) < len(one),
-        sides,
-        100 * NormalDist().cdf(-shift / 2 / np.sqrt(2)),
-    )
+    true_eer = 100 * NormalDist().cdf(-shift / 2 / np.sqrt(2))
+    return scores, label, sides, true_eer
 
 
 # ---------------------------------------------------------------------- against copies
 def copies(sides, repeats, seed):
-    """Resamples as lists of indices of trials: a person drawn twice is two persons, who meet all others and have target trials of their own."""
+    """Yields each resample as a list of indices of trials.
+
+    A speaker that is drawn twice counts as two speakers. Each of the two has all target trials of
+    the speaker, and all trials with the other speakers.
+    """
     people = np.unique(sides[sides >= 0])
     draw = np.random.default_rng(seed)
     for _ in range(repeats):
-        count = dict(
-            zip(
-                people.tolist(),
-                draw.multinomial(len(people), np.full(len(people), 1 / len(people))).tolist(),
-                strict=True,
-            )
-        )
-        yield [
-            i
-            for i, (a, b) in enumerate(sides.tolist())
-            for _ in range(count[a])
-            for _ in range(1 if b < 0 else count[b])
-        ]
+        drawn_counts = draw.multinomial(len(people), np.full(len(people), 1 / len(people)))
+        count = dict(zip(people.tolist(), drawn_counts.tolist(), strict=True))
+        indices = []
+        for i, (a, b) in enumerate(sides.tolist()):
+            number = count[a] if b < 0 else count[a] * count[b]
+            indices += [i] * number
+        yield indices
 
 
 @st.composite
 def lists(draw, kinds):
-    """Trials of 3 to 6 speakers: (score, kind, first speaker, second speaker or -1); scores with ties."""
+    """Draws trials of 3 to 6 speakers.
+
+    Returns scores [N], kinds [N] and speakers [N, 2]. There are equal scores. The second speaker is
+    -1 where both files have one speaker.
+    """
     people = draw(st.integers(3, 6))
     one = st.tuples(
         st.integers(-6, 6),
@@ -118,22 +127,23 @@ def lists(draw, kinds):
         st.integers(0, people - 1),
         st.integers(1, people - 1),
     ).map(lambda t: (*t[:3], (t[2] + t[3]) % people))
-    trials = [
-        trial
-        for pair in draw(st.lists(st.tuples(one, two), min_size=6, max_size=20))
-        for trial in pair
-    ]
+    trials = []
+    for pair in draw(st.lists(st.tuples(one, two), min_size=6, max_size=20)):
+        trials += pair
     assume({*kinds} == {kind for _, kind, _, _ in trials})
     scores, names, a, b = zip(*trials, strict=True)
     sides = np.array([a, b]).T
-    # neither ranks nor rows without gaps
+    # The scores are not ranks, and the numbers of the speakers have gaps.
     return np.array(scores) / 7, np.array(names), np.where(sides < 0, -1, 5 * sides)
 
 
-def slow(scores, kinds, sides, wanted, repeats):
-    """wanted(scores, kinds) -> numbers, of the copied trials of each resample that has all kinds."""
-    some = [(scores[i], kinds[i]) for i in copies(sides, repeats, 3) if {*kinds[i]} == {*kinds}]
-    return np.array([wanted(*one) for one in some])
+def slow(scores, kinds, sides, metrics, repeats):
+    """Returns metrics(scores, kinds) of the copied trials, for each resample that has all kinds."""
+    values = []
+    for indices in copies(sides, repeats, 3):
+        if {*kinds[indices]} == {*kinds}:
+            values.append(metrics(scores[indices], kinds[indices]))
+    return np.array(values)
 
 
 @pytest.mark.parametrize("definition", EERS)
@@ -142,21 +152,18 @@ def slow(scores, kinds, sides, wanted, repeats):
 def test_weights_are_copies(definition, trials):
     scores, kinds, sides = trials
 
-    def wanted(scores, kinds):
+    def metrics(scores, kinds):
         rates = error_rates(scores, kinds == "target")
         return eer(*rates, definition)[0], min_dcf(*rates, 0.05)[0], min_dcf(*rates, 0.3)[0]
 
-    known = slow(scores, kinds, sides, wanted, 12)
+    known = slow(scores, kinds, sides, metrics, 12)
     if len(known) <= 6:
         with pytest.raises(TooFew, match=f"only {len(known)} of 12 resamples of"):
             drawn(scores, plain(kinds == "target"), sides, 12, 3, eer=definition)
     else:
         found = drawn(scores, plain(kinds == "target"), sides, 12, 3, eer=definition)
-        assert found.speakers == len(np.unique(sides[sides >= 0])) and list(found.values) == [
-            "EER",
-            "minDCF(0.05)",
-            "minDCF(0.3)",
-        ]
+        assert found.speakers == len(np.unique(sides[sides >= 0]))
+        assert list(found.values) == ["EER", "minDCF(0.05)", "minDCF(0.3)"]
         np.testing.assert_allclose(np.transpose(list(found.values.values())), known, atol=1e-9)
 
 
@@ -164,9 +171,11 @@ def test_weights_are_copies(definition, trials):
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_weights_are_copies_of_spoofing_aware_trials(trials):
     scores, kinds, sides = trials
-    known = slow(
-        scores, kinds, sides, lambda *trials: (*sasv_eers(*trials).values(), a_dcf(*trials)[0]), 12
-    )
+
+    def metrics(scores, kinds):
+        return *sasv_eers(scores, kinds).values(), a_dcf(scores, kinds)[0]
+
+    known = slow(scores, kinds, sides, metrics, 12)
     assume(len(known) > 6)
     found = drawn(scores, {kind: kinds == kind for kind in TRIAL_KINDS}, sides, 12, 3)
     assert list(found.values) == ["SASV-EER", "SV-EER", "SPF-EER", "a-DCF"]
@@ -175,46 +184,42 @@ def test_weights_are_copies_of_spoofing_aware_trials(trials):
 
 def test_lists_without_a_kind():
     scores, label, sides, _ = simulated(np.random.default_rng(0), 8, 4, 40)
-    found = drawn(
-        scores,
-        {"target": label, "nontarget": np.zeros(len(label), bool), "spoof": ~label},
-        sides,
-        9,
-    )
+    groups = {"target": label, "nontarget": np.zeros(len(label), bool), "spoof": ~label}
+    found = drawn(scores, groups, sides, 9)
     assert list(found.values) == ["SASV-EER", "SPF-EER"]
-    np.testing.assert_array_equal(
-        found.values["SPF-EER"], drawn(scores, plain(label), sides, 9).values["EER"]
-    )
+    known = drawn(scores, plain(label), sides, 9).values["EER"]
+    np.testing.assert_array_equal(found.values["SPF-EER"], known)
 
 
 # ---------------------------------------------------------------------- intervals
 def test_coverage():
-    """95 % intervals hold the truth about as often; if trials were taken for independent they would not."""
+    """About 95 % of the 95 % intervals contain the true EER.
+
+    Intervals that treat the trials as independent contain it less often.
+    """
     draw = np.random.default_rng(0)
     hits = np.zeros(2)
     for seed in range(30):
         scores, label, sides, truth = simulated(draw, targets=15)
-        # every trial has a speaker of its own
+        # Here each trial has its own speaker, so the trials count as independent.
         alone = np.stack([np.arange(len(scores)), np.full(len(scores), -1)], 1)
         for i, speakers_of_trials in enumerate((sides, alone)):
-            low, high = interval(
-                drawn(scores, plain(label), speakers_of_trials, 60, seed).values["EER"],
-                eer(*error_rates(scores, label))[0],
-            )
+            values = drawn(scores, plain(label), speakers_of_trials, 60, seed).values["EER"]
+            low, high = interval(values, eer(*error_rates(scores, label))[0])
             hits[i] += low <= truth <= high
-    assert 0.8 <= hits[0] / 30 <= 1 and hits[1] / 30 < 0.7
+    assert 0.8 <= hits[0] / 30 <= 1
+    assert hits[1] / 30 < 0.7
 
 
 def test_interval_by_hand():
     values = np.arange(101.0)
-    # in the middle: percentiles
+    # The estimate is the median of the resamples, so the interval has their percentiles.
     np.testing.assert_allclose(interval(values, 50, 0.9), [5, 95])
-    # resamples are too low: 60 is their quantile 61/102
+    # The resamples are too low: the estimate 60 is their quantile 61/102.
     low, high = interval(values, 60, 0.9)
     shift = 2 * NormalDist().inv_cdf(61 / 102)
-    assert (low, high) == pytest.approx(
-        [100 * NormalDist().cdf(shift + at) for at in (-1.6449, 1.6449)], abs=0.01
-    )
+    expected = [100 * NormalDist().cdf(shift + at) for at in (-1.6449, 1.6449)]
+    assert (low, high) == pytest.approx(expected, abs=0.01)
     both = interval(np.stack([values, values[::-1] * 2], 1), np.array([60, 100]), 0.9)
     np.testing.assert_allclose(both, np.transpose([[low, high], [10, 190]]))
     assert interval(np.zeros(7), 0).tolist() == [0, 0]
@@ -222,19 +227,16 @@ def test_interval_by_hand():
 
 def test_seed_and_order():
     scores, label, sides, _ = simulated(np.random.default_rng(1), 10)
-    first, again, other = (
-        drawn(scores, plain(label), sides, 20, seed).values["EER"] for seed in (0, 0, 1)
-    )
-    shuffle = np.random.default_rng(0).permutation(len(scores))
+    first = drawn(scores, plain(label), sides, 20, 0).values["EER"]
+    again = drawn(scores, plain(label), sides, 20, 0).values["EER"]
+    other_seed = drawn(scores, plain(label), sides, 20, 1).values["EER"]
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(
-        first, drawn(scores[shuffle], plain(label[shuffle]), sides[shuffle], 20).values["EER"]
-    )
-    np.testing.assert_array_equal(
-        first,
-        drawn(scores.astype(np.float32).astype(float) * 8, plain(label), sides, 20).values["EER"],
-    )
-    assert (first != other).any()
+    shuffle = np.random.default_rng(0).permutation(len(scores))
+    shuffled = drawn(scores[shuffle], plain(label[shuffle]), sides[shuffle], 20)
+    np.testing.assert_array_equal(first, shuffled.values["EER"])
+    scaled = drawn(scores.astype(np.float32).astype(float) * 8, plain(label), sides, 20)
+    np.testing.assert_array_equal(first, scaled.values["EER"])
+    assert (first != other_seed).any()
 
 
 def test_band():
@@ -242,15 +244,14 @@ def test_band():
     threshold, p_miss, p_fa = error_rates(scores, label)
     gap = np.unique(np.append(spread(p_miss, p_fa), 0))
     found = drawn(scores, plain(label), sides, 100, gaps={"EER": gap})
-    (miss, fa), at = (
-        bands(found, {"EER": gap}, {"EER": (0, (threshold, p_miss, p_fa))})["EER"],
-        np.searchsorted(gap, 0),
-    )
-    # the EER's interval
-    np.testing.assert_allclose(
-        miss[:, at] * 100, interval(found.values["EER"], eer(threshold, p_miss, p_fa)[0]), atol=1e-9
-    )
-    assert miss.min() >= -1e-12 and fa.min() >= -1e-12 and len(gap) > 50
+    miss, fa = bands(found, {"EER": gap}, {"EER": (0, (threshold, p_miss, p_fa))})["EER"]
+    # Where the two rates are equal, the band is the interval of the EER.
+    at = np.searchsorted(gap, 0)
+    known = interval(found.values["EER"], eer(threshold, p_miss, p_fa)[0])
+    np.testing.assert_allclose(miss[:, at] * 100, known, atol=1e-9)
+    assert miss.min() >= -1e-12
+    assert fa.min() >= -1e-12
+    assert len(gap) > 50
     curve = np.interp(gap, p_miss - p_fa, p_miss)
     assert np.mean((miss[0] <= curve) & (curve <= miss[1])) > 0.95
 
@@ -265,56 +266,56 @@ def test_a_million_scores():
     found = drawn(scores, plain(label), sides, 2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.values["EER"] == pytest.approx([15.87, 15.87], abs=0.6) and peak < 300e6
+    assert found.values["EER"] == pytest.approx([15.87, 15.87], abs=0.6)
+    # The limit is in bytes.
+    assert peak < 300e6
 
 
 # ---------------------------------------------------------------------- comparison
 def test_difference():
     d = np.arange(1.0, 100)
-    assert difference(d, 50).p == pytest.approx(2 * 0.5 / 100) and difference(np.zeros(9), 0) == (
-        0,
-        0,
-        1,
-    )
-    assert difference(d - 50, 0).p == pytest.approx(1) and difference(
-        d - 30, 20
-    ).p == pytest.approx(0.6)
+    assert difference(d, 50).p == pytest.approx(2 * 0.5 / 100)
+    assert difference(np.zeros(9), 0) == (0, 0, 1)
+    assert difference(d - 50, 0).p == pytest.approx(1)
+    assert difference(d - 30, 20).p == pytest.approx(0.6)
     for values, at in ((d - 30, 20), (d - 20, 31), (d - 5, 40)):
         low, high, p = difference(values, at, 0.8)
         assert difference(-values, -at, 0.8) == pytest.approx((-high, -low, p))
         edges = interval(values, at, 1 - p)
-        # at this confidence 0 is on the edge
+        # With the confidence 1 - p, one edge of the interval is at 0.
         assert min(abs(edges)) < 1
 
 
-def test_comparison_finds_what_is_there():
-    draw, p = np.random.default_rng(0), {}
+def test_comparison_finds_true_differences():
+    draw = np.random.default_rng(0)
     scores, label, sides, _ = simulated(draw)
-    # the same scores elsewhere: another system, as good as the first one
+    # Permuted scores are those of another system with the same EER.
     alike = scores.copy()
-    for of in (label, ~label):
-        alike[of] = draw.permutation(scores[of])
+    for mask in (label, ~label):
+        alike[mask] = draw.permutation(scores[mask])
     better = scores + 2 * label
     known = drawn(scores, plain(label), sides, 200)
+    found = {}
     for name, others in {"better": better, "alike": alike, "scaled": 3 * scores - 1}.items():
-        found = drawn(others, plain(label), sides, 200)
+        resamples = drawn(others, plain(label), sides, 200)
         gap = eer(*error_rates(others, label))[0] - eer(*error_rates(scores, label))[0]
-        p[name] = difference(found.values["EER"] - known.values["EER"], gap)
-    assert p["better"].p < 0.03 and p["better"].high < 0
-    assert (
-        p["alike"].p > 0.1
-        and p["alike"].low < 0 < p["alike"].high
-        and p["scaled"] == pytest.approx((0, 0, 1), abs=1e-12)
-    )
+        found[name] = difference(resamples.values["EER"] - known.values["EER"], gap)
+    assert found["better"].p < 0.03
+    assert found["better"].high < 0
+    assert found["alike"].p > 0.1
+    assert found["alike"].low < 0 < found["alike"].high
+    assert found["scaled"] == pytest.approx((0, 0, 1), abs=1e-12)
 
 
 def test_pairing_narrows_the_interval():
-    """Of two systems that err on the same speakers the difference is known better than either's EER."""
+    """Two systems make errors on the same speakers: their difference varies less than each EER."""
     draw = np.random.default_rng(3)
     scores, label, sides, _ = simulated(draw)
     noisy = scores + 0.3 * draw.standard_normal(len(scores))
-    a, b = (drawn(some, plain(label), sides, 200).values["EER"] for some in (scores, noisy))
-    assert np.std(a - b) < 0.6 * np.std(a) and np.corrcoef(a, b)[0, 1] > 0.8
+    a = drawn(scores, plain(label), sides, 200).values["EER"]
+    b = drawn(noisy, plain(label), sides, 200).values["EER"]
+    assert np.std(a - b) < 0.6 * np.std(a)
+    assert np.corrcoef(a, b)[0, 1] > 0.8
 
 
 @given(
@@ -322,26 +323,22 @@ def test_pairing_narrows_the_interval():
 )
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_trials_are_matched(names, random):
-    # a trial may be on the list twice
+    # The list may contain a trial more than once.
     lines = [f"{int(name < 'c')} {name} x" for name in names]
-    first = Scores(
-        lines,
-        np.arange(len(lines), dtype=float),
-        np.array([name < "c" for name in names]),
-        None,
-        None,
-    )
+    labels = np.array([name < "c" for name in names])
+    first = Scores(lines, np.arange(len(lines), dtype=float), labels, None, None)
     order = random.sample(range(len(lines)), len(lines))
     other = Scores([lines[i] for i in order], first.scores[order], first.labels[order], None, None)
     found = reorder_like(first, other, "b.txt")
-    assert found.lines == lines and found.labels.tolist() == first.labels.tolist()
-    assert sorted(zip(found.lines, found.scores, strict=True)) == sorted(
-        zip(lines, first.scores, strict=True)
-    )
+    assert found.lines == lines
+    assert found.labels.tolist() == first.labels.tolist()
+    found_pairs = sorted(zip(found.lines, found.scores, strict=True))
+    assert found_pairs == sorted(zip(lines, first.scores, strict=True))
 
 
 # ---------------------------------------------------------------------- speakers
 def read(tmp_path, text):
+    """Writes the text to a scores file and reads this file."""
     path = tmp_path / "s.txt"
     path.write_text(text)
     return read_scores(path)
@@ -356,33 +353,28 @@ PAIRS = "1 x/a/1 x/a/2 3\n0 x/a/1 x/b/1 1\n0 x/b/2 x/c/1 2\n"
 )
 def test_speakers(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("table").write_text(
-        "".join(f"x/{sides}/{i} {sides}\n" for sides in "abcd" for i in (1, 2))
-    )
+    rows = [f"x/{name}/1 {name}\nx/{name}/2 {name}\n" for name in "abcd"]
+    Path("table").write_text("".join(rows))
     found = speakers.speakers_of(read(tmp_path, PAIRS), options(*words))
-    assert found.names == ["a", "b", "c"] and found.sides.tolist() == [[0, -1], [0, 1], [1, 2]]
-    assert speakers.speakers_of(read(tmp_path, PAIRS.replace("x/", "")), options()).names == [
-        "a",
-        "b",
-        "c",
-    ]
+    assert found.names == ["a", "b", "c"]
+    assert found.sides.tolist() == [[0, -1], [0, 1], [1, 2]]
+    found = speakers.speakers_of(read(tmp_path, PAIRS.replace("x/", "")), options())
+    assert found.names == ["a", "b", "c"]
 
 
 def test_speakers_of_spoofing_aware_trials(tmp_path):
-    trials = read(
-        tmp_path,
-        "a u1 bonafide target 3\na b/u2 bonafide nontarget 1\nb a/u3 A07 spoof 0\nc c/u4 A07 spoof 0\n",
+    lines = (
+        "a u1 bonafide target 3\n"
+        "a b/u2 bonafide nontarget 1\n"
+        "b a/u3 A07 spoof 0\n"
+        "c c/u4 A07 spoof 0\n"
     )
-    assert speakers.speakers_of(trials, options()).sides.tolist() == [
-        [0, -1],
-        [0, -1],
-        [1, -1],
-        [2, -1],
-    ]
+    trials = read(tmp_path, lines)
+    found = speakers.speakers_of(trials, options())
+    assert found.sides.tolist() == [[0, -1], [0, -1], [1, -1], [2, -1]]
     (tmp_path / "table").write_text("u1 a\nb/u2 b\na/u3 a\nc/u4 c\n")
-    assert speakers.speakers_of(
-        trials, options("--speaker_table", str(tmp_path / "table"))
-    ).sides.tolist() == [[0, -1], [0, 1], [1, -1], [2, -1]]
+    found = speakers.speakers_of(trials, options("--speaker_table", str(tmp_path / "table")))
+    assert found.sides.tolist() == [[0, -1], [0, 1], [1, -1], [2, -1]]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +382,8 @@ def test_speakers_of_spoofing_aware_trials(tmp_path):
     [
         (
             [],
-            r"trial 2, '0 x/a/1 x/b/1': got one speaker, x, .*its label contradicts; give --speaker_level",
+            "trial 2, '0 x/a/1 x/b/1': got one speaker, x, .*"
+            "its label contradicts; give --speaker_level",
         ),
         (["--speaker_level", "3"], "x/a/1: has no folder number 3 "),
         (["--speaker_level", "0"], "want 1 .* got 0"),
@@ -418,18 +411,26 @@ def test_bad_words(words, message, tmp_path, monkeypatch, capsys):
     Path("twice").write_text("x/a/1 a\nx/a/1 b\n")
     assert tuneThreshold.main(["s.txt", "--bootstrap", "9", *words]) == 2
     err = capsys.readouterr().err
-    assert re.search(message, err) and err.count("\n") == 1 and not list(tmp_path.glob("*.png"))
+    assert re.search(message, err)
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.png"))
 
 
 # ---------------------------------------------------------------------- the command
 def scores_file(path, seed=0, better=0.0, order=None):
+    """Writes a scores file of 272 simulated trials and returns its path.
+
+    Target scores are higher by `better`. `order` gives the order of the trials in the file.
+    """
     scores, label, sides, _ = simulated(np.random.default_rng(seed), 12, 6, 200, 2.0)
     scores = scores + better * label
-    lines = [
-        f"{int(y)} s{a}/{i} s{a if b < 0 else b}/x{i} {s:.7g}\n"
-        for i, (s, y, (a, b)) in enumerate(zip(scores, label, sides.tolist(), strict=True))
-    ]
-    path.write_text("".join(lines if order is None else [lines[i] for i in order]))
+    lines = []
+    for i, (score, target, (a, b)) in enumerate(zip(scores, label, sides.tolist(), strict=True)):
+        second = a if b < 0 else b
+        lines.append(f"{int(target)} s{a}/{i} s{second}/x{i} {score:.7g}\n")
+    if order is not None:
+        lines = [lines[i] for i in order]
+    path.write_text("".join(lines))
     return path
 
 
@@ -437,71 +438,44 @@ def test_command(tmp_path, capsys):
     path = scores_file(tmp_path / "s.txt")
     assert tuneThreshold.main([str(path)]) == 0
     before = capsys.readouterr().out
-    assert (
-        tuneThreshold.main(
-            [
-                str(path),
-                "--bootstrap",
-                "50",
-                "--confidence",
-                "0.8",
-                "--seed",
-                "4",
-                "--det",
-                str(tmp_path / "band.png"),
-            ]
-        )
-        == 0
-    )
+    words = ["--bootstrap", "50", "--confidence", "0.8", "--seed", "4"]
+    assert tuneThreshold.main([str(path), *words, "--det", str(tmp_path / "band.png")]) == 0
     out, err = capsys.readouterr()
     trials = read_scores(path)
-    known = drawn(
-        trials.scores,
-        plain(trials.labels),
-        speakers.speakers_of(trials, options()).sides,
-        50,
-        4,
-        p_target=[0.05, 0.01],
-    ).values
+    sides = speakers.speakers_of(trials, options()).sides
+    resamples = drawn(trials.scores, plain(trials.labels), sides, 50, 4, p_target=[0.05, 0.01])
+    known = resamples.values
     rates = error_rates(trials.scores, trials.labels)
-    (low, high), (least, most) = (
-        interval(known["EER"], eer(*rates)[0], 0.8),
-        interval(known["minDCF(0.01)"], min_dcf(*rates, 0.01)[0], 0.8),
-    )
-    assert (
-        f" %  [{low:.2f}, {high:.2f}] " in out
-        and f"[{least:.4f}, {most:.4f}]" in out
-        and not err.replace("\r", "").strip()
-    )
+    low, high = interval(known["EER"], eer(*rates)[0], 0.8)
+    assert f" %  [{low:.2f}, {high:.2f}] " in out
+    low, high = interval(known["minDCF(0.01)"], min_dcf(*rates, 0.01)[0], 0.8)
+    assert f"[{low:.4f}, {high:.4f}]" in out
+    assert not err.replace("\r", "").strip()
     assert "in brackets 80 % intervals: 50 resamples of 12 speakers" in out
-    # the numbers are the same
-    assert [line.split()[:2] for line in out.splitlines()[2:8]] == [
-        line.split()[:2] for line in before.splitlines()[2:8]
-    ]
+    # The option --bootstrap does not change the metrics.
+    numbers = [line.split()[:2] for line in out.splitlines()[2:8]]
+    assert numbers == [line.split()[:2] for line in before.splitlines()[2:8]]
     assert (tmp_path / "band.png").stat().st_size > (tmp_path / "s_det.png").stat().st_size
 
 
 def test_compare(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tuneThreshold, "plot_det", lambda *_, **__: None)
     order = np.random.default_rng(0).permutation(272)
-    a, b, same = (
-        scores_file(tmp_path / "a.txt"),
-        scores_file(tmp_path / "b.txt", better=2, order=order),
-        scores_file(tmp_path / "c.txt", order=order),
-    )
+    a = scores_file(tmp_path / "a.txt")
+    b = scores_file(tmp_path / "b.txt", better=2, order=order)
+    same = scores_file(tmp_path / "c.txt", order=order)
 
-    def told(*paths):
+    def compared(*paths):
+        """Returns the words that the command prints about the EERs of two files."""
         assert tuneThreshold.main(["--compare", *map(str, paths), "--bootstrap", "99"]) == 0
         lines = capsys.readouterr().out.split("difference")[1].splitlines()
         return lines[1].replace("[", "").replace("]", "").replace(",", "").split()
 
-    _, first, _, second, _, gap, _, low, high, p = told(a, b)
-    assert (
-        float(gap) == pytest.approx(float(first) - float(second), abs=0.011)
-        and 0 < float(low) < float(high)
-        and float(p) < 0.1
-    )
-    assert told(b, a) == [
+    _, first, _, second, _, gap, _, low, high, p = compared(a, b)
+    assert float(gap) == pytest.approx(float(first) - float(second), abs=0.011)
+    assert 0 < float(low) < float(high)
+    assert float(p) < 0.1
+    assert compared(b, a) == [
         "EER",
         second,
         "%",
@@ -513,7 +487,7 @@ def test_compare(tmp_path, capsys, monkeypatch):
         low.replace("+", "-"),
         p,
     ]
-    assert told(a, same)[5:] == ["+0.00", "%", "+0.00", "+0.00", "1.000"]
+    assert compared(a, same)[5:] == ["+0.00", "%", "+0.00", "+0.00", "1.000"]
 
 
 @pytest.mark.parametrize(
@@ -521,7 +495,8 @@ def test_compare(tmp_path, capsys, monkeypatch):
     [
         (
             lambda lines: lines[1:],
-            "want the trials of the other scores file, 272 in any order, got 271; 1 are not as often in both, the first: 1 s0/0 s0/x0\n",
+            "want the trials of the other scores file, 272 in any order, got 271; "
+            "1 are not as often in both, the first: 1 s0/0 s0/x0\n",
         ),
         (
             lambda lines: [*lines, lines[4]],
@@ -534,10 +509,13 @@ def test_compare(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_other_trials(change, message, tmp_path, capsys):
-    a, b = scores_file(tmp_path / "a.txt"), tmp_path / "b.txt"
+    a = scores_file(tmp_path / "a.txt")
+    b = tmp_path / "b.txt"
     b.write_text("".join(change(a.read_text().splitlines(keepends=True))))
     assert tuneThreshold.main(["--compare", str(a), str(b), "--bootstrap", "2"]) == 2
-    assert f"{b}: " in (err := capsys.readouterr().err) and message in err
+    err = capsys.readouterr().err
+    assert f"{b}: " in err
+    assert message in err
     with pytest.raises(SystemExit):
         tuneThreshold.main([str(a), "--compare", str(a), str(b)])
 
@@ -546,37 +524,33 @@ def test_spoofing_aware_command(tmp_path, capsys):
     draw = np.random.default_rng(0)
     kinds = draw.choice(TRIAL_KINDS, 300)
     path = tmp_path / "s.txt"
-    path.write_text(
-        "".join(
-            f"id{draw.integers(9)} u{i} {'A07' if kind == 'spoof' else '-'} {kind} {draw.standard_normal() + 2 * (kind == 'target'):.5f}\n"
-            for i, kind in enumerate(kinds)
-        )
-    )
-    assert (
-        tuneThreshold.main([str(path), "--bootstrap", "20", "--det", str(tmp_path / "det.png")])
-        == 0
-    )
+    lines = []
+    for i, kind in enumerate(kinds):
+        speaker = draw.integers(9)
+        attack = "A07" if kind == "spoof" else "-"
+        score = draw.standard_normal() + 2 * (kind == "target")
+        lines.append(f"id{speaker} u{i} {attack} {kind} {score:.5f}\n")
+    path.write_text("".join(lines))
+    words = [str(path), "--bootstrap", "20", "--det", str(tmp_path / "det.png")]
+    assert tuneThreshold.main(words) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
-    assert (
-        all("[" in rows[name] for name in ("SASV-EER", "SV-EER", "SPF-EER", "a-DCF"))
-        and "20 resamples of 9 speakers" in rows["in"]
-    )
+    for name in ("SASV-EER", "SV-EER", "SPF-EER", "a-DCF"):
+        assert "[" in rows[name]
+    assert "20 resamples of 9 speakers" in rows["in"]
 
 
-def test_options_without_effect_are_told(tmp_path, capsys, monkeypatch):
+def test_options_without_effect_give_a_warning(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tuneThreshold, "plot_det", lambda *_, **__: None)
     path = scores_file(tmp_path / "s.txt")
     assert tuneThreshold.main([str(path), "--seed", "3", "--bins", "2"]) == 0
-    assert (
-        capsys.readouterr().err
-        == "warning: --seed has no effect without --bootstrap\nwarning: --bins has no effect without --by\n"
+    assert capsys.readouterr().err == (
+        "warning: --seed has no effect without --bootstrap\n"
+        "warning: --bins has no effect without --by\n"
     )
     assert tuneThreshold.main([str(path), "--speaker_level", "1", "--adcf_c_miss", "2"]) == 0
     assert capsys.readouterr().err == (
         "warning: --adcf_c_miss has no effect on '1|0' scores\n"
         "warning: --speaker_level has no effect without --bootstrap or --by or --worst\n"
     )
-    assert (
-        tuneThreshold.main([str(path), "--speaker_level", "1", "--worst", "2"]) == 0
-        and not capsys.readouterr().err
-    )
+    assert tuneThreshold.main([str(path), "--speaker_level", "1", "--worst", "2"]) == 0
+    assert not capsys.readouterr().err

@@ -1,4 +1,8 @@
-"""The spoofing-aware metrics of tuneThreshold.py against direct loops, published packages' numbers and cases done by hand; their files and command."""
+"""Tests of the spoofing-aware metrics, their files and the command line of tuneThreshold.py.
+
+The expected numbers come from direct loops, from published packages, and from cases that are
+computed by hand.
+"""
 
 import inspect
 import json
@@ -32,28 +36,34 @@ TANDEM = np.load(Path(__file__).parent / "reference" / "metric_tandem.npz")
 COSTS = json.loads(str(TANDEM["hparams_json"]))
 
 
-# ---------------------------------------------------------------------- direct computations: one trial at a time, in fractions
-def share(scores, kinds, wanted, threshold):
-    """Accepted part of the trials of the wanted kinds."""
-    of = [score for score, kind in zip(scores, kinds, strict=True) if kind in wanted]
-    return Fraction(sum(score >= threshold for score in of), len(of))
+# ---------------------------------------------------------------------- direct computations
+# These functions count one trial at a time and compute with exact fractions.
+def share(scores, kinds, counted, threshold):
+    """Returns the accepted share of the trials of the counted kinds."""
+    selected = [score for score, kind in zip(scores, kinds, strict=True) if kind in counted]
+    return Fraction(sum(score >= threshold for score in selected), len(selected))
 
 
 def thresholds(scores):
+    """Returns all thresholds that differ in their decisions."""
     return [*sorted(set(scores)), math.inf]
 
 
 def slow_eer(scores, kinds, others):
-    used = [score for score, kind in zip(scores, kinds, strict=True) if kind in ("target", *others)]
-    return 100 * crossing(
-        [
-            (1 - share(scores, kinds, ["target"], t), share(scores, kinds, others, t))
-            for t in thresholds(used)
-        ]
-    )
+    """Returns the EER of target trials against the other kinds, in per cent."""
+    selected = []
+    for score, kind in zip(scores, kinds, strict=True):
+        if kind == "target" or kind in others:
+            selected.append(score)
+    points = []
+    for t in thresholds(selected):
+        p_miss = 1 - share(scores, kinds, ["target"], t)
+        points.append((p_miss, share(scores, kinds, others, t)))
+    return 100 * crossing(points)
 
 
 def slow_a_dcf(scores, kinds, threshold, p_spoof, p_nontarget, c_miss, c_fa_nontarget, c_fa_spoof):
+    """Returns the normalised a-DCF at one threshold."""
     weights = [
         c_miss * (1 - p_spoof - p_nontarget),
         c_fa_nontarget * p_nontarget,
@@ -64,35 +74,41 @@ def slow_a_dcf(scores, kinds, threshold, p_spoof, p_nontarget, c_miss, c_fa_nont
         share(scores, kinds, ["nontarget"], threshold),
         share(scores, kinds, ["spoof"], threshold),
     ]
-    return sum(weight * rate for weight, rate in zip(weights, rates, strict=True)) / min(
-        weights[0], weights[1] + weights[2]
-    )
+    cost = sum(weight * rate for weight, rate in zip(weights, rates, strict=True))
+    return cost / min(weights[0], weights[1] + weights[2])
 
 
 def slow_t_dcf(asv, cm, kinds):
-    """Countermeasure threshold -> t-DCF, by the 2019 evaluation plan; None where it is not defined."""
+    """Returns the t-DCF of the 2019 evaluation plan, as a function of the CM threshold.
+
+    Returns None where the t-DCF is not defined.
+    """
     real = thresholds(score for score, kind in zip(asv, kinds, strict=True) if kind != "spoof")
-    best = min(
-        real,
-        key=lambda t: abs(
-            1 - share(asv, kinds, ["target"], t) - share(asv, kinds, ["nontarget"], t)
-        ),
-    )
+
+    def distance_from_eer(t):
+        return abs(1 - share(asv, kinds, ["target"], t) - share(asv, kinds, ["nontarget"], t))
+
+    best = min(real, key=distance_from_eer)
     at = max([t for t in real if t < best], default=best)
-    c1 = Fraction("0.9405") * share(asv, kinds, ["target"], at) - Fraction("0.095") * share(
-        asv, kinds, ["nontarget"], at
-    )
+    p_hit = share(asv, kinds, ["target"], at)
+    p_fa = share(asv, kinds, ["nontarget"], at)
+    c1 = Fraction("0.9405") * p_hit - Fraction("0.095") * p_fa
     c2 = Fraction("0.5") * share(asv, kinds, ["spoof"], at)
     if c1 <= 0 or c2 <= 0:
         return None
-    return lambda t: (
-        c1 * (1 - share(cm, kinds, ["target", "nontarget"], t))
-        + c2 * share(cm, kinds, ["spoof"], t)
-    ) / min(c1, c2)
+
+    def cost(t):
+        p_miss_cm = 1 - share(cm, kinds, ["target", "nontarget"], t)
+        return (c1 * p_miss_cm + c2 * share(cm, kinds, ["spoof"], t)) / min(c1, c2)
+
+    return cost
 
 
 def slow_tandem(asv, cm, kinds, asv_threshold, cm_threshold):
-    """Misses, false accepts of non-targets and of spoofs at a pair of thresholds."""
+    """Returns three rates of the tandem system at a pair of thresholds.
+
+    The rates are misses, false accepts of non-target trials, and false accepts of spoof trials.
+    """
     real = share(cm, kinds, ["target", "nontarget"], cm_threshold)
     return (
         1 - share(asv, kinds, ["target"], asv_threshold) * real,
@@ -102,21 +118,21 @@ def slow_tandem(asv, cm, kinds, asv_threshold, cm_threshold):
 
 
 def slow_t_eer(asv, cm, kinds, prevalence):
+    """Returns the t-EER in per cent; without a prevalence, the concurrent t-EER."""
     weight = Fraction(1, 2) if prevalence is None else prevalence
 
     def accepts(rates):
         return (1 - weight) * rates[1] + weight * rates[2]
 
+    def distance_from_eer(rates):
+        return abs(accepts(rates) - rates[0])
+
     path = []
     for t in thresholds(asv):
         alone = [share(asv, kinds, [kind], t) for kind in TRIAL_KINDS]
         if accepts(alone) >= 1 - alone[0]:
-            path.append(
-                min(
-                    (slow_tandem(asv, cm, kinds, t, s) for s in thresholds(cm)),
-                    key=lambda rates: abs(accepts(rates) - rates[0]),
-                )
-            )
+            tandems = [slow_tandem(asv, cm, kinds, t, s) for s in thresholds(cm)]
+            path.append(min(tandems, key=distance_from_eer))
     values = [(rates[0] + accepts(rates)) / 2 for rates in path]
     if prevalence is not None:
         return 100 * min(values)
@@ -125,11 +141,16 @@ def slow_t_eer(asv, cm, kinds, prevalence):
 
 
 def lists_of(*more):
-    """Lists of (verification score, kind, ...) with ties and all three kinds."""
+    """Returns a strategy for lists of (verification score, kind, ...).
+
+    The lists have equal scores and all three kinds of trials.
+    """
     trial = st.tuples(st.integers(-4, 4), st.sampled_from(TRIAL_KINDS), *more)
-    return st.lists(trial, min_size=3, max_size=24).filter(
-        lambda trials: len({kind for _, kind, *_ in trials}) == 3
-    )
+
+    def has_all_kinds(trials):
+        return len({kind for _, kind, *_ in trials}) == 3
+
+    return st.lists(trial, min_size=3, max_size=24).filter(has_all_kinds)
 
 
 @given(lists_of(st.sampled_from(["A07", "A08", "A19"])))
@@ -138,22 +159,20 @@ def test_eers_against_a_direct_loop(trials):
     scores, kinds, attacks = zip(*trials, strict=True)
     found = sasv_eers(scores, kinds)
     others = {"SASV-EER": ["nontarget", "spoof"], "SV-EER": ["nontarget"], "SPF-EER": ["spoof"]}
-    assert found == pytest.approx(
-        {name: float(slow_eer(scores, kinds, those)) for name, those in others.items()}
-    )
-    # sorted once, yet as if the third kind were not there
+    known = {name: float(slow_eer(scores, kinds, against)) for name, against in others.items()}
+    assert found == pytest.approx(known)
+    # The function sorts all scores once. The rates equal those without the third kind.
+    targets = np.array(kinds) == "target"
     for name, rates in sasv_rates(scores, kinds).items():
-        used = [kind in ("target", *others[name]) for kind in kinds]
-        np.testing.assert_array_equal(
-            rates, error_rates(np.array(scores)[used], (np.array(kinds) == "target")[used])
-        )
-    named = [
-        attack if kind == "spoof" else kind for kind, attack in zip(kinds, attacks, strict=True)
-    ]
-    known = {
-        attack: float(slow_eer(scores, named, [attack]))
-        for attack in sorted({*named} - {*TRIAL_KINDS})
-    }
+        selected = [kind in ("target", *others[name]) for kind in kinds]
+        expected = error_rates(np.array(scores)[selected], targets[selected])
+        np.testing.assert_array_equal(rates, expected)
+    named = []
+    for kind, attack in zip(kinds, attacks, strict=True):
+        named.append(attack if kind == "spoof" else kind)
+    known = {}
+    for attack in sorted({*named} - {*TRIAL_KINDS}):
+        known[attack] = float(slow_eer(scores, named, [attack]))
     assert spf_eers(scores, kinds, attacks) == pytest.approx(known)
 
 
@@ -176,13 +195,11 @@ def test_a_dcf_against_a_direct_loop(trials, costs):
         c_fa_nontarget=c_fa_nontarget,
         c_fa_spoof=c_fa_spoof,
     )
-    assert (
-        value
-        == pytest.approx(min(slow_a_dcf(scores, kinds, t, *costs) for t in thresholds(scores)))
-        and value <= 1 + 1e-12
-    )
+    least = min(slow_a_dcf(scores, kinds, t, *costs) for t in thresholds(scores))
+    assert value == pytest.approx(least)
+    assert value <= 1 + 1e-12
     assert slow_a_dcf(scores, kinds, threshold, *costs) == pytest.approx(value)
-    # no spoofs expected: the detection cost of the others
+    # If the prior of spoofs is 0, the a-DCF is the minDCF of the other trials.
     if not p_spoof:
         real = np.array(kinds) != "spoof"
         rates = error_rates(np.array(scores)[real], (np.array(kinds) == "target")[real])
@@ -199,11 +216,9 @@ def test_t_dcf_against_a_direct_loop(trials):
             min_t_dcf(asv, cm, kinds)
         return
     value, threshold = min_t_dcf(asv, cm, kinds)
-    assert (
-        value == pytest.approx(float(min(map(cost, thresholds(cm)))))
-        and float(cost(threshold)) == pytest.approx(value)
-        and value <= 1 + 1e-12
-    )
+    assert value == pytest.approx(float(min(map(cost, thresholds(cm)))))
+    assert float(cost(threshold)) == pytest.approx(value)
+    assert value <= 1 + 1e-12
 
 
 @given(
@@ -212,7 +227,7 @@ def test_t_dcf_against_a_direct_loop(trials):
         [None, Fraction(0), Fraction(1, 10), Fraction(1, 2), Fraction(3, 4), Fraction(1)]
     ),
 )
-# points equally close but for rounding
+# Two points of this example are equally close, except for rounding.
 @example([(1, "target", 0), (0, "nontarget", 3), (0, "spoof", 2), (3, "nontarget", 2)], None)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_t_eer_against_a_direct_loop(trials, prevalence):
@@ -221,22 +236,17 @@ def test_t_eer_against_a_direct_loop(trials, prevalence):
     assert found.value == pytest.approx(float(slow_t_eer(asv, cm, kinds, prevalence)))
     misses, *accepts = slow_tandem(asv, cm, kinds, found.asv_threshold, found.cm_threshold)
     weight = 0.5 if prevalence is None else prevalence
-    assert found.value == pytest.approx(
-        float(50 * (misses + (1 - weight) * accepts[0] + weight * accepts[1]))
-    )
+    false_accepts = (1 - weight) * accepts[0] + weight * accepts[1]
+    assert found.value == pytest.approx(float(50 * (misses + false_accepts)))
 
 
 # ---------------------------------------------------------------------- the published packages' numbers
 def tandem_case(name):
-    """Scores of verification and countermeasure, kinds."""
-    asv, cm = (
-        [TANDEM[f"{name}/{system}_{kind}"] for kind in TRIAL_KINDS] for system in ("asv", "cm")
-    )
-    return (
-        np.concatenate(asv),
-        np.concatenate(cm),
-        np.repeat(TRIAL_KINDS, [len(scores) for scores in asv]),
-    )
+    """Returns verification scores, countermeasure scores and kinds of a reference case."""
+    asv = [TANDEM[f"{name}/asv_{kind}"] for kind in TRIAL_KINDS]
+    cm = [TANDEM[f"{name}/cm_{kind}"] for kind in TRIAL_KINDS]
+    kinds = np.repeat(TRIAL_KINDS, [len(scores) for scores in asv])
+    return np.concatenate(asv), np.concatenate(cm), kinds
 
 
 # The package steps through equal scores one by one, in the order target, non-target, spoof. Here
@@ -255,13 +265,10 @@ def test_a_dcf_package(case, costs):
         "Cfa_asv": "c_fa_nontarget",
         "Cfa_cm": "c_fa_spoof",
     }
-    # rounding makes most of the equal ones of case2 differ
+    # In case2, rounding makes most of the equal scores different.
     scores = 0.7 * asv + 0.3 * cm
-    value, threshold = a_dcf(
-        scores,
-        kinds,
-        **{names[name]: value for name, value in COSTS[costs].items() if name != "Ptrg"},
-    )
+    options = {names[name]: value for name, value in COSTS[costs].items() if name != "Ptrg"}
+    value, threshold = a_dcf(scores, kinds, **options)
     known, highest_rejected = TANDEM[f"{case}/{costs}"]
     assert value == pytest.approx(known, rel=1e-9)
     if case != "case2":
@@ -354,60 +361,62 @@ def test_t_eer_with_ties(decimals, prevalence):
 # ---------------------------------------------------------------------- cases done by hand
 def test_perfect_systems_have_no_errors():
     kinds = ["target", "nontarget", "spoof", "target", "spoof"]
-    # verification takes the spoofs for targets
-    asv, cm = [2, 0, 2.5, 3, 2.1], [1, 2, -1, 3, -2]
+    # Verification alone accepts the spoof trials.
+    asv = [2, 0, 2.5, 3, 2.1]
+    cm = [1, 2, -1, 3, -2]
     joint = [2, 0, -1, 3, 1]
     summary = summarize_sasv(joint, kinds, ["-", "-", "A01", "-", "A02"])
-    assert (
-        set(summary.eers.values()) | set(summary.attack_eers.values()) | {summary.a_dcf.value}
-        == {0}
-        and summary.eer_threshold == 1.5
-    )
-    assert (
-        min_t_dcf(asv, cm, kinds) == (0, 0)
-        and [t_eer(asv, cm, kinds, p).value for p in (None, 0, 0.5, 1)] == [0] * 4
-    )
+    assert set(summary.eers.values()) == {0}
+    assert set(summary.attack_eers.values()) == {0}
+    assert summary.a_dcf.value == 0
+    assert summary.eer_threshold == 1.5
+    assert min_t_dcf(asv, cm, kinds) == (0, 0)
+    assert [t_eer(asv, cm, kinds, p).value for p in (None, 0, 0.5, 1)] == [0] * 4
     assert t_eer(asv, cm, kinds) == (0, 1, 0)
 
 
-def test_equal_scores_tell_nothing_apart():
-    kinds, same = ["target", "nontarget", "nontarget", "spoof"], [0.5] * 4
+def test_equal_scores_separate_nothing():
+    kinds = ["target", "nontarget", "nontarget", "spoof"]
+    same = [0.5] * 4
     assert sasv_eers(same, kinds) == {"SASV-EER": 50, "SV-EER": 50, "SPF-EER": 50}
-    assert a_dcf(same, kinds)[0] == pytest.approx(1) and min_t_dcf(same, same, kinds)[
-        0
-    ] == pytest.approx(1)
+    assert a_dcf(same, kinds)[0] == pytest.approx(1)
+    assert min_t_dcf(same, same, kinds)[0] == pytest.approx(1)
     assert [t_eer(same, same, kinds, p).value for p in (None, 0, 0.5, 1)] == [50] * 4
 
 
-def test_verification_that_is_blind_for_spoofs():
+def test_verification_that_accepts_all_spoofs():
     kinds = ["target", "target", "nontarget", "nontarget", "spoof", "spoof"]
-    scores, cm = [2, 2, 0, 0, 2, 2], [1, 1, 1, 1, -1, -1]
+    scores = [2, 2, 0, 0, 2, 2]
+    cm = [1, 1, 1, 1, -1, -1]
     assert sasv_eers(scores, kinds) == {
         "SASV-EER": pytest.approx(100 / 3),
         "SV-EER": 0,
         "SPF-EER": 50,
     }
-    # to let the spoofs in costs 1, to reject everybody 0.9
+    # Accepting the spoofs has the cost 1 before normalisation, and rejecting all trials has 0.9.
     assert a_dcf(scores, kinds) == (pytest.approx(1), math.inf)
-    assert min_t_dcf(scores, cm, kinds)[0] == 0 and t_eer(scores, cm, kinds).value == 0
-    assert (
-        t_eer(scores, [0] * 6, kinds, 0).value == 0 and t_eer(scores, [0] * 6, kinds, 1).value == 50
-    )
+    assert min_t_dcf(scores, cm, kinds)[0] == 0
+    assert t_eer(scores, cm, kinds).value == 0
+    assert t_eer(scores, [0] * 6, kinds, 0).value == 0
+    assert t_eer(scores, [0] * 6, kinds, 1).value == 50
 
 
 def test_t_dcf_by_hand():
     kinds = ["nontarget", "nontarget", "target", "target", "spoof", "spoof"]
-    asv, cm = [1, 2, 3, 4, 3.5, 0], [1, 2, 3, 4, 0, 2.5]
-    # The EER is 0 between 2 and 3, the threshold at 2: no target missed, half of the non-targets and of the spoofs accepted.
-    # c1 = 0.9405 - 0.095 / 2 = 0.893, c2 = 0.5 / 2 = 0.25; above the spoof at 0 the countermeasure misses nothing and accepts half: 0.25 / 2 / 0.25.
+    asv = [1, 2, 3, 4, 3.5, 0]
+    cm = [1, 2, 3, 4, 0, 2.5]
+    # The EER of verification is 0 between the scores 2 and 3, and its threshold is 2. There it
+    # misses no target trial, and it accepts half of the non-target and half of the spoof trials.
+    # So c1 = 0.9405 - 0.095 / 2 = 0.893 and c2 = 0.5 / 2 = 0.25. With a threshold above the spoof
+    # at 0, the countermeasure misses nothing and accepts half of the spoofs: 0.25 / 2 / 0.25.
     assert min_t_dcf(asv, cm, kinds) == (pytest.approx(0.5), 0.5)
 
-    # Verification that knows no difference accepts everybody, but not the spoof below: c1 = 0.9405 - 0.095, c2 = 0.5 / 2; one of ten is missed.
-    kinds, asv, cm = (
-        ["target", "nontarget"] * 5 + ["spoof", "spoof"],
-        [1] * 10 + [0, 2],
-        [-1] + [1] * 9 + [0, 0],
-    )
+    # Here target and non-target trials have equal verification scores. Verification accepts all
+    # trials except the spoof with the lower score: c1 = 0.9405 - 0.095 and c2 = 0.5 / 2. The
+    # countermeasure misses one of ten trials.
+    kinds = ["target", "nontarget"] * 5 + ["spoof", "spoof"]
+    asv = [1] * 10 + [0, 2]
+    cm = [-1] + [1] * 9 + [0, 0]
     assert min_t_dcf(asv, cm, kinds) == (pytest.approx(0.1 * 0.8455 / 0.25), 0.5)
 
 
@@ -422,46 +431,40 @@ def test_order_and_scale_do_not_matter():
     other = summarize_sasv(
         asv[shuffle].astype(np.float32), kinds[shuffle].astype(object), attacks[shuffle].tolist()
     )
-    assert (
-        one.eers == other.eers
-        and one.attack_eers == other.attack_eers
-        and one.a_dcf.value == other.a_dcf.value
-    )
-    assert (
-        t_eer(asv, cm, kinds).value
-        == t_eer(np.exp(asv[shuffle]), 3 * cm[shuffle] - 7, kinds[shuffle]).value
-    )
-    assert (
-        min_t_dcf(asv, cm, kinds)[0]
-        == min_t_dcf(np.exp(asv[shuffle]), 3 * cm[shuffle] - 7, kinds[shuffle])[0]
-    )
+    assert one.eers == other.eers
+    assert one.attack_eers == other.attack_eers
+    assert one.a_dcf.value == other.a_dcf.value
+    changed = np.exp(asv[shuffle]), 3 * cm[shuffle] - 7, kinds[shuffle]
+    assert t_eer(asv, cm, kinds).value == t_eer(*changed).value
+    assert min_t_dcf(asv, cm, kinds)[0] == min_t_dcf(*changed)[0]
 
 
 def test_size_of_asvspoof_2019():
-    """Counts of the logical-access evaluation protocol; 13 attacks with 4,914 trials each."""
+    """The metrics work with the numbers of trials of the logical-access evaluation protocol.
+
+    The protocol has 13 attacks with 4,914 trials each.
+    """
     draw = np.random.default_rng(0)
     kinds = draw.permutation(np.repeat(TRIAL_KINDS, (5_370, 33_327, 63_882)))
     attacks = np.full(len(kinds), "bonafide")
     attacks[kinds == "spoof"] = np.repeat([f"A{number:02d}" for number in range(7, 20)], 4_914)
     chance = summarize_sasv(draw.standard_normal(len(kinds)), kinds, attacks)
-    assert (chance.targets, chance.nontargets, chance.spoofs) == (5_370, 33_327, 63_882) and len(
-        chance.attack_eers
-    ) == 13
-    assert [*chance.eers.values(), *chance.attack_eers.values()] == pytest.approx(
-        [50] * 16, abs=2
-    ) and 0.98 < chance.a_dcf.value <= 1
+    assert (chance.targets, chance.nontargets, chance.spoofs) == (5_370, 33_327, 63_882)
+    assert len(chance.attack_eers) == 13
+    eers = [*chance.eers.values(), *chance.attack_eers.values()]
+    assert eers == pytest.approx([50] * 16, abs=2)
+    assert 0.98 < chance.a_dcf.value <= 1
     oracle = draw.random(len(kinds)) + (kinds == "target")
     found = summarize_sasv(oracle, kinds, attacks)
     assert {*found.eers.values(), *found.attack_eers.values(), found.a_dcf.value} == {0}
-    asv, cm = (
-        draw.random(len(kinds)) + (kinds != "nontarget"),
-        draw.random(len(kinds)) + (kinds != "spoof"),
-    )
-    assert t_eer(asv, cm, kinds).value == 0 and min_t_dcf(asv, cm, kinds)[0] == 0
+    asv = draw.random(len(kinds)) + (kinds != "nontarget")
+    cm = draw.random(len(kinds)) + (kinds != "spoof")
+    assert t_eer(asv, cm, kinds).value == 0
+    assert min_t_dcf(asv, cm, kinds)[0] == 0
     assert t_eer(asv, draw.random(len(kinds)), kinds, 1).value == pytest.approx(50, abs=1)
 
 
-# ---------------------------------------------------------------------- what cannot be computed
+# ---------------------------------------------------------------------- errors
 THREE = ["target", "nontarget", "spoof"]
 
 
@@ -554,25 +557,20 @@ def test_errors(call, error, message):
 
 
 def test_lists_without_a_kind():
-    text = str(found := summarize_sasv([1, 2, 3], ["nontarget", "target", "target"], ["-"] * 3))
-    assert (
-        found.results() == {"EER": 0, "SV-EER": 0, "threshold": 1.5}
-        and found.spf_eer is None
-        and found.a_dcf is None
-    )
-    assert (
-        "0 spoof" in text
-        and "no spoof trials" in text
-        and "needs non-target and spoof" in text
-        and "None" not in text
-    )
-    text = str(found := summarize_sasv([1, 2, 3], ["spoof", "target", "target"], ["A07", "-", "-"]))
-    assert (
-        found.results() == {"EER": 0, "SPF-EER": 0, "threshold": 1.5}
-        and found.sv_eer is None
-        and "no non-target trials" in text
-    )
-    # impossible priors are told even there
+    found = summarize_sasv([1, 2, 3], ["nontarget", "target", "target"], ["-"] * 3)
+    assert found.results() == {"EER": 0, "SV-EER": 0, "threshold": 1.5}
+    assert found.spf_eer is None
+    assert found.a_dcf is None
+    text = str(found)
+    assert "0 spoof" in text
+    assert "no spoof trials" in text
+    assert "needs non-target and spoof" in text
+    assert "None" not in text
+    found = summarize_sasv([1, 2, 3], ["spoof", "target", "target"], ["A07", "-", "-"])
+    assert found.results() == {"EER": 0, "SPF-EER": 0, "threshold": 1.5}
+    assert found.sv_eer is None
+    assert "no non-target trials" in str(found)
+    # Impossible priors raise an error even where the a-DCF is not computed.
     with pytest.raises(ValueError, match="a-DCF"):
         summarize_sasv([1, 2, 3], ["nontarget", "target", "target"], ["-"] * 3, p_spoof=2)
 
@@ -583,9 +581,8 @@ def test_summary():
     scores = draw.standard_normal(900) + 2 * (kinds == "target") + (kinds == "spoof")
     attacks = np.where(kinds == "spoof", draw.choice(["A07", "A10"], 900), "bonafide")
     found = summarize_sasv(scores, kinds, attacks, p_spoof=0.2, c_fa_spoof=3, p_fa=(0.05,))
-    assert found.eers == sasv_eers(scores, kinds) and found.attack_eers == spf_eers(
-        scores, kinds, attacks
-    )
+    assert found.eers == sasv_eers(scores, kinds)
+    assert found.attack_eers == spf_eers(scores, kinds, attacks)
     assert found.a_dcf == (0.75, *a_dcf(scores, kinds, p_spoof=0.2, c_fa_spoof=3))
     joint = summarize(scores, kinds == "target", p_fa=(0.05,))
     assert (found.eer, found.eer_threshold, found.points) == (
@@ -606,9 +603,8 @@ def test_summary():
         "a-DCF": found.a_dcf.value,
         "threshold": found.eer_threshold,
     }
-    assert {type(value) for value in [*found.results().values(), *joint.results().values()]} == {
-        float
-    }
+    values = [*found.results().values(), *joint.results().values()]
+    assert {type(value) for value in values} == {float}
     rows = str(found).splitlines()
     assert rows[0] == "900 trials: {:,} target, {:,} non-target, {:,} spoof".format(
         *(sum(kinds == kind) for kind in TRIAL_KINDS)
@@ -623,48 +619,44 @@ def test_summary():
         "false",
         f"{100 * found.points[0].p_fa:.3f}",
     ]
-    assert (
-        len({row.index("%") for row in rows[1:6]}) == 1
-        and f"{found.attack_eers['A07']:.2f} %" in rows[4]
-    )
+    assert len({row.index("%") for row in rows[1:6]}) == 1
+    assert f"{found.attack_eers['A07']:.2f} %" in rows[4]
     for definition in ("corner", "grid"):
         other = summarize_sasv(scores / 10, kinds, attacks, definition=definition)
-        assert (
-            other.eers == sasv_eers(scores / 10, kinds, definition)
-            and other.eer == eer(*other.rates, definition)[0]
-        )
-        assert (
-            other.attack_eers
-            == spf_eers(scores / 10, kinds, attacks, definition)
-            != found.attack_eers
-        )
+        assert other.eers == sasv_eers(scores / 10, kinds, definition)
+        assert other.eer == eer(*other.rates, definition)[0]
+        assert other.attack_eers == spf_eers(scores / 10, kinds, attacks, definition)
+        assert other.attack_eers != found.attack_eers
 
 
 # ---------------------------------------------------------------------- files and the command
 def scores_file(path, trials=300, attack=True):
-    """A spoofing-aware scores file and a countermeasure's scores of its tested files."""
+    """Writes a spoofing-aware scores file.
+
+    Returns its path and the lines of a countermeasure's scores file for its tested files.
+    """
     draw = np.random.default_rng(0)
     kinds = draw.choice(TRIAL_KINDS, trials)
     scores = draw.standard_normal(trials) + 3 * (kinds == "target") + 2 * (kinds == "spoof")
     cm = draw.standard_normal(trials) - 3 * (kinds == "spoof")
-    attacks = (
-        np.where(kinds == "spoof", draw.choice(["A07 ", "A10 "], trials), "bonafide ")
-        if attack
-        else [""] * trials
-    )
-    path.write_text(
-        "".join(
-            f"id{i % 7} utt{i} {a}{kind} {score:.7g}\n"
-            for i, (a, kind, score) in enumerate(zip(attacks, kinds, scores, strict=True))
-        )
-    )
+    if attack:
+        attacks = np.where(kinds == "spoof", draw.choice(["A07 ", "A10 "], trials), "bonafide ")
+    else:
+        attacks = [""] * trials
+    lines = []
+    for i, (column, kind, score) in enumerate(zip(attacks, kinds, scores, strict=True)):
+        lines.append(f"id{i % 7} utt{i} {column}{kind} {score:.7g}\n")
+    path.write_text("".join(lines))
     return path, [f"utt{i} {score:.7g}\n" for i, score in enumerate(cm)]
 
 
 def test_reader(tmp_path):
     path = tmp_path / "s.txt"
     path.write_text(
-        "id1 a bonafide target 0.5\nid1\tb A07  spoof 1e-1\n7 c - nontarget -2\n7 d a00 nontarget 3\n"
+        "id1 a bonafide target 0.5\n"
+        "id1\tb A07  spoof 1e-1\n"
+        "7 c - nontarget -2\n"
+        "7 d a00 nontarget 3\n"
     )
     read = read_scores(path)
     assert read.lines == [
@@ -673,31 +665,17 @@ def test_reader(tmp_path):
         "7 c - nontarget",
         "7 d a00 nontarget",
     ]
-    assert read.labels.tolist() == [True, False, False, False] and read.kinds.tolist() == [
-        "target",
-        "spoof",
-        "nontarget",
-        "nontarget",
-    ]
-    assert read.attacks.tolist() == ["bonafide", "A07", "-", "a00"] and read.scores.tolist() == [
-        0.5,
-        0.1,
-        -2,
-        3,
-    ]
-    # speakers called 1, 2, 3
+    assert read.labels.tolist() == [True, False, False, False]
+    assert read.kinds.tolist() == ["target", "spoof", "nontarget", "nontarget"]
+    assert read.attacks.tolist() == ["bonafide", "A07", "-", "a00"]
+    assert read.scores.tolist() == [0.5, 0.1, -2, 3]
+    # The names of the speakers may be numbers.
     path.write_text("1 a target 0.5\n2 b spoof 0.1\n3 c nontarget 0\n")
     read = read_scores(path)
-    assert read.lines == ["1 a target", "2 b spoof", "3 c nontarget"] and read.attacks.tolist() == [
-        "bonafide",
-        "spoof",
-        "bonafide",
-    ]
-    assert read.kinds.tolist() == ["target", "spoof", "nontarget"] and read.labels.tolist() == [
-        True,
-        False,
-        False,
-    ]
+    assert read.lines == ["1 a target", "2 b spoof", "3 c nontarget"]
+    assert read.attacks.tolist() == ["bonafide", "spoof", "bonafide"]
+    assert read.kinds.tolist() == ["target", "spoof", "nontarget"]
+    assert read.labels.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -705,7 +683,8 @@ def test_reader(tmp_path):
     [
         (
             "s a bonafide target 0.5\n1 a b 0.5\n",
-            "s.txt:2: want '<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>', got '1 a b 0.5'",
+            "s.txt:2: want '<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>', "
+            "got '1 a b 0.5'",
         ),
         (
             "s a bonafide target 0.5\ns b A07 Spoof 0.5\n",
@@ -739,7 +718,9 @@ def test_bad_scores_file(text, message, tmp_path, capsys):
     path.write_text(text)
     assert tuneThreshold.main([str(path)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -763,30 +744,31 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert tuneThreshold.main(words) == 0
     out, err = capsys.readouterr()
     read = read_scores(path)
-    assert (
-        str(summarize_sasv(read.scores, read.kinds, read.attacks, p_fa=(0.2,), p_spoof=0.2)) in out
-        and not err
-    )
+    known = summarize_sasv(read.scores, read.kinds, read.attacks, p_fa=(0.2,), p_spoof=0.2)
+    assert str(known) in out
+    assert not err
     tandem = read.scores, read_cm_scores(tmp_path / "cm.txt", read), read.kinds
     value, threshold = min_t_dcf(*tandem, c_fa_cm=5)
     assert f"min t-DCF     {value:10.4f}   at countermeasure threshold {threshold:.5g}" in out
     for name, prevalence in (("t-EER", None), ("t-EER(0.25)", 0.25), ("t-EER(1)", 1)):
         found = t_eer(*tandem, prevalence)
-        assert (
-            f"{name:14s}{found.value:8.2f} %   at threshold {found.asv_threshold:.5g}, countermeasure {found.cm_threshold:.5g}"
-            in out
+        line = (
+            f"{name:14s}{found.value:8.2f} %   at threshold {found.asv_threshold:.5g}, "
+            f"countermeasure {found.cm_threshold:.5g}"
         )
+        assert line in out
     picture = imread(tmp_path / "s_det.png")
     blue = [int(COLOURS[0][at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    # three lines across the plot
+    # The three curves of the file cross the plot in one colour.
     assert np.count_nonzero(np.abs(picture[..., :3] - blue).max(2) < 0.01) > 2000
 
-    plain, drawn = tmp_path / "plain.txt", {}
+    drawn = {}
+    plain = tmp_path / "plain.txt"
     plain.write_text("1 a b 1\n0 a c 0\n1 a d 2\n")
     monkeypatch.setattr(
         tuneThreshold, "plot_det", lambda image, systems, **_: drawn.update(systems)
     )
-    # both families in one plot
+    # One plot shows spoofing-aware scores and plain scores.
     assert tuneThreshold.main([str(path), str(plain)]) == 0
     assert {name: [*curves] for name, curves in drawn.items()} == {
         str(path): ["SASV-EER", "SV-EER", "SPF-EER"],
@@ -795,50 +777,34 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert drawn[str(path)]["SV-EER"][0] == sasv_eers(read.scores, read.kinds)["SV-EER"]
 
 
-def test_verification_that_leaves_no_work(tmp_path, capsys):
+def test_verification_that_rejects_all_spoofs(tmp_path, capsys):
     path = tmp_path / "s.txt"
     path.write_text("s a target 2\ns b nontarget 1\ns c spoof 0\n")
     assert tuneThreshold.main([str(path), "--cm", str(path)]) == 0
     out = capsys.readouterr().out
-    assert (
-        "min t-DCF              -   not defined: no spoof passes verification" in out
-        and "t-EER             0.00 %" in out
-    )
+    assert "min t-DCF              -   not defined: no spoof passes verification" in out
+    assert "t-EER             0.00 %" in out
 
 
-def test_options_without_effect_are_told(tmp_path, capsys):
+def test_options_without_effect_give_a_warning(tmp_path, capsys):
     path, _ = scores_file(tmp_path / "s.txt")
-    assert (
-        tuneThreshold.main(
-            [
-                str(path),
-                "--p_target",
-                "0.1",
-                "--prevalence",
-                "0.5",
-                "--tdcf_p_spoof",
-                "0.1",
-                "--adcf_c_miss",
-                "2",
-            ]
-        )
-        == 0
-    )
+    words = "--p_target 0.1 --prevalence 0.5 --tdcf_p_spoof 0.1 --adcf_c_miss 2"
+    assert tuneThreshold.main([str(path), *words.split()]) == 0
     assert capsys.readouterr().err == (
         "warning: --p_target has no effect on spoofing-aware scores\n"
         "warning: --prevalence, --tdcf_p_spoof has no effect without --cm\n"
     )
-    (tmp_path / "plain.txt").write_text("1 a b 1\n0 a c 0\n")
-    assert (
-        tuneThreshold.main([str(tmp_path / "plain.txt"), "--p_target", "0.1", "--adcf_c_miss", "2"])
-        == 0
-    )
+    plain = tmp_path / "plain.txt"
+    plain.write_text("1 a b 1\n0 a c 0\n")
+    assert tuneThreshold.main([str(plain), "--p_target", "0.1", "--adcf_c_miss", "2"]) == 0
     assert "--adcf_c_miss has" in capsys.readouterr().err
 
 
 def test_countermeasure_scores(tmp_path):
     path, cm = scores_file(tmp_path / "s.txt", 40)
-    trials, by_file, others = read_scores(path), tmp_path / "by_file.txt", tmp_path / "same.txt"
+    trials = read_scores(path)
+    by_file = tmp_path / "by_file.txt"
+    others = tmp_path / "same.txt"
     known = [float(line.split()[1]) for line in cm]
     by_file.write_text("".join(cm[::-1]) + "more 1\n" + cm[3])
     assert read_cm_scores(by_file, trials).tolist() == known
@@ -882,7 +848,8 @@ def test_bad_countermeasure_scores(change, message, tmp_path, capsys):
     bad.write_text("".join(change(path.read_text().splitlines(keepends=True), cm)))
     assert tuneThreshold.main([str(path), "--cm", str(bad)]) == 2
     err = capsys.readouterr().err
-    assert f"{bad}{message}" in err and err.count("\n") == 1
+    assert f"{bad}{message}" in err
+    assert err.count("\n") == 1
 
 
 def test_bad_words(tmp_path, capsys):
@@ -901,14 +868,16 @@ def test_bad_words(tmp_path, capsys):
     ):
         assert tuneThreshold.main([str(word) for word in words]) == 2
         err = capsys.readouterr().err
-        assert err.startswith("error: ") and message in err and err.count("\n") == 1
+        assert err.startswith("error: ")
+        assert message in err
+        assert err.count("\n") == 1
 
 
 def test_every_cost_is_an_option():
-    """The command has all priors and costs of the functions."""
-    for function, options in ((a_dcf, tuneThreshold.ADCF), (min_t_dcf, tuneThreshold.TDCF)):
-        assert [*options] == [
-            name
-            for name, value in inspect.signature(function).parameters.items()
-            if value.kind == value.KEYWORD_ONLY
-        ]
+    """The command has an option for each prior and each cost of the functions."""
+    for function, options in ((a_dcf, score_options.ADCF), (min_t_dcf, score_options.TDCF)):
+        names = []
+        for name, value in inspect.signature(function).parameters.items():
+            if value.kind == value.KEYWORD_ONLY:
+                names.append(name)
+        assert [*options] == names

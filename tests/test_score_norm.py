@@ -1,4 +1,7 @@
-"""Score normalisation: every norm against a plain loop, the published scoring, every loss, lists to scores files, and what is refused.
+"""Tests of score normalisation.
+
+The tests compare every norm with a plain loop and with a published implementation. They also check
+every loss, the path from lists to scores files, and the error messages.
 
 pytest tests/test_score_norm.py
 """
@@ -44,11 +47,15 @@ class Embeddings(SpeakerModel):
 
 
 def embeddings(files, crops, seed=0, dim=4):
+    """Returns random embeddings [files, crops, dim]."""
     return torch.randn(files, crops, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def some_trials(count, crops, seed=0):
-    """Trials of 12 files and 9 speakers, of whom some are enrolled with several, and the files' representations."""
+def random_trials(count, crops, seed=0):
+    """Returns trials of 12 files and 9 speakers, and {file: embeddings [crops, dim]}.
+
+    Two of the speakers have several enrolment files.
+    """
     draw = np.random.default_rng(seed)
     models = [("f0",), ("f1", "f2"), ("f3", "f4", "f5"), *((f"f{i}",) for i in range(6, 12))]
     trials = Trials(
@@ -62,27 +69,33 @@ def some_trials(count, crops, seed=0):
 
 
 def plain_score(loss, scoring, a, b):
-    """Mean over pairs of crops."""
-    return np.mean(
-        [getattr(loss, scoring)(x[None, None], y[None, None]).item() for x in a for y in b]
-    )
+    """Returns the mean score over all pairs of a crop of a and a crop of b."""
+    score = getattr(loss, scoring)
+    scores = []
+    for x in a:
+        for y in b:
+            scores.append(score(x[None, None], y[None, None]).item())
+    return np.mean(scores)
 
 
 def plain_norm(norm, loss, scoring, ref, qry, cohort, top_n):
-    """The normalised score of a trial, by its definition."""
+    """Returns the normalised score of one trial, computed by its definition."""
 
-    def z(side):
-        against = sorted(
-            (plain_score(loss, scoring, side, other) for other in cohort), reverse=True
-        )[: top_n if norm == "asnorm" else None]
+    def standardised(side):
+        """Returns the score, standardised by the scores of one side against the cohort."""
+        against = [plain_score(loss, scoring, side, other) for other in cohort]
+        against.sort(reverse=True)
+        if norm == "asnorm":
+            against = against[:top_n]
         mean = sum(against) / len(against)
-        return (plain_score(loss, scoring, ref, qry) - mean) / (
-            sum((x - mean) ** 2 for x in against) / len(against)
-        ) ** 0.5
+        variance = sum((x - mean) ** 2 for x in against) / len(against)
+        return (plain_score(loss, scoring, ref, qry) - mean) / variance**0.5
 
-    return {"znorm": lambda: z(ref), "tnorm": lambda: z(qry)}.get(
-        norm, lambda: (z(ref) + z(qry)) / 2
-    )()
+    if norm == "znorm":
+        return standardised(ref)
+    if norm == "tnorm":
+        return standardised(qry)
+    return (standardised(ref) + standardised(qry)) / 2
 
 
 # ---------------------------------------------------------------------- definitions
@@ -97,20 +110,24 @@ def plain_norm(norm, loss, scoring, ref, qry, cohort, top_n):
     ],
 )
 def test_against_a_plain_loop(norm, loss, scoring):
-    """Linear and other losses, crops, several enrolment files, a cohort of speakers of several files."""
-    made = Scorer(SpeakerNet(Embeddings(), loss()))
-    trials, reps = some_trials(12, crops=2)
+    """Every norm equals the plain loop.
+
+    The cases have linear and other losses, several crops, and several enrolment files. One speaker
+    of the cohort has two files.
+    """
+    scorer = Scorer(SpeakerNet(Embeddings(), loss()))
+    trials, reps = random_trials(12, crops=2)
     others = dict(zip("abcdefghij", embeddings(10, 2, seed=9), strict=True))
-    cohort = made.references([("a", "b"), *((name,) for name in "cdefghij")], others)
-    moments = made.cohort_moments(trials, reps, cohort, scoring, 4 if norm == "asnorm" else None)
-    got = normalise_scores(made.score(trials, reps, scoring), *moments, norm)
+    cohort = scorer.references([("a", "b"), *((name,) for name in "cdefghij")], others)
+    top_n = 4 if norm == "asnorm" else None
+    moments = scorer.cohort_moments(trials, reps, cohort, scoring, top_n)
+    found = normalise_scores(scorer.score(trials, reps, scoring), *moments, norm)
+    people = [(others["a"] + others["b"]) / 2, *(others[name] for name in "cdefghij")]
     for n in range(12):
         ref = torch.stack([reps[name] for name in trials.models[trials.enrol[n]]]).mean(0)
         qry = reps[trials.files[trials.test[n]]]
-        people = [(others["a"] + others["b"]) / 2, *(others[name] for name in "cdefghij")]
-        assert got[n] == pytest.approx(
-            plain_norm(norm, made.net.loss, scoring, ref, qry, people, 4), abs=2e-4
-        )
+        known = plain_norm(norm, scorer.net.loss, scoring, ref, qry, people, 4)
+        assert found[n] == pytest.approx(known, abs=2e-4)
 
 
 @given(
@@ -118,8 +135,11 @@ def test_against_a_plain_loop(norm, loss, scoring):
 )
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_blocks_of_any_size(files, members, crops, linear, seed):
-    """Numbers of files, members and crops around the sizes of blocks: against one whole matrix."""
-    made = Scorer(SpeakerNet(Embeddings(), Squares() if linear else Distance()))
+    """The moments equal those from one whole matrix of scores.
+
+    The numbers of files, members of the cohort and crops lie around the sizes of the blocks.
+    """
+    scorer = Scorer(SpeakerNet(Embeddings(), Squares() if linear else Distance()))
     names = [str(i) for i in range(files)]
     draw = np.random.default_rng(seed)
     trials = Trials(
@@ -129,17 +149,17 @@ def test_blocks_of_any_size(files, members, crops, linear, seed):
         draw.integers(0, files, 50),
         draw.integers(0, files, 50),
     )
-    bank, cohort = embeddings(files, crops, seed), embeddings(members, crops, seed + 1)
+    bank = embeddings(files, crops, seed)
+    cohort = embeddings(members, crops, seed + 1)
+    reps = dict(zip(names, bank, strict=True))
     top_n = int(draw.integers(2, members + 1))
-    mean, std = made.cohort_moments(
-        trials, dict(zip(names, bank, strict=True)), cohort, top_n=top_n
-    )
-    a, b = (made.net.loss.project(x) for x in (bank, cohort))
-    matrix = (
-        a.mean(1) @ b.mean(1).T
-        if linear
-        else -((a[:, None, :, None] - b[None, :, None]) ** 2).sum(-1).mean((2, 3))
-    )
+    mean, std = scorer.cohort_moments(trials, reps, cohort, top_n=top_n)
+    a = scorer.net.loss.project(bank)
+    b = scorer.net.loss.project(cohort)
+    if linear:
+        matrix = a.mean(1) @ b.mean(1).T
+    else:
+        matrix = -((a[:, None, :, None] - b[None, :, None]) ** 2).sum(-1).mean((2, 3))
     top = np.sort(matrix.numpy(), 1)[:, -top_n:]
     sides = np.stack([trials.enrol, trials.test], 1)
     np.testing.assert_allclose(mean, top.mean(1)[sides], atol=1e-4)
@@ -148,28 +168,34 @@ def test_blocks_of_any_size(files, members, crops, linear, seed):
 
 @pytest.mark.parametrize("case", [2, 3])
 def test_the_published_scoring(case):
-    """ska-tdnn takes unbiased deviations, which are larger by a factor that all trials share; without a number, all of the cohort."""
+    """The scores equal those of ska-tdnn.
+
+    ska-tdnn divides by unbiased standard deviations. These are larger by a factor that is the same
+    for all trials. Without top_coh_size, ska-tdnn compares with the whole cohort.
+    """
     case = golden.load_cases(ROOT / "tests" / "reference" / "score_ska.npz")[case]
     cohort = torch.from_numpy(case.inputs["cohort"])
     top_n = case.hparams["top_coh_size"] or len(cohort)
     reps = {str(i): torch.from_numpy(rep) for i, rep in enumerate(case.inputs["emb_whole"])}
     trials = Trials.of_pairs([(str(a), str(b)) for _, a, b in case.arrays["trials"].astype(int)])
-    made = Scorer(SpeakerNet(Embeddings(), Squares()))
-    moments = made.cohort_moments(trials, reps, cohort, top_n=top_n)
+    scorer = Scorer(SpeakerNet(Embeddings(), Squares()))
+    moments = scorer.cohort_moments(trials, reps, cohort, top_n=top_n)
+    factor = ((top_n - 1) / top_n) ** 0.5
     for norm in ("asnorm", "snorm"):
-        got = (
-            normalise_scores(made.score(trials, reps), *moments, norm)
-            * ((top_n - 1) / top_n) ** 0.5
-        )
-        np.testing.assert_allclose(got, case.arrays["scores"].flatten(), rtol=1e-4, atol=1e-5)
+        found = normalise_scores(scorer.score(trials, reps), *moments, norm) * factor
+        np.testing.assert_allclose(found, case.arrays["scores"].flatten(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("trainfunc", components("trainfunc"))
 @torch.no_grad()
 def test_similarities_are_symmetric(trainfunc):
-    """So that a file needs its scores against the cohort only once, on whichever side of trials it is."""
+    """The order of the two files does not change their score.
+
+    So each file needs its scores against the cohort only once, as enrolment or as test file.
+    """
     loss = loss_function(trainfunc, dim=4, num_classes=3)
-    ref, qry = embeddings(3, 5, seed=1)[:, 0], embeddings(4, 5, seed=2)[:, 0]
+    ref = embeddings(3, 5, seed=1)[:, 0]
+    qry = embeddings(4, 5, seed=2)[:, 0]
     for scoring in ("similarity", "euclidean"):
         method = getattr(loss, scoring)
         torch.testing.assert_close(
@@ -177,8 +203,10 @@ def test_similarities_are_symmetric(trainfunc):
         )
 
 
-def test_a_flat_side_is_an_error_where_it_counts():
-    mean, std = np.zeros((2, 2)), np.array([[1.0, 0.0], [2.0, 0.0]])
+def test_equal_cohort_scores_are_an_error():
+    """A standard deviation of 0 is an error for the norms that divide by it."""
+    mean = np.zeros((2, 2))
+    std = np.array([[1.0, 0.0], [2.0, 0.0]])
     np.testing.assert_allclose(normalise_scores(np.array([1.0, 3.0]), mean, std, "znorm"), [1, 1.5])
     for norm in ("tnorm", "snorm", "asnorm"):
         with pytest.raises(
@@ -188,49 +216,40 @@ def test_a_flat_side_is_an_error_where_it_counts():
 
 
 def test_by_hand():
-    mean, std = np.array([[1.0, 2.0]]), np.array([[2.0, 4.0]])
-    assert {norm: normalise_scores(np.array([6.0]), mean, std, norm).item() for norm in NORMS} == {
-        "znorm": 2.5,
-        "tnorm": 1,
-        "snorm": 1.75,
-        "asnorm": 1.75,
-    }
+    mean = np.array([[1.0, 2.0]])
+    std = np.array([[2.0, 4.0]])
+    found = {norm: normalise_scores(np.array([6.0]), mean, std, norm).item() for norm in NORMS}
+    assert found == {"znorm": 2.5, "tnorm": 1, "snorm": 1.75, "asnorm": 1.75}
 
 
 def test_norms_of_embeddings():
-    made = Scorer(SpeakerNet(Embeddings(), Squares()))
-    trials, reps = some_trials(8, crops=3)
-    for row, enrol, test in zip(made.norms(trials, reps), trials.enrol, trials.test, strict=True):
+    scorer = Scorer(SpeakerNet(Embeddings(), Squares()))
+    trials, reps = random_trials(8, crops=3)
+    found = scorer.norms(trials, reps)
+    for row, enrol, test in zip(found, trials.enrol, trials.test, strict=True):
         merged = sum(reps[name] for name in trials.models[enrol]) / len(trials.models[enrol])
-        assert row.tolist() == pytest.approx(
-            [
-                np.mean([np.linalg.norm(crop) for crop in x])
-                for x in (merged, reps[trials.files[test]])
-            ]
-        )
+        known = []
+        for crops in (merged, reps[trials.files[test]]):
+            known.append(np.mean([np.linalg.norm(crop) for crop in crops]))
+        assert row.tolist() == pytest.approx(known)
 
 
 def test_quality_measures():
-    made = Scorer(SpeakerNet(Embeddings(), Squares()))
-    trials, reps = some_trials(8, crops=3)
-    mean, std = made.cohort_moments(trials, reps, embeddings(10, 3, seed=9))
-    found = quality_measures(
-        made,
-        trials,
-        SimpleNamespace(seconds=lambda: {f"f{i}": 2.0**i for i in range(12)}),
-        reps,
-        (mean, std),
-    )
-    assert list(found) == ["duration", "norm", "cohort"] and found["cohort"] is mean
+    scorer = Scorer(SpeakerNet(Embeddings(), Squares()))
+    trials, reps = random_trials(8, crops=3)
+    moments = scorer.cohort_moments(trials, reps, embeddings(10, 3, seed=9))
+    dataset = SimpleNamespace(seconds=lambda: {f"f{i}": 2.0**i for i in range(12)})
+    found = quality_measures(scorer, trials, dataset, reps, moments)
+    assert list(found) == ["duration", "norm", "cohort"]
+    assert found["cohort"] is moments[0]
     for row, enrol, test in zip(found["duration"], trials.enrol, trials.test, strict=True):
         assert row.tolist() == [
             sum(2.0 ** int(name[1:]) for name in trials.models[enrol]),
             2.0**test,
         ]
-    # embeddings have no duration
-    assert list(
-        quality_measures(made, trials, SimpleNamespace(seconds=lambda: None), reps, None)
-    ) == ["norm"]
+    # Files of embeddings have no duration.
+    dataset = SimpleNamespace(seconds=lambda: None)
+    assert list(quality_measures(scorer, trials, dataset, reps, None)) == ["norm"]
 
 
 # ---------------------------------------------------------------------- lists
@@ -251,11 +270,15 @@ def test_cohort_lists(text, by, members, tmp_path):
 
 # ---------------------------------------------------------------------- in use
 def cohort_of(corpus, *more):
+    """Returns the options that make the training files the cohort, and further options."""
     return ["--cohort_list", corpus / "train_list.txt", "--cohort_path", corpus / "wav", *more]
 
 
 def test_evaluation(corpus, checkpoint, tmp_path, program):
-    """Both scores files, both metrics, quality measures; the raw scores are those of an evaluation without a cohort."""
+    """--eval with a cohort writes raw and normalised scores, the metrics of both, and qualities.
+
+    The raw scores equal the scores of an evaluation without a cohort.
+    """
     words = [
         "--eval",
         "--initial_model",
@@ -278,23 +301,23 @@ def test_evaluation(corpus, checkpoint, tmp_path, program):
         "--qualities",
         *cohort_of(corpus),
     )
-    assert (
-        code == 0
-        and not err
-        and len(re.findall(r"^EER", out, re.M)) == 2
-        and "a cohort of 48, by utterance" in out
-    )
-    assert (tmp_path / "s.txt").read_text() == (
-        checkpoint.parent.parent / "result" / "scores.txt"
-    ).read_text()
-    raw, normed = read_scores(tmp_path / "s.txt"), read_scores(tmp_path / "s_asnorm.txt")
-    assert raw.lines == normed.lines and np.abs(raw.scores - normed.scores).max() > 0.1
+    assert code == 0
+    assert not err
+    assert len(re.findall(r"^EER", out, re.M)) == 2
+    assert "a cohort of 48, by utterance" in out
+    without_cohort = checkpoint.parent.parent / "result" / "scores.txt"
+    assert (tmp_path / "s.txt").read_text() == without_cohort.read_text()
+    raw = read_scores(tmp_path / "s.txt")
+    normed = read_scores(tmp_path / "s_asnorm.txt")
+    assert raw.lines == normed.lines
+    assert np.abs(raw.scores - normed.scores).max() > 0.1
     quality = read_qualities(tmp_path / "s_qualities.txt", raw.lines)
     assert list(quality) == ["duration", "norm", "cohort"]
-    files = sorted({word for line in raw.lines for word in line.split()[1:]})
+    pairs = [line.split()[1:] for line in raw.lines]
+    files = sorted({pair[0] for pair in pairs} | {pair[1] for pair in pairs})
     seconds = EvalDataset(files, corpus / "wav", eval_frames=0, num_eval=1).seconds()
-    wanted = [[seconds[word] for word in line.split()[1:]] for line in raw.lines]
-    np.testing.assert_allclose(quality["duration"], wanted, rtol=1e-5)
+    durations = [[seconds[enrol], seconds[test]] for enrol, test in pairs]
+    np.testing.assert_allclose(quality["duration"], durations, rtol=1e-5)
 
     program(
         *words,
@@ -307,7 +330,8 @@ def test_evaluation(corpus, checkpoint, tmp_path, program):
     assert sorted(path.name for path in tmp_path.glob("p*")) == ["p.txt", "p_znorm.txt"]
 
 
-def test_training_tells_both_and_verification_takes_the_normalised_one(corpus, tmp_path, program):
+def test_training_and_verification_with_a_norm(corpus, tmp_path, program):
+    """Training logs raw and normalised metrics. --verify compares with the threshold of its norm."""
     cohort = ["--score_norm", "snorm", *cohort_of(corpus, "--cohort_by", "speaker")]
     code, _, err = program(
         *small_run(
@@ -322,11 +346,9 @@ def test_training_tells_both_and_verification_takes_the_normalised_one(corpus, t
         )
     )
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
-    assert (
-        code == 0
-        and {"EER", "EER_snorm", "minDCF_snorm", "threshold_snorm", "EER_2", "EER_snorm_2"}
-        <= line.keys()
-    ), err
+    names = {"EER", "EER_snorm", "minDCF_snorm", "threshold_snorm", "EER_2", "EER_snorm_2"}
+    assert code == 0, err
+    assert names <= line.keys(), err
     assert {path.name for path in (tmp_path / "run" / "result").iterdir()} == {
         "scores.txt",
         "scores_snorm.txt",
@@ -346,27 +368,26 @@ def test_training_tells_both_and_verification_takes_the_normalised_one(corpus, t
         0,
     ]
     code, out, _ = program(*verify, *cohort)
-    assert code == 0 and re.search(
-        rf"score {trial.scores[0]:.3f}\d  threshold {line['threshold_snorm']:.4f}", out
-    )
+    assert code == 0
+    expected = rf"score {trial.scores[0]:.3f}\d  threshold {line['threshold_snorm']:.4f}"
+    assert re.search(expected, out)
     assert f"threshold {line['threshold']:.4f}" in program(*verify)[1]
-    assert (
-        "no trials with --score_norm tnorm, give --threshold"
-        in program(*verify, "--score_norm", "tnorm", *cohort[2:])[1]
-    )
+    out = program(*verify, "--score_norm", "tnorm", *cohort[2:])[1]
+    assert "no trials with --score_norm tnorm, give --threshold" in out
 
 
 def calibration_file(path, inputs, weights, offset=0.0):
-    path.write_text(
-        json.dumps(Calibration(inputs, weights, offset, 0.05, 1, 1, ["dev.txt"])._asdict())
-    )
+    """Writes a calibration with these inputs and weights, and returns its path."""
+    calibration = Calibration(inputs, weights, offset, 0.05, 1, 1, ["dev.txt"])
+    path.write_text(json.dumps(calibration._asdict()))
     return path
 
 
-def test_verification_tells_a_probability(corpus, checkpoint, tmp_path, program):
+def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program):
+    scores = read_scores(checkpoint.parent.parent / "result" / "scores.txt")
     words = [
         "--verify",
-        *read_scores(checkpoint.parent.parent / "result" / "scores.txt").lines[0].split()[1:],
+        *scores.lines[0].split()[1:],
         "--test_path",
         corpus / "wav",
         "--initial_model",
@@ -376,29 +397,28 @@ def test_verification_tells_a_probability(corpus, checkpoint, tmp_path, program)
         "--calibration",
     ]
     plain = calibration_file(tmp_path / "c.json", ["score"], [0.0], float(np.log(3)))
-    assert (
-        "probability of the same speaker 0.7500  prior 0.5  log-likelihood ratio 1.0986"
-        in program(*words, plain)[1]
-    )
-    assert (
-        "probability of the same speaker 0.2500  prior 0.1"
-        in program(*words, plain, "--prior", 0.1)[1]
-    )
+    out = program(*words, plain)[1]
+    assert "probability of the same speaker 0.7500  prior 0.5  log-likelihood ratio 1.0986" in out
+    out = program(*words, plain, "--prior", 0.1)[1]
+    assert "probability of the same speaker 0.2500  prior 0.1" in out
     full = calibration_file(
         tmp_path / "q.json", ["score", "duration_min", "cohort_max"], [1.0, 1.0, 1.0]
     )
     assert "probability" in program(*words, full, "--score_norm", "snorm", *cohort_of(corpus))[1]
     code, _, err = program(*words, full)
-    assert code == 2 and "takes score, duration_min, cohort_max, got score, duration_min;" in err
-    code, _, err = program(
-        *words, calibration_file(tmp_path / "f.json", ["score_1", "score_2"], [1.0, 1.0])
-    )
-    assert code == 2 and "takes score_1, score_2, got score;" in err
+    assert code == 2
+    assert "takes score, duration_min, cohort_max, got score, duration_min;" in err
+    fusion = calibration_file(tmp_path / "f.json", ["score_1", "score_2"], [1.0, 1.0])
+    code, _, err = program(*words, fusion)
+    assert code == 2
+    assert "takes score_1, score_2, got score;" in err
     for prior in (0, 1):
         code, _, err = program(*words, plain, "--prior", prior)
-        assert code == 2 and "--prior: want a probability" in err
+        assert code == 2
+        assert "--prior: want a probability" in err
     code, _, err = program(*words, corpus / "trials.txt")
-    assert code == 2 and "want a calibration" in err
+    assert code == 2
+    assert "want a calibration" in err
 
 
 @pytest.mark.parametrize(
@@ -444,17 +464,19 @@ def test_verification_tells_a_probability(corpus, checkpoint, tmp_path, program)
 )
 def test_is_refused_before_training(words, message, corpus, tmp_path, program):
     code, _, err = program(*small_run(corpus, tmp_path / "run", *words(corpus)))
-    assert code == 2 and re.search(message, err) and not (tmp_path / "run").exists(), err
+    assert code == 2, err
+    assert re.search(message, err), err
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_list_without_speakers_has_none(tmp_path):
+def test_a_list_without_speakers_is_an_error(tmp_path):
     (tmp_path / "cohort.txt").write_text("a.wav\nb.wav\n")
     with pytest.raises(InputError, match="want the speakers .* got 'a.wav'"):
         read_cohort(tmp_path / "cohort.txt", "speaker")
 
 
 def test_spoofing_aware_scores_keep_their_head():
-    """The speaker's part is normalised, what tells real from spoofed speech is added as it is."""
+    """Only the speaker score is normalised. The score against spoofed speech is added unchanged."""
 
     class Headed(Loss):
         fusion = 2.0
@@ -462,15 +484,13 @@ def test_spoofing_aware_scores_keep_their_head():
         def bonafide(self, x):
             return x[..., 0]
 
-    made = Scorer(SpeakerNet(Tiny(), Headed()))
-    trials, reps = some_trials(6, crops=2)
+    scorer = Scorer(SpeakerNet(Tiny(), Headed()))
+    trials, reps = random_trials(6, crops=2)
     options = SimpleNamespace(scoring="similarity", trials_at_once=32, score_norm="snorm")
-    moments = made.cohort_moments(trials, reps, embeddings(10, 2, seed=9))
-    got = score_trials(made, trials, reps, options, moments=moments)
-    head = 2 * made.bonafide(trials, reps)
-    np.testing.assert_allclose(got[""], made.score(trials, reps) + head, rtol=1e-6)
-    np.testing.assert_allclose(
-        got["_snorm"],
-        normalise_scores(made.score(trials, reps), *moments, "snorm") + head,
-        rtol=1e-6,
-    )
+    moments = scorer.cohort_moments(trials, reps, embeddings(10, 2, seed=9))
+    found = score_trials(scorer, trials, reps, options, moments=moments)
+    head = 2 * scorer.bonafide(trials, reps)
+    speaker_scores = scorer.score(trials, reps)
+    np.testing.assert_allclose(found[""], speaker_scores + head, rtol=1e-6)
+    normalised = normalise_scores(speaker_scores, *moments, "snorm")
+    np.testing.assert_allclose(found["_snorm"], normalised + head, rtol=1e-6)

@@ -1,5 +1,10 @@
-"""Slices against filtering by hand, tables, durations, the worst speakers and trials against a direct loop, the command."""
+"""Tests of the metrics of parts of a scores file, and of the worst speakers and trials.
 
+The tests compare slices with trials that are filtered by hand. They compare errors of speakers with
+a direct loop. Further tests check tables, durations and the command line.
+"""
+
+import itertools
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -22,24 +27,22 @@ GENDER = {"a": "F", "b": "M", "c": "F", "d": "M"}
 
 
 def plain(trials):
-    """(score, speaker, speaker) of trials -> Scores, targets where both are one."""
+    """Returns the Scores of trials (score, speaker, speaker). Equal speakers make a target trial."""
     lines = [f"{int(a == b)} {a}/{i} {b}/x{i}" for i, (_, a, b) in enumerate(trials)]
-    return Scores(
-        lines,
-        np.array([float(score) for score, *_ in trials]),
-        np.array([a == b for _, a, b in trials]),
-        None,
-        None,
-    )
+    scores = np.array([float(score) for score, *_ in trials])
+    labels = np.array([a == b for _, a, b in trials])
+    return Scores(lines, scores, labels, None, None)
 
 
 def speakers_of(read):
+    """Returns a function that finds the speakers of trials from the folders of their files."""
     return lambda: speakers.speakers_of(
         read, Namespace(speaker_level=None, speaker_regex=None, speaker_table=None)
     )
 
 
 def options(**more):
+    """Returns the options of slices: the defaults, changed by the arguments."""
     return Namespace(**{"table": None, "path": None, "bins": None} | more)
 
 
@@ -51,28 +54,43 @@ lists_of_trials = st.lists(
 
 
 # ---------------------------------------------------------------------- slices
+def numbers_of_trials(slices):
+    """Returns {name of the slice: indices of its trials}."""
+    return {name: np.flatnonzero(selected).tolist() for name, selected in slices.items()}
+
+
+def edges_of(name):
+    """Returns the lower and the upper edge that the name of a bin contains."""
+    if name.startswith("below "):
+        return -np.inf, float(name.split()[-1])
+    if name.startswith("from "):
+        return float(name.split()[-1]), np.inf
+    low, _, high = name.partition(" to ")
+    return float(low), float(high)
+
+
 @given(lists_of_trials)
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_slices_are_what_filtering_gives(tmp_path_factory, trials):
-    read, table = plain(trials), tmp_path_factory.mktemp("t") / "table.tsv"
-    table.write_text(
-        "ID\tGender\n" + "".join(f"{sides}\t{gender}\n" for sides, gender in GENDER.items())
-    )
+    read = plain(trials)
+    table = tmp_path_factory.mktemp("t") / "table.tsv"
+    rows = [f"{speaker}\t{gender}\n" for speaker, gender in GENDER.items()]
+    table.write_text("ID\tGender\n" + "".join(rows))
     found = slices_of("gender", read, speakers_of(read), options(table=table))
     by_hand = {}
     for i, (_, a, b) in enumerate(trials):
-        by_hand.setdefault("F / M" if GENDER[a] != GENDER[b] else GENDER[a], []).append(i)
-    assert {
-        name: np.flatnonzero(used).tolist() for name, used in found.items()
-    } == by_hand and list(found) == sorted(by_hand)
+        name = "F / M" if GENDER[a] != GENDER[b] else GENDER[a]
+        by_hand.setdefault(name, []).append(i)
+    assert numbers_of_trials(found) == by_hand
+    assert list(found) == sorted(by_hand)
 
-    lines = table_of_slices(
-        "gender", found, read, lambda part, used: summarize(part.scores, part.labels)
-    ).splitlines()
+    def summary_of(part, selected):
+        return summarize(part.scores, part.labels)
+
+    lines = table_of_slices("gender", found, read, summary_of).splitlines()
     for line, name in zip(lines[1:], found, strict=True):
-        scores, labels = zip(
-            *((trials[i][0], trials[i][1] == trials[i][2]) for i in by_hand[name]), strict=True
-        )
+        scores = [trials[i][0] for i in by_hand[name]]
+        labels = [trials[i][1] == trials[i][2] for i in by_hand[name]]
         expected = [f"{sum(labels)}", f"{len(labels) - sum(labels)}"]
         if len({*labels}) == 2:
             known = summarize(scores, labels)
@@ -90,45 +108,34 @@ def test_slices_are_what_filtering_gives(tmp_path_factory, trials):
 def test_bins(numbers, edges):
     edges = np.sort(np.array(edges, float))
     found = bins_of(np.array(numbers, float), edges)
-    # every trial is in one of them
+    # Each number is in exactly one bin.
     assert np.sum([*found.values()], 0).tolist() == [1] * len(numbers)
-    for name, used in found.items():
-        low = (
-            float(re.search(r"from (\S+)|^(\S+) to", name)[name.find("to") > 0 and 2 or 1])
-            if not name.startswith("below")
-            else -np.inf
-        )
-        high = float(name.split()[-1]) if not name.startswith("from") else np.inf
-        assert used.any() and all(
-            (low <= number < high) == is_in
-            for number, is_in in zip(numbers, used.tolist(), strict=True)
-        )
+    for name, selected in found.items():
+        low, high = edges_of(name)
+        assert selected.any()
+        assert selected.tolist() == [low <= number < high for number in numbers]
 
 
 def test_numbers_are_binned_at_quartiles_and_the_smaller_one_counts(tmp_path):
-    read = plain([(0, a, b) for a in "abcdefgh" for b in "abcdefgh"])
+    names = "abcdefgh"
+    pairs = list(itertools.product(names, names))
+    read = plain([(0, a, b) for a, b in pairs])
     table = tmp_path / "table"
-    table.write_text(
-        "who age\n" + "".join(f"{sides} {20 + i}\n" for i, sides in enumerate("abcdefgh"))
-    )
-    ages = [min(ord(a), ord(b)) - ord("a") + 20 for a in "abcdefgh" for b in "abcdefgh"]
+    rows = [f"{name} {20 + i}\n" for i, name in enumerate(names)]
+    table.write_text("who age\n" + "".join(rows))
+    ages = [min(ord(a), ord(b)) - ord("a") + 20 for a, b in pairs]
     for bins, edges in (
         (None, np.unique(np.quantile(ages, [0.25, 0.5, 0.75]))),
         ([22, 24.5], [22, 24.5]),
     ):
         found = slices_of("Age", read, speakers_of(read), options(table=table, bins=bins))
         at = np.searchsorted(edges, ages, "right")
-        assert [used.tolist() for used in found.values()] == [
-            (at == i).tolist() for i in np.unique(at)
-        ]
-    table.write_text(
-        "who age\n" + "".join(f"{sides} {20 + i % 2}\n" for i, sides in enumerate("abcdefgh"))
-    )
-    assert list(slices_of("age", read, speakers_of(read), options(table=table))) == [
-        "20",
-        "20 / 21",
-        "21",
-    ]
+        selected = [trials.tolist() for trials in found.values()]
+        assert selected == [(at == i).tolist() for i in np.unique(at)]
+    rows = [f"{name} {20 + i % 2}\n" for i, name in enumerate(names)]
+    table.write_text("who age\n" + "".join(rows))
+    found = slices_of("age", read, speakers_of(read), options(table=table))
+    assert list(found) == ["20", "20 / 21", "21"]
 
 
 @pytest.mark.parametrize(
@@ -143,27 +150,26 @@ def test_numbers_are_binned_at_quartiles_and_the_smaller_one_counts(tmp_path):
 def test_tables(text, tmp_path):
     (tmp_path / "t").write_text(text)
     table = read_table(tmp_path / "t")
-    assert (
-        table["gender"] == {"a": "m", "b": "f"}
-        and table["set"] == {"a": "dev", "b": "test"}
-        and len(table) == 3
-    )
+    assert table["gender"] == {"a": "m", "b": "f"}
+    assert table["set"] == {"a": "dev", "b": "test"}
+    assert len(table) == 3
 
 
 def test_tables_of_files(tmp_path):
-    read, table = plain([(0, "a", "b"), (1, "a", "a")]), tmp_path / "t"
+    read = plain([(0, "a", "b"), (1, "a", "a")])
+    table = tmp_path / "t"
     table.write_text("file,room\na/0,big\nb/x0,small\na/1,big\na/x1,big\n")
 
     def unknown():
         raise AssertionError("speakers are not needed")
 
-    assert {
-        name: used.tolist()
-        for name, used in slices_of("room", read, unknown, options(table=table)).items()
-    } == {"big": [False, True], "big / small": [True, False]}
+    found = slices_of("room", read, unknown, options(table=table))
+    selected = {name: trials.tolist() for name, trials in found.items()}
+    assert selected == {"big": [False, True], "big / small": [True, False]}
 
 
 def spoofing_aware(path):
+    """Writes and reads a spoofing-aware scores file of five trials."""
     path.write_text(
         "a u1 - target 3\na u2 - nontarget 1\nb u3 A07 spoof 0\nb u4 - target 2\na u5 A08 spoof 4\n"
     )
@@ -171,40 +177,31 @@ def spoofing_aware(path):
 
 
 def test_spoofing_aware_slices(tmp_path):
-    read, table = spoofing_aware(tmp_path / "s"), tmp_path / "t"
+    read = spoofing_aware(tmp_path / "s")
+    table = tmp_path / "t"
     attacks = slices_of("attack", read, None, options())
-    assert {name: np.flatnonzero(used).tolist() for name, used in attacks.items()} == {
-        "-": [0, 1, 3],
-        "A07": [0, 2, 3],
-        "A08": [0, 3, 4],
-    }
+    assert numbers_of_trials(attacks) == {"-": [0, 1, 3], "A07": [0, 2, 3], "A08": [0, 3, 4]}
     table.write_text("id gender\na f\nb m\n")
     by_claim = slices_of("gender", read, speakers_of(read), options(table=table))
-    assert {name: np.flatnonzero(used).tolist() for name, used in by_claim.items()} == {
-        "f": [0, 1, 4],
-        "m": [2, 3],
-    }
-    table.write_text(
-        "file codec\n" + "".join(f"u{i} {'opus' if i < 3 else '-'}\n" for i in range(1, 6))
-    )
+    assert numbers_of_trials(by_claim) == {"f": [0, 1, 4], "m": [2, 3]}
+    table.write_text("file codec\nu1 opus\nu2 opus\nu3 -\nu4 -\nu5 -\n")
     by_file = slices_of("codec", read, None, options(table=table))
-    assert {name: np.flatnonzero(used).tolist() for name, used in by_file.items()} == {
-        "-": [2, 3, 4],
-        "opus": [0, 1],
-    }
+    assert numbers_of_trials(by_file) == {"-": [2, 3, 4], "opus": [0, 1]}
 
 
 def test_durations(tmp_path):
-    read, seconds = plain([(0, "a", "b"), (1, "a", "a"), (1, "c", "c")]), [1, 2, 0.5, 0.25, 3, 4]
-    for file, length in zip(
-        (word for line in read.lines for word in line.split()[1:]), seconds, strict=True
-    ):
-        # an extension that the list leaves out
+    read = plain([(0, "a", "b"), (1, "a", "a"), (1, "c", "c")])
+    seconds = [1, 2, 0.5, 0.25, 3, 4]
+    files = []
+    for line in read.lines:
+        files += line.split()[1:]
+    for file, length in zip(files, seconds, strict=True):
+        # The scores file names the file without its extension.
         path = tmp_path / f"{file}.wav"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.full(int(16000 * length), 0.1), 16000)
     found = slices_of("duration", read, None, options(path=tmp_path, bins=[0.5, 2]), read_durations)
-    assert {name: used.tolist() for name, used in found.items()} == {
+    assert {name: selected.tolist() for name, selected in found.items()} == {
         "below 0.5": [False, True, False],
         "0.5 to 2": [True, False, False],
         "from 2": [False, False, True],
@@ -219,90 +216,95 @@ def test_durations(tmp_path):
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_errors_of_speakers_against_a_direct_loop(trials, threshold):
     read = plain(trials)
+    names = {a for _, a, _ in trials} | {b for _, _, b in trials}
     known = {}
-    for sides in {name for _, *pair in trials for name in pair}:
-        own, met = (
-            [score for score, a, b in trials if sides in (a, b) and (a == b) == one]
-            for one in (True, False)
-        )
-        known[sides] = SpeakerErrors(
-            sides,
-            sum(score < threshold for score in own),
-            len(own),
-            sum(score >= threshold for score in met),
-            len(met),
-        )
+    for name in names:
+        targets = []
+        others = []
+        for score, a, b in trials:
+            if a == b == name:
+                targets.append(score)
+            elif name in (a, b):
+                others.append(score)
+        misses = sum(score < threshold for score in targets)
+        accepts = sum(score >= threshold for score in others)
+        known[name] = SpeakerErrors(name, misses, len(targets), accepts, len(others))
     found = errors_of_speakers(read, speakers_of(read)(), threshold)
-    assert {errors.speaker: errors for errors in found} == known and len(found) == len(known)
-    assert [e.rate for e in found] == sorted((e.rate for e in found), reverse=True)
+    assert {errors.speaker: errors for errors in found} == known
+    assert len(found) == len(known)
+    rates = [errors.rate for errors in found]
+    assert rates == sorted(rates, reverse=True)
     targets, others = hardest_trials(read, 3)
-    assert read.scores[targets].tolist() == sorted(float(s) for s, a, b in trials if a == b)[:3]
-    assert (
-        read.scores[others].tolist()
-        == sorted((float(s) for s, a, b in trials if a != b), reverse=True)[:3]
-    )
-    assert read.labels[targets].all() and not read.labels[others].any()
+    lowest_targets = sorted(float(score) for score, a, b in trials if a == b)
+    highest_others = sorted((float(score) for score, a, b in trials if a != b), reverse=True)
+    assert read.scores[targets].tolist() == lowest_targets[:3]
+    assert read.scores[others].tolist() == highest_others[:3]
+    assert read.labels[targets].all()
+    assert not read.labels[others].any()
 
 
 def test_rate():
-    assert (
-        SpeakerErrors("a", 1, 4, 1, 2).rate == 0.375
-        and SpeakerErrors("a", 0, 0, 1, 2).rate == 0.5
-        and SpeakerErrors("a", 1, 4, 0, 0).rate == 0.25
-    )
+    assert SpeakerErrors("a", 1, 4, 1, 2).rate == 0.375
+    assert SpeakerErrors("a", 0, 0, 1, 2).rate == 0.5
+    assert SpeakerErrors("a", 1, 4, 0, 0).rate == 0.25
 
 
 # ---------------------------------------------------------------------- the command
 def make(folder):
+    """Writes the scores file s.txt of 12 speakers and the table t.csv of these speakers."""
     draw = np.random.default_rng(0)
     names = [f"s{i}" for i in range(12)]
-    pairs = [(a, a) for a in names for _ in range(5)] + [
-        tuple(draw.choice(names, 2, replace=False)) for _ in range(300)
-    ]
-    Path(folder, "s.txt").write_text(
-        "".join(
-            f"{int(a == b)} {a}/{i} {b}/x{i} {draw.standard_normal() + 2 * (a == b):.5f}\n"
-            for i, (a, b) in enumerate(pairs)
-        )
-    )
-    Path(folder, "t.csv").write_text(
-        "id,gender,age\n"
-        + "".join(f"{name},{'fm'[i % 2]},{20 + i}\n" for i, name in enumerate(names))
-    )
+    pairs = []
+    for name in names:
+        pairs += [(name, name)] * 5
+    for _ in range(300):
+        pairs.append(tuple(draw.choice(names, 2, replace=False)))
+    lines = []
+    for i, (a, b) in enumerate(pairs):
+        score = draw.standard_normal() + 2 * (a == b)
+        lines.append(f"{int(a == b)} {a}/{i} {b}/x{i} {score:.5f}\n")
+    Path(folder, "s.txt").write_text("".join(lines))
+    rows = [f"{name},{'fm'[i % 2]},{20 + i}\n" for i, name in enumerate(names)]
+    Path(folder, "t.csv").write_text("id,gender,age\n" + "".join(rows))
 
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make(tmp_path)
-    words = "s.txt --by gender AGE --table t.csv --bins 25 --worst 2 --bootstrap 20 --det det.png --p_target 0.05"
+    words = (
+        "s.txt --by gender AGE --table t.csv --bins 25 --worst 2 --bootstrap 20 "
+        "--det det.png --p_target 0.05"
+    )
     assert tuneThreshold.main(words.split()) == 0
     out = capsys.readouterr().out
     read = read_scores("s.txt")
     gender = {f"s{i}": "fm"[i % 2] for i in range(12)}
-    used = np.array(
-        [all(gender[word.split("/")[0]] == "f" for word in line.split()[1:]) for line in read.lines]
-    )
-    known, part = summarize(read.scores[used], read.labels[used]), select_trials(read, used)
-    (row,), crossed = (
-        re.findall(r"^f  .*", out, re.M),
-        re.findall(r"^f / m  .*", out, re.M)[0].split(),
-    )
-    assert (
-        row.split()[1:3] == ["30", str(used.sum() - 30)]
-        and f"{known.eer:.2f} %  [" in row
-        and f"{known.min_dcf:.4f}  [" in row
-    )
-    assert len(part.lines) == used.sum() and crossed[3] == "0" and crossed[-2:] == ["-", "-"]
+    selected = []
+    for line in read.lines:
+        genders = {gender[word.split("/")[0]] for word in line.split()[1:]}
+        selected.append(genders == {"f"})
+    selected = np.array(selected)
+    known = summarize(read.scores[selected], read.labels[selected])
+    part = select_trials(read, selected)
+    (row,) = re.findall(r"^f  .*", out, re.M)
+    crossed = re.findall(r"^f / m  .*", out, re.M)[0].split()
+    assert row.split()[1:3] == ["30", str(selected.sum() - 30)]
+    assert f"{known.eer:.2f} %  [" in row
+    assert f"{known.min_dcf:.4f}  [" in row
+    assert len(part.lines) == selected.sum()
+    assert crossed[3] == "0"
+    assert crossed[-2:] == ["-", "-"]
     assert re.search(r"^below 25 .*\nfrom 25 ", out, re.M)
     threshold = eer(*error_rates(read.scores, read.labels))[1]
     worst = errors_of_speakers(read, speakers_of(read)(), threshold)[:2]
-    assert all(
-        re.search(rf"^{e.speaker} +{e.misses} +{e.targets} .* {e.accepts} +{e.others} ", out, re.M)
-        for e in worst
-    )
+    for e in worst:
+        row = rf"^{e.speaker} +{e.misses} +{e.targets} .* {e.accepts} +{e.others} "
+        assert re.search(row, out, re.M)
     targets, others = hardest_trials(read, 2)
-    assert all(f"{read.scores[i]:10.5g}  {read.lines[i]}" in out for i in (*targets, *others))
-    assert "attack" not in out and out.count("0 s") >= 2
+    for i in (*targets, *others):
+        assert f"{read.scores[i]:10.5g}  {read.lines[i]}" in out
+    assert "attack" not in out
+    assert out.count("0 s") >= 2
 
 
 @pytest.mark.parametrize(
@@ -310,12 +312,13 @@ def test_command(tmp_path, monkeypatch, capsys):
     [
         ("--by gender", "--by gender: want --table FILE with this column$"),
         ("--by duration", "want --table FILE with this column, or --path DIR"),
-        # of lines 1|0 nothing is known of attacks
+        # Lines '1|0 <file> <file> <score>' do not name attacks.
         ("--by attack", "--by attack: want --table"),
         ("--by colour --table t.csv", "t.csv: want a column colour, got gender, age"),
         (
             "--by b --table short",
-            "short: want all speakers of the trials in the first column, or all files; 11 of 12 speakers are missing, the first s1",
+            "short: want all speakers of the trials in the first column, or all files; "
+            "11 of 12 speakers are missing, the first s1",
         ),
         ("--by b --table ragged", r"ragged:3: want 2 columns \(a, b\), got 3: 's1 2 3'"),
         ("--by b --table twice", "twice:3: want one line for s1, got another"),
@@ -338,26 +341,22 @@ def test_bad_words(words, message, tmp_path, monkeypatch, capsys):
         Path(name).write_text(text)
     assert tuneThreshold.main(["s.txt", *words.split()]) == 2
     err = capsys.readouterr().err
-    assert (
-        err.startswith("error: ")
-        and re.search(message, err, re.M)
-        and err.count("\n") == 1
-        and not list(tmp_path.glob("*.png"))
-    )
+    assert err.startswith("error: ")
+    assert re.search(message, err, re.M)
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_slices_with_few_speakers_have_no_interval(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make(tmp_path)
-    Path("t").write_text(
-        "id group\n" + "".join(f"s{i} {'few' if i < 2 else 'many'}\n" for i in range(12))
-    )
-    assert (
-        tuneThreshold.main(
-            ["s.txt", "--by", "group", "--table", "t", "--bootstrap", "30", "--det", "det.png"]
-        )
-        == 0
-    )
+    rows = [f"s{i} {'few' if i < 2 else 'many'}\n" for i in range(12)]
+    Path("t").write_text("id group\n" + "".join(rows))
+    words = "s.txt --by group --table t --bootstrap 30 --det det.png"
+    assert tuneThreshold.main(words.split()) == 0
     out = capsys.readouterr().out
-    few, many = (re.findall(rf"^{name}  .*", out, re.M)[0] for name in ("few", "many"))
-    assert "[" not in few and "%" in few and "[" in many
+    few = re.findall(r"^few  .*", out, re.M)[0]
+    many = re.findall(r"^many  .*", out, re.M)[0]
+    assert "[" not in few
+    assert "%" in few
+    assert "[" in many
