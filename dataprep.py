@@ -90,7 +90,7 @@ def modes_with(flag: str) -> list[str]:
     return list(dict.fromkeys(first_flags))
 
 
-def parse(words: list[str]) -> tuple[Mode, argparse.Namespace]:
+def parse_command(words: list[str]) -> tuple[Mode, argparse.Namespace]:
     """Parses a command line. Returns the mode and its options.
 
     As with argparse, --help and wrong options end the program.
@@ -115,7 +115,7 @@ def parse(words: list[str]) -> tuple[Mode, argparse.Namespace]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 1 if --check has findings, 2 for an error."""
-    mode, args = parse(sys.argv[1:] if argv is None else argv)
+    mode, args = parse_command(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         return int(mode.run(args) or 0)

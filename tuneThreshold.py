@@ -147,7 +147,7 @@ def with_intervals(
     return dataclasses.replace(summary, intervals=intervals), resamples, bands
 
 
-def read_durations(folder: str, names: list[str], place: str) -> dict[str, float]:
+def load_durations(folder: str, names: list[str], place: str) -> dict[str, float]:
     """Returns the seconds of audio files, see corpus/durations.py."""
     # Imported here, because most metrics need no audio.
     from corpus import durations
@@ -299,7 +299,7 @@ def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluate
     speakers = functools.cache(functools.partial(speakers_of, read, args))
     slices = {}
     for column in args.by:
-        slices[column] = slices_of(column, read, speakers, args, read_durations)
+        slices[column] = slices_of(column, read, speakers, args, load_durations)
     if args.bootstrap:
         summary, resamples, bands = with_intervals(summary, read, speakers().sides, args)
         text.append(

@@ -66,8 +66,8 @@ def bootstrap(
     ({name of an EER: (threshold, p_miss, p_fa)}, {name: value}). gaps: {name of an EER: [G]}, see
     spread().
 
-    A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured one
-    after the other, because one row of trials stays in the cache. The draws depend only on the
+    A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured
+    one after the other, because one row of trials stays in the cache. The draws depend only on the
     speakers, their number and the seed, so the resamples of two systems are pairs. Raises TooFew if
     half of the resamples lack trials of a kind.
     """
@@ -129,7 +129,10 @@ def misses_at_gaps(rates: Mapping[str, Any], gaps: Mapping[str, np.ndarray]) -> 
 
 def stack_by_name(results: list[dict]) -> dict[str, np.ndarray]:
     """Stacks R dicts of the same names -> {name: [R, ...]}."""
-    return {name: np.array([result[name] for result in results]) for name in results[0]}
+    stacked = {}
+    for name in results[0]:
+        stacked[name] = np.array([result[name] for result in results])
+    return stacked
 
 
 def weights_above(rank: np.ndarray, weights: np.ndarray, ranks: int) -> np.ndarray:

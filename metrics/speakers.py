@@ -54,7 +54,7 @@ def speaker_naming(args: argparse.Namespace) -> Callable[[str], str]:
     Raises ValueError if the options are wrong.
     """
     if args.speaker_table:
-        table = read_speaker_table(args.speaker_table)
+        table = read_speakers_of_files(args.speaker_table)
         return lambda file: speaker_in_table(table, file, args.speaker_table)
     if args.speaker_regex:
         pattern = compile_speaker_regex(args.speaker_regex)
@@ -65,7 +65,7 @@ def speaker_naming(args: argparse.Namespace) -> Callable[[str], str]:
     return lambda file: speaker_by_folder(file, level)
 
 
-def read_speaker_table(path: str) -> dict[str, str]:
+def read_speakers_of_files(path: str) -> dict[str, str]:
     """Reads lines '<file> <speaker>' -> {file: speaker}. Raises ValueError naming the line."""
     table: dict[str, str] = {}
     for number, line in enumerate(read_file_lines(path, "'<file> <speaker>'"), 1):

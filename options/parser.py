@@ -50,7 +50,7 @@ def parse(
     using = any(given.get(name) for name in USES)
     path = given.get("initial_model")
     if using and not path:
-        path = last_checkpoint(parser, given)
+        path = checkpoint_of_run(parser, given)
         argv = [*argv, f"--initial_model={path}"] if path else argv
     state = read_checkpoint(path) if path else None
     stored = dict(state.get("options", {})) if state else {}
@@ -82,7 +82,7 @@ def parse(
 
 
 # ---------------------------------------------------------------------- steps of parse()
-def last_checkpoint(parser: Parser, given: Mapping[str, Any]) -> str | None:
+def checkpoint_of_run(parser: Parser, given: Mapping[str, Any]) -> str | None:
     """Returns the last checkpoint in --save_path, or None."""
     folder = given.get("save_path", parser.options["save_path"].default)
     path = Path(folder, "model", "last.model")

@@ -53,13 +53,6 @@ PROBLEM_KINDS = {
 # The protocol that lists original files and copies, and the link to the folder of the originals.
 COPY_PROTOCOL = "cm.train.trn.txt"
 COPY_ORIGINALS = "bonafide"
-# Names of the vocoders: the name of the attack in protocols, and a description.
-VOCODERS = {
-    "world": ("W01", "WORLD analysis and synthesis"),
-    "world_coded": ("W02", "WORLD every 10 ms with 24 mel-cepstral coefficients"),
-    "griffin_lim": ("G01", "Griffin-Lim from the magnitude spectrogram"),
-    "griffin_lim_mel": ("G02", "Griffin-Lim from 80 mel bands"),
-}
 
 
 # ---------------------------------------------------------------------- features and embeddings

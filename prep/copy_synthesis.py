@@ -29,8 +29,8 @@ from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
 from prep.output import FORMATS, encode_lines, report_failures, write_audio
-from prep.vocoders import COPIES, Vocoder
 from prep.workers import in_parallel
+from synthesis.vocoders import COPIES, Vocoder
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
@@ -192,7 +192,7 @@ def link_originals(output: Path, path: Path, path_option: Path) -> None:
 
 
 # ---------------------------------------------------------------------- lists
-def protocol_lines(
+def copy_protocol_lines(
     options: CopyOptions,
     utterances: Sequence[Utterance],
     copied: Collection[str],
@@ -260,7 +260,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
             if message:
                 failed[path] = message
             bar.update()
-    lines = protocol_lines(options, utterances, copied, failed)
+    lines = copy_protocol_lines(options, utterances, copied, failed)
     write_atomically(options.output / COPY_PROTOCOL, encode_lines(lines))
     log.info(
         "%s: %s bona fide files, %s copies (%s made now); "

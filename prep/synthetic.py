@@ -12,10 +12,10 @@ from tqdm import tqdm
 from common.writing import write_atomically
 from corpus.records import begin_record, check_record
 from prep.output import encode_lines, write_audio
-from prep.synthesis import Session, Speaker, draw_session, draw_speaker, record, synthesize
 from prep.trial_drawing import draw_trials
-from prep.vocoders import griffin_lim, vocode
 from prep.workers import in_parallel
+from synthesis.speech import Session, Speaker, draw_session, draw_speaker, record, synthesize
+from synthesis.vocoders import griffin_lim, vocode
 
 log = logging.getLogger(__name__)
 # The record of a finished corpus, and of a corpus that is being made.

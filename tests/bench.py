@@ -54,7 +54,7 @@ from corpus.lists import (  # noqa: E402
 from corpus.records import begin_record  # noqa: E402
 from prep.pack import PackOptions, Shard, make_pack, write_index  # noqa: E402
 from corpus.roots import MARK, SETTINGS, Pack, shard_file  # noqa: E402
-from prep.synthesis import draw_session, draw_speaker, record, synthesize  # noqa: E402
+from synthesis.speech import draw_session, draw_speaker, record, synthesize  # noqa: E402
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader  # noqa: E402
 from loss import Loss, proto  # noqa: E402
 from loss.softmaxproto import LossFunction  # noqa: E402

@@ -22,7 +22,9 @@ import dataprep
 from common.errors import InputError
 from corpus.audio import Audio
 from corpus.lists import Utterance
-from prep import copy_synthesis, synthesis, vocoders
+from prep import copy_synthesis
+from synthesis import speech as synthesiser
+from synthesis import vocoders
 
 ROOT = Path(__file__).parent.parent
 try:
@@ -405,9 +407,9 @@ def test_without_pyworld(speech, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("female", [False, True])
 def test_copies_sound_like_the_original_and_differ_from_it(name, female):
     rng = np.random.default_rng(3)
-    speaker = synthesis.draw_speaker(rng, female)
-    session = synthesis.draw_session(rng)
-    x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
+    speaker = synthesiser.draw_speaker(rng, female)
+    session = synthesiser.draw_session(rng)
+    x = synthesiser.record(rng, session, synthesiser.synthesize(rng, speaker, session, 3))
     y = copy_synthesis.apply_vocoder(vocoders.COPIES[name], np.random.default_rng(0), x)
     assert np.corrcoef(log_envelope(x, 1e-3), log_envelope(y, 1e-3))[0, 1] > 0.95
     assert pitch_of(y) == pytest.approx(pitch_of(x), rel=0.05)

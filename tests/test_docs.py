@@ -394,7 +394,7 @@ def test_command_of_readme(command, noisy, workplace, monkeypatch, capsys):
         monkeypatch.setenv("SPEECH_DATA", str(workplace))
     script, *words = shlex.split(rest.removeprefix("./"))
     if script == "dataprep.py":
-        options = vars(dataprep.parse(words)[1])
+        options = vars(dataprep.parse_command(words)[1])
         if "file_list" in options or "asvspoof2019" in options:
             # The command needs a network or an archive. test_corpora.py runs it.
             return

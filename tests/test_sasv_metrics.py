@@ -19,6 +19,7 @@ from test_metrics import crossing
 
 import tuneThreshold
 from common.trial_kinds import TRIAL_KINDS
+from metrics import score_options
 from metrics.rates import eer, error_rates, min_dcf, summarize
 from metrics.sasv import (
     NotDefined,
@@ -240,7 +241,7 @@ def test_t_eer_against_a_direct_loop(trials, prevalence):
     assert found.value == pytest.approx(float(50 * (misses + false_accepts)))
 
 
-# ---------------------------------------------------------------------- the published packages' numbers
+# ---------------------------------------------------------------------- published numbers
 def tandem_case(name):
     """Returns verification scores, countermeasure scores and kinds of a reference case."""
     asv = [TANDEM[f"{name}/asv_{kind}"] for kind in TRIAL_KINDS]

@@ -331,7 +331,7 @@ def test_evaluation(corpus, checkpoint, tmp_path, program):
 
 
 def test_training_and_verification_with_a_norm(corpus, tmp_path, program):
-    """Training logs raw and normalised metrics. --verify compares with the threshold of its norm."""
+    """Training logs raw and normalised metrics. --verify uses the threshold of its norm."""
     cohort = ["--score_norm", "snorm", *cohort_of(corpus, "--cohort_by", "speaker")]
     code, _, err = program(
         *small_run(

@@ -27,7 +27,7 @@ GENDER = {"a": "F", "b": "M", "c": "F", "d": "M"}
 
 
 def plain(trials):
-    """Returns the Scores of trials (score, speaker, speaker). Equal speakers make a target trial."""
+    """Returns the Scores of trials (score, speaker, speaker). Equal speakers: a target trial."""
     lines = [f"{int(a == b)} {a}/{i} {b}/x{i}" for i, (_, a, b) in enumerate(trials)]
     scores = np.array([float(score) for score, *_ in trials])
     labels = np.array([a == b for _, a, b in trials])

@@ -17,7 +17,8 @@ import soundfile
 import dataprep
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
-from prep import synthesis, synthetic, vocoders
+from prep import synthetic
+from synthesis import speech, vocoders
 
 SMALL = ["--speakers", "3", "--files", "4", "--test_speakers", "3", "--trials", "20"]
 
@@ -62,7 +63,7 @@ def pitch_of(x):
 
 def log_envelope(x, floor):
     """Returns the smoothed log spectrogram of x [T], flattened."""
-    spectra = synthesis.short_time_spectra(x[: len(x) // 128 * 128])
+    spectra = speech.short_time_spectra(x[: len(x) // 128 * 128])
     return scipy.ndimage.gaussian_filter(np.log(np.abs(spectra) + floor), (2, 6)).ravel()
 
 
@@ -250,12 +251,12 @@ def test_options_are_recorded(small):
 @pytest.mark.parametrize("female", [False, True])
 def test_pitch(female):
     rng = np.random.default_rng(3)
-    speaker = synthesis.draw_speaker(rng, female)
-    session = synthesis.draw_session(rng)._replace(pitch=1.0)
-    x = synthesis.synthesize(rng, speaker, session, 4)
+    speaker = speech.draw_speaker(rng, female)
+    session = speech.draw_session(rng)._replace(pitch=1.0)
+    x = speech.synthesize(rng, speaker, session, 4)
     assert pitch_of(x) == pytest.approx(speaker.pitch, rel=0.12)
     # Noise and room do not change the pitch.
-    assert pitch_of(synthesis.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)
+    assert pitch_of(speech.record(rng, session, x)) == pytest.approx(speaker.pitch, rel=0.15)
 
 
 def test_women_and_men():
@@ -263,8 +264,8 @@ def test_women_and_men():
 
     Neither pitch nor vocal-tract length alone separates all women from all men.
     """
-    women = [synthesis.draw_speaker(np.random.default_rng(i), True) for i in range(200)]
-    men = [synthesis.draw_speaker(np.random.default_rng(i), False) for i in range(200)]
+    women = [speech.draw_speaker(np.random.default_rng(i), True) for i in range(200)]
+    men = [speech.draw_speaker(np.random.default_rng(i), False) for i in range(200)]
     assert np.median([s.pitch for s in women]) == pytest.approx(205, rel=0.05)
     assert np.median([s.pitch for s in men]) == pytest.approx(118, rel=0.05)
     ratio = np.mean([s.tract for s in women]) / np.mean([s.tract for s in men])
@@ -275,32 +276,32 @@ def test_women_and_men():
 def test_formants():
     """The peaks of the response are at the formants, and the gain at 0 Hz is one."""
     formants = np.array([[500.0, 1500, 2500]])
-    gain = np.abs(synthesis.tract_response(formants, np.full((1, 3), 60.0)))[0]
-    peaks = synthesis.HERTZ[scipy.signal.argrelmax(gain)[0]]
+    gain = np.abs(speech.tract_response(formants, np.full((1, 3), 60.0)))[0]
+    peaks = speech.HERTZ[scipy.signal.argrelmax(gain)[0]]
     np.testing.assert_allclose(peaks, formants[0], atol=16)
     assert gain[0] == pytest.approx(1)
 
 
 def test_frames_add_up():
-    x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
-    y = synthesis.overlap_add(synthesis.short_time_spectra(x))
+    x = np.random.default_rng(0).standard_normal(speech.SHIFT * 20).astype(np.float32)
+    y = speech.overlap_add(speech.short_time_spectra(x))
     np.testing.assert_allclose(y, x, atol=1e-5)
 
 
 def test_filter_rings_over_frames():
     """Overlap-add with a fixed filter equals convolution."""
-    x = np.random.default_rng(0).standard_normal(synthesis.SHIFT * 20).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal(speech.SHIFT * 20).astype(np.float32)
     h = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-    y = synthesis.overlap_add(synthesis.short_time_spectra(x) * np.fft.rfft(h, synthesis.FFT))
+    y = speech.overlap_add(speech.short_time_spectra(x) * np.fft.rfft(h, speech.FFT))
     np.testing.assert_allclose(y, np.convolve(x, h)[: len(x)], atol=1e-3)
 
 
 def test_levels_of_speech_and_noise():
     rng = np.random.default_rng(0)
-    session = synthesis.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
+    session = speech.draw_session(rng)._replace(snr=10.0, level=-26.0, room=np.ones(1))
     silence = np.zeros(16000)
     tone = np.sin(np.arange(16000) * 0.3)
-    x = synthesis.record(rng, session, np.concatenate([silence, tone]).astype(np.float32))
+    x = speech.record(rng, session, np.concatenate([silence, tone]).astype(np.float32))
     assert 20 * np.log10(np.sqrt(np.mean(x**2))) == pytest.approx(-26, abs=0.1)
     noise_power = np.var(x[:16000])
     # The tone lasts half of the time.
@@ -311,9 +312,9 @@ def test_levels_of_speech_and_noise():
 def test_attacks():
     """Both attacks keep the spectral envelope and change the phases. The vocoder has one pitch."""
     rng = np.random.default_rng(0)
-    speaker = synthesis.draw_speaker(rng, False)
-    session = synthesis.draw_session(rng)
-    x = synthesis.record(rng, session, synthesis.synthesize(rng, speaker, session, 3))
+    speaker = speech.draw_speaker(rng, False)
+    session = speech.draw_session(rng)
+    x = speech.record(rng, session, speech.synthesize(rng, speaker, session, 3))
     a01, a02 = vocoders.vocode(x, 130.0), vocoders.griffin_lim(rng, x)
     assert pitch_of(a01) == pytest.approx(130, rel=0.02)
     for y in (a01, a02):

@@ -3,7 +3,8 @@
 import argparse
 
 from prep.commands.options import PROCESSES, Mode, number_option, path_option, switch_option
-from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL, VOCODERS
+from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
+from synthesis.names import VOCODERS
 
 
 def run_synthetic(args: argparse.Namespace) -> None:

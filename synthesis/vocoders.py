@@ -15,8 +15,8 @@ import scipy.signal
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from prep.constants import VOCODERS
-from prep.synthesis import FFT, SHIFT, overlap_add, short_time_spectra
+from synthesis.names import VOCODERS
+from synthesis.speech import FFT, SHIFT, overlap_add, short_time_spectra
 
 PYWORLD = "pyworld==0.3.5"
 

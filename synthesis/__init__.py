@@ -1,0 +1,1 @@
+"""Synthetic speech: a source-filter synthesiser, and vocoders that make spoofed copies."""
