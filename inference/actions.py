@@ -14,6 +14,7 @@ import torch
 import distributed
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.run_paths import SCORES
 from common.writing import write_atomically
 from corpus.cohort import Cohort, load_cohort
 from inference.all_pairs import evaluate_pairs, read_files
@@ -72,7 +73,7 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
             "--valid_impostors"
         )
     cohort = distributed.on_rank_zero(load_cohort, options, source)
-    path = Path(options.output or Path(options.save_path, "result", "scores.txt"))
+    path = Path(options.output or Path(options.save_path, SCORES))
     print_scores(load_scorer(options, state), tests, options, path, cohort)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from common.errors import InputError
+from common.run_paths import NUMBERED_CHECKPOINTS
 from network.checkpoints import read_checkpoint
 from options.plugins import options_of_network
 
-# The checkpoints that a run keeps.
-NUMBERED = "model?????????.model"
 # The parts of a checkpoint that have weights.
 PARTS = ("model", "loss")
 
@@ -31,7 +30,7 @@ def checkpoints_of(places: Iterable[str | Path]) -> list[Path]:
     files = []
     for place in map(Path, places):
         if place.is_dir():
-            files += sorted((place / "model").glob(NUMBERED))
+            files += sorted(place.glob(NUMBERED_CHECKPOINTS))
         else:
             files.append(place)
     if len(files) < 2:

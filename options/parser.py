@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.run_paths import LAST_CHECKPOINT
 from options import OPTIONS
 from options.aliases import ALIASES
 from options.command_line import Parser
@@ -85,7 +86,7 @@ def parse(
 def checkpoint_of_run(parser: Parser, given: Mapping[str, Any]) -> str | None:
     """Returns the last checkpoint in --save_path, or None."""
     folder = given.get("save_path", parser.options["save_path"].default)
-    path = Path(folder, "model", "last.model")
+    path = Path(folder, LAST_CHECKPOINT)
     if not path.is_file():
         return None
     log.info("--initial_model %s", path)

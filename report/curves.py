@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.run_paths import LOG
 from report.det import COLOURS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_log(save_path: str | Path) -> list[LogLine]:
     An incomplete last line is left out. Raises ValueError if the file is missing, contains no
     complete line, or contains a line that does not belong to a training log.
     """
-    path = Path(save_path, "log.jsonl")
+    path = Path(save_path, LOG)
     if not path.is_file():
         raise ValueError(
             f"{path}: there is no such file; want the run folder of a training (--save_path)"

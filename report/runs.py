@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import InputError
+from common.run_paths import COMMAND, CONFIG, LOG, SCORES
 from metrics.scores import Scores, read_scores
 from metrics.summary import SasvSummary, Summary
 from report.curves import LogLine, read_log
@@ -69,10 +70,10 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
     if not folder.is_dir():
         scores, summary = read_evaluation(folder, summarize)
         return ReportedRun(name, colour, scores, summary, [], {}, "")
-    scores_file = folder / "result/scores.txt"
-    log = folder / "log.jsonl"
-    config = folder / "config.yaml"
-    command = folder / "command.txt"
+    scores_file = folder / SCORES
+    log = folder / LOG
+    config = folder / CONFIG
+    command = folder / COMMAND
     if not (scores_file.is_file() or log.is_file()):
         raise InputError(
             f"{path}: has neither result/scores.txt nor log.jsonl; "

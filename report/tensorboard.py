@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
+from common.run_paths import LOG
 from common.writing import write_atomically
 from metrics.summary import SasvSummary, Summary
 from report.det import plot_det
@@ -52,7 +53,7 @@ def open_board(run_folder: Path) -> SummaryWriter:
     A run that has no TensorBoard folder yet gets the events of the whole log.
     """
     folder = run_folder / "tensorboard"
-    log = run_folder / "log.jsonl"
+    log = run_folder / LOG
     lines = []
     if log.exists():
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

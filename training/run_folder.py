@@ -15,6 +15,15 @@ import yaml
 
 import distributed
 from common.errors import InputError
+from common.run_paths import (
+    CHECKPOINTS,
+    COMMAND,
+    CONFIG,
+    LAST_CHECKPOINT,
+    LOG,
+    NUMBERED_CHECKPOINTS,
+    SCORES,
+)
 from common.writing import write_atomically
 from network.checkpoints import write_checkpoint
 from options.parser import configuration
@@ -27,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 
 def last_checkpoint(options: argparse.Namespace) -> Path:
     """Returns the path of the checkpoint that a run resumes from."""
-    return Path(options.save_path, "model", "last.model")
+    return Path(options.save_path, LAST_CHECKPOINT)
 
 
 class RunFolder:
@@ -42,7 +51,7 @@ class RunFolder:
         self.options = options
         self.path = Path(options.save_path)
         self.last = last_checkpoint(options)
-        self.scores = self.path / "result" / "scores.txt"
+        self.scores = self.path / SCORES
         self.board = None
         if self.last.exists() and not options.requeue:
             raise InputError(
@@ -57,10 +66,10 @@ class RunFolder:
         """Writes config.yaml and command.txt, which document how the run was started."""
         if distributed.rank():
             return
-        for name in ("model", "result"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+        for folder in (self.path / CHECKPOINTS, self.scores.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         config = yaml.safe_dump(configuration(self.options), sort_keys=False)
-        write_atomically(self.path / "config.yaml", config.encode())
+        write_atomically(self.path / CONFIG, config.encode())
         git = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=ROOT,
@@ -73,7 +82,7 @@ class RunFolder:
             f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
             f"torch {torch.__version__}, numpy {np.__version__}"
         )
-        with (self.path / "command.txt").open("a") as file:
+        with (self.path / COMMAND).open("a") as file:
             file.write(f"{command}\n{versions}\n")
 
     def trim_log(self, epoch: int, validated: int) -> None:
@@ -82,7 +91,7 @@ class RunFolder:
         These are the lines of `epoch` and later ones, except for evaluations within an epoch up to
         step `validated`. The last line may be incomplete.
         """
-        path = self.path / "log.jsonl"
+        path = self.path / LOG
         if distributed.rank() or not path.exists():
             return
         kept = []
@@ -111,7 +120,7 @@ class RunFolder:
         if self.board:
             # Before log.jsonl; report/tensorboard.py says why.
             tensorboard.write_line(self.board, line)
-        with (self.path / "log.jsonl").open("a") as file:
+        with (self.path / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info(format_terms(line))
 
@@ -123,12 +132,13 @@ class RunFolder:
     def write_checkpoints(self, state: dict, *names: str) -> None:
         """Writes the state of the run to the checkpoints of these names."""
         if not distributed.rank():
-            write_checkpoint(state, *(self.path / "model" / f"{name}.model" for name in names))
+            folder = self.path / CHECKPOINTS
+            write_checkpoint(state, *(folder / f"{name}.model" for name in names))
 
     def remove_old_checkpoints(self) -> None:
         """Removes all numbered checkpoints but the last --keep ones."""
         if distributed.rank():
             return
-        numbered = sorted((self.path / "model").glob("model?????????.model"))
+        numbered = sorted(self.path.glob(NUMBERED_CHECKPOINTS))
         for old in numbered[: -self.options.keep]:
             old.unlink()
