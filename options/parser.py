@@ -5,7 +5,6 @@ from left to right. The last one wins.
 """
 
 import argparse
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from common.errors import InputError
 from common.run_paths import LAST_CHECKPOINT
+from common.spelling import did_you_mean
 from options import OPTIONS
 from options.aliases import ALIASES
 from options.command_line import Parser
@@ -191,11 +191,11 @@ def say_what_the_pooling_means(given: Mapping[str, Any], options: argparse.Names
             log.info(message)
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def unknown_option(name: str, names: Iterable[str]) -> str:
     """Returns the message for an unknown option, with the closest known one."""
-    close = difflib.get_close_matches(name, [*names, *ALIASES], 1, 0.6)
-    hint = f"did you mean {close[0]!r}?" if close else "--help lists them all"
-    return f"unknown option {name!r}; {hint}"
+    known = [f"--{known}" for known in (*names, *ALIASES)]
+    hint = did_you_mean(f"--{name}", known, "--help-all lists all options.")
+    return f"unknown option --{name}. {hint}"
 
 
 # ---------------------------------------------------------------------- reading
@@ -215,7 +215,7 @@ def read_pieces(
             elif key in parser.options:
                 read_words(parser, parser.words_of(key, value), given, strict)
             elif strict:
-                raise InputError(did_you_mean(key, parser.options))
+                raise InputError(unknown_option(key, parser.options))
         except InputError as error:
             raise InputError(f"{place}: {error}" if place else str(error)) from None
     for name, value in vars(given).items():
@@ -233,7 +233,7 @@ def read_words(
     if not rest[0].startswith("--"):
         raise InputError(f"{rest[0]!r} belongs to no option")
     name = rest[0].partition("=")[0].removeprefix("--")
-    raise InputError(did_you_mean(name, parser.options))
+    raise InputError(unknown_option(name, parser.options))
 
 
 def check_least(option: Option, value: Any) -> None:

@@ -100,7 +100,7 @@ def test_booleans_are_flags(config):
 
 
 def test_prefixes_are_not_guessed():
-    with pytest.raises(InputError, match="did you mean 'batch_size'"):
+    with pytest.raises(InputError, match="Did you mean --batch_size"):
         given("--batch_siz", 3)
 
 
