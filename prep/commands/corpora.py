@@ -127,7 +127,7 @@ STEPS_OPTION = {
     "nargs": "+",
     "type": one_of(STEPS),
     "default": list(STEPS),
-    "help": f"run only these of the steps {', '.join(STEPS)}, in this order (default: all)",
+    "help": f"steps to run: {', '.join(STEPS)}, always in this order (default: all)",
 }
 
 
@@ -196,7 +196,7 @@ VOXCELEB_COMMANDS = {
             nargs="?",
         ),
         notes=textwrap.fill(
-            f"Compressed files have one of these extensions: {', '.join(COMPRESSED_SUFFIXES)}.",
+            f"Extensions of compressed files: {', '.join(COMPRESSED_SUFFIXES)}.",
             WIDTH,
         ),
     ),
@@ -253,8 +253,8 @@ CORPUS_COMMANDS = {
     "augment": Subcommand(
         run_augment,
         "download MUSAN and RIRS_NOISES for augmentation",
-        "Downloads and extracts MUSAN and RIRS_NOISES, and cuts MUSAN into pieces of 5 s that "
-        "start every 3 s.",
+        "Downloads and extracts MUSAN and RIRS_NOISES, and cuts MUSAN into pieces of 5 seconds, "
+        "one every 3 seconds.",
         {
             "--save_path": SAVE_PATH,
             **download_options("augment.yaml"),

@@ -94,8 +94,8 @@ CHECK_OPTIONS = {
     ),
     "--processes": PROCESSES,
 }
-CHECK_NOTES = f"""The program writes a report, {CHECK_REPORT}, and for each LIST.txt the lines without problems,
-LIST.clean.txt. The exit code is 1 if there is any problem."""
+CHECK_NOTES = f"""The program writes a report, {CHECK_REPORT}. For each LIST.txt,
+it writes the lines without problems to LIST.clean.txt. The exit code is 1 if there are problems."""
 MAKE_LIST_OPTIONS = {
     "--output": path_option(
         "DIR",
@@ -164,7 +164,8 @@ TO_KALDI_OPTIONS = {
     "--output": path_option("DIR", "Kaldi data folder to write", required=True),
     "--trials": path_option(
         "FILE",
-        "trials of the files of LIST, lines '1|0 <file> <file>', which become the file trials of the folder",
+        "trials of the files of LIST, lines '1|0 <file> <file>', which become the file trials of "
+        "the folder",
     ),
 }
 LIST_COMMANDS = {
@@ -201,7 +202,7 @@ LIST_COMMANDS = {
         "relative to the folder that contains all DIRs.",
         {"--output": path_option("LIST", "train list to write", required=True)},
         (
-            "merge vox2=data/train_list.txt:data/voxceleb2 own=data/lists/train_list.txt:data/own "
+            "merge vox2=data/train_list.txt:data/voxceleb2 own=data/own.txt:data/own "
             "--output data/all.txt",
         ),
         value={

@@ -33,7 +33,7 @@ def run_check_pack(args: argparse.Namespace) -> None:
 PACK_OPTIONS = {
     "--path": path_option("DIR", "folder of the files of the lists, only read", required=True),
     "--output": path_option(
-        "DIR", "folder of the pack; an existing pack gets the missing recordings", required=True
+        "DIR", "folder of the pack; missing recordings are added to an existing pack", required=True
     ),
     "--shard_size": {
         "metavar": "MB",

@@ -91,11 +91,11 @@ def check_options(name: str, words: Sequence[str]) -> None:
                 f"{flag}: expected an option of {name}, found the sub-command {FLAGS[flag]}. "
                 "Run the two sub-commands one after the other."
             )
-        hint = did_you_mean(flag, flags_of(command), f"See {PROGRAM} {name} --help.")
+        see = f"See {PROGRAM} {name} --help."
         if owners := owners_of(flag):
-            place = " and ".join(owners) if len(owners) < 3 else "other sub-commands"
-            stop(f"{flag}: the option belongs to {place}, not to {name}. {hint}")
-        stop(f"{name}: unknown option {flag}. {hint}")
+            place = " and ".join(owners) if len(owners) < 3 else f"{owners[0]} and others"
+            stop(f"{flag}: the option belongs to {place}, not to {name}. {see}")
+        stop(f"{name}: unknown option {flag}. {did_you_mean(flag, flags_of(command), see)}")
 
 
 def stop_without_name(words: Sequence[str]) -> NoReturn:

@@ -51,7 +51,7 @@ SYNTHETIC_OPTIONS = {
     ),
     "--test_speakers": number_option(
         3,
-        "number of test speakers, who are no training speakers (default: %(default)s)",
+        "number of test speakers, in addition to the training speakers (default: %(default)s)",
         default=10,
     ),
     "--trials": number_option(
