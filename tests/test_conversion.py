@@ -351,7 +351,6 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
         (["empty"], "want files to convert (.m4a, "),
         (["two"], "two/a.m4a and two/a.mp3: would both become out/a.wav"),
         ([], "expected the folder to convert too"),
-        (["two", "--extract"], "give --convert alone"),
         (["--save_path", "x"], "expected the folder to convert too"),
     ],
 )

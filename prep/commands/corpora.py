@@ -70,7 +70,7 @@ def run_steps(steps: Collection[str], args: argparse.Namespace) -> None:
 
 
 def run_convert(args: argparse.Namespace) -> None:
-    """Converts the compressed files of a folder, or those of VoxCeleb2."""
+    """Converts the compressed files of a folder, or the files of VoxCeleb2."""
     # Imported here, because --help does not need it.
     from prep import conversion
 

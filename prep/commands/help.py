@@ -32,7 +32,7 @@ def value_of(command: Subcommand) -> str:
     """Returns how the value after the name of a sub-command is written, "" if it has none."""
     if not command.value:
         return ""
-    metavar = command.value["metavar"]
+    metavar: str = command.value["metavar"]
     forms = {"?": f"[{metavar}]", "*": f"[{metavar}...]", "+": f"{metavar}..."}
     return forms.get(command.value.get("nargs", ""), metavar)
 

@@ -39,7 +39,10 @@ def from_published_flags(words: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, value = word.partition("=")
         name = FLAGS.get(flag)
-        if name and (not names or {name, *names} <= COMBINABLE):
+        if name and (not names or name in names or {name, *names} <= COMBINABLE):
+            if name in names:
+                # The last value of a repeated flag counts.
+                values.clear()
             names.append(name)
             following = values
             values += [value] if equals else []
