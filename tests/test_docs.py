@@ -177,8 +177,8 @@ def embeddings(corpus, dim):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, draw.standard_normal((2, dim), np.float32))
     train = str(root / "train")
-    assert dataprep.main(["--combine_embeddings", train]) == 0
-    assert dataprep.main(["--embedding_lists", train, "--name", "train"]) == 0
+    assert dataprep.main(["combine-embeddings", train]) == 0
+    assert dataprep.main(["embedding-lists", train, "--name", "train"]) == 0
     return root
 
 
@@ -346,16 +346,17 @@ def small_preparation(words, corpus, folder):
     The files that the command names are written.
     """
     words = [*words]
-    if "--synthetic" in words:
-        words[words.index("--synthetic") + 1] = str(folder / "made")
+    options = vars(dataprep.parse_command(words)[1])
+    if "synthetic" in options:
+        words[words.index(str(options["synthetic"]))] = str(folder / "made")
         words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
-    elif "--copy_synthesis" in words:
-        words[words.index("--copy_synthesis") + 1] = str(corpus / "train_list.txt")
+    elif "copy_synthesis" in options:
+        words[words.index(str(options["copy_synthesis"]))] = str(corpus / "train_list.txt")
         words += ["--path", str(corpus / "wav"), "--limit_per_speaker", "1"]
         words += ["--vocoders", "griffin_lim"]
-    elif "--merge" in words:
+    elif "merge" in options:
         write_corpora(words[1 : words.index("--output")], corpus)
-    elif "--convert" in words:
+    elif words[0] == "convert" or "--convert" in words:
         target = folder / "data" / "voxceleb2" / "00001.m4a"
         target.parent.mkdir()
         source = min((corpus / "wav").rglob("*.wav"))
@@ -465,7 +466,7 @@ def write_golden_losses():
     sizes = {"speakers": 8, "files": 6, "test_speakers": 4, "trials": 60}
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
-        dataprep.main(["--synthetic", str(corpus), *words_of(sizes)])
+        dataprep.main(["synthetic", str(corpus), *words_of(sizes)])
         noise_corpus(corpus)
         write_spoofing_lists(corpus)
         os.environ["SPEECH_DATA"] = folder
