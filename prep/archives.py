@@ -1,7 +1,7 @@
 """Archives: parts are joined, zip and tar.gz files are extracted, and complete files are kept.
 
 Nothing is written before all names and sizes in an archive were checked. An archive may contain
-only files and folders. All files must lie below the folder, and their sizes must be plausible for
+only files and folders. All files must be inside the folder, and their sizes must be plausible for
 the size of the archive.
 """
 
@@ -218,7 +218,7 @@ def look_through(archive: Path) -> list[Entry]:
 def table_of(archive: Path) -> Path:
     """The file that keeps the names and sizes of the members.
 
-    Reading them from the archive takes long. The table also outlives the archive.
+    Reading them from the archive needs much time. The table is kept when the archive is removed.
     """
     return Path(f"{archive}.members")
 

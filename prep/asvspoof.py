@@ -13,9 +13,10 @@ from pathlib import Path
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.enrolment import ENROLMENT_FORMATS
+from corpus.missing import first_names
 from corpus.rows import read_rows
 from prep.archives import extract
-from prep.output import first_names, require_folder
+from prep.output import require_folder
 from prep.sources import Source
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,8 @@ def prepare_asvspoof(archive: Path, folder: Path) -> None:
     link_protocols(la, protocols)
     log.info("Links to all protocols are in %s.", protocols)
     log.info(
-        "Options for training: --train_list %s --train_path %s --test_list %s --test_path %s",
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s --test_list %s "
+        "--test_path %s",
         protocols / PROTOCOLS["train"],
         la,
         protocols / EVAL_TRIALS,

@@ -1,6 +1,6 @@
 """Converts compressed speech, such as VoxCeleb2, to 16 kHz mono WAV or FLAC of 16 bits by ffmpeg.
 
-The trainer reads these formats. Starting ffmpeg takes longer than converting one utterance.
+The trainer reads these formats. Starting ffmpeg needs more time than converting one utterance.
 Therefore each call of ffmpeg converts BATCH files. If a call fails, its files are converted again
 one by one.
 """

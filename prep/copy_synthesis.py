@@ -197,7 +197,7 @@ def copy_protocol_lines(
 ) -> Iterator[str]:
     """Yields the lines of the protocol, with paths relative to the output folder.
 
-    Every bona fide file is followed by its copies. `copied` holds the paths of files with copies.
+    Every bona fide file is followed by its copies. `copied` contains the paths of files with copies.
     Files in `failed` are left out.
     """
     attacks = [COPIES[name].attack for name in options.vocoders]
@@ -269,7 +269,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
         f"{made:,}",
     )
     log.info(
-        "Options for training: --train_list %s --train_path %s",
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s",
         options.output / COPY_PROTOCOL,
         options.output,
     )

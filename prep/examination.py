@@ -15,6 +15,7 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
+from corpus.missing import MissingFiles
 from corpus.raw_lists import RawList
 from prep.constants import CLIPPED, SILENT
 from prep.workers import in_parallel
@@ -119,12 +120,10 @@ def examine_all(listings: list[RawList], least: int, processes: int | None) -> R
 def check_paths(listings: list[RawList], results: Results) -> None:
     """Raises InputError if none of the files of a list exists."""
     for listing in listings:
-        faults = [results[listing.root, name].faults for name in listing.files()]
-        if all(found[:1] == MISSING for found in faults):
-            raise InputError(
-                f"{listing.list_file}: all {len(faults):,} files of this list are missing in "
-                f"{listing.root}. Correct --path or the list."
-            )
+        names = listing.files()
+        if all(results[listing.root, name].faults[:1] == MISSING for name in names):
+            problem = MissingFiles(listing.root, names, len(names), listing.list_file, "--path")
+            raise InputError(problem.message())
 
 
 def identity(results: Results, root: str, name: str) -> bytes | str:

@@ -52,7 +52,7 @@ class FeatureOptions(NamedTuple):
 @cache
 def front_end(feature_type: str, n_mels: int) -> "nn.Module":
     """Returns the front end of a feature type, a module in eval mode."""
-    # Imported here, because it loads torch, which takes seconds.
+    # Imported here, because it loads torch, which needs seconds.
     from models._frontend import MFSC, FrontEnd, LogBeforeMel, sasv2_front_end
 
     if feature_type == "mfsc":

@@ -14,13 +14,15 @@ from pathlib import Path
 from common.errors import InputError
 from corpus.files import check_present
 from corpus.lists import Utterance, described, read_train_list, read_trials
+from corpus.missing import first_names
 from corpus.rows import LineFormat, read_rows, read_text_lines
-from prep.output import check_words, first_names, write_lists
+from prep.output import check_words, write_lists
 
 log = logging.getLogger(__name__)
 # Label of a trial in a list -> key of a trial of Kaldi.
 KEYS = {"1": "target", "0": "nontarget"}
 LABELS = {key: label for label, key in KEYS.items()}
+UNCHANGED_PATHS = "The paths are unchanged: absolute, or relative to the folder where Kaldi ran."
 TRIAL_FORMATS = {
     "<utterance> <utterance> target|nontarget": LineFormat(
         lambda w: len(w) == 3 and w[2] in KEYS.values()
@@ -114,7 +116,7 @@ def from_kaldi(
         output,
         f"{len(set(speakers.values())):,}",
         f"{len(paths):,}",
-        f"The paths are relative to {root}." if root else "The paths are the paths of wav.scp.",
+        f"The paths are relative to {root}." if root else UNCHANGED_PATHS,
     )
 
 
@@ -206,7 +208,7 @@ def sorted_names(list_file: Path, by_name: Mapping[str, Utterance]) -> list[str]
 def to_kaldi(list_file: Path, root: Path, folder: Path, trials: Path | None = None) -> None:
     """Writes the data folder of a train list of files below root.
 
-    `trials` is a list of trials of these files, which becomes folder/trials. Raises InputError if
+    `trials` is a list of trials of the files, which becomes folder/trials. Raises InputError if
     Kaldi cannot represent the list.
     """
     utterances = read_train_list(list_file)

@@ -84,7 +84,7 @@ def merge(parts: Sequence[Part], output: str | Path) -> None:
     check_words(owner, root)
     write_lists({output: merged_lines(utterances)})
     log.info("Wrote %s: %s.", output, described(utterances))
-    log.info("Options for training: --train_list %s --train_path %s", output, root)
+    log.info("Options of trainSpeakerNet.py: --train_list %s --train_path %s", output, root)
 
 
 def merged_lines(utterances: Sequence[Utterance]) -> list[str]:

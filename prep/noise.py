@@ -89,7 +89,7 @@ def split_musan(folder: Path, processes: int | None = None) -> None:
         f"{short:,}",
     )
     log.info(
-        "Options for training: --augment --musan_path %s --rir_path %s",
+        "Options of trainSpeakerNet.py: --augment --musan_path %s --rir_path %s",
         output,
         folder / "RIRS_NOISES" / "simulated_rirs",
     )

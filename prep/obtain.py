@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import InputError
+from corpus.missing import first_names
 from prep.archives import extract, is_extracted, join_parts
 from prep.download import Access, download
-from prep.output import first_names, require_folder
+from prep.output import require_folder
 from prep.sources import Catalogue, Source, check_counts, is_there, read_catalogue
 
 
@@ -56,9 +57,7 @@ def require_files(sources: Iterable[Source], folder: Path, purpose: str) -> None
     """
     missing = [source.name for source in sources if not is_there(source, folder)]
     if missing:
-        remedy = (
-            "Run python dataprep.py download first, or use a --file_list without the missing files."
-        )
+        remedy = "Run 'python dataprep.py download' first, or remove the files from --file_list."
         require_folder(folder, "--save_path", remedy)
         raise InputError(f"{folder}: cannot find {first_names(missing)} {purpose}. {remedy}")
 

@@ -15,10 +15,10 @@ import numpy as np
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below
+from corpus.missing import first_names
 from prep.constants import TRAIN_LIST, TRIALS
 from prep.kaldi import read_kaldi_table
 from prep.obtain import Request, obtain
-from prep.output import first_names
 from prep.trees import read_speaker_table
 from prep.trial_drawing import draw_trials
 
@@ -49,7 +49,7 @@ def check_speakers(
     unknown = sorted(test.files.keys() - genders.keys())
     if unknown:
         raise InputError(
-            f"{folder}: the gender of these test speakers is unknown: {first_names(unknown)}. "
+            f"{folder}: the gender is unknown for the test speakers {first_names(unknown)}. "
             "Download the archives again."
         )
 
@@ -91,7 +91,8 @@ def write_corpus_lists(
         f"{len(trial_lines) - targets:,}",
     )
     log.info(
-        "Options for training: --train_list %s --train_path %s --test_list %s --test_path %s",
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s --test_list %s "
+        "--test_path %s",
         folder / TRAIN_LIST,
         train.folder,
         folder / TRIALS,

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 
-# Names or messages that an error shows at most.
+# Largest number of error messages of files that one error shows.
 MOST_SHOWN = 10
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 # A byte order mark, which a reader of the list would remove, and bytes that are not UTF-8.
@@ -92,12 +92,6 @@ def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:
             f"{path}: {len(failed)} of {len(jobs)} files cannot be used and were left out. This "
             f"report lists all of them. The first errors are:{first}"
         )
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Returns the first ten names and the number of the other names, for a message."""
-    text = ", ".join(names[:MOST_SHOWN])
-    return f"{text} and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else text
 
 
 def require_folder(folder: str | os.PathLike, place: object, remedy: str) -> None:

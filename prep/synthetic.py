@@ -1,4 +1,4 @@
-"""The synthetic corpus: which speakers say what in which recording, its files and its lists."""
+"""The synthetic corpus: its speakers, recordings, files and lists."""
 
 import logging
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # The record of a finished corpus, and of a corpus that is being made.
 RECORD = "synthetic.json"
 UNFINISHED_RECORD = "synthetic.json.part"
-# A corpus with fewer files is finished before worker processes would have started.
+# A corpus with fewer files needs less time than the start of worker processes.
 FEW_FILES = 200
 # Streams of random numbers: the word that follows the seed.
 SPEAKER_STREAM = 0
@@ -32,7 +32,7 @@ TRIAL_STREAM = 4
 
 
 class SyntheticOptions(NamedTuple):
-    """Everything that the corpus depends on.
+    """The options that determine the corpus.
 
     `speakers` and `test_speakers` are numbers of speakers, and `files` is the number of files of a
     speaker. Raise `version` when the same options would give other samples.
@@ -184,7 +184,10 @@ def corpus_lists(options: SyntheticOptions) -> dict[str, list[str]]:
 
 
 def countermeasure_lines(options: SyntheticOptions, files: dict[int, list[File]]) -> Iterator[str]:
-    """Yields the train protocol of countermeasures: every speaker's files, and then the copies."""
+    """Yields the train protocol of countermeasures.
+
+    The files of every speaker come before the copies of the files.
+    """
     for speaker in options.train_range():
         for file in files[speaker]:
             yield f"{file.name} {file.path} - {file.attack} bonafide"
@@ -220,10 +223,10 @@ def spoofing_aware_trials(options: SyntheticOptions, files: dict[int, list[File]
 
 # ---------------------------------------------------------------------- the mode of dataprep.py
 def begin_corpus(folder: Path, options: SyntheticOptions) -> bool:
-    """Reports whether the folder holds the finished corpus of these options.
+    """Returns whether the folder contains the finished corpus of these options.
 
-    An empty or new folder gets a record that this corpus is being made. Raises InputError if the
-    folder holds anything else.
+    An empty or new folder gets a record that this corpus is unfinished. Raises InputError if the
+    folder contains anything else.
     """
     finished = folder / RECORD
     unfinished = folder / UNFINISHED_RECORD
@@ -252,12 +255,13 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
     """Makes the corpus, or the part that is missing: folder/wav, lists and synthetic.json.
 
     `processes` is the number of worker processes, None for all cores. The number does not change
-    the corpus. Raises InputError if the folder holds anything but this corpus.
+    the corpus. Raises InputError if the folder contains anything except this corpus.
     """
     if begin_corpus(folder, options):
-        log.info("%s: the corpus is there already", folder)
+        log.info("%s already contains this corpus.", folder)
         return
     total = (options.speakers + options.test_speakers) * options.files
+    log.info("Making %s files in %s.", f"{total * (2 if options.spoof else 1):,}", folder / "wav")
     if total < FEW_FILES:
         processes = processes or 1
     with tqdm(total=total, unit="file", desc="synthesise", disable=None) as bar:
@@ -270,13 +274,12 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
     (folder / UNFINISHED_RECORD).replace(folder / RECORD)
     targets = sum(line.startswith("1") for line in lists["trials.txt"])
     log.info(
-        "%s: %d training and %d test speakers, %s files in wav/, "
-        "%s target and %s non-target trials; lists: %s",
+        "%s contains the files of %d training speakers and %d test speakers (2 to 4 s each), and "
+        "%s target trials and %s non-target trials.",
         folder,
         options.speakers,
         options.test_speakers,
-        f"{total * (2 if options.spoof else 1):,}",
         f"{targets:,}",
         f"{len(lists['trials.txt']) - targets:,}",
-        ", ".join(lists),
     )
+    log.info("The lists in %s are %s.", folder, ", ".join(lists))

@@ -17,10 +17,10 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below, find_files
 from corpus.lists import described, described_trials, read_train_list, read_trials
+from corpus.missing import first_names
 from prep.constants import TRAIN_LIST
 from prep.conversion import convert, find_ffmpeg
 from prep.obtain import Request, download_all, extract_all, join_all
-from prep.output import first_names
 from prep.sources import Catalogue, read_catalogue
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,12 @@ def check_list(path: Path, tree: Path) -> None:
     if convertible < len(missing):
         raise InputError(
             f"{path}: {len(missing) - convertible:,} of {len(names):,} files are missing in "
-            f"{tree}: {first_names(missing)}. Run python dataprep.py extract again, or correct "
+            f"{tree}: {first_names(missing)}. Run 'python dataprep.py extract' again, or correct "
             "the list."
         )
     state = f"All files are in {tree}."
     if convertible:
-        state = f"python dataprep.py convert must still convert {convertible:,} files."
+        state = f"'python dataprep.py convert' must still convert {convertible:,} files."
     log.info("%s: %s. %s", path, description, state)
 
 
