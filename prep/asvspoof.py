@@ -68,8 +68,8 @@ def check_part(la: Path, part: str) -> None:
         remedy = "Download LA.zip again."
         require_folder(folder, la, remedy)
         raise InputError(
-            f"{folder}: the protocols of {part} name {len(listed | enrolment):,} files, but "
-            f"{len(missing):,} files are missing: {first_names(missing)}. {remedy}"
+            f"{folder}: cannot find {len(missing):,} of {len(listed | enrolment):,} files in the "
+            f"protocols of {part}: {first_names(missing)}. {remedy}"
         )
     log.info(
         "%s: found %s files of the protocol, %s more files for enrolment, and %s other files.",

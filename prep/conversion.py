@@ -319,14 +319,19 @@ def convert(folder: Path, output: Path, format: str = "wav", processes: int | No
     pairs = find_pairs(folder, output, format)
     output.mkdir(parents=True, exist_ok=True)
     processes = processes or os.cpu_count() or 1
-    log.info("Converting %s files of %s by ffmpeg.", f"{len(pairs):,}", folder)
+    log.info(
+        "Converting %s files of %s to %s by ffmpeg (16 kHz, mono, 16 bits).",
+        f"{len(pairs):,}",
+        folder,
+        format.upper(),
+    )
     with exclusive_access(output):
         converted, failed = convert_pairs(ffmpeg, output, format, pairs, processes)
     log.info(
-        "%s 16 kHz mono %s files are in %s (%s converted now).",
+        "%s contains %s converted %s files (%s converted now).",
+        output,
         f"{len(pairs) - len(failed):,}",
         format.upper(),
-        output,
         f"{converted:,}",
     )
     report_failures(output / FAILED, [source for source, _ in pairs], failed)

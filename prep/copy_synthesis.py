@@ -197,8 +197,8 @@ def copy_protocol_lines(
 ) -> Iterator[str]:
     """Yields the lines of the protocol, with paths relative to the output folder.
 
-    Every bona fide file is followed by its copies. `copied` contains the paths of files with copies.
-    Files in `failed` are left out.
+    Every bona fide file is followed by its copies. `copied` contains the paths of files with
+    copies. Files in `failed` are left out.
     """
     attacks = [COPIES[name].attack for name in options.vocoders]
     for utterance in utterances:

@@ -114,7 +114,10 @@ def draw_impostor_files(
     speaker: str,
     count: int,
 ) -> list[str]:
-    """Draws `count` different files of other speakers. `owner` contains the speaker of every file."""
+    """Draws `count` different files of other speakers.
+
+    `owner` contains the speaker of every file.
+    """
     drawn: dict[str, None] = {}
     while len(drawn) < count:
         number = int(rng.integers(len(files)))

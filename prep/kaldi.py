@@ -128,8 +128,8 @@ def check_utterances(folder: Path, paths: Mapping[str, str], speakers: Mapping[s
     lone = sorted(paths.keys() ^ speakers.keys())
     if lone:
         raise InputError(
-            f"{folder}: expected the same utterances in wav.scp and utt2spk, found {len(lone):,} "
-            f"utterances in only one of the files: {first_names(lone)}. Correct the files."
+            f"{folder}: expected the same utterances in wav.scp and utt2spk, found utterances in "
+            f"only one of the two files: {first_names(lone)}. Correct the files."
         )
     owner: dict[str, str] = {}
     for utterance, path in paths.items():
@@ -159,8 +159,8 @@ def check_known(
     unknown = list(dict.fromkeys(name for name in names if name not in known))
     if unknown:
         raise InputError(
-            f"{place}: {len(unknown):,} names of this file are not in {source}: "
-            f"{first_names(unknown)}. Add them to {source}."
+            f"{place}: expected only names from {source}, found other names: "
+            f"{first_names(unknown)}. Add these names to {source}, or remove them here."
         )
 
 

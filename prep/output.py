@@ -89,8 +89,8 @@ def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:
         write_atomically(path, encode_lines(messages))
         first = "".join(f"\n  {message}" for message in messages[:MOST_SHOWN])
         raise InputError(
-            f"{path}: {len(failed)} of {len(jobs)} files cannot be used and were left out. This "
-            f"report lists all of them. The first errors are:{first}"
+            f"{path}: skipped {len(failed):,} of {len(jobs):,} files, which cannot be used. This "
+            f"report lists all errors. The first errors are:{first}"
         )
 
 

@@ -58,12 +58,12 @@ class SyntheticOptions(NamedTuple):
 class File(NamedTuple):
     """One file of the corpus.
 
-    `speaker` and `recording` count from 0. `take` counts from 0 within the recording.
+    `speaker` and `recording` count from 0. `utterance` counts from 0 within the recording.
     """
 
     speaker: int
     recording: int
-    take: int
+    utterance: int
     attack: str = "-"
 
     @property
@@ -75,14 +75,14 @@ class File(NamedTuple):
     def path(self) -> str:
         """The path of the file below the folder wav."""
         prefix = "" if self.attack == "-" else f"{self.attack}_"
-        return f"{self.name}/{prefix}rec{self.recording + 1:02d}/{self.take + 1:05d}.wav"
+        return f"{self.name}/{prefix}rec{self.recording + 1:02d}/{self.utterance + 1:05d}.wav"
 
     def spoofed(self) -> "File":
         """Returns the spoofed copy of this file.
 
-        Every recording of two takes or more has copies of both attacks.
+        A recording of at least two utterances has copies of both attacks.
         """
-        return self._replace(attack="A01" if (self.recording + self.take) % 2 else "A02")
+        return self._replace(attack="A01" if (self.recording + self.utterance) % 2 else "A02")
 
 
 def speaker_name(speaker: int) -> str:
@@ -95,21 +95,21 @@ def is_female(speaker: int) -> bool:
     return speaker % 2 == 1
 
 
-def takes_of_speaker(files: int) -> list[tuple[int, int]]:
-    """Returns (recording, take) of all files of a speaker.
+def utterances_of_speaker(files: int) -> list[tuple[int, int]]:
+    """Returns (recording, utterance) of all files of a speaker.
 
     A recording has about four files. A speaker has at least two recordings.
     """
     recordings = max(2, round(files / 4))
-    takes = []
+    utterances = []
     for recording, indices in enumerate(np.array_split(np.arange(files), recordings)):
-        takes += [(recording, take) for take in range(len(indices))]
-    return takes
+        utterances += [(recording, number) for number in range(len(indices))]
+    return utterances
 
 
 def files_of_speaker(speaker: int, files: int) -> list[File]:
     """Returns the bona fide files of a speaker, in the order of their recordings."""
-    return [File(speaker, recording, take) for recording, take in takes_of_speaker(files)]
+    return [File(speaker, *numbers) for numbers in utterances_of_speaker(files)]
 
 
 # ---------------------------------------------------------------------- audio
@@ -137,14 +137,14 @@ def make_recording(job: tuple[Path, SyntheticOptions, list[File]]) -> int:
 
 def make_speech(wav: Path, seed: int, file: File, speaker: Speaker, session: Session) -> None:
     """Writes one bona fide file of 2 to 4 seconds."""
-    rng = np.random.default_rng([seed, SPEECH_STREAM, file.speaker, file.recording, file.take])
+    rng = np.random.default_rng([seed, SPEECH_STREAM, file.speaker, file.recording, file.utterance])
     speech = synthesize(rng, speaker, session, rng.uniform(2, 4))
     write_audio(wav / file.path, record(rng, session, speech))
 
 
 def make_spoofed_copy(wav: Path, seed: int, file: File, speaker: Speaker) -> None:
     """Writes the spoofed copy of a bona fide file, as loud as the file if it is not clipped."""
-    rng = np.random.default_rng([seed, COPY_STREAM, file.speaker, file.recording, file.take])
+    rng = np.random.default_rng([seed, COPY_STREAM, file.speaker, file.recording, file.utterance])
     x = soundfile.read(wav / file.path, dtype="float32")[0]
     copy = file.spoofed()
     y = vocode(x, speaker.pitch) if copy.attack == "A01" else griffin_lim(rng, x)
@@ -223,7 +223,7 @@ def spoofing_aware_trials(options: SyntheticOptions, files: dict[int, list[File]
 
 # ---------------------------------------------------------------------- the mode of dataprep.py
 def begin_corpus(folder: Path, options: SyntheticOptions) -> bool:
-    """Returns whether the folder contains the finished corpus of these options.
+    """Returns whether the folder contains the finished corpus with the given options.
 
     An empty or new folder gets a record that this corpus is unfinished. Raises InputError if the
     folder contains anything else.

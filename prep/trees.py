@@ -71,11 +71,11 @@ def files_of_tree(options: TreeOptions) -> Files:
         )
     if without_speaker:
         log.warning(
-            "warning: %s finds no speaker in the paths of %s files, for example %s. The lists do "
-            "not contain them.",
+            "warning: %s finds no speaker in some paths, for example %s. Files left out of the "
+            "lists: %s.",
             option,
-            f"{len(without_speaker):,}",
             without_speaker[0],
+            f"{len(without_speaker):,}",
         )
     files = drop_small_speakers(options, files)
     names = [*files]
@@ -99,11 +99,11 @@ def drop_small_speakers(options: TreeOptions, files: Files) -> Files:
         )
     if small:
         log.warning(
-            "warning: %s of %s speakers have fewer than %d files (--min_files). The lists do not "
-            "contain them.",
+            "warning: some speakers have fewer than %d files (--min_files). Speakers left out of "
+            "the lists: %s of %s.",
+            options.min_files,
             f"{len(small):,}",
             f"{len(files):,}",
-            options.min_files,
         )
     return {speaker: files[speaker] for speaker in sorted(files.keys() - small)}
 
@@ -174,8 +174,8 @@ def make_trials(
     missing = [speaker for speaker in files if speaker not in sex] if sex is not None else []
     if missing:
         raise InputError(
-            f"--speaker_table: {len(missing):,} of {len(files):,} test speakers are not in this "
-            f"table: {first_names(missing)}. Add them."
+            f"--speaker_table: expected the sex of all {len(files):,} test speakers, found no sex "
+            f"of {first_names(missing)}. Add these speakers to the table."
         )
     lines = draw_trials(np.random.default_rng((seed, 1)), files, count, sex)
     targets = count_targets(lines)

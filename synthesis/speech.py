@@ -76,7 +76,7 @@ PHONES = {
     "_": Phone(500, 1500, 2500, 0.05, 0.22, 0.0),
 }
 PHONE_NAMES = list(PHONES)
-# The fields of all phones, and the columns of these fields.
+# The fields of all phones, and the columns of the fields.
 TARGETS = np.array(list(PHONES.values()), dtype=np.float32)  # [phones, fields]
 FORMANTS = slice(0, 3)
 SHORTEST = 3
