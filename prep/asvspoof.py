@@ -66,7 +66,7 @@ def check_part(la: Path, part: str) -> None:
     missing = sorted((listed | enrolment) - files)
     if missing:
         remedy = "Download LA.zip again."
-        require_folder(folder, la, remedy)
+        require_folder(folder, remedy)
         raise InputError(
             f"{folder}: cannot find {len(missing):,} of {len(listed | enrolment):,} files in the "
             f"protocols of {part}: {first_names(missing)}. {remedy}"

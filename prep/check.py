@@ -190,11 +190,13 @@ def print_findings(
         f"{len(lines):,}",
         clean,
     )
+    if findings:
+        log.info("  %-14s %9s %9s", "problem", "findings", "speakers")
     for kind, text in PROBLEM_KINDS.items():
         found = [finding for finding in findings if finding.kind == kind]
         if found:
             log.info(
-                "  %-14s %9s findings, %6s speakers: %s. Example: %s: %s",
+                "  %-14s %9s %9s  %s. Example: %s: %s",
                 kind,
                 f"{len(found):,}",
                 f"{len({finding.speaker for finding in found}):,}",
@@ -238,7 +240,7 @@ def check_folders(options: CheckOptions) -> None:
             f"lists, found {len(options.paths)} folders."
         )
     for path in options.paths:
-        require_folder(path, "--path", "Give the folder of the files of the list.")
+        require_folder(path, "Give the folder of the files of the list.", "--path")
 
 
 def written_files(options: CheckOptions) -> tuple[list[Path], Path]:

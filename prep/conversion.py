@@ -314,7 +314,7 @@ def convert(folder: Path, output: Path, format: str = "wav", processes: int | No
     are kept. convert_failed.txt contains the message of ffmpeg for each file that failed.
     Raises InputError at the end if any file failed.
     """
-    require_folder(folder, folder, "Choose the folder of the files to convert.")
+    require_folder(folder, "Choose the folder of the files to convert.")
     ffmpeg = find_ffmpeg()
     pairs = find_pairs(folder, output, format)
     output.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,8 @@ def prepare_output(options: CopyOptions) -> None:
     """
     path = options.path.resolve()
     output = options.output
-    require_folder(options.path, "--path", f"Give the folder of the files of {options.list_file}.")
+    remedy = f"Give the folder of the files of {options.list_file}."
+    require_folder(options.path, remedy, "--path")
     if path in (output.resolve(), *output.resolve().parents):
         raise InputError(
             f"--output: expected a folder outside of --path {options.path}, found {output}. Choose "

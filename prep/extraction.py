@@ -160,8 +160,8 @@ def make_features(options: FeatureOptions, processes: int | None = None) -> None
     check_existing_features(options, sorted(existing))
     jobs = [path for path in paths if path not in existing]
     log.info(
-        "Computing features of %s files (--feature_type %s, --n_mels %s); %s files have features "
-        "already.",
+        "Computing features of %s files (--feature_type %s, --n_mels %s). Files that already have "
+        "features: %s.",
         f"{len(jobs):,}",
         options.feature_type,
         options.n_mels,

@@ -16,7 +16,7 @@ from corpus.files import check_present
 from corpus.lists import Utterance, described, read_train_list, read_trials
 from corpus.missing import first_names
 from corpus.rows import LineFormat, read_rows, read_text_lines
-from prep.output import check_words, write_lists
+from prep.output import check_words, require_folder, write_lists
 
 log = logging.getLogger(__name__)
 # Label of a trial in a list -> key of a trial of Kaldi.
@@ -99,6 +99,7 @@ def from_kaldi(
     The paths of the list are relative to root, if root is given. `trials` is the file for the
     trials of the folder, None for no trials. Raises InputError if the folder cannot be a list.
     """
+    require_folder(folder, "Give a Kaldi data folder.")
     if (folder / "segments").exists():
         raise InputError(
             f"{folder / 'segments'}: expected one file per utterance, but these utterances are "

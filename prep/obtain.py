@@ -57,9 +57,12 @@ def require_files(sources: Iterable[Source], folder: Path, purpose: str) -> None
     """
     missing = [source.name for source in sources if not is_there(source, folder)]
     if missing:
-        remedy = "Run 'python dataprep.py download' first, or remove the files from --file_list."
-        require_folder(folder, "--save_path", remedy)
-        raise InputError(f"{folder}: cannot find {first_names(missing)} {purpose}. {remedy}")
+        remedy = "Run 'python dataprep.py download' first"
+        require_folder(folder, f"{remedy}.", "--save_path")
+        raise InputError(
+            f"{folder}: cannot find {first_names(missing)} {purpose}. {remedy}, or remove the "
+            "missing files from the file list (--file_list)."
+        )
 
 
 def join_all(catalogue: Catalogue, request: Request) -> None:

@@ -94,17 +94,17 @@ def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:
         )
 
 
-def require_folder(folder: str | os.PathLike, place: object, remedy: str) -> None:
+def require_folder(folder: str | os.PathLike, remedy: str, option: str = "") -> None:
     """Raises InputError unless the folder exists.
 
-    `place` is the option or list that names the folder. `remedy` is a sentence that says what to
-    do.
+    `remedy` is a sentence that says what to do. `option` is the option that names the folder, if
+    there is one.
     """
     if not os.path.isdir(folder):
-        problem = f"the folder {folder} does not exist"
+        problem = "this folder does not exist"
         if os.path.exists(folder):
-            problem = f"expected a folder, found the file {folder}"
-        raise InputError(f"{place}: {problem}. {remedy}")
+            problem = "expected a folder, found a file"
+        raise InputError(f"{option} {folder}: {problem}. {remedy}".lstrip())
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

@@ -48,7 +48,7 @@ from corpus.roots import (
     open_root,
     shard_file,
 )
-from prep.output import report_failures
+from prep.output import report_failures, require_folder
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
@@ -106,6 +106,7 @@ def recordings_of(options: PackOptions) -> dict[str, str]:
     The speaker is "" if no list names it. Raises InputError if a file is missing or is not audio.
     """
     if not options.lists:
+        require_folder(options.path, "Give the folder of the recordings.", "--path")
         return dict.fromkeys(audio_below(options.path), "")
     recordings: dict[str, str] = {}
     for list_file in options.lists:
@@ -118,8 +119,7 @@ def recordings_of(options: PackOptions) -> dict[str, str]:
         if arrays:
             raise InputError(
                 f"{list_file}: expected audio, found features or embeddings "
-                f"({', '.join(arrays[:3])}). Use a list of audio files, because only audio can be "
-                "packed."
+                f"({', '.join(arrays[:3])}). Use a list of audio files."
             )
         found = check_present(options.path, speakers, list_file)
         of_list = {found[name]: speaker for name, speaker in speakers.items()}
@@ -183,9 +183,8 @@ def check_pack_space(options: PackOptions, root: Folder | Pack, names: Sequence[
     free = shutil.disk_usage(options.output).free
     if free < expected:
         raise InputError(
-            f"--output: expected about {expected / MB:,.0f} MB of free disk space for "
-            f"{options.output}, found {free / MB:,.0f} MB. Free some space, or choose another "
-            "folder."
+            f"--output {options.output}: expected about {expected / MB:,.0f} MB of free disk space, "
+            f"found {free / MB:,.0f} MB. Free some space, or choose another folder."
         )
     if expected > MOST_SHARDS * options.shard_size:
         raise InputError(
@@ -345,8 +344,8 @@ def make_pack(options: PackOptions) -> None:
         write_index(options.output, dict(sorted(shards.items())))
     made = len(jobs) - len(failed)
     log.info(
-        "%s contains %s recordings (%s packed now): %.2f hours, %s MB, %d shards. Use the pack for "
-        "--train_path or --test_path, with the same lists.",
+        "%s contains %s recordings (%s packed now) with %.2f hours of speech. Size: %s MB. Number "
+        "of shards: %d.",
         options.output,
         f"{len(packed) + made:,}",
         f"{made:,}",
@@ -354,6 +353,7 @@ def make_pack(options: PackOptions) -> None:
         f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}",
         len(shards),
     )
+    log.info("Use this pack for --train_path or --test_path, with the same lists.")
     report_failures(options.output / FAILED, jobs, failed)
 
 
@@ -379,7 +379,7 @@ def check_pack(folder: str | Path, threads: int) -> None:
             f"'python dataprep.py pack LIST --path DIR --output {folder}'."
         )
     shards = read_shards(folder)
-    log.info("Reading %d shards of %s.", len(shards), folder)
+    log.info("Checking the pack %s. Number of shards: %d.", folder, len(shards))
     damaged = []
     with tqdm(total=len(shards), unit="shard", desc="check", disable=None) as bar:
         for number, size, crc in in_threads(partial(checksum, folder), shards, threads):
@@ -393,8 +393,7 @@ def check_pack(folder: str | Path, threads: int) -> None:
             f"{AGAIN}. It makes these shards again."
         )
     log.info(
-        "%s: all %d shards with %s recordings are undamaged.",
+        "%s is undamaged. Number of recordings: %s.",
         folder,
-        len(shards),
         f"{len(Pack(folder).name):,}",
     )

@@ -274,7 +274,7 @@ def check_counts(catalogue: Catalogue, folder: Path) -> None:
             # The folders of the pattern before its first wildcard.
             fixed = re.split(r"[^/]*[*?\[]", pattern)[0]
             remedy = "Run the same command again, or correct the counts in the file list."
-            require_folder(folder / fixed, folder / pattern, remedy)
+            require_folder(folder / fixed, remedy)
             raise InputError(
                 f"{folder / pattern}: expected {expected:,} files or folders, found "
                 f"{len(stems):,}. {remedy}"

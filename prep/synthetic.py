@@ -261,7 +261,11 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
         log.info("%s already contains this corpus.", folder)
         return
     total = (options.speakers + options.test_speakers) * options.files
-    log.info("Making %s files in %s.", f"{total * (2 if options.spoof else 1):,}", folder / "wav")
+    log.info(
+        "Making %s files of 2 to 4 s in %s.",
+        f"{total * (2 if options.spoof else 1):,}",
+        folder / "wav",
+    )
     if total < FEW_FILES:
         processes = processes or 1
     with tqdm(total=total, unit="file", desc="synthesise", disable=None) as bar:
@@ -274,12 +278,12 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
     (folder / UNFINISHED_RECORD).replace(folder / RECORD)
     targets = sum(line.startswith("1") for line in lists["trials.txt"])
     log.info(
-        "%s contains the files of %d training speakers and %d test speakers (2 to 4 s each), and "
-        "%s target trials and %s non-target trials.",
+        "%s contains %d training speakers and %d test speakers, with %s target trials and %s "
+        "non-target trials.",
         folder,
         options.speakers,
         options.test_speakers,
         f"{targets:,}",
         f"{len(lists['trials.txt']) - targets:,}",
     )
-    log.info("The lists in %s are %s.", folder, ", ".join(lists))
+    log.info("The lists in this folder are %s.", ", ".join(lists))

@@ -19,7 +19,7 @@ from corpus.missing import first_names
 from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
-from prep.output import check_words, write_lists
+from prep.output import check_words, require_folder, write_lists
 from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def files_of_tree(options: TreeOptions) -> Files:
     Files without a speaker and speakers with few files are left out. A warning counts them. Raises
     InputError if no file or no speaker is left, or if a name cannot be written to a list.
     """
+    require_folder(options.folder, "Give a folder of audio files.")
     files: dict[Any, list[str]] = {}
     for path in audio_below(options.folder):
         files.setdefault(speaker_of(path, options.level, options.regex), []).append(path)
@@ -245,7 +246,7 @@ def log_trials(options: TreeOptions, lines: Sequence[str]) -> None:
         options.output / TRIALS,
         f"{targets:,}",
         f"{len(lines) - targets:,}",
-        " More trials do not exist." if len(lines) < options.trials else "",
+        " No more trials are possible." if len(lines) < options.trials else "",
     )
 
 

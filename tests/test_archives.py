@@ -383,7 +383,7 @@ def test_counts(parts, tmp_path, capsys):
     listed.write_text(listed.read_text().replace("out/*/*.wav: 10", "none/*/*.wav: 10"))
     assert run(*parts, "--extract") == 2
     folder = tmp_path / "data" / "none"
-    assert f"*.wav: the folder {folder} does not exist. Run the same" in capsys.readouterr().err
+    assert f"{folder}: this folder does not exist. Run the same" in capsys.readouterr().err
 
 
 def test_a_folder_that_does_not_exist(parts, tmp_path, capsys):
@@ -391,11 +391,13 @@ def test_a_folder_that_does_not_exist(parts, tmp_path, capsys):
     (tmp_path / "data").rename(tmp_path / "old")
     for step in ("--concatenate", "--extract"):
         assert run(*parts, step) == 2
-        message = f"--save_path: the folder {tmp_path}/data does not exist. Run 'python dataprep.py"
+        message = (
+            f"--save_path {tmp_path}/data: this folder does not exist. Run 'python dataprep.py"
+        )
         assert message in capsys.readouterr().err
     (tmp_path / "data").write_text("a file")
     assert run(*parts, "--extract") == 2
-    message = f"--save_path: expected a folder, found the file {tmp_path}/data."
+    message = f"--save_path {tmp_path}/data: expected a folder, found a file."
     assert message in capsys.readouterr().err
 
 

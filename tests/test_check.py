@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -242,7 +243,7 @@ def test_damaged_file(name, speech, capsys):
     assert checked(speech) == (1, {"train.txt": {(kind, BAD, "id1"): figure}, "trials.txt": {}})
     out = capsys.readouterr().out
     assert "12 lines. The 11 valid lines are in " in out
-    assert f"  {kind} " in out
+    assert re.search(rf"\n  {kind} +1 +1  .*\. Example: {BAD}: ", out)
     assert BAD in out
     assert "Speakers with most findings: id1: 1\n" in out
     lines = (speech / "train.txt").read_text().splitlines()
@@ -492,7 +493,7 @@ def test_words_that_are_refused(tmp_path, capsys):
     for words, message in (
         (
             ["--path", tmp_path / "nowhere"],
-            f"--path: the folder {tmp_path}/nowhere does not exist.",
+            f"--path {tmp_path}/nowhere: this folder does not exist.",
         ),
         (["--path", *[tmp_path] * 3], "one folder for each of the 2 lists, found 3 folders."),
         ([], "is missing in"),

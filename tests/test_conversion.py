@@ -355,7 +355,7 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["nowhere"], "nowhere: the folder nowhere does not exist. Choose the folder"),
+        (["nowhere"], "nowhere: this folder does not exist. Choose the folder"),
         (["empty"], "expected compressed audio (.m4a, "),
         (["two"], "two/a.mp3: this file and two/a.m4a would both become out/a.wav"),
         ([], "is for --convert TREE"),

@@ -389,6 +389,12 @@ def test_bad_folders(speech, tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("x")
     assert copy(speech, tmp_path, "--vocoders", "griffin_lim") == 2
     assert "new or empty folder" in capsys.readouterr().err
+    output = tmp_path / "new"
+    with pytest.raises(InputError, match="--path .*/none: this folder does not exist. Give the"):
+        copy_synthesis.prepare_output(
+            copy_synthesis.CopyOptions("list", tmp_path / "none", output, (), 0, None)
+        )
+    assert not output.exists()
     for output in (speech / "wav", speech / "wav" / "copies"):
         assert copy(speech, output, "--vocoders", "griffin_lim") == 2
         assert "outside of --path" in capsys.readouterr().err

@@ -414,7 +414,7 @@ def test_asvspoof_without_a_folder(tmp_path, capsys):
     with pytest.raises(InputError) as error:
         check_part(la, "dev")
     folder = la / "ASVspoof2019_LA_dev" / "flac"
-    assert str(error.value) == f"{la}: the folder {folder} does not exist. Download LA.zip again."
+    assert str(error.value) == f"{folder}: this folder does not exist. Download LA.zip again."
 
 
 # ---------------------------------------------------------------------- small corpora

@@ -157,6 +157,13 @@ def test_unusable_options(tree, tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("mode", ["--make_list", "--from_kaldi"])
+def test_a_folder_that_does_not_exist(mode, tmp_path, capsys):
+    assert run(mode, tmp_path / "nowhere", "--output", tmp_path / "out") == 2
+    assert f"{tmp_path}/nowhere: this folder does not exist. Give a " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["a b", "a\u00a0b", "a\u2028b", "\ufeffa"])
 def test_names_that_no_list_can_hold(tmp_path, capsys, name):
     make_files(tmp_path / "tree", [f"{name}/1.wav"])
