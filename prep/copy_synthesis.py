@@ -143,8 +143,8 @@ def copy_file(options: CopyOptions, path: str) -> tuple[str, int, str | None]:
 def prepare_output(options: CopyOptions) -> None:
     """Makes the output folder with its record and its link to the originals.
 
-    Raises InputError if --path is not a folder, if the output is inside --path, or if the output
-    folder contains anything except copies with the same options.
+    Raises InputError if --path is not a folder, or if the output is inside --path. Also raises
+    InputError if the output folder contains anything except copies with the same options.
     """
     path = options.path.resolve()
     output = options.output

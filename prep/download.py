@@ -305,8 +305,8 @@ def download(
 ) -> None:
     """Downloads the files that are not in the folder yet.
 
-    Raises InputError before the first byte if the server refuses a file or the disk is too small,
-    and at the end if files are missing.
+    Raises InputError before the first byte if the server refuses a file or the disk is too small.
+    Raises InputError at the end if files are missing.
     """
     jobs = []
     for source in sources:

@@ -183,7 +183,7 @@ def check_pack_space(options: PackOptions, root: Folder | Pack, names: Sequence[
     free = shutil.disk_usage(options.output).free
     if free < expected:
         raise InputError(
-            f"--output {options.output}: expected about {expected / MB:,.0f} MB of free disk space, "
+            f"--output {options.output}: expected {expected / MB:,.0f} MB of free disk space, "
             f"found {free / MB:,.0f} MB. Free some space, or choose another folder."
         )
     if expected > MOST_SHARDS * options.shard_size:

@@ -165,8 +165,8 @@ def draw_speaker(rng: np.random.Generator, female: bool) -> Speaker:
 def draw_session(rng: np.random.Generator) -> Session:
     """Draws random recording conditions.
 
-    They are an equaliser of some dB, a room with 0.1 to 0.4 s of reverberation, and noise with a
-    signal-to-noise ratio of 20 to 40 dB.
+    They are an equaliser of some dB, a room with 0.1 to 0.4 s of reverberation, and noise. The
+    signal-to-noise ratio is 20 to 40 dB.
     """
     octave = np.log2(np.maximum(HERTZ, 60) / 1000)
     decibel = rng.normal(0, 0.5) * octave
