@@ -202,7 +202,10 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         (tmp_path / speaker).mkdir(exist_ok=True)
         np.save(tmp_path / speaker / f"{take}.npy", np.ones(4, np.float32))
     assert dataprep.main(["--embedding_lists", str(tmp_path), "--name", "n"]) == 0
-    assert "n_distribution_list.txt: left out, no speaker has pairs" in capsys.readouterr().out
+    assert (
+        "n_distribution_list.txt: this list is not written, because no speaker"
+        in capsys.readouterr().out
+    )
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
         "n_normal_list.txt",
         "n_test_list.txt",
@@ -231,11 +234,11 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: want an array"),
         (
             lambda f: np.save(f, np.ones((2, 5), np.float32)),
-            r"\.npy: want embeddings of (5|16) numbers",
+            r"\.npy: expected embeddings of (5|16) numbers",
         ),
         (
             lambda f: f.parents[1].rename(f.parents[2] / "id01_type2"),
-            r"targets of id01 and id01_type2 would have the same name",
+            r"targets of the speakers id01 and id01_type2 would have the same file name",
         ),
         (
             lambda f: shutil.rmtree(f.parents[2]),
@@ -625,6 +628,6 @@ def test_error_messages(name, train, test, corpus, tmp_path, program, monkeypatc
 def test_targets_need_embeddings_of_one_size(tmp_path):
     for i, size in enumerate((4, 5)):
         np.save(tmp_path / f"{i}.npy", np.ones(size, np.float32))
-    message = r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
+    message = r"1\.npy: expected embeddings of 4 numbers as in 0\.npy, found 5 numbers\."
     with pytest.raises(InputError, match=message):
         compute_targets(tmp_path, ["0.npy", "1.npy"])

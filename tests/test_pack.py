@@ -417,14 +417,14 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
 def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, capsys):
     folder = copy_pack(packed, tmp_path / "pack")
     assert run("--check_pack", folder) == 0
-    assert "as they were written" in capsys.readouterr().out
+    assert " is undamaged. Number of recordings: " in capsys.readouterr().out
     data = bytearray((folder / "00002.pcm").read_bytes())
     data[12345] ^= 4
     (folder / "00002.pcm").write_bytes(data)
     assert run("--check_pack", folder) == 2
     err = capsys.readouterr().err
-    assert "error: 1 of" in err
-    assert f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
+    assert f"error: {folder}: 1 of" in err
+    assert f"Remove {folder}/00002.json and run the " in err
     (folder / "00002.json").unlink()
     pack_up(loose, folder)
     assert contents(folder) == contents(packed)
@@ -512,7 +512,7 @@ def test_broken_files_are_left_out_and_packed_after_repair(loose, tmp_path, caps
     for _ in range(2):
         assert run(*words) == 2
         report = (tmp_path / "pack" / "failed.txt").read_text().splitlines()
-        assert "error: 3 of" in capsys.readouterr().err and len(report) == 3
+        assert ": skipped 3 of" in capsys.readouterr().err and len(report) == 3
         assert "8000 Hz" in report[0]
         assert "cannot be read as audio" in report[1]
         assert "not finite" in report[2]
@@ -527,7 +527,7 @@ def test_broken_files_are_left_out_and_packed_after_repair(loose, tmp_path, caps
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("id1 a.npy", "want audio, got features or embeddings .*; leave them"),
+        ("id1 a.npy", "expected audio, found features or embeddings .*Use a list of audio"),
         ("id1", "1 of 1 files are missing"),
         ("a b c d e f g", "list:1: want"),
         ("id1 nowhere.wav", "1 of 1 files are missing"),
@@ -544,6 +544,8 @@ def test_folders(loose, packed, tmp_path, program, capsys):
     """A folder with other files cannot become a pack, and some modes do not read packs."""
     with pytest.raises(InputError, match="new or empty folder"):
         pack_up(loose, loose)
+    with pytest.raises(InputError, match="--path .*/nowhere: this folder does not exist"):
+        pack_up(tmp_path, tmp_path / "pack", [], path="nowhere")
     with pytest.raises(InputError, match="want audio files"):
         pack_up(tmp_path, tmp_path / "pack", [], path=".")
     train_list = loose / "train_list.txt"
@@ -560,28 +562,28 @@ def test_folders(loose, packed, tmp_path, program, capsys):
     for model in ("MyLinearNet", "VGG4L"):
         code, _, err = program(*small_run(loose, tmp_path / "run", "--model", model, *words))
         assert code == 2 and message in err
-    with pytest.raises(InputError, match="want a pack, got none"):
+    with pytest.raises(InputError, match="expected a pack, found none"):
         pack.check_pack(loose, 1)
 
 
 def test_space_on_the_disk(loose, tmp_path, monkeypatch):
     too_many = (
-        r"--shard_size 0: want at most 500 shards, "
-        r"got about [\d,]+ for \d+ MB; want 1 or more"
+        r"--shard_size: expected at most 500 shards, found about [\d,]+ shards of 0 MB. "
+        r"Use --shard_size 1 or more"
     )
     with pytest.raises(InputError, match=too_many):
         pack_up(loose, tmp_path / "a", size=1000)
     monkeypatch.setattr(
         pack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
     )
-    too_small = r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"
+    too_small = r"--output .*: expected \d+ MB of free disk space, found 1 MB. Free some"
     with pytest.raises(InputError, match=too_small):
         pack_up(loose, tmp_path / "b")
     monkeypatch.undo()
     monkeypatch.setattr(pack.os, "fsync", raising(OSError(28, "No space left on device")))
     full = (
-        "00000.pcm: cannot be written .No space left on device.; "
-        "the shards before it stay: make room"
+        r"00000.pcm: this shard cannot be written \(No space left on device\)\. "
+        "Free some space and run the same command again."
     )
     with pytest.raises(InputError, match=full):
         pack_up(loose, tmp_path / "a")
