@@ -24,12 +24,9 @@ PARTS = {
     "optimizer": ("optimizer", "Optimizer"),
     "scheduler": ("scheduler", "Scheduler"),
 }
-# In front of a pooling's name: the file of that name, whatever the model means by the name.
+# In front of a pooling's name: always the file of that name, also if the model uses another file.
 PLAIN = "plain_"
-POOLING_HELP = (
-    "pooling over time, a file of pooling/; plain_NAME is pooling/NAME.py where the model means "
-    "another one by NAME"
-)
+POOLING_HELP = "pooling over time, a file of pooling/ (plain_NAME: exactly this file)"
 
 
 def components(part: str) -> list[str]:
@@ -123,7 +120,10 @@ def pooling_name(model: str, chosen: Mapping[str, Any]) -> str:
     else:
         meant = find("model", model).aliases(values).get(name, name)
     if meant not in components("encoder_type"):
-        raise InputError(f"--encoder_type {name}: there is no file pooling/{meant}.py")
+        raise InputError(
+            f"--encoder_type {name}: there is no file pooling/{meant}.py. Use one of "
+            f"{', '.join(components('encoder_type'))}."
+        )
     return meant
 
 
@@ -136,8 +136,8 @@ def pooling_message(model: str, chosen: Mapping[str, Any]) -> str | None:
     description = find("encoder_type", meant).description
     plain = find("encoder_type", name).description
     return (
-        f"--encoder_type {name}: means {meant} ({description}) with --model {model}; "
-        f"--encoder_type {PLAIN}{name} is {plain}"
+        f"--encoder_type {name} means {meant} ({description}) with --model {model}. "
+        f"--encoder_type {PLAIN}{name} is {plain}."
     )
 
 
