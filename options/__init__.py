@@ -19,7 +19,7 @@ from options.training import TRAINING
 
 # Title of a group in --help -> its options.
 OPTIONS = {
-    "What to do (without one of these options: train)": ACTIONS,
+    "What to do (without --eval, --extract or --verify: train)": ACTIONS,
     "Data": DATA,
     "Network and loss": COMPONENTS,
     "Training": TRAINING,

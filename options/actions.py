@@ -22,7 +22,8 @@ ACTIONS = [
         "eval",
         bool,
         False,
-        "score --test_list; writes RUN/result/scores_CHECKPOINT_LIST.txt",
+        "print the EER and minDCF of --test_list, and write the scores to "
+        "RUN/result/scores_CHECKPOINT_LIST.txt",
         daily=True,
     ),
     Option(
