@@ -45,7 +45,7 @@ ACTIONS = [
         "generate",
         bool,
         False,
-        "the same as --extract, with the three options --gen_...",
+        "the same as --extract, with --gen_list, --gen_path and --gen_target_dir",
     ),
     Option(
         "gen_list", str, None, "list of the files for --generate (as --extract)", placeholder="LIST"

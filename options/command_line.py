@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         """Adds an option and its other spellings."""
         flags = [f"--{option.name}"]
         flags += [f"--{alias}" for alias, name in ALIASES.items() if name == option.name]
-        settings = {"default": argparse.SUPPRESS, "dest": option.name}
+        settings: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": option.name}
         self.add_argument(*flags, **settings, **argument_settings(option))
         self.options[option.name] = option
         for other, (name, factor, _) in UNITS.items():

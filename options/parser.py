@@ -23,13 +23,14 @@ from options.plugins import (
     find,
     options_of,
     options_of_network,
+    owners,
     pooling_message,
     pooling_name,
     takes_pooling,
 )
 from options.rules import FROM_CHECKPOINT, MODES, NEEDS, USES
 from options.sources import pieces
-from options.typed import canonical, is_loose, loose_word_problem, names_in
+from options.typed import blank_word_problem, canonical, is_loose, loose_word_problem, names_in
 
 log = logging.getLogger("trainSpeakerNet")
 # A warning names at most this number of components.
@@ -173,15 +174,7 @@ def drop_without_effect(
 
 def no_effect(option: str, chosen: Mapping[str, str]) -> str:
     """Returns the sentences about an option that belongs to other components than the chosen."""
-    owners = {}
-    for part in PARTS:
-        owners[part] = [
-            name
-            for name in components(part)
-            if any(o.name == option for o in options_of(part, name))
-        ]
-    part = next(part for part in PARTS if owners[part])
-    names = owners[part]
+    part, names = owners(option)
     # A model without a pooling has no --encoder_type.
     selector = part if part in chosen else "model"
     shown = ", ".join(names[:SHOWN_OWNERS])
@@ -276,6 +269,9 @@ def read_words(
 ) -> None:
     """Reads words of a command line into `given`. Unknown ones are errors if `strict`."""
     parser.words = words
+    blank = blank_word_problem(words)
+    if blank:
+        raise InputError(blank)
     _, rest = parser.parse_known_args(words, given)
     if not rest or not strict:
         return
@@ -294,10 +290,10 @@ def check_least(option: Option, value: Any, spelling: str) -> None:
     smallest = min(value) if option.nargs else value
     if smallest >= option.least:
         return
-    least = option.least
+    least = str(option.least)
     for other, (name, factor, unit) in UNITS.items():
         if name == option.name and spelling.endswith(other):
-            least = f"{least / factor:g} {unit}"
+            least = f"{option.least / factor:g} {unit}"
             value = f"{value / factor:g}"
     raise InputError(f"{spelling}: expected at least {least}, found {value}.")
 

@@ -70,6 +70,21 @@ def options_of(part: str, name: str) -> list[Option]:
     return options
 
 
+def owners(option: str) -> tuple[str, list[str]]:
+    """Returns the kind of component that has an option, and the names of such components.
+
+    Raises LookupError if no component has the option.
+    """
+    for part in PARTS:
+        names = []
+        for name in components(part):
+            if option in [declared.name for declared in options_of(part, name)]:
+                names.append(name)
+        if names:
+            return part, names
+    raise LookupError(f"--{option} is no option of a component.")
+
+
 def options_of_dataclass(kind: Any, defaults: Any) -> list[Option]:
     """Returns the fields of a dataclass as options. defaults: an instance of the dataclass.
 

@@ -98,6 +98,20 @@ def number_of_values(option: Option | None) -> float:
     return option.nargs if isinstance(option.nargs, int) else 1
 
 
+def blank_word_problem(words: Sequence[str]) -> str | None:
+    """Returns the message about the first word that consists of blanks, or None."""
+    before: list[str] = []
+    for word in words:
+        if word.isspace():
+            place = f"after {' '.join(before)}" if before else "at the start"
+            return (
+                f"found a blank word {place}. Probably there is a blank after a backslash at the "
+                "end of a line. Remove this blank."
+            )
+        before = [word] if word.startswith("--") else [*before, word]
+    return None
+
+
 def problem_after(
     name: str,
     values: Sequence[str],
@@ -106,13 +120,6 @@ def problem_after(
     flag_problem: Callable[[str, str], str],
 ) -> str:
     """Returns the message about a loose word after an option and its values."""
-    before = " ".join([name, *values])
-    if not word.strip():
-        place = f"after {before}" if before else "at the start"
-        return (
-            f"found a blank word {place}. Probably there is a blank after a backslash at the end "
-            "of a line. Remove this blank."
-        )
     if not name:
         return f"expected an option, found {word!r}. Options begin with --, for instance --config."
     if limit == 0:
