@@ -35,9 +35,9 @@ def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
 
 # ---------------------------------------------------------------------- reading
 class Inert:
-    """Replaces the objects of a published checkpoint that are no tensors.
+    """Replaces the objects of a published checkpoint that are not tensors.
 
-    It can be made, called and filled without effect.
+    Creating it, calling it and setting its items has no effect.
     """
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -86,11 +86,12 @@ inert_pickle.load = load_inert
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of this program, or published weights. Runs no code from the file.
 
-    Returns a dict with `model` and `loss` (name -> tensor) at least. Published layouts are a bare
-    state dict, or one under `model_state_dict`, `state_dict` or `model`; other keys are ignored.
-    The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or `model.`, or
-    those of MFA-Conformer's Lightning module, `encoder.` and `loss_fun.`. Raises InputError for a
-    file that is missing, damaged or of another kind.
+    Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
+    state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
+    ignored. The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or
+    `model.`, or the prefixes `encoder.` and `loss_fun.` of MFA-Conformer's Lightning module.
+
+    Raises InputError for a file that is missing, damaged or of another kind.
     """
     state, is_plain = read_pickle(path)
     if is_plain and isinstance(state, dict) and "options" in state:
@@ -177,7 +178,7 @@ def with_head_for(
     """Returns a checkpoint whose classifier has only the given speakers, in their order.
 
     `classes` is {speaker: number}. `net` is a SpeakerNet for that number of speakers. Returns the
-    checkpoint itself if its classifier lacks one of these speakers, or has no other speakers.
+    checkpoint itself if its classifier lacks one of the speakers, or has no other speakers.
     """
     known = state.get("classes", {})
     if len(known) <= len(classes) or not classes.keys() <= known.keys():
@@ -260,11 +261,11 @@ def load_weights(
 
     The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
     are the only mapping of names. Missing, unexpected and misshaped names are a MisfitError that
-    lists them. With `partial`, weights that fit are copied, and the returned list names the others;
-    it is a MisfitError if nothing fits.
+    lists them. With `partial`, weights that fit are copied, and the returned list names the others.
+    A MisfitError is raised if nothing fits.
 
-    `head` says what happens to the weights of the loss: "required" like all others; "optional":
-    copied if they fit, as with partial; "unused": not copied.
+    head: what happens to the weights of the loss. "required": they must fit, like all others.
+    "optional": they are copied if they fit, as with partial. "unused": they are not copied.
     """
     given = names_of_network(net, state)
     expected = net.state_dict()

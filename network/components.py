@@ -37,7 +37,7 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
 def construct(component: Any, options: argparse.Namespace, supplied: dict[str, Any]) -> Any:
     """Calls a component with its parameters.
 
-    Parameters with a default are options; a parameter typed as a dataclass is made from the options
+    Parameters with a default are options. A parameter typed as a dataclass is made from the options
     of its fields. `supplied` are the values of the other parameters. Raises ValueError for a
     parameter that is neither an option nor supplied.
     """

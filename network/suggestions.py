@@ -104,8 +104,8 @@ def loss_remedy(error: MisfitError) -> str:
 class Misfits(NamedTuple):
     """How far the weights of a checkpoint are from fitting a model.
 
-    count: number of names that do not fit; infinity if there is no such model. sizes: lengths of
-    axes in the file that differ from the lengths in the model.
+    count: number of names that do not fit, or infinity if there is no such model. sizes: lengths
+    of axes in the file that differ from the lengths in the model.
     """
 
     count: float

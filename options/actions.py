@@ -36,8 +36,8 @@ ACTIONS = [
         "extract",
         str,
         None,
-        "write the embeddings of a list or folder of files to --output (.npy), or print those of "
-        "one file",
+        "write the embeddings of the files of a list or folder to --output (.npy); print the "
+        "embeddings of a single file",
         placeholder="FILE",
         daily=True,
     ),

@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def flag_problem(flag: str, found: str) -> str:
-    """Returns the message about a value of a flag. found: the value as it is to be shown."""
+    """Returns the message about a value of a flag. found: the value, as shown to the user."""
     name = flag.removeprefix("--").removeprefix("no-")
     return (
         f"expected no value because this is a flag, found {found}. Write --{name} or --no-{name}."

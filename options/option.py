@@ -8,7 +8,7 @@ class Option(NamedTuple):
 
     kind: its type, or a Literal of its values. least: the smallest value allowed.
     nargs: as in argparse. placeholder: the word for its value in --help, see PLACEHOLDERS in
-    help_text.py for the defaults. daily: --help shows it; --help-all shows every option.
+    help_text.py for the defaults. daily: --help shows the option, not only --help-all.
     """
 
     name: str

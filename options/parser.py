@@ -128,7 +128,7 @@ def add_model(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> None:
-    """Adds the options of the chosen model and those of its pooling.
+    """Adds the options of the chosen model and of its pooling.
 
     The options of the model choose the pooling, so they are read in between. `stored` are options
     of a checkpoint of this model. Enters the pooling into `chosen`.
@@ -239,8 +239,8 @@ def read_pieces(
 ) -> dict[str, Any]:
     """Returns the options that were given, from left to right.
 
-    Unknown options are errors if `strict`; else they are skipped. Raises InputError with the place
-    of a wrong option.
+    Unknown options are errors if `strict`. Otherwise they are skipped. Raises InputError with the
+    place of a wrong option.
     """
     given = argparse.Namespace()
     # Option -> its spelling, with the place if it is in a file.
@@ -305,7 +305,7 @@ def contradictions(
     options: argparse.Namespace,
     path: Any,
 ) -> None:
-    """Compares options that were given with those of a checkpoint.
+    """Compares options that were given with the options of a checkpoint.
 
     Raises InputError, which names both sides and what to do, if an option would make another
     network than the one that is stored in `path`.

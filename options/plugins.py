@@ -49,9 +49,10 @@ def options_of(part: str, name: str) -> list[Option]:
     """Returns the options of a component.
 
     Every parameter with a default is an option. A parameter typed as a dataclass contributes its
-    fields as options; their defaults are those of the parameter's default. The help of an option is
-    the line `name: text` of the docstring of the component or, without one, of the dataclass. A
-    model that receives a pooling has the option encoder_type, which selects the pooling.
+    fields as options, and its default contains their defaults. The help of an option is the line
+    `name: text` in the docstring of the component. If there is none, it is the line in the docstring
+    of the dataclass. A model that receives a pooling has the option encoder_type, which selects the
+    pooling.
     """
     component = find(part, name)
     texts = help_texts(component)
@@ -113,7 +114,7 @@ def help_texts(documented: Any) -> dict[str, str]:
 
 # ---------------------------------------------------------------------- the pooling of a model
 def pooling_option(model: Any) -> Option:
-    """Returns the option encoder_type of a model class; its default is the model's."""
+    """Returns the option encoder_type of a model class, with the default of the model."""
     renamed = set()
     for name in components("model"):
         renamed |= find("model", name).pooling_aliases.keys()
@@ -157,7 +158,7 @@ def pooling_message(model: str, chosen: Mapping[str, Any]) -> str | None:
 
 
 def options_of_network(chosen: Mapping[str, Any]) -> list[Option]:
-    """Returns the options that shape a network: those of its model, and those of its pooling.
+    """Returns the options that shape a network: the options of its model and of its pooling.
 
     `chosen` holds values of options, `model` among them. Options that it lacks have their defaults.
     """

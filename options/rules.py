@@ -25,8 +25,8 @@ MODES = (
 class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
-    option: another option. values: the values that it must have; empty if any value does that is
-    not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
+    option: another option. values: the values that it must have. Without them, any value is enough
+    that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
     """
 
     option: str
@@ -68,7 +68,7 @@ NEEDS = {
         "model", f"without a network for embeddings (--model {', '.join(ENHANCERS)})", ENHANCERS
     ),
 }
-# Options that an evaluation reads from the checkpoint, besides those of the model and the loss.
+# Options that an evaluation reads from the checkpoint, besides the options of model and loss.
 FROM_CHECKPOINT = (
     "eval_frames",
     "num_eval",

@@ -14,7 +14,7 @@ from options.aliases import SETTINGS
 
 # `${NAME}` or `${NAME:-default}` in a YAML file.
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-# The place of a value, for error messages; the option, in any spelling; its value.
+# The place of a value for messages, the option in any spelling, and its value.
 Line = tuple[str, str, Any]
 
 
