@@ -15,4 +15,4 @@ def file_problem(error: OSError, expected: str = "a file") -> str:
         return f"expected {expected}, found a folder."
     if isinstance(error, FileNotFoundError):
         return "there is no such file. Check the path."
-    return f"{error.strerror or error}."
+    return f"{error.strerror or error}. Check the path."

@@ -8,8 +8,8 @@ from options.aliases import ALIASES, UNITS
 from options.option import Option
 
 USAGE = "usage: python trainSpeakerNet.py [--config YAML] [--OPTION VALUE ...]"
-LAST_LINE = """--help-all prints everything: all options, the options of the chosen model, pooling, loss,
-optimizer and scheduler, and the spellings of other projects."""
+LAST_LINE = """--help-all prints everything, also the options of the chosen model, pooling,
+loss, optimizer and scheduler, and the spellings of other projects."""
 # Columns of a line, and of the name of an option.
 WIDTH = 100
 NAME_WIDTH = 28

@@ -50,9 +50,8 @@ def options_of(part: str, name: str) -> list[Option]:
 
     Every parameter with a default is an option. A parameter typed as a dataclass contributes its
     fields as options, and its default contains their defaults. The help of an option is the line
-    `name: text` in the docstring of the component. If there is none, it is the line in the docstring
-    of the dataclass. A model that receives a pooling has the option encoder_type, which selects the
-    pooling.
+    `name: text` in the docstring of the component, or else in the docstring of the dataclass. A
+    model that receives a pooling has the option encoder_type, which selects the pooling.
     """
     component = find(part, name)
     texts = help_texts(component)

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
@@ -10,6 +11,8 @@ from options.aliases import ALIASES, UNITS
 from options.option import Option
 from options.sources import pieces
 
+# Options whose value is a folder that the program writes to.
+FOLDERS = ("save_path", "output", "gen_target_dir")
 NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 
 
@@ -136,9 +139,12 @@ def is_loose(word: str) -> bool:
 
 # ---------------------------------------------------------------------- files
 def option_of_file(path: Any, options: Mapping[str, Any]) -> str | None:
-    """Returns the name of the option whose value is this path, or None."""
+    """Returns the option whose value is this path or a folder that contains it, or None."""
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         if str(path) in map(str, values):
+            return name
+    for name in FOLDERS:
+        if Path(options.get(name) or path) in Path(path).parents:
             return name
     return None

@@ -461,7 +461,7 @@ CASES = {
     # The run folder
     "save_path below a file": (
         lambda w: w.train("--save_path", w.write("file", "x") / "run"),
-        r"file/run/model: Not a directory",
+        r"^error: --save_path \S*/file/run/model: Not a directory\. Check the path\.$",
     ),
     "save_path cannot be made": (
         lambda w: w.train("--save_path", "/proc/nowhere/run"),
