@@ -123,6 +123,8 @@ def problem_after(
     flag_problem: Callable[[str, str], str],
 ) -> str:
     """Returns the message about a loose word after an option and its values."""
+    if word.endswith((".yaml", ".yml")):
+        return f"expected an option, found {word!r}. Did you mean --config {word}?"
     if not name:
         return f"expected an option, found {word!r}. Options begin with --, for instance --config."
     if limit == 0:

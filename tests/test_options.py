@@ -230,6 +230,7 @@ def test_a_run_warns_in_the_typed_spelling(corpus, tmp_path, program):
             ["--lr", "1", "--margin", "-5", "-6"],
             "--margin: expected one value (-5), found also '-6'",
         ),
+        (["a.yaml"], "expected an option, found 'a.yaml'. Did you mean --config a.yaml?"),
         (["--lr=1", "2"], "--lr: expected one value (1), found also '2'"),
         (["--verify", "a", "b", "c"], "--verify: expected 2 values (a b), found also 'c'"),
         (["--verify", "a"], "--verify: expected 2 values, found fewer."),
