@@ -28,8 +28,8 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
         raise InputError(f"--{part} {name}: {error}") from error
     if part == "model" and not isinstance(getattr(built, "dim", None), int):
         raise InputError(
-            f"models/{name}.py: the model does not set self.dim, the size of its embeddings. Set "
-            "it in __init__, for instance self.dim = nOut."
+            f"models/{name}.py: the model does not define the size of its embeddings. Set self.dim "
+            "in __init__, for instance self.dim = nOut."
         )
     return built
 
