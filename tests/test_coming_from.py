@@ -266,15 +266,18 @@ class Code:
     [
         (
             pickle.dumps(argparse.Namespace(kernel_size=Code())),
-            "trainer, got something else (it holds builtins.exec); nothing",
+            "trainer, found something else (it contains builtins.exec). No code",
         ),
-        (pickle.dumps(argparse.Namespace(**SETTINGS))[:40], "config.pkl: want pickled settings"),
-        (pickle.dumps([1, 2]), "config.pkl: want pickled settings"),
+        (
+            pickle.dumps(argparse.Namespace(**SETTINGS))[:40],
+            "config.pkl: expected pickled settings",
+        ),
+        (pickle.dumps([1, 2]), "config.pkl: expected pickled settings"),
         (
             pickle.dumps(argparse.Namespace(front_end="VGG9L")),
-            "config.pkl: front_end: argument --model/--front_end: invalid choice: 'VGG9L'",
+            "config.pkl: front_end: expected one of ECAPA_TDNN, ",
         ),
-        (None, "--modelConfig config.pkl: No such file"),
+        (None, "--modelConfig config.pkl: there is no such file."),
     ],
 )
 def test_unusable_settings(settings, message, tmp_path, monkeypatch, program):

@@ -626,7 +626,7 @@ def test_a_model_without_dim_is_refused(monkeypatch):
     module = types.ModuleType("models.Sizeless")
     module.MainModel = type("MainModel", (SpeakerModel,), {})
     monkeypatch.setitem(sys.modules, "models.Sizeless", module)
-    with pytest.raises(InputError, match=r"models/Sizeless\.py: .* set self\.dim in __init__"):
+    with pytest.raises(InputError, match=r"models/Sizeless\.py: .* Set self\.dim in __init__"):
         build_model("Sizeless")
 
 
@@ -639,7 +639,7 @@ def test_an_option_without_a_default_is_refused(monkeypatch):
     module = types.ModuleType("models.Optionless")
     module.MainModel = MainModel
     monkeypatch.setitem(sys.modules, "models.Optionless", module)
-    with pytest.raises(InputError, match=r"models/Optionless\.py: .* width; give it a default"):
+    with pytest.raises(InputError, match=r"models/Optionless\.py: .* width\. Give it a default"):
         build_model("Optionless")
 
 
