@@ -479,7 +479,7 @@ def case_of_other_trials(tmp_path):
             case_of_other_trials,
             r"b\.txt: want the trials of the other scores file, .*, the first: 0 a/7.wav b.wav",
         ),
-        (lambda p: ("--calibrate", scores_file(p / "a.txt", 0)), "--calibrate: want --output"),
+        (lambda p: ("--calibrate", scores_file(p / "a.txt", 0)), "--output: expected a value"),
         (
             lambda p: (
                 "--calibrate",
@@ -508,10 +508,10 @@ def case_of_other_trials(tmp_path):
             lambda p: ("--apply", scores_file(p / "a.txt", 0), scores_file(p / "b.txt", 0)),
             "a.txt: want a calibration as tuneThreshold.py --calibrate writes",
         ),
-        (lambda p: ("--apply", p / "c.json"), "want scores files"),
+        (lambda p: ("--apply", p / "c.json"), "SCORES: expected a value, found none"),
         (
             lambda p: ("--quality", "q", scores_file(p / "a.txt", 0)),
-            "goes with --calibrate or --apply",
+            "It belongs to calibrate and fuse and apply",
         ),
         (
             lambda p: (
@@ -523,7 +523,7 @@ def case_of_other_trials(tmp_path):
                 "--plot",
                 "x",
             ),
-            "want scores files",
+            "--plot: calibrate has no such option",
         ),
     ],
 )

@@ -399,9 +399,9 @@ def test_speakers_of_spoofing_aware_trials(tmp_path):
             ["--speaker_table", "twice"],
             "twice:2: want '<file> <speaker>', one speaker for a file, got 'x/a/1 b'",
         ),
-        (["--bootstrap", "1"], "want 2 resamples or more"),
-        (["--confidence", "95"], "a share between 0 and 1, got 95"),
-        (["--seed", "-1"], "--seed: want 0"),
+        (["--bootstrap", "1"], "expected at least 2 resamples, found 1"),
+        (["--confidence", "95"], "a number between 0 and 1, found 95"),
+        (["--seed", "-1"], "--seed: expected at least 0, found -1"),
     ],
 )
 def test_bad_words(words, message, tmp_path, monkeypatch, capsys):
@@ -544,13 +544,13 @@ def test_options_without_effect_give_a_warning(tmp_path, capsys, monkeypatch):
     path = scores_file(tmp_path / "s.txt")
     assert tuneThreshold.main([str(path), "--seed", "3", "--bins", "2"]) == 0
     assert capsys.readouterr().err == (
-        "warning: --seed has no effect without --bootstrap\n"
-        "warning: --bins has no effect without --by\n"
+        "warning: --seed has no effect without --bootstrap.\n"
+        "warning: --bins has no effect without --by.\n"
     )
     assert tuneThreshold.main([str(path), "--speaker_level", "1", "--adcf_c_miss", "2"]) == 0
     assert capsys.readouterr().err == (
-        "warning: --adcf_c_miss has no effect on '1|0' scores\n"
-        "warning: --speaker_level has no effect without --bootstrap or --by or --worst\n"
+        "warning: --adcf_c_miss has no effect on '1|0' scores.\n"
+        "warning: --speaker_level has no effect without --bootstrap or --by or --worst.\n"
     )
     assert tuneThreshold.main([str(path), "--speaker_level", "1", "--worst", "2"]) == 0
     assert not capsys.readouterr().err

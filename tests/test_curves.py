@@ -78,5 +78,11 @@ def test_errors_of_logs(text, message, tmp_path, capsys):
         (tmp_path / "log.jsonl").write_text(text)
     assert tuneThreshold.main(["--plot", str(tmp_path)]) == 2
     assert re.search(message, capsys.readouterr().err)
-    with pytest.raises(SystemExit):
-        tuneThreshold.main(["scores.txt", "--plot", str(tmp_path)] if text else [])
+
+
+def test_a_scores_file_is_no_run(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    for words in (["scores.txt", "--plot", str(run)], ["plot", str(run), "scores.txt"]):
+        assert tuneThreshold.main(words) == 2
+        assert "scores.txt/log.jsonl: " in capsys.readouterr().err
+    assert not (run / "curves.png").exists()

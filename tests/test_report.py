@@ -384,7 +384,7 @@ def test_names():
             "want a folder speaker/session/utterance.npy",
         ),
         (["{}/first/config.yaml"], "config.yaml:1: want"),
-        (["{}/first", "--cm", "{}/aware.txt"], "--cm: want spoofing-aware scores"),
+        (["{}/first", "--cm", "{}/aware.txt"], "--cm: expected spoofing-aware scores"),
         (["{}/first", "--output", "{}/first/log.jsonl/x.html"], "cannot be written"),
     ],
 )
@@ -400,17 +400,19 @@ def test_errors_of_inputs(words, message, inputs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["s.txt", "--embeddings", "x"], "--embeddings: goes with --report"),
-        (["--report", "x", "--det", "d.png"], "--det: has no effect with --report"),
-        (["--plot", "x", "--bootstrap", "9"], "--bootstrap: has no effect with --plot"),
-        (["s.txt", "--curves", "x"], "--curves: goes with --plot"),
+        (["s.txt", "--embeddings", "x"], "It belongs to report."),
+        (["--report", "x", "--det", "d.png"], "--det: report has no such option."),
+        (["--plot", "x", "--bootstrap", "9"], "--bootstrap: plot has no such option."),
+        (
+            ["s.txt", "--curves", "x"],
+            "--curves: the program without a sub-command has no such option. It belongs to plot.",
+        ),
         (
             ["--calibrate", "s.txt", "--output", "c.json", "--cm", "c.txt"],
-            "--cm: has no effect with --calibrate",
+            "--cm: calibrate has no such option.",
         ),
-        (["s.txt", "--effective_prior", "0.5"], "--effective_prior: goes with --calibrate"),
-        (["s.txt", "--report", "x"], "--report"),
-        ([], "--report"),
+        (["s.txt", "--effective_prior", "0.5"], "It belongs to calibrate and fuse."),
+        ([], "expected scores files or a sub-command, found nothing."),
     ],
 )
 def test_options_that_exclude_each_other(words, message, capsys):

@@ -792,8 +792,8 @@ def test_options_without_effect_give_a_warning(tmp_path, capsys):
     words = "--p_target 0.1 --prevalence 0.5 --tdcf_p_spoof 0.1 --adcf_c_miss 2"
     assert tuneThreshold.main([str(path), *words.split()]) == 0
     assert capsys.readouterr().err == (
-        "warning: --p_target has no effect on spoofing-aware scores\n"
-        "warning: --prevalence, --tdcf_p_spoof has no effect without --cm\n"
+        "warning: --p_target has no effect on spoofing-aware scores.\n"
+        "warning: --prevalence, --tdcf_p_spoof have no effect without --cm.\n"
     )
     plain = tmp_path / "plain.txt"
     plain.write_text("1 a b 1\n0 a c 0\n")
@@ -860,7 +860,7 @@ def test_bad_words(tmp_path, capsys):
     two = tmp_path / "two.txt"
     two.write_text("s a target 2\ns c spoof 0\n")
     for words, message in (
-        ([plain, "--cm", path], "--cm: want spoofing-aware scores"),
+        ([plain, "--cm", path], "--cm: expected spoofing-aware scores"),
         ([path, "--adcf_p_spoof", "1"], "a-DCF: want priors"),
         ([two, "--cm", two], "no nontarget trials"),
         ([path, "--cm", path, "--tdcf_c_fa_asv", "0"], "t-DCF: want priors"),

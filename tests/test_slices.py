@@ -324,8 +324,8 @@ def test_command(tmp_path, monkeypatch, capsys):
         ("--by b --table twice", "twice:3: want one line for s1, got another"),
         ("--by b --table none", "No such file"),
         ("--by b --table empty", "empty: empty: want lines"),
-        ("--worst 0", "--worst: want 1 or more, got 0"),
-        ("--by b --table short --bins nan", "--bins: want numbers"),
+        ("--worst 0", "--worst: expected at least 1, found 0"),
+        ("--by b --table short --bins nan", "--bins: expected finite numbers"),
         ("--by duration --path .", "files are missing in ."),
     ],
 )
