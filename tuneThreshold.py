@@ -42,6 +42,7 @@ from metrics.slices import slices_of, table_of_slices
 from metrics.speakers import Speakers, speakers_of
 from metrics.summary import SasvSummary, Summary
 from metrics.tandem import min_t_dcf, t_eer
+from metrics.thresholds import threshold_text
 from metrics.unused_options import AWARE, PLAIN, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
@@ -175,13 +176,17 @@ def tandem_text(read: Scores, args: argparse.Namespace) -> str:
             "target|nontarget|spoof score', found lines '1|0 file file score'."
         )
     cm_scores = read_cm_scores(args.cm, read)
+    asv_ascending = np.sort(read.scores)
+    cm_ascending = np.sort(cm_scores)
     lines = []
     for prevalence in (None, *args.prevalence):
         found = t_eer(read.scores, cm_scores, read.kinds, prevalence)
         name = "t-EER" if prevalence is None else f"t-EER({prevalence:g})"
+        asv_threshold = threshold_text(found.asv_threshold, asv_ascending)
+        cm_threshold = threshold_text(found.cm_threshold, cm_ascending)
         lines.append(
-            f"{name:14s}{found.value:8.2f} %   at threshold {found.asv_threshold:.5g}, "
-            f"countermeasure {found.cm_threshold:.5g}"
+            f"{name:14s}{found.value:8.2f} %   at threshold {asv_threshold}, "
+            f"countermeasure {cm_threshold}"
         )
     weights = weights_of(args, "tdcf")
     try:
@@ -189,9 +194,8 @@ def tandem_text(read: Scores, args: argparse.Namespace) -> str:
     except NotDefined as error:
         lines.append(f"{'min t-DCF':14s}{'-':>10s}   not defined: {error}")
     else:
-        lines.append(
-            f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {threshold:.5g}"
-        )
+        shown = threshold_text(threshold, cm_ascending)
+        lines.append(f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {shown}")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metrics.summary import Rates
+from metrics.thresholds import threshold_text
 
 # {name: (value, threshold or None)}
 LlrMetrics = dict[str, tuple[float, float | None]]
@@ -147,6 +148,6 @@ def llr_text(
     for name, (value, threshold) in metrics.items():
         line = f"{name:14s}{value:10.4f}"
         if threshold is not None:
-            line += f"   at threshold {threshold:.5g}"
+            line += f"   at threshold {threshold_text(threshold, rates[0])}"
         lines.append(line)
     return "\n".join(lines)

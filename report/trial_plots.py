@@ -11,6 +11,7 @@ from common.trial_kinds import TRIAL_KINDS
 from metrics.rates import corners, probit
 from metrics.scores import Scores
 from metrics.summary import SasvSummary
+from metrics.thresholds import threshold_text
 from report import svg
 from report.det import Rates, det_axis
 from report.markup import Element, figure, html_table, section, side_by_side, swatch, tag
@@ -233,7 +234,8 @@ def score_histogram(run: ReportedRun) -> Element:
     for name, share in shares.items():
         marks.append(svg.histogram_area(frame, edges, share, KIND_COLOURS[name]))
     threshold = run.summary.eer_threshold
-    marks.append(svg.vertical_line(frame, threshold, f"EER, {threshold:.3g}"))
+    text = threshold_text(threshold, run.summary.rates[0], digits=3)
+    marks.append(svg.vertical_line(frame, threshold, f"EER, {text}"))
     drawing = svg.chart(frame, *marks, label=f"Score histograms of {run.name}")
     return figure(drawing, HISTOGRAM_CAPTION, run_heading(run), entries)
 
@@ -280,7 +282,7 @@ def threshold_table(run: ReportedRun, far: Sequence[float]) -> Element:
     accepts = false_accepts(run.summary)
     rows = []
     for name, threshold in operating_points(run.summary, far):
-        number = svg.minus(f"{threshold:.4f}").replace("inf", "∞")
+        number = svg.minus(threshold_text(threshold, run.summary.rates[0])).replace("inf", "∞")
         p_miss, _ = rates_at(run.summary.rates, threshold)
         shares = [f"{100 * rates_at(rates, threshold)[1]:.3f}" for rates in accepts.values()]
         rows.append((name, number, f"{100 * p_miss:.2f}", *shares))

@@ -202,7 +202,7 @@ def test_contents(pages, inputs):
         f"{known.eer:.2f}",
         f"{known.min_dcf:.4f}",
         f"{known.costs[1].value:.4f}",
-        f"{known.eer_threshold:.4f}",
+        f"{known.eer_threshold:.5g}",
         "6 / 60",
         f"{sasv.eer:.2f}",
         f"{sasv.spf_eer:.2f}",
