@@ -47,6 +47,7 @@ from metrics.unused_options import AWARE, PLAIN, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
+from report.names import short_names
 from report.page import write_report
 from report.runs import read_runs
 
@@ -242,7 +243,9 @@ def run_report(args: argparse.Namespace, argv: list[str]) -> None:
 
 def run_plot(args: argparse.Namespace) -> None:
     """Draws the losses and EERs of training runs."""
-    logs = {path: read_log(path) for path in args.runs}
+    logs = {}
+    for name, path in zip(short_names(args.runs), args.runs, strict=True):
+        logs[name] = read_log(path)
     images = plot_curves(args.curves or Path(args.runs[0], "curves"), logs)
     log.info("curves: %s", " ".join(map(str, images)))
 
@@ -275,8 +278,12 @@ def show_curves(
     """
     first = Path(next(iter(results)))
     image = args.det or first.with_name(f"{first.stem}_det.png")
-    curves = {path: result.summary.curves for path, result in results.items()}
-    bands = {path: result.bands for path, result in results.items() if result.bands is not None}
+    curves = {}
+    bands = {}
+    for name, result in zip(short_names(list(results)), results.values(), strict=True):
+        curves[name] = result.summary.curves
+        if result.bands is not None:
+            bands[name] = result.bands
     plot_det(image, curves, bands=bands)
     log.info("DET plot: %s", image)
     kinds = {PLAIN if result.read.kinds is None else AWARE for result in results.values()}

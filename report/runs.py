@@ -12,6 +12,7 @@ from metrics.scores import Scores, read_scores
 from metrics.summary import SasvSummary, Summary
 from report.curves import LogLine, read_log
 from report.markup import colour
+from report.names import short_names
 
 AnySummary = Summary | SasvSummary
 Summarize = Callable[[Scores], AnySummary]
@@ -105,19 +106,11 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
         raise ValueError(f"{path}: {error}") from None
 
 
-def run_names(paths: Sequence[str | Path]) -> list[str]:
-    """Name runs by the last part of their paths, or by the whole paths if two names are equal."""
-    last_parts = [Path(path).resolve().name for path in paths]
-    if len({*last_parts}) == len(paths):
-        return last_parts
-    return [str(path) for path in paths]
-
-
 def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
     """Read all runs of a report; see read_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
         raise InputError(f"--report: want every run once, got {' '.join(paths)}")
     runs = []
-    for number, (path, name) in enumerate(zip(paths, run_names(paths), strict=True)):
+    for number, (path, name) in enumerate(zip(paths, short_names(paths), strict=True)):
         runs.append(read_run(path, name, colour(number), summarize))
     return runs

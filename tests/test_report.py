@@ -25,7 +25,8 @@ from metrics.scores import Scores
 from report import trial_plots
 from report.confusion import confusion, make_embedding_map
 from report.markup import html
-from report.runs import ReportedRun, run_names
+from report.names import short_names
+from report.runs import ReportedRun
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
@@ -214,7 +215,7 @@ def test_contents(pages, inputs):
         "revision abc",
         "Options that differ",
         "All 4 options",
-        "aware.txt: scores alone",
+        "aware: scores alone",
         "all 8 speakers",
         "id5",
         "All runs scored the same trials",
@@ -368,9 +369,20 @@ def test_map_keeps_speakers_together(inputs):
 
 # ---------------------------------------------------------------------- errors
 def test_names():
-    assert run_names(["exps/a", "exps/b/"]) == ["a", "b"]
-    scores_files = ["x/scores.txt", "y/scores.txt"]
-    assert run_names(scores_files) == scores_files
+    for paths, names in (
+        (["exps/a", "exps/b/"], ["a", "b"]),
+        (["exps/a.1", "exps/b.txt"], ["a.1", "b"]),
+        (["x/scores.txt", "y/scores.txt"], ["x/scores", "y/scores"]),
+        (["z/x/scores.txt", "y/x/scores.txt"], ["z/x/scores.txt", "y/x/scores.txt"]),
+        (["exps/a/result/scores.txt", "exps/b/result/scores_best.txt"], ["a", "b"]),
+        (
+            ["exps/a/result/scores.txt", "exps/a/result/scores_best.txt", "exps/b"],
+            ["a/scores", "a/scores_best", "b"],
+        ),
+        (["exps/a", "exps/a/result/scores.txt"], ["exps/a", "a/scores"]),
+    ):
+        assert short_names(paths) == names
+        assert short_names(paths[::-1]) == names[::-1]
 
 
 @pytest.mark.parametrize(
