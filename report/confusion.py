@@ -20,7 +20,7 @@ class Confusion(NamedTuple):
     rows: names of the speakers with the highest error rates.
     columns: the same speakers, or the kinds of trials of a spoofing-aware list.
     accepted, trials: numbers of trials [rows, columns].
-    speakers: number of speakers in the whole scores file.
+    speakers: number of speakers in the scores file.
     """
 
     rows: list[str]
@@ -195,8 +195,8 @@ def make_embedding_map(
         counts.append(len(chosen))
     if len(paths) < FEWEST_UTTERANCES:
         raise InputError(
-            f"{folder}: want at least 5 embeddings for a map, got {len(paths)}; "
-            "give a folder with more of them"
+            f"{folder}: expected at least {FEWEST_UTTERANCES} embeddings for a map, "
+            f"found {len(paths)}. Give a folder with more embeddings."
         )
     # The embeddings have length 1, so their squared distances are twice the cosine distances.
     x = load_embeddings(folder, paths)

@@ -21,7 +21,7 @@ Summarize = Callable[[Scores], AnySummary]
 class ReportedRun(NamedTuple):
     """What a report shows of a run.
 
-    name: the heading. colour: the class that colours its marks.
+    name: the heading. colour: the class that colours the marks of the run.
     scores, summary: the last evaluation, None before the first one.
     log: the lines of log.jsonl. config: the options by name. command: the text of command.txt.
     The last three are empty for a scores file.
@@ -46,12 +46,12 @@ def read_run_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not YAML: {reason}; take it off to make a report without it"
+            f"{path}: expected YAML, found an error: {reason}. Repair the file, or remove it."
         ) from None
     if not isinstance(config, dict):
         raise InputError(
-            f"{path}: want lines 'option: value', got {config!r:.60}; "
-            "take it off to make a report without it"
+            f"{path}: expected lines 'option: value', found {config!r:.60}. "
+            "Repair the file, or remove it."
         )
     return config
 
@@ -65,8 +65,8 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
     folder = Path(path)
     if not folder.exists():
         raise InputError(
-            f"{path}: there is no such file or folder; "
-            "want the run folder of a training (--save_path) or a scores file"
+            f"{path}: there is no such file or folder. "
+            "Give the run folder of a training (its --save_path) or a scores file."
         )
     if not folder.is_dir():
         scores, summary = read_evaluation(folder, summarize)
@@ -77,8 +77,8 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
     command = folder / COMMAND
     if not (scores_file.is_file() or log.is_file()):
         raise InputError(
-            f"{path}: has neither result/scores.txt nor log.jsonl; "
-            "want the run folder of a training (--save_path) or a scores file"
+            f"{path}: the folder has neither {SCORES} nor {LOG}. "
+            "Give the run folder of a training (its --save_path) or a scores file."
         )
     scores, summary = read_evaluation(scores_file, summarize)
     return ReportedRun(
@@ -109,7 +109,9 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
 def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
     """Read all runs of a report; see read_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
-        raise InputError(f"--report: want every run once, got {' '.join(paths)}")
+        raise InputError(
+            f"report: expected each run once, found {' '.join(paths)}. Remove the repeated run."
+        )
     runs = []
     for number, (path, name) in enumerate(zip(paths, short_names(paths), strict=True)):
         runs.append(read_run(path, name, colour(number), summarize))

@@ -144,7 +144,7 @@ def horizontal_grid(frame: Frame, right: int) -> tuple[str, list[Element]]:
 
 
 def axis_names(frame: Frame, right: int, bottom: int) -> list[Element]:
-    """Write the names of both scales beside the frame."""
+    """Write the names of both scales next to the frame."""
     middle = (TOP + bottom) / 2
     across = tag(
         "text",

@@ -66,10 +66,13 @@ def test_an_incomplete_last_line_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, r"log\.jsonl: there is no such file; want the run folder"),
-        ("", r"log\.jsonl: has no complete line yet"),
-        ('{"epoch": 1}\nnonsense\n', r"log\.jsonl:2: want an epoch's line.*'nonsense'"),
-        ("3\n", r"log\.jsonl:1: want an epoch's line"),
+        (None, r"log\.jsonl: there is no such file. Give the run folder"),
+        ("", r"log\.jsonl: the log has no complete line yet"),
+        (
+            '{"epoch": 1}\nnonsense\n',
+            r"log\.jsonl:2: expected the JSON line of an epoch.*'nonsense'",
+        ),
+        ("3\n", r"log\.jsonl:1: expected the JSON line of an epoch"),
         ('{"epoch": 1}\n', r"neither losses nor EERs"),
     ],
 )

@@ -215,7 +215,7 @@ def test_contents(pages, inputs):
         "revision abc",
         "Options that differ",
         "All 4 options",
-        "aware: scores alone",
+        "No options are shown for scores files: aware.",
         "all 8 speakers",
         "id5",
         "All runs scored the same trials",
@@ -245,7 +245,7 @@ def test_different_trials_have_no_best(inputs, tmp_path):
     plain_scores(tmp_path / "fewer.txt", 0, speakers=5)
     text = report(tmp_path, inputs / "first", tmp_path / "fewer.txt")
     assert 'class="best"' not in text
-    assert "their errors do not compare" in text
+    assert "their errors cannot be compared" in text
     assert 'class="best"' in report(tmp_path, inputs / "first", inputs / NASTY)
 
 
@@ -367,6 +367,18 @@ def test_map_keeps_speakers_together(inputs):
     assert fewer.total == 8
 
 
+def test_sentences_fit_the_scores(inputs, pages):
+    """A page without spoofed speech does not mention it, and a page with it names the SASV-EER."""
+    plain = " ".join(checked(pages["alone"]).texts)
+    for word in ("spoof", "SASV", "SPF", "a-DCF", "non-targets"):
+        assert word not in plain
+    assert "minDCF(p) is the lowest detection cost" in plain
+    aware = " ".join(checked(report(inputs, inputs / "aware.txt")).texts)
+    for text in ("The SASV-EER compares", "P_fa,spf counts", "SASV-EER, "):
+        assert text in aware
+    assert "minDCF" not in aware
+
+
 # ---------------------------------------------------------------------- errors
 def test_names():
     for paths, names in (
@@ -389,8 +401,8 @@ def test_names():
     "words, message",
     [
         (["{}/no"], "no: there is no such file or folder"),
-        (["{}/embeddings"], "has neither result/scores.txt nor log.jsonl"),
-        (["{}/first", "{}/first"], "want every run once"),
+        (["{}/embeddings"], "the folder has neither result/scores.txt nor log.jsonl"),
+        (["{}/first", "{}/first"], "expected each run once"),
         (
             ["{}/first", "--embeddings", "{}/first/model"],
             "want a folder speaker/session/utterance.npy",
