@@ -1,4 +1,4 @@
-"""Metrics of speaker-verification scores: error rates, EER, minDCF, and those of spoofed speech.
+"""Metrics of speaker-verification scores: EER, minDCF, and metrics of spoofed speech.
 
 Print the metrics, and draw scores_det.png next to the scores file:
     python tuneThreshold.py exps/demo/result/scores.txt

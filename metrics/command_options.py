@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 # ---------------------------------------------------------------------- options
 def add_all_metric_options(parser: Options) -> None:
-    """Declares the options of the metrics of scores files, without those of the bootstrap."""
+    """Declares the options of the metrics of scores files, but not of the bootstrap."""
     score_options.add_metric_options(parser)
     score_options.add_plain_options(parser)
     score_options.add_spoofing_options(parser)

@@ -68,7 +68,7 @@ def bootstrap(
 
     A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured
     one after the other, because one row of trials stays in the cache. The draws depend only on the
-    speakers, their number and the seed, so the resamples of two systems are pairs. Raises TooFew if
+    number of speakers and the seed, so the resamples of two systems are pairs. Raises TooFew if
     half of the resamples lack trials of a kind.
     """
     # Imported here, because only the bootstrap shows a progress bar.
@@ -96,7 +96,7 @@ def bootstrap(
     if len(found) <= repeats / 2:
         raise TooFew(
             f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all "
-            "kinds: too few speakers for intervals"
+            "kinds. There are too few speakers for intervals."
         )
     values = stack_by_name([values for values, _ in found])
     misses = stack_by_name([misses for _, misses in found])

@@ -99,7 +99,7 @@ def add_slice_options(parser: Options) -> None:
         nargs="+",
         default=[],
         metavar="COLUMN",
-        help="metrics for each value of these columns of --table; without --table: attack "
+        help="metrics for each value of columns of --table; without --table: attack "
         "(spoofing-aware scores) or duration (needs --path)",
     )
     group.add_argument(

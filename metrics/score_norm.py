@@ -6,7 +6,7 @@ highest cohort scores of each side, so the speakers that are most easily confuse
 (adaptive S-norm 1 of Matejka et al., Interspeech 2017; the idea is from Sturim & Reynolds, ICASSP
 2005).
 
-Deviations are those of the population, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
+Deviations are population deviations, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
 which make all scores smaller by the factor sqrt((n - 1) / n).
 """
 
@@ -41,8 +41,8 @@ def normalise_scores(
     if flat.any():
         trial = int(flat.any(1).argmax()) + 1
         raise InputError(
-            f"--score_norm {norm}: trial {trial} scores the same against every file of the cohort, "
-            f"{mean[flat][0]:g}; want a cohort of different files"
+            f"--score_norm {norm}: trial {trial} has the same score, {mean[flat][0]:g}, against "
+            "every file of the cohort. Use a cohort of different files."
         )
     deviations = np.divide(scores[:, None] - mean, std, out=np.zeros(std.shape), where=std > 0)
     return (deviations * weights).sum(1)

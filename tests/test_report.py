@@ -224,9 +224,9 @@ def test_contents(pages, inputs):
     ):
         assert value in text, value
     alone = " ".join(checked(pages["alone"]).texts)
-    assert "No map: none were given" in alone
-    assert "No curves" in alone
-    assert "the least error" not in alone
+    assert "There is no map." in alone
+    assert "There are no curves" in alone
+    assert "The lowest error" not in alone
 
 
 def test_the_same_again_is_the_same_page(pages, inputs):
@@ -407,7 +407,7 @@ def test_names():
             ["{}/first", "--embeddings", "{}/first/model"],
             "want a folder speaker/session/utterance.npy",
         ),
-        (["{}/first/config.yaml"], "config.yaml:1: want"),
+        (["{}/first/config.yaml"], "config.yaml:1: expected"),
         (["{}/first", "--cm", "{}/aware.txt"], "--cm: expected spoofing-aware scores"),
         (["{}/first", "--output", "{}/first/log.jsonl/x.html"], "cannot be written"),
     ],
