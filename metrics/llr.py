@@ -93,7 +93,7 @@ def is_below_line(xs: list[float], ys: list[float], start: int, middle: int, end
 
 
 def min_cllr(p_miss: np.ndarray, p_fa: np.ndarray) -> float:
-    """Returns the Cllr after the best rising map of the scores. The rates are of error_rates().
+    """Returns the Cllr after the best rising map of the scores. error_rates() returns the rates.
 
     The pool-adjacent-violators algorithm finds this map. The value is the part of Cllr that better
     calibration cannot remove. The map gives one ratio to all scores of an edge of the convex hull

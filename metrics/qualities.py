@@ -19,7 +19,7 @@ from common.writing import write_atomically
 from metrics.scores import FilePath, check_same_trials, read_file_lines
 
 SIDES = ("enrol", "test")
-# Positive measures of which only ratios matter. The calibration uses their logarithm.
+# Positive measures whose ratios matter. The calibration uses their logarithm.
 RATIOS = ("duration", "norm")
 
 # {name of a measure: float [n, 2]}, with one column for each of SIDES.

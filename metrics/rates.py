@@ -58,7 +58,7 @@ def error_rates(scores: ArrayLike, labels: ArrayLike) -> Rates:
     `scores` is [n] and finite. `labels` is [n], true (1) for target trials. Returns threshold,
     p_miss and p_fa, each [k + 1] for k distinct scores. The thresholds are those that
     accepted_counts() describes. Raises ValueError if a score is not finite, if the shapes or labels
-    are wrong, or if all trials are of one kind.
+    are wrong, or if all trials have one kind.
     """
     scores = np.asarray(scores)
     labels = np.asarray(labels)
@@ -138,7 +138,7 @@ def halfway_threshold(threshold: np.ndarray, i: int) -> float:
 def eer(
     threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray, definition: str = "interpolated"
 ) -> tuple[float, float]:
-    """Returns the equal error rate in per cent and its threshold. The rates are of error_rates().
+    """Returns the equal error rate in per cent and its threshold. error_rates() returns the rates.
 
     interpolated: the point where the two rates meet if straight lines join the points of the curve.
     The threshold is halfway between two scores, on the side of the crossing where the rates
@@ -204,12 +204,12 @@ def min_dcf(
     c_miss: float = 1.0,
     c_fa: float = 1.0,
 ) -> tuple[float, float]:
-    """Returns the minimum of the detection cost and its threshold. The rates are of error_rates().
+    """Returns the minimum of the detection cost and its threshold. error_rates() returns the rates.
 
-    The detection cost is c_miss p_miss p_target + c_fa p_fa (1 - p_target), divided by the cost of
-    the better trivial system (accept all or reject all). The thresholds include both systems, so
-    the value is at most 1. The threshold of "reject all" is infinite. Of equal minima the lowest
-    threshold counts. Source: NIST SRE evaluation plans.
+    The detection cost is c_miss p_miss p_target + c_fa p_fa (1 - p_target). It is divided by the
+    cost of the better trivial system (accept all or reject all). The thresholds include both
+    systems, so the value is at most 1. The threshold of "reject all" is infinite. Of equal minima
+    the lowest threshold counts. Source: NIST SRE evaluation plans.
 
     Raises ValueError if the prior is not between 0 and 1 or a cost is not positive and finite.
     """
@@ -232,8 +232,8 @@ def thresholds_at(
 ) -> tuple[Point, ...]:
     """Finds for each given false-accept rate the lowest threshold that does not exceed the rate.
 
-    `rates` holds fractions. The other arguments are of error_rates(). Raises ValueError if a rate
-    is not between 0 and 1.
+    `rates` holds fractions. The other arguments are results of error_rates(). Raises ValueError if
+    a rate is not between 0 and 1.
     """
     points = []
     for rate in rates:

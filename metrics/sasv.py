@@ -154,10 +154,10 @@ def a_dcf(
 ) -> tuple[float, float]:
     """Returns the minimum of the architecture-agnostic detection cost and its threshold.
 
-    Source: Shim et al., Odyssey 2024, arXiv:2403.01355. The detection cost is
-    c_miss p_target p_miss + c_fa_nontarget p_nontarget p_fa,nontarget
-    + c_fa_spoof p_spoof p_fa,spoof, divided by the cost of the better trivial system (accept all or
-    reject all). The thresholds include both systems. Of equal minima the lowest threshold counts.
+    Source: Shim et al., Odyssey 2024, arXiv:2403.01355. The detection cost is c_miss p_target
+    p_miss + c_fa_nontarget p_nontarget p_fa,nontarget + c_fa_spoof p_spoof p_fa,spoof. It is
+    divided by the cost of the better trivial system (accept all or reject all). The thresholds
+    include both systems. Of equal minima the lowest threshold counts.
 
     `scores` is [n], `kinds` is [n] of TRIAL_KINDS. Raises NotDefined if a kind is missing,
     ValueError if the lists, priors or costs are wrong.

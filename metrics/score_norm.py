@@ -2,9 +2,9 @@
 
 A normalised score counts standard deviations above the mean score of the same enrolment or test
 file against the cohort. The mean and deviation use all cohort scores. Only "asnorm" uses the top_n
-highest cohort scores of each side, so the speakers that are most easily confused with that side
-(adaptive S-norm 1 of Matejka et al., Interspeech 2017; the idea is from Sturim & Reynolds, ICASSP
-2005).
+highest cohort scores of each side: the speakers that are most easily confused with this side. This
+is the adaptive S-norm 1 of Matejka et al., Interspeech 2017. The idea is from Sturim & Reynolds,
+ICASSP 2005.
 
 Deviations are population deviations, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
 which make all scores smaller by the factor sqrt((n - 1) / n).

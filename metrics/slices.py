@@ -133,7 +133,7 @@ def slices_of(
 ) -> dict[str, np.ndarray]:
     """Returns {name of a slice: bool [n], its trials} for a column of --by, sorted.
 
-    speakers: returns the speakers of the trials; it is called only if they are needed.
+    speakers: returns the speakers of the trials. It is called only if the speakers are needed.
     read_durations: reads the durations of files. Raises ValueError if the column is unknown.
     """
     if column == "attack" and read.kinds is not None:
@@ -194,7 +194,7 @@ def bins_of(numbers: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
 
 # ---------------------------------------------------------------------- text
 def align_columns(rows: list[list[str]]) -> str:
-    """Returns a table of rows of the same length; the first column is aligned to the left."""
+    """Returns a table of rows of the same length. The first column is aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

@@ -143,9 +143,10 @@ def speaker_by_folder(file: str, level: int) -> str:
 def speakers_of(read: Scores, args: argparse.Namespace) -> Speakers:
     """Returns the speakers of all trials.
 
-    Spoofing-aware trials name the claimed speaker. The speaker of the test file of a non-target
-    trial is known if an option says how files name speakers, because the names of the files of
-    these corpora do not. Raises ValueError if the speakers contradict the labels of the trials.
+    Spoofing-aware trials name the claimed speaker. The names of the files of spoofing corpora
+    contain no speakers. So the speaker of the test file of a non-target trial is known only if an
+    option says how files name speakers. Raises ValueError if the speakers contradict the labels of
+    the trials.
     """
     plain = read.kinds is None
     options_given = args.speaker_level is not None or args.speaker_regex or args.speaker_table

@@ -64,7 +64,7 @@ def parse_log_line(text: str, place: str) -> LogLine:
 
 
 def curves_of(lines: Sequence[LogLine]) -> Panels:
-    """Collect the losses and all EERs of a log by epoch; a panel without curves is left out."""
+    """Collect the losses and all EERs of a log by epoch. A panel without curves is left out."""
     panels = {"Loss": {"training": "loss", "validation": "valid_loss"}, "EER (%)": {}}
     for line in lines:
         for name in line:

@@ -28,7 +28,7 @@ def possible_names(path: str | Path) -> list[str]:
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:
-    """Names runs and scores files by the run or the file; longer names distinguish equal ones."""
+    """Names runs and scores files by the run or the file. Longer names distinguish equal ones."""
     possible = [possible_names(path) for path in paths]
     chosen = [0] * len(paths)
     while True:

@@ -164,7 +164,7 @@ def cell_titles(found: Confusion) -> list[list[str]]:
 
 # ---------------------------------------------------------------------- configuration
 def option_text(value: Any) -> str:
-    """Write the value of an option; the items of a list are separated by blanks."""
+    """Write the value of an option. The items of a list are separated by blanks."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -220,7 +220,7 @@ def page_style() -> str:
 
 
 def colour_rules(replacements: Mapping[str, str]) -> str:
-    """Write the CSS rules of the classes of COLOURS, some of which are replaced."""
+    """Write the CSS rules of the classes of COLOURS with some replacements."""
     rules = ""
     for number, value in enumerate(COLOURS):
         rules += f".c{number}{{--c:{replacements.get(value, value)}}}"

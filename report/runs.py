@@ -93,7 +93,7 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
 
 
 def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, AnySummary | None]:
-    """Read a scores file and compute its metrics; two times None if there is no such file.
+    """Read a scores file and compute its metrics. Returns two times None without such a file.
 
     Raises ValueError if the file is not a scores file, or if the metrics are undefined.
     """
@@ -107,7 +107,7 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
 
 
 def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
-    """Read all runs of a report; see read_run. Raises InputError if a path is given twice."""
+    """Read all runs of a report, see read_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
         raise InputError(
             f"report: expected each run once, found {' '.join(paths)}. Remove the repeated run."

@@ -292,7 +292,7 @@ def heat_map(
 ) -> Element:
     """Draw a table of shares as coloured cells with numbers in per cent.
 
-    share: [rows, columns] between 0 and 1; NaN leaves a cell empty. titles: the text of each cell
+    share: [rows, columns] between 0 and 1. NaN leaves a cell empty. titles: the text of each cell
     that a browser shows under the pointer.
     """
     cell = min((HEAT_WIDTH - HEAT_LEFT) / len(columns), HEAT_CELL)

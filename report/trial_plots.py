@@ -214,7 +214,7 @@ def det_frame(limits: np.ndarray, ticks: np.ndarray) -> svg.Frame:
 
 
 def det_line(frame: svg.Frame, rates: Rates, look: str, title: str) -> list[Element]:
-    """Draw the part of a DET curve inside the frame; an empty list if the curve is outside."""
+    """Draw the part of a DET curve inside the frame. Returns an empty list for a curve outside."""
     _, p_miss, p_fa = rates
     kept = corners(p_miss, p_fa)
     x, y = svg.visible_part(frame, probit(p_fa[kept]), probit(p_miss[kept]))
