@@ -316,8 +316,8 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
     if args.bootstrap:
         summary, resamples, bands = with_intervals(summary, read, speakers().sides, args)
         text.append(
-            f"in brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of "
-            f"{resamples.speakers:,} speakers"
+            f"Brackets show {100 * args.confidence:g} % intervals from {args.bootstrap:,} "
+            f"resamples of {resamples.speakers:,} speakers."
         )
     for column, parts in slices.items():
         text += ["", slices_text(column, parts, read, speakers, args)]

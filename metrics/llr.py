@@ -146,8 +146,8 @@ def llr_text(
     lines = []
     metrics = llr_metrics(llrs, labels, rates, p_target, c_miss, c_fa)
     for name, (value, threshold) in metrics.items():
-        line = f"{name:14s}{value:10.4f}"
+        remark = "bits"
         if threshold is not None:
-            line += f"   at threshold {threshold_text(threshold, rates[0])}"
-        lines.append(line)
+            remark = f"at threshold {threshold_text(threshold, rates[0])}"
+        lines.append(f"{name:14s}{value:10.4f}   {remark}")
     return "\n".join(lines)

@@ -454,7 +454,7 @@ def test_command(tmp_path, capsys):
     low, high = interval(known["minDCF(0.01)"], min_dcf(*rates, 0.01)[0], 0.8)
     assert f"[{low:.4f}, {high:.4f}]" in out
     assert not err.replace("\r", "").strip()
-    assert "in brackets 80 % intervals: 50 resamples of 12 speakers" in out
+    assert "Brackets show 80 % intervals from 50 resamples of 12 speakers." in out
     # The option --bootstrap does not change the metrics.
     numbers = [line.split()[:2] for line in out.splitlines()[2:8]]
     assert numbers == [line.split()[:2] for line in before.splitlines()[2:8]]
@@ -540,7 +540,7 @@ def test_spoofing_aware_command(tmp_path, capsys):
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     for name in ("SASV-EER", "SV-EER", "SPF-EER", "a-DCF"):
         assert "[" in rows[name]
-    assert "20 resamples of 9 speakers" in rows["in"]
+    assert "20 resamples of 9 speakers" in rows["Brackets"]
 
 
 def test_options_without_effect_give_a_warning(tmp_path, capsys, monkeypatch):
