@@ -372,6 +372,7 @@ def test_calibrate_and_apply(tmp_path, capsys):
     assert not err
     assert "500 target and 1,500 non-target trials, effective prior 0.05" in out
     assert printed(out, "Cllr") >= printed(out, "minCllr")
+    assert re.search(r"^Cllr .* bits$", out, re.M)
     calibration = load(tmp_path / "c.json")
     assert calibration.inputs == ["score"]
     assert calibration.effective_prior == 0.05
