@@ -24,7 +24,7 @@ import numpy as np
 
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
-from metrics.command_options import CommandParser, parse_words
+from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.llr import effective_prior, llr_text
 from metrics.rates import eer, error_rates, min_dcf, rates_from_counts, summarize
@@ -212,7 +212,7 @@ def run_calibrate(args: argparse.Namespace) -> None:
     log.info("%s\n\nmetrics of the same trials\n%s\n\ncalibration: %s", made, metrics, args.output)
 
 
-def run_apply(args: argparse.Namespace, parser: CommandParser) -> None:
+def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Calibrates scores files, and prints the metrics if the trials have labels."""
     first = Path(args.scores[0])
     path = args.output or str(first.with_name(f"{first.stem}_calibrated.txt"))
@@ -250,7 +250,7 @@ def run_plot(args: argparse.Namespace) -> None:
     log.info("curves: %s", " ".join(map(str, images)))
 
 
-def run_compare(args: argparse.Namespace, parser: CommandParser) -> None:
+def run_compare(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Prints the metrics of two systems on the same trials, and their differences."""
     first = read_scores(args.first)
     second = reorder_like(first, read_scores(args.second), args.second)
@@ -263,14 +263,14 @@ def run_compare(args: argparse.Namespace, parser: CommandParser) -> None:
     show_curves({args.first: a, args.second: b}, args, parser)
 
 
-def run_metrics(args: argparse.Namespace, parser: CommandParser, paths: list[str]) -> None:
+def run_metrics(args: argparse.Namespace, parser: ScoresParser, paths: list[str]) -> None:
     """Prints everything about scores files and draws their DET curves."""
     results = {path: evaluate_file(path, read_scores(path), args) for path in paths}
     show_curves(results, args, parser)
 
 
 def show_curves(
-    results: dict[str, Evaluated], args: argparse.Namespace, parser: CommandParser
+    results: dict[str, Evaluated], args: argparse.Namespace, parser: ScoresParser
 ) -> None:
     """Draws the DET curves of scores files, and warns of options without effect.
 
@@ -329,7 +329,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
 
 
 # ---------------------------------------------------------------------- command line
-def run_command(args: argparse.Namespace, parser: CommandParser, argv: list[str]) -> None:
+def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str]) -> None:
     """Runs the sub-command, or prints metrics without one."""
     if parser.name in (None, "compare", "apply"):
         options.check_confidence_options(args)

@@ -22,7 +22,7 @@ WIDTH = 100
 NUMBERS = {"float": "a number", "int": "a whole number"}
 
 
-class Command(NamedTuple):
+class ScoresCommand(NamedTuple):
     """A sub-command, or the program without one.
 
     usage: the words after its name. summary: one line for the help of the program. details: further
@@ -129,7 +129,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 # ---------------------------------------------------------------------- sub-commands
-METRICS = Command(
+METRICS = ScoresCommand(
     "SCORES [SCORES ...] [options]",
     "Print the metrics of scores files and draw their DET curves.",
     "A line of a scores file is '1|0 file file score'. If some speech is spoofed, a line is\n"
@@ -138,7 +138,7 @@ METRICS = Command(
     ["exps/demo/result/scores.txt", "before.txt after.txt --det both.png"],
     add_options_without_command,
 )
-CALIBRATE = Command(
+CALIBRATE = ScoresCommand(
     "SCORES [SCORES ...] --output JSON [options]",
     "Learn log-likelihood ratios from scores by logistic regression.",
     "Several scores files of the same trials are fused into one score. Use the trials of a\n"
@@ -147,7 +147,7 @@ CALIBRATE = Command(
     add_calibrate_options,
 )
 COMMANDS = {
-    "compare": Command(
+    "compare": ScoresCommand(
         "A B [options]",
         "Test whether two systems differ on the same trials.",
         "Prints the metrics of both, and their differences with intervals and p-values.\n"
@@ -162,7 +162,7 @@ COMMANDS = {
         details="This is the sub-command calibrate with several scores files of the same trials.",
         examples=["fuse first.txt second.txt --output fusion.json"],
     ),
-    "apply": Command(
+    "apply": ScoresCommand(
         "JSON SCORES [SCORES ...] [options]",
         "Turn scores into the log-likelihood ratios of a calibration.",
         "Writes a scores file of log-likelihood ratios, and prints its metrics.\n"
@@ -171,14 +171,14 @@ COMMANDS = {
         ["apply calibration.json scores.txt", "apply fusion.json first.txt second.txt"],
         add_apply_options,
     ),
-    "plot": Command(
+    "plot": ScoresCommand(
         "RUN [RUN ...] [options]",
         "Draw the losses and EERs of training runs by epoch.",
         "The images are curves.png and curves.svg.",
         ["plot exps/demo", "plot exps/demo exps/longer --curves both"],
         add_plot_options,
     ),
-    "report": Command(
+    "report": ScoresCommand(
         "RUN_OR_SCORES [RUN_OR_SCORES ...] [options]",
         "Write one HTML page about several runs or scores files.",
         "The page needs no network and no scripts.",
@@ -188,7 +188,7 @@ COMMANDS = {
 }
 
 
-class CommandParser(argparse.ArgumentParser):
+class ScoresParser(argparse.ArgumentParser):
     """The parser of a sub-command, or of the program without one (name None)."""
 
     def __init__(self, name: str | None = None) -> None:
@@ -227,16 +227,16 @@ class CommandParser(argparse.ArgumentParser):
         option = word.partition("=")[0]
         if not word.startswith("-"):
             self.error(f"{word}: {place} has no use for this word")
-        owners = [name for name in COMMANDS if option in options_of(CommandParser(name))]
-        remedy = did_you_mean(option, options_of(self))
-        if option in options_of(CommandParser()):
+        owners = [name for name in COMMANDS if option in declared_options(ScoresParser(name))]
+        remedy = did_you_mean(option, declared_options(self))
+        if option in declared_options(ScoresParser()):
             remedy = "It belongs to the metrics of scores files."
         elif owners:
             remedy = f"It belongs to {' and '.join(owners)}."
         self.error(f"{option}: {place} has no such option. {remedy}".rstrip())
 
 
-def help_body(name: str | None, command: Command) -> str:
+def help_body(name: str | None, command: ScoresCommand) -> str:
     """Returns the part of a help between its first sentence and the options."""
     lines = []
     if name is None:
@@ -268,7 +268,7 @@ def plain_message(message: str) -> str:
     return message if message[-1] in ".?" else f"{message}."
 
 
-def options_of(parser: argparse.ArgumentParser) -> list[str]:
+def declared_options(parser: argparse.ArgumentParser) -> list[str]:
     """Returns the options of a parser, such as --output."""
     # argparse has no public list of them.
     return [*parser._option_string_actions]
@@ -296,12 +296,12 @@ def translate_old_flags(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
-def parse_words(words: Sequence[str]) -> tuple[CommandParser, argparse.Namespace]:
+def parse_words(words: Sequence[str]) -> tuple[ScoresParser, argparse.Namespace]:
     """Parses a command line. Ends the program with code 2 if the command line is wrong."""
     words = translate_old_flags(words)
     first = words[0] if words else ""
     name = first if first in COMMANDS else None
-    parser = CommandParser(name)
+    parser = ScoresParser(name)
     if not words:
         parser.error("expected scores files or a sub-command, found nothing")
     if name:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tuneThreshold
-from metrics.command_options import COMMANDS, CommandParser, translate_old_flags
+from metrics.command_options import COMMANDS, ScoresParser, translate_old_flags
 
 ROOT = Path(__file__).parent.parent
 TRIALS = "1 a/1 a/2 2\n1 b/1 b/2 1\n1 c/1 c/2 3\n0 a/1 b/2 0\n0 b/1 c/2 1.5\n0 c/1 a/2 1\n"
@@ -150,7 +150,7 @@ def test_errors_of_words(words, message, files, capsys):
 def test_a_sub_command_has_only_options_that_it_reads(name, options, capsys):
     for option in options:
         with pytest.raises(SystemExit):
-            CommandParser(name).parse(["x", "y", "--output", "z", option, "1"])
+            ScoresParser(name).parse(["x", "y", "--output", "z", option, "1"])
         assert f"{name} has no such option" in capsys.readouterr().err
 
 
