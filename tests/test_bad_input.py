@@ -553,7 +553,7 @@ def test_full_disk(corpus, tmp_path):
     "text, message",
     [
         ("", "empty"),
-        ("1 a b\n", "want"),
+        ("1 a b\n", "expected"),
         ("1 a b 0.5\n0 a c nan\n", "nan|NaN|finite"),
         ("1 a b 0.5\n0 a c high\n", "high"),
         ("1 a b 0.1\n1 a c 0.2\n", "target"),

@@ -408,7 +408,7 @@ def test_command_of_a_page(command, noisy, workplace, monkeypatch, capsys):
         words = small_training(words, noisy, workplace)
     elif script == "dataprep.py":
         words = small_preparation(words, noisy, workplace)
-    elif "--plot" not in words and "--report" not in words:
+    elif not {"--plot", "--report", "plot", "report"} & {*words}:
         words += ["--det", str(workplace / "det.png")]
     code = exit_code(PROGRAMS.get(script, tuneThreshold).main, words)
     assert code in (0, None), capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_bad_line_in_any_block(tmp_path, three_at_once, number, bad):
             "\n".join([*lines[:number], line, *lines[number + 1 :]]) + "\n"
         )
         with pytest.raises(
-            ValueError, match=rf"s\.txt:{number + 1}: want .*, got '({line}|nan|x)'"
+            ValueError, match=rf"s\.txt:{number + 1}: expected .*, found '({line}|nan|x)'"
         ):
             read_scores(tmp_path / "s.txt")
 
@@ -188,14 +188,14 @@ def test_scores_of_many_blocks(tmp_path, three_at_once):
             attacks = ["spoof" if "spoof" in w else "bonafide" for w in words]
         assert read.attacks.tolist() == attacks
     (tmp_path / "s").write_text("\n".join([*families["spoof"], "s e A03 target 1"]))
-    with pytest.raises(ValueError, match=r"s:9: want 'bonafide', .* got 'A03 target'"):
+    with pytest.raises(ValueError, match=r"s:9: expected 'bonafide', .* found 'A03 target'"):
         read_scores(tmp_path / "s")
     (tmp_path / "u").write_text("a b 1\na c 2\nb c 3\na  d 4\n")
     read = read_scores(tmp_path / "u", labelled=False)
     assert read.lines == ["a b", "a c", "b c", "a d"]
     assert read.scores.tolist() == [1, 2, 3, 4]
     assert read.labels is None
-    with pytest.raises(ValueError, match="u:1: want .* nothing to evaluate"):
+    with pytest.raises(ValueError, match="u:1: expected .* Metrics need a label"):
         read_scores(tmp_path / "u")
 
 

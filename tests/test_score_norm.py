@@ -210,7 +210,7 @@ def test_equal_cohort_scores_are_an_error():
     np.testing.assert_allclose(normalise_scores(np.array([1.0, 3.0]), mean, std, "znorm"), [1, 1.5])
     for norm in ("tnorm", "snorm", "asnorm"):
         with pytest.raises(
-            InputError, match="trial 1 scores the same against every file of the cohort"
+            InputError, match="trial 1 has the same score, .*, against every file of the cohort"
         ):
             normalise_scores(np.array([1.0, 3.0]), mean, std, norm)
 
@@ -407,18 +407,18 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
     assert "probability" in program(*words, full, "--score_norm", "snorm", *cohort_of(corpus))[1]
     code, _, err = program(*words, full)
     assert code == 2
-    assert "takes score, duration_min, cohort_max, got score, duration_min;" in err
+    assert "inputs score, duration_min, cohort_max, found score, duration_min." in err
     fusion = calibration_file(tmp_path / "f.json", ["score_1", "score_2"], [1.0, 1.0])
     code, _, err = program(*words, fusion)
     assert code == 2
-    assert "takes score_1, score_2, got score;" in err
+    assert "inputs score_1, score_2, found score." in err
     for prior in (0, 1):
         code, _, err = program(*words, plain, "--prior", prior)
         assert code == 2
         assert "--prior: want a probability" in err
     code, _, err = program(*words, corpus / "trials.txt")
     assert code == 2
-    assert "want a calibration" in err
+    assert "expected a calibration" in err
 
 
 @pytest.mark.parametrize(
