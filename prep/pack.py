@@ -120,7 +120,7 @@ def recordings_of(options: PackOptions) -> dict[str, str]:
                 f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); "
                 "leave them as they are, and list audio"
             )
-        found = check_present(options.path, speakers, list_file)
+        found = check_present(options.path, speakers, list_file, root_option="--path")
         of_list = {found[name]: speaker for name, speaker in speakers.items()}
         # The first list that has a recording names its speaker.
         recordings = of_list | recordings

@@ -69,7 +69,11 @@ class Task:
         """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.train_list, options.train_path, options
+            self.source.read_train,
+            options.train_list,
+            options.train_path,
+            options,
+            "--train_path",
         )
         self.tests = distributed.on_rank_zero(read_tests, options, self.source)
         self.cohort = distributed.on_rank_zero(load_cohort, options, self.source)
@@ -93,7 +97,11 @@ class Task:
         unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
         options = argparse.Namespace(**vars(self.options) | unchanged)
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.valid_list, options.valid_path, options
+            self.source.read_train,
+            options.valid_list,
+            options.valid_path,
+            options,
+            "--valid_path",
         )
         unknown = [name for name in classes_of(utterances) if name not in self.classes]
         loss = find("trainfunc", options.trainfunc)
