@@ -133,8 +133,10 @@ def check_embeddings(
     found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
     missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
     if missing:
-        problem = MissingFiles(root, missing, len(found), str(list_file), root_option)
-        raise InputError(f"{problem.message()} This model uses embeddings. {HOW_TO_EXTRACT}")
+        problem = MissingFiles(
+            root, missing, len(found), str(list_file), root_option, kind=".npy files"
+        )
+        raise InputError(f"{problem.message()} This model needs embeddings. {HOW_TO_EXTRACT}")
     return found
 
 

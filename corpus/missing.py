@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from corpus.roots import is_pack
+
 # Missing names that a message shows.
 FILES_NAMED = 10
 # What messages call the folder of the files if no option names it.
@@ -22,7 +24,8 @@ class MissingFiles(NamedTuple):
 
     root: the folder or the pack, "" for the current folder. missing: the missing names. total:
     number of names in the list. list_file: the list or the option that gives the names.
-    root_option: the option that names the folder, or THE_FOLDER.
+    root_option: the option that names the folder, or THE_FOLDER. kind: what messages call the
+    files.
     """
 
     root: str
@@ -30,12 +33,13 @@ class MissingFiles(NamedTuple):
     total: int
     list_file: str
     root_option: str
+    kind: str = "files"
 
     def message(self) -> str:
         """Returns the message for the user: what is missing, where, and what to correct."""
         if self.root and not os.path.isdir(self.root):
             return self._no_folder()
-        count = f"{len(self.missing):,} of {self.total:,} files are missing"
+        count = f"{len(self.missing):,} of {self.total:,} {self.kind} are missing"
         if self.total == 1:
             count = "the file is missing"
         place = self.root or "the current folder"
@@ -48,6 +52,8 @@ class MissingFiles(NamedTuple):
     def _first_path(self) -> str:
         """Returns the sentence that says where the first file was expected, and why."""
         name = self.missing[0]
+        if is_pack(self.root):
+            return f"The first missing recording is {name}."
         path = os.path.join(self.root, name)
         reason = f", which is {self.root_option} joined with the name in the list"
         if os.path.isabs(name):

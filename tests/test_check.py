@@ -491,7 +491,7 @@ def test_words_that_are_refused(tmp_path, capsys):
         (["--path", *[tmp_path] * 3], "one for each of 2 lists, got 3"),
         ([], "none of its files is in"),
         (["--output", tmp_path / "out"], "would be one file"),
-        (["--check", tmp_path / "bad.txt"], "bad.txt:2: want '<speaker> <file>', got 'id2'"),
+        (["--check", tmp_path / "bad.txt"], "bad.txt:2: expected '<speaker> <file>', found 'id2'"),
         (["--check", tmp_path / "nothing.txt"], "No such file"),
     ):
         lists = [tmp_path / "train.txt", tmp_path / "b" / "train.txt"]
