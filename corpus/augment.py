@@ -225,8 +225,8 @@ def energies(x: torch.Tensor) -> torch.Tensor:
 def mixed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Mixes the entries of a batch that TrainDataset made with augment_later into its crops.
 
-    Returns a batch without ENTRIES. Its crops equal those of Augment.mix up to rounding. A batch
-    without noise entries is returned unchanged.
+    Returns a batch without ENTRIES. The crops equal the results of Augment.mix up to rounding. A
+    batch without noise entries is returned unchanged.
 
     tail [B, M, rest of T]: the part of the crops that random slicing has cut off x. The energies of
     the crops include it.

@@ -48,7 +48,7 @@ class Folder:
         return self
 
     def audio(self) -> list[str]:
-        """Returns the names of all audio files, also of those in linked folders, sorted."""
+        """Returns the names of all audio files, also in linked folders, sorted."""
         folder = os.fspath(self.path) or os.curdir
         start = len(os.path.join(folder, ""))
         found = []

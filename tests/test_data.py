@@ -566,7 +566,7 @@ def test_signals_to_workers(files, monkeypatch):
 
 # ---------------------------------------------------------------------- sampler
 def utterances_of(counts):
-    """Utterances of speakers s0, s1, ..., of which number s has counts[s] utterances."""
+    """Utterances of speakers s0, s1, ..., speaker number s has counts[s] utterances."""
     utterances = []
     for i in range(max(counts)):
         for speaker, count in enumerate(counts):
@@ -821,7 +821,7 @@ def test_noises_are_files_of_their_kind(noises, monkeypatch):
 
 def test_reverberation_is_a_convolution(noises):
     augment = Augment(*noises)
-    # The second time the spectrum is taken from the cache.
+    # The second time the spectrum comes from the cache.
     for name in augment.files["rir"] * 2:
         response = soundfile.read(Path(noises[1], name))[0]
         want = np.convolve(SPEECH, response / np.linalg.norm(response))[: len(SPEECH)]

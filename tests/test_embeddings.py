@@ -571,15 +571,17 @@ CASES = {
     ),
     "DA without pairs": (
         lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants session.*'<speaker> <file> <file> 0\|1'",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <file> 0\|1' for --trainfunc "
+        r"DA, found 'id00 id00/x/0\.npy'\. Choose such a list with --train_list",
     ),
     "triplet loss without others": (
         lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants other.*<other speaker>",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <other speaker>' for "
+        r"--trainfunc MyTriplet_CS, found 'id00 .*\. Choose such a list with --train_list",
     ),
     "validation without pairs": (
         lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
-        r"all_normal_list\.txt: --trainfunc: this loss wants session",
+        r"all_normal_list\.txt:1: expected lines .* for --trainfunc DA.* with --valid_list",
     ),
     "validation of unknown classes": (
         lambda w: w(

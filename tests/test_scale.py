@@ -349,7 +349,7 @@ def test_buckets_and_mixed_precision_are_choices(corpus, checkpoint, tmp_path, p
 
 
 def test_a_training_in_mixed_precision_evaluates_in_it(corpus, tmp_path, program):
-    """The scores equal those of --eval --mixedprec bit for bit, and those of --eval nearly."""
+    """The scores equal --eval --mixedprec bit for bit, and --eval up to rounding."""
     assert program(*small_run(corpus, tmp_path / "run", "--mixedprec", "--max_epoch", 1))[0] == 0
     found = [scores_in(tmp_path / "run" / "result" / "scores.txt")]
     for words in (["--mixedprec"], []):
