@@ -24,7 +24,6 @@ from prep.sources import Catalogue, read_catalogue
 log = logging.getLogger(__name__)
 # Folder of the compressed files.
 COMPRESSED = "voxceleb2"
-STEPS = ("download", "concatenate", "extract", "convert")
 
 
 def convert_all(catalogue: Catalogue, request: Request, format: str, processes: int | None) -> None:

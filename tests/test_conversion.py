@@ -350,9 +350,8 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
         (["nowhere"], "got no folder"),
         (["empty"], "want files to convert (.m4a, "),
         (["two"], "two/a.m4a and two/a.mp3: would both become out/a.wav"),
-        ([], "is for --convert TREE"),
-        (["two", "--extract"], "give --convert alone"),
-        (["--save_path", "x"], "is for --convert TREE"),
+        ([], "expected the folder to convert too"),
+        (["--save_path", "x"], "expected the folder to convert too"),
     ],
 )
 def test_words_that_are_refused(words, message, tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import Tiny, small_run
+from pages import ROOT, commands_of
 
 import dataprep
 from corpus.lists import classes_of, read_train_list, read_trials
@@ -219,8 +220,11 @@ SMALL = shlex.split(
     "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 "
     "--nDataLoaderThread 0 --device cpu --max_steps 2"
 )
-LINES = (Path(__file__).parent.parent / "docs" / "spoofing.md").read_text().splitlines()
-COMMANDS = [shlex.split(line)[2:] for line in LINES if re.match(" {4}python .*ASVspoof2019", line)]
+COMMANDS = [
+    shlex.split(line)[2:]
+    for line in commands_of(ROOT / "docs" / "spoofing.md")
+    if re.match("python .*ASVspoof2019", line)
+]
 # Options of models that have an effect on their size -> small values.
 SMALL_SIZES = {
     "frt_c": 8,

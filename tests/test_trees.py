@@ -122,12 +122,15 @@ def test_speakers_with_few_files(tree, tmp_path, capsys):
             "--speaker_level 4 finds no speaker in the paths of its 36 files, as id0/video0/0.wav",
         ),
         (["--speaker_regex", "(x)"], "--speaker_regex (x) finds no speaker"),
-        (["--speaker_regex", "id."], "want one group in brackets"),
-        (["--speaker_regex", "(id"], "want a regular expression, got '(id'"),
+        (["--speaker_regex", "id."], "expected one pair of brackets"),
+        (["--speaker_regex", "(id"], "expected a regular expression, found '(id'"),
         (["--min_files", "7"], "--min_files 7: the 6 speakers of {tree} have at most 6 files"),
         (["--test_speakers", "7"], "--test_speakers: want 1 to 6, all that there are, got 7"),
         (["--test_speakers", "1%"], "--test_speakers: want 1 to 6, all that there are, got 0"),
-        (["--test_speakers", "0.1"], "want a number as 40 or a share as 10%, got '0.1'"),
+        (
+            ["--test_speakers", "0.1"],
+            "expected a number such as 40 or a share such as 10%, found '0.1'",
+        ),
         (["--test_speakers", "1"], "no two for non-target trials"),
         (
             ["--test_speakers", "2", "--speaker_table", "{tree}/table"],
