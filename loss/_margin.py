@@ -17,10 +17,10 @@ class MarginSettings:
 
     margin: margin between the true speaker and the others
     scale: factor of the cosines
-    margin_start: margin before update margin_from
+    margin_start: margin before update --margin_from
     margin_from: update at which the margin begins to grow
     margin_until: update at which the margin is complete (0: from the start)
-    margin_growth: curve of the margin between margin_from and margin_until
+    margin_growth: curve of the margin between --margin_from and --margin_until
 
     Raises ValueError if margin_from and margin_until are not in order.
     """

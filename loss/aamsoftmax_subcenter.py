@@ -22,8 +22,8 @@ class LossFunction(MarginSoftmax):
 
     margin: margin added to the angle of the target speaker, in radians
     subcenters: number of class vectors per speaker (the nearest one counts)
-    k_top: number of nearest wrong speakers with a margin (0: none, for large-margin fine-tuning)
-    inter_margin: margin of the k_top speakers in radians, for --margin 0.2
+    k_top: number of nearest wrong speakers with a margin (0 for large-margin fine-tuning)
+    inter_margin: margin of the --k_top speakers in radians at --margin 0.2 (scales with --margin)
     """
 
     def __init__(

@@ -20,7 +20,7 @@ DEFAULTS = MarginSettings(margin=0.2, scale=32.0)
 class LossFunction(Loss):
     """MarginSettings declares further options.
 
-    margin: margin of the target speaker (typically 0.2 for margin_type C, 0.15 for A)
+    margin: margin of the target speaker (typically 0.2 for --margin_type C, 0.15 for A)
     scale: factor of the similarities
     margin_type: margin on the similarity (C, as in CosFace) or on the angle (A, as in ArcFace)
     positive_weight: weight of the true class, between 0 and 1 (lambda of the paper)

@@ -16,7 +16,7 @@ from loss import Batch, Loss, Pair, Terms, prototypes
 class LossFunction(Loss):
     """The distance is the squared Euclidean distance of unit vectors.
 
-    hard_rank: hard negatives are the hard_rank + 1 nearest ones (below 0: semi-hard mining)
+    hard_rank: hard negatives are the --hard_rank + 1 nearest ones (below 0: semi-hard mining)
     hard_prob: share of the anchors with a hard negative (the others: a random one)
     margin: margin between the squared distances to the negative and to the positive
     """

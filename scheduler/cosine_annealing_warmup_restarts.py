@@ -28,14 +28,14 @@ def Scheduler(
     lr_per_step: bool = False,
     lr_tmul_of: Literal["cycle", "descent"] = "cycle",
 ) -> LambdaLR:
-    """lr_t0: number of epochs in the first cycle (0: max_epoch)
+    """lr_t0: number of epochs in the first cycle (0: --max_epoch)
     lr_tmul: factor of the cycle length from one cycle to the next
-    lr_max: highest learning rate in the first cycle (0: lr)
+    lr_max: highest learning rate in the first cycle (0: --lr)
     lr_min: lowest learning rate
     lr_wstep: number of warm-up epochs in every cycle
     lr_gamma: factor of the highest learning rate from one cycle to the next
     lr_per_step: change the learning rate at every update instead of every epoch
-    lr_tmul_of: part that lr_tmul lengthens: the cycle (SASV2), or the descent (ska-tdnn)
+    lr_tmul_of: part that --lr_tmul lengthens: the cycle (SASV2), or the descent (ska-tdnn)
     """
     lr = optimizer.param_groups[0]["lr"]
     first_length = lr_t0 or max_epoch

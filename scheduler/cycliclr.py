@@ -24,7 +24,7 @@ def Scheduler(
     lr_cyclic_max: highest learning rate in the first cycle
     lr_up_size: number of epochs with a rising learning rate in a cycle
     lr_down_size: number of epochs with a falling learning rate in a cycle
-    lr_mode: height of the cycles: constant, halved each cycle, or times lr_decay each epoch
+    lr_mode: height of the cycles: constant, halved each cycle, or times --lr_decay each epoch
     lr_decay: factor of the learning rate per epoch, for --lr_mode exp_range
     """
     lr = optimizer.param_groups[0]["lr"]

@@ -15,8 +15,8 @@ def Scheduler(
     lr_decay: float = 0.95,
     lr_decay_interval: int = 0,
 ) -> LambdaLR:
-    """lr_decay: factor of the learning rate after every lr_decay_interval epochs
-    lr_decay_interval: number of epochs between changes (0: test_interval)
+    """lr_decay: factor of the learning rate after every --lr_decay_interval epochs
+    lr_decay_interval: number of epochs between changes (0: --test_interval)
     """
     interval = lr_decay_interval or test_interval
     return LambdaLR(optimizer, lambda step: lr_decay ** (step // steps_per_epoch // interval))

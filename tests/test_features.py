@@ -519,7 +519,11 @@ def test_random_slicing(suffix, tmp_path):
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
         (None, ["--valid_impostors", ""], "want both --valid_clients and --valid_impostors"),
         (None, ["--test_list", "trials.txt"], "and then no --test_list"),
-        (None, ["--randomSlicing"], "--max_frames: expected at least 200 frames for --randomSlicing"),
+        (
+            None,
+            ["--randomSlicing"],
+            "--max_frames: expected at least 200 frames for --randomSlicing",
+        ),
         (
             None,
             ["--randomSlicing", "--compile", "--max_frames", 210],

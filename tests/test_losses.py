@@ -602,9 +602,11 @@ def test_help_of_margins():
     assert texts["aamsoftmax"]["margin"] == in_radians
     assert texts["aamsoftmax"]["scale"] == "factor of the cosines"
     assert texts["sasv_multitask"]["scale"] == "factor of the cosines in the softmax loss"
-    assert texts["sphereface2"]["margin"].endswith("(typically 0.2 for margin_type C, 0.15 for A)")
+    assert texts["sphereface2"]["margin"].endswith(
+        "(typically 0.2 for --margin_type C, 0.15 for A)"
+    )
     for options in texts.values():
-        assert options["margin_start"] == "margin before update margin_from"
+        assert options["margin_start"] == "margin before update --margin_from"
 
 
 def test_help_of_two_lines():
