@@ -225,7 +225,8 @@ def read_bonafide(options: CopyOptions) -> list[Utterance]:
             f"{options.list_file}: expected bona fide speech to copy, found only spoofed speech. "
             "Add bona fide speech to the list."
         )
-    found = check_present(options.path, [u.path for u in utterances], options.list_file)
+    names = [u.path for u in utterances]
+    found = check_present(options.path, names, options.list_file, root_option="--path")
     for path in found.values():
         below = os.path.normpath(path) == path and not path.startswith(("/", "../"))
         if Path(path).suffix.lower() not in FORMATS or not below:

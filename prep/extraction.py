@@ -137,7 +137,7 @@ def audio_paths(options: FeatureOptions) -> list[str]:
     """
     refuse_pack(options.path)
     names = read_file_list(options.list_file)
-    found = check_present(options.path, names, options.list_file)
+    found = check_present(options.path, names, options.list_file, root_option="--path")
     paths = list(dict.fromkeys(found.values()))
     for path in paths:
         if options.output is not None and os.path.normpath(path).startswith(".."):

@@ -218,7 +218,8 @@ def to_kaldi(list_file: Path, root: Path, folder: Path, trials: Path | None = No
             f"{list_file}: expected only bona fide speech, found spoofed speech. Remove the "
             "spoofed speech, because Kaldi's data folders cannot store attacks."
         )
-    found = check_present(root, [u.path for u in utterances], list_file)
+    names = [u.path for u in utterances]
+    found = check_present(root, names, list_file, root_option="--path")
     by_name = utterances_by_name(list_file, utterances)
     names = sorted_names(list_file, by_name)
     lists: dict[str, list[str]] = {"wav.scp": [], "utt2spk": [], "spk2utt": []}

@@ -121,7 +121,7 @@ def recordings_of(options: PackOptions) -> dict[str, str]:
                 f"{list_file}: expected audio, found features or embeddings "
                 f"({', '.join(arrays[:3])}). Use a list of audio files."
             )
-        found = check_present(options.path, speakers, list_file)
+        found = check_present(options.path, speakers, list_file, root_option="--path")
         of_list = {found[name]: speaker for name, speaker in speakers.items()}
         # The first list that has a recording names its speaker.
         recordings = of_list | recordings

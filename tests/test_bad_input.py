@@ -148,11 +148,11 @@ CASES = {
     "train list empty": (lambda w: w.train(text=""), r"train\.txt.*empty"),
     "train list of one column": (
         lambda w: w.train(text="\n".join([*w.lines[:3], "id001", *w.lines[3:]])),
-        r"train\.txt:4: want '<speaker> <file>', got 'id001'",
+        r"train\.txt:4: expected '<speaker> <file>', found 'id001'",
     ),
     "train list of three columns": (
         lambda w: w.train(text=w.lines[0] + "\n" + w.lines[1] + " 7"),
-        r"train\.txt:2: want '<speaker> <file>'",
+        r"train\.txt:2: expected '<speaker> <file>'",
     ),
     "train list of bytes": (
         lambda w: w.train(text=b"id1 a.wav\n\xff\xfe\x00 b.wav\n"),
@@ -208,15 +208,15 @@ CASES = {
     "trial list empty": (lambda w: w.test(""), r"trials\.txt.*empty"),
     "trial of four columns": (
         lambda w: w.test(w.trials[0] + "\n" + w.trials[1] + " x"),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trial with label 2": (
         lambda w: w.test(w.trials[0] + "\n" + "2" + w.trials[1][1:]),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trials labelled and not": (
         lambda w: w.test(w.trials[0] + "\n" + w.trials[1][2:]),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trial names an unknown file": (
         lambda w: w.test(w.trials[0] + "\n1 who.wav " + w.trials[1].split()[2]),

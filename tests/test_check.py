@@ -498,7 +498,7 @@ def test_words_that_are_refused(tmp_path, capsys):
         (["--path", *[tmp_path] * 3], "one folder for each of the 2 lists, found 3 folders."),
         ([], "is missing in"),
         (["--output", tmp_path / "out"], "would have the same path"),
-        (["--check", tmp_path / "bad.txt"], "bad.txt:2: want '<speaker> <file>', got 'id2'"),
+        (["--check", tmp_path / "bad.txt"], "bad.txt:2: expected '<speaker> <file>', found 'id2'"),
         (["--check", tmp_path / "nothing.txt"], "No such file"),
     ):
         lists = [tmp_path / "train.txt", tmp_path / "b" / "train.txt"]
@@ -527,9 +527,11 @@ def test_trainer_warns_of_speakers_in_both_lists(caplog):
         for tested in (range(20, 24), range(7, 12), range(8)):
             pairs = [(f"id{speaker}/y/1.wav", f"id{speaker}/z/1.wav") for speaker in tested]
             warn_of_shared_speakers(train, [(Trials.of_pairs(pairs), None)])
-    assert [message.split(":")[1] for message in caplog.messages] == [
-        " 2 speakers of the trials are in the train list too (s7, s8)",
-        " 8 speakers of the trials are in the train list too (s0, s1, s2, s3, s4, ...)",
+    end = ". The EER will be lower than the EER of new speakers. Use trials of other speakers."
+    names = "s0, s1, s2, s3, s4, s5, s6, s7"
+    assert caplog.messages == [
+        f"warning: 2 speakers are in the train list and in the trials: s7, s8{end}",
+        f"warning: 8 speakers are in the train list and in the trials: {names}{end}",
     ]
 
 
@@ -543,5 +545,5 @@ def test_start_of_a_run(shared, corpus, tmp_path, program):
         words += ["--test_list", tmp_path / "trials.txt"]
     code, out, err = program(*small_run(corpus, tmp_path / "run", *words))
     assert code == 0
-    message = "1 speakers of the trials are in the train list too (id10001)"
+    message = "1 speaker is in the train list and in the trials: id10001"
     assert (message in out + err) == shared

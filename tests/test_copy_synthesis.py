@@ -367,11 +367,11 @@ def test_a_disk_that_cannot_be_written_stops_the_run(speech, tmp_path, capsys):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("id1 nowhere.wav", "1 of 1 files are missing"),
+        ("id1 nowhere.wav", "the file is missing"),
         ("id1 a.m4a", "expected .wav or .flac files inside --path"),
         ("id1 ../a.wav", "inside --path"),
         ("id1 ./b.wav", "inside --path"),
-        ("id1", "train_list.txt:1: want"),
+        ("id1", "train_list.txt:1: expected"),
         ("id1 b.wav - A01 spoof", "found only spoofed speech"),
     ],
 )

@@ -216,22 +216,25 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: want an array"),
-        (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: want an array"),
+        (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: expected an array"),
+        (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: expected an array"),
         (
             lambda f: np.save(f, np.zeros((2, D), np.float32)),
-            r"x/0\.npy: the mean of its embeddings is zero",
+            r"x/0\.npy: the mean of the embeddings is zero",
         ),
         (
             lambda f: np.save(f, np.full((2, D), np.nan, np.float32)),
-            r"x/0\.npy: want finite numbers",
+            r"x/0\.npy: expected finite numbers",
         ),
-        (lambda f: np.save(f, np.ones((2, D), int)), r"x/0\.npy: want embeddings.*int64 \[2, 16\]"),
+        (
+            lambda f: np.save(f, np.ones((2, D), int)),
+            r"x/0\.npy: expected embeddings.*int64 \[2, 16\]",
+        ),
         (
             lambda f: np.save(f, np.ones((2, 3, D), np.float32)),
-            r"x/0\.npy: want embeddings.*\[2, 3, 16\]",
+            r"x/0\.npy: expected embeddings.*\[2, 3, 16\]",
         ),
-        (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: want an array"),
+        (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: expected an array"),
         (
             lambda f: np.save(f, np.ones((2, 5), np.float32)),
             r"\.npy: expected embeddings of (5|16) numbers",
@@ -242,7 +245,7 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         ),
         (
             lambda f: shutil.rmtree(f.parents[2]),
-            r"want a folder speaker/session/utterance\.npy, got nothing",
+            r"expected a folder with speaker/session/utterance\.npy, found no folder",
         ),
     ],
 )
@@ -504,12 +507,12 @@ CASES = {
         lambda w: w(
             "MSE", "--train_list", w.corpus / "train_list.txt", "--train_path", w.corpus / "wav"
         ),
-        r"train_list\.txt: the model takes embeddings, "
-        r"and 48 of 48 \.npy files are missing.*--extract",
+        r"train_list\.txt: 48 of 48 \.npy files are missing .*, which is --train_path joined.* "
+        r"This model needs embeddings\. .*--extract",
     ),
     "embedding model, trials of speech": (
         lambda w: w("MSE", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"),
-        r"trials\.txt: the model takes embeddings",
+        r"trials\.txt: 24 of 24 \.npy files are missing .* needs embeddings",
     ),
     "--check of speech": (
         lambda w: [
@@ -519,7 +522,7 @@ CASES = {
             "--test_path",
             w.corpus / "wav",
         ],
-        r"the model takes embeddings",
+        r"This model needs embeddings",
     ),
     "--check without trials": (lambda w: ["--check"], r"--check: want --test_list"),
     "--generate without a list": (
@@ -528,34 +531,34 @@ CASES = {
     ),
     "no targets": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=None)),
-        r"want a target.*none for 1: .*id03\.npy; make them: .*--combine_embeddings",
+        r"expected a target.*1 targets are missing: .*id03\.npy\. Create .*combine-embeddings",
     ),
     "targets of another size": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=np.ones(5, np.float32))),
-        r"id03\.npy: want a target of 16 numbers",
+        r"id03\.npy: expected a target of 16 numbers",
     ),
     "embeddings of two sizes": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.ones((1, 5), np.float32))),
-        r"id03/x/1\.npy: want embeddings of 16 numbers",
+        r"id03/x/1\.npy: expected embeddings of 16 numbers",
     ),
     "embeddings of another size than the model's": (lambda w: w("MSE", "--nOut", 32), r"--nOut"),
     "embedding with NaN": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.full(D, np.nan, np.float32))),
-        r"id03/x/1\.npy: want finite",
+        r"id03/x/1\.npy: expected finite",
     ),
     "other speaker unknown": (
         lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id99\nid01 id01/x/0.npy id00\n"),
-        r"want a target.*id99\.npy",
+        r"expected a target.*id99\.npy",
     ),
     "other speaker is the same": (
         lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id01\nid01 id01/x/0.npy id01\n"),
-        r"list\.txt:2: want '<speaker> <file> <other speaker>'",
+        r"list\.txt:2: expected '<speaker> <file> <other speaker>'",
     ),
     "pair with a strange flag": (
         lambda w: w(
             "DA", list="id00 id00/x/0.npy id00/x/1.npy 1\nid01 id01/x/0.npy id01/x/1.npy 2\n"
         ),
-        r"list\.txt:2: want '<speaker> <file> <file> 0\|1'",
+        r"list\.txt:2: expected '<speaker> <file> <file> 0\|1'",
     ),
     "triplets in groups": (
         lambda w: w("MyTriplet_CS", "--nPerSpeaker", 2),
@@ -567,19 +570,21 @@ CASES = {
     ),
     "file twice": (
         lambda w: w(list="id00 id00/x/0.npy\nid00 id00/x/1.npy\nid01 id00/x/0.npy\n"),
-        r"list\.txt:3: id00/x/0\.npy is in line 1 already",
+        r"list\.txt:3: expected each example once, but id00/x/0\.npy is also in line 1",
     ),
     "DA without pairs": (
         lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants session.*'<speaker> <file> <file> 0\|1'",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <file> 0\|1' for --trainfunc "
+        r"DA, found 'id00 id00/x/0\.npy'\. Choose such a list with --train_list",
     ),
     "triplet loss without others": (
         lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants other.*<other speaker>",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <other speaker>' for "
+        r"--trainfunc MyTriplet_CS, found 'id00 .*\. Choose such a list with --train_list",
     ),
     "validation without pairs": (
         lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
-        r"all_normal_list\.txt: --trainfunc: this loss wants session",
+        r"all_normal_list\.txt:1: expected lines .* for --trainfunc DA.* with --valid_list",
     ),
     "validation of unknown classes": (
         lambda w: w(

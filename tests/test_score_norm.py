@@ -304,7 +304,7 @@ def test_evaluation(corpus, checkpoint, tmp_path, program):
     assert code == 0
     assert not err
     assert len(re.findall(r"^EER", out, re.M)) == 2
-    assert "a cohort of 48, by utterance" in out
+    assert "a cohort of 48 utterances" in out
     without_cohort = checkpoint.parent.parent / "result" / "scores.txt"
     assert (tmp_path / "s.txt").read_text() == without_cohort.read_text()
     raw = read_scores(tmp_path / "s.txt")
@@ -424,10 +424,13 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
 @pytest.mark.parametrize(
     "words, message",
     [
-        (lambda c: ["--score_norm", "asnorm"], "--score_norm asnorm: want --cohort_list FILE"),
+        (
+            lambda c: ["--score_norm", "asnorm"],
+            "--score_norm asnorm: expected .* Add --cohort_list LIST",
+        ),
         (
             lambda c: ["--score_norm", "asnorm", *cohort_of(c)],
-            "want a cohort of at least 300, got 48 .*lower --top_n",
+            "expected a cohort of at least 300 utterances .*, found 48. Lower --top_n",
         ),
         (
             lambda c: [
@@ -435,7 +438,7 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
                 "asnorm",
                 *cohort_of(c, "--cohort_by", "speaker", "--top_n", 9),
             ],
-            r"at least 9, got 8 \(--cohort_by speaker\)",
+            r"at least 9 speakers \(--cohort_by\), found 8",
         ),
         (
             lambda c: ["--score_norm", "asnorm", "--top_n", 5, *cohort_of(c)[:2]],
@@ -471,7 +474,10 @@ def test_is_refused_before_training(words, message, corpus, tmp_path, program):
 
 def test_a_list_without_speakers_is_an_error(tmp_path):
     (tmp_path / "cohort.txt").write_text("a.wav\nb.wav\n")
-    with pytest.raises(InputError, match="want the speakers .* got 'a.wav'"):
+    with pytest.raises(
+        InputError,
+        match="cohort.txt:1: expected '<speaker> <file>' for --cohort_by speaker, found 'a.wav'",
+    ):
         read_cohort(tmp_path / "cohort.txt", "speaker")
 
 

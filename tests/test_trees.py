@@ -575,7 +575,7 @@ GOOD = {"wav.scp": "u1 /c/1.wav\nu2 /c/2.wav\n", "utt2spk": "u1 a\nu2 b\n"}
         ({"trials": "u1 u2 target\nu1 u9 nontarget\n"}, "/wav.scp, found other names: u9."),
         (
             {"trials": "u1 u2 1\n"},
-            "trials:1: want '<utterance> <utterance> target|nontarget', got 'u1 u2 1'",
+            "trials:1: expected '<utterance> <utterance> target|nontarget', found 'u1 u2 1'",
         ),
     ],
 )

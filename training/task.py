@@ -16,6 +16,7 @@ from common.errors import InputError
 from corpus.augment import mixed
 from corpus.cohort import load_cohort
 from corpus.lists import classes_of
+from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
 from DatasetLoader import batches
 from inference.evaluation import read_tests, refuse_pairwise
@@ -26,6 +27,7 @@ from network.components import build
 from network.devices import resolve_device
 from options.plugins import find
 from SpeakerNet import Trainer
+from training.fit import check_entries, check_pooling
 from training.memory import largest_batch
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
@@ -49,6 +51,7 @@ class Task:
                 "--ema: want a decay below 1, for instance 0.999, or 0 for no average, got "
                 f"{options.ema:g}"
             )
+        check_pooling(options)
         self.source = source_of(options)
         utterances = self.read_lists()
         self.valid = None
@@ -69,7 +72,11 @@ class Task:
         """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.train_list, options.train_path, options
+            self.source.read_train,
+            options.train_list,
+            options.train_path,
+            options,
+            "--train_path",
         )
         self.tests = distributed.on_rank_zero(read_tests, options, self.source)
         self.cohort = distributed.on_rank_zero(load_cohort, options, self.source)
@@ -93,7 +100,11 @@ class Task:
         unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
         options = argparse.Namespace(**vars(self.options) | unchanged)
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.valid_list, options.valid_path, options
+            self.source.read_train,
+            options.valid_list,
+            options.valid_path,
+            options,
+            "--valid_path",
         )
         unknown = [name for name in classes_of(utterances) if name not in self.classes]
         loss = find("trainfunc", options.trainfunc)
@@ -156,6 +167,7 @@ class Task:
         trainer = self.make_trainer()
         trainer.skip_nonfinite = math.inf
         (batch,) = batches([self.dataset[next(iter(sampler))]])
+        check_entries(options, batch, "train_list")
         limit = np.count_nonzero(sampler.groups) // distributed.world_size()
         sizes = distributed.gather(largest_batch(trainer, batch, limit))
         smallest = distributed.on_rank_zero(lambda: min(sizes))
@@ -200,10 +212,10 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
-        self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]))
+        self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]), "train_list")
         if self.valid:
             first_groups = self.valid_items[0][1][:3]
-            self.try_batch(self.valid, (0, first_groups), f"{options.valid_list}: ")
+            self.try_batch(self.valid, (0, first_groups), "valid_list")
         if options.compile and options.randomSlicing:
             raise InputError(
                 "--compile: makes a program for one length of crops, and --randomSlicing makes all "
@@ -216,30 +228,34 @@ class Task:
                 "--test_list, or --valid_clients and --valid_impostors, or a --valid_list"
             )
 
-    def try_batch(self, dataset, item, place: str = "") -> None:
-        """Computes the loss of one batch. Raises InputError if model and loss refuse it."""
+    def try_batch(self, dataset, item, list_option: str) -> None:
+        """Computes the loss of one batch. Raises InputError if model and loss refuse the batch.
+
+        list_option: the name of the option that names the list, without dashes.
+        """
         (batch,) = batches([dataset[item]])
+        check_entries(self.options, batch, list_option)
         # In eval mode the batch statistics do not change.
         self.trainer.net.eval()
         try:
             with torch.no_grad():
                 self.trainer.net(mixed(self.trainer.on_device(batch)))
         except ValueError as error:
+            place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error
 
 
 def warn_of_shared_speakers(utterances: list, tests: list) -> None:
-    """Warns of training speakers who are in the trials too."""
+    """Warns if training speakers are in the trials too."""
     originals = [u for u in utterances if u.speed == 1]
     level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
     for trials, _ in tests:
         shared = shared_speakers(level, folders, trials.paths())
         if shared:
-            more = ", ..." if len(shared) > 5 else ""
+            count = "1 speaker is" if len(shared) == 1 else f"{len(shared):,} speakers are"
             log.warning(
-                "warning: %d speakers of the trials are in the train list too (%s%s): the EER will "
-                "be lower than that of unknown speakers",
-                len(shared),
-                ", ".join(shared[:5]),
-                more,
+                "warning: %s in the train list and in the trials: %s. The EER will be lower than "
+                "the EER of new speakers. Use trials of other speakers.",
+                count,
+                first_names(shared),
             )
