@@ -6,6 +6,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("C*.md")), *sorted((ROOT / "docs").glob("*.md")))
+# The pages of the systems. tests/test_coming_from.py runs their commands, page by page.
+SYSTEMS = (
+    "voxceleb",
+    "cross_attentive_pooling",
+    "double_attention",
+    "embedding_enhancement",
+    "spoofing",
+)
+SYSTEM_PAGES = {name: ROOT / "docs" / f"{name}.md" for name in SYSTEMS}
 HEADING = re.compile(r"^##+ +(.+)$")
 
 
