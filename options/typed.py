@@ -35,7 +35,7 @@ class TypedSpellings(logging.Filter):
         self.names: dict[str, str] = {}
         try:
             for _, key, value in pieces(argv, environ):
-                for name in names_in(value) if key is None else [key]:
+                for name in option_names_in(value) if key is None else [key]:
                     self.names[canonical(name)] = name
         except InputError:
             # The parser reports the same file with its place.
@@ -58,7 +58,7 @@ class TypedSpellings(logging.Filter):
         return True
 
 
-def names_in(words: Iterable[str]) -> list[str]:
+def option_names_in(words: Iterable[str]) -> list[str]:
     """Returns the options among words of a command line, without dashes and without no-."""
     names = []
     for word in words:

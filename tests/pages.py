@@ -48,9 +48,6 @@ def shell_lines(lines: Iterable[str]) -> list[str]:
         if line.startswith("```"):
             inside = line.strip() == "```bash"
             continue
-        if re.match(r" {4}(\w+=\S+ )?(python|awk|cat) ", line):
-            commands.append(line.strip())
-            continue
         if not inside or not line.strip() or line.lstrip().startswith("#"):
             continue
         line = unfinished + line.strip()
