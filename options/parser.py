@@ -30,7 +30,13 @@ from options.plugins import (
 )
 from options.rules import FROM_CHECKPOINT, MODES, NEEDS, USES
 from options.sources import pieces
-from options.typed import blank_word_problem, canonical, is_loose, loose_word_problem, names_in
+from options.typed import (
+    blank_word_problem,
+    canonical,
+    is_loose,
+    loose_word_problem,
+    option_names_in,
+)
 
 log = logging.getLogger("trainSpeakerNet")
 # A warning names at most this number of components.
@@ -248,7 +254,7 @@ def read_pieces(
     for place, key, value in pieces(argv, environ):
         if key is None:
             read_words(parser, value, given, strict)
-            spellings |= {canonical(name): f"--{name}" for name in names_in(value)}
+            spellings |= {canonical(name): f"--{name}" for name in option_names_in(value)}
             continue
         spellings[canonical(key)] = place
         try:
