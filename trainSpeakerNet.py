@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int | None:
     except torch.OutOfMemoryError as error:
         reason = str(error).partition(". ")[0]
         remedy = memory_remedy(options, in_training=action is None)
-        sys.stderr.write(f"error: {reason}; {remedy}\n")
+        sys.stderr.write(f"error: {reason}. {remedy}\n")
         return 2
     except OSError as error:
         place = f"{error.filename}: {error.strerror}" if error.filename else error

@@ -1,4 +1,4 @@
-"""Scorer: from files to representations, and from representations to scores. It needs no trainer.
+"""Scorer: computes representations from files, and scores from representations, without a trainer.
 
 Legend of the shapes: F files, n trials, K crops of a file, C members of a cohort, D = dim, L and R
 files on the left and right side of a score matrix.
@@ -46,7 +46,7 @@ class Scorer:
 
     @property
     def pairwise(self) -> bool:
-        """Whether the model pools every pair of utterances anew."""
+        """Whether the model pools every pair of utterances again."""
         return self.net.model.pairwise
 
     # ------------------------------------------------------------------ representations
@@ -56,7 +56,7 @@ class Scorer:
     ) -> Iterator[tuple[Sequence[int], torch.Tensor]]:
         """Represents files batch by batch.
 
-        Takes (numbers of n files, x [n, K, T]) and yields (numbers, representations [n, K, ...])
+        Reads (numbers of n files, x [n, K, T]) and yields (numbers, representations [n, K, ...])
         of the given type on the CPU.
         """
         prepare_for_inference(self.net)
@@ -123,7 +123,7 @@ class Scorer:
     ) -> np.ndarray:
         """Inner products of rows enrol [n] and test [n] of projections [F, D] -> float32 [n].
 
-        Where the trials fill a good part of the matrix of all files, the whole matrix is faster.
+        If the trials fill a good part of the matrix of all files, the complete matrix is faster.
         """
         left, enrol_row = torch.unique(enrol, return_inverse=True)
         right, test_row = torch.unique(test, return_inverse=True)
@@ -228,7 +228,7 @@ class Scorer:
         return rows, score_block
 
     def _pair_blocks(self, right: Sequence[torch.Tensor], scoring: str) -> tuple[int, Callable]:
-        """The same for similarities that are not inner products."""
+        """Does the same for similarities that are not inner products."""
         crops, dim = right[0].shape
         rows = max(FILES_AT_ONCE // crops, 1)
         size = max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1)
@@ -252,7 +252,7 @@ class Scorer:
         return similarities.mean((1, 3)).T
 
     def _is_linear(self, scoring: str) -> bool:
-        """Whether scores are inner products of projected embeddings."""
+        """Returns whether scores are inner products of projected embeddings."""
         return scoring == "similarity" and self.net.loss.linear and not self.pairwise
 
     def _mean_projections(self, reps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -270,7 +270,7 @@ class Scorer:
 
         Returns F representations [K, ...], padded with zeros to the longest, and the rows of the
         two sides of each trial, int64 [n] each on the device. The enrolments of several files are
-        merged and stand behind the files.
+        merged and follow the files.
         """
         row = {name: i for i, name in enumerate(reps)}
         bank = padded(list(reps.values()))
@@ -320,7 +320,7 @@ def products_at(
 def padded(reps: list[torch.Tensor]) -> list[torch.Tensor]:
     """Pads the last axis of representations with zeros to the longest one.
 
-    Representations that are already as long are not copied.
+    Representations of the longest length are not copied.
     """
     longest = max(rep.shape[-1] for rep in reps)
     result = []

@@ -71,10 +71,11 @@ def parse(
     given = read_pieces(parser, argv, environ, strict=True)
     drop_without_effect(given, effective, chosen)
     resolved = {option.name: option.default for option in effective.values()} | chosen
-    for name in (*parts, *names_from_checkpoint(resolved | own | chosen, using)):
-        if name in own:
-            resolved[name] = own[name]
-    options = argparse.Namespace(**resolved | given)
+    names = (*parts, *names_from_checkpoint(resolved | own | chosen, using))
+    from_checkpoint = {name: own[name] for name in names if name in own}
+    options = argparse.Namespace(**resolved | from_checkpoint | given)
+    # All other options have their defaults.
+    options.given = frozenset(given) | from_checkpoint.keys()
     warn_of_switches(given, options, effective)
     say_what_the_pooling_means(given, options)
     if stored:

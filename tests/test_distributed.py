@@ -315,7 +315,7 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
             assert run.returncode == 128 + signal.SIGKILL
         else:
             assert run.returncode == 0, err
-            assert "stopped at step" in out and "going on with" in out
+            assert "Stopped at step" in out and "Resuming" in out
     assert torch.load(last, weights_only=True)["step"] > 1
 
 
@@ -376,7 +376,7 @@ def test_two_nodes(vectors, tmp_path):
     agents = [start(words, agent) for _ in range(2)]
     outputs = [run.communicate(timeout=120) for run in agents]
     assert [run.returncode for run in agents] == [0, 0], outputs
-    assert sum("done: " in out for out, _ in outputs) == 1
+    assert sum("Done: " in out for out, _ in outputs) == 1
     words = vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8, "--max_epoch", 1)
     assert processes(1, *words) == [0]
     assert close(weights(tmp_path / "one"), weights(tmp_path / "two"))

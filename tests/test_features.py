@@ -514,7 +514,7 @@ def test_random_slicing(suffix, tmp_path):
             "features",
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
-        (None, ["--valid_impostors", ""], "want both --valid_clients and --valid_impostors"),
+        (None, ["--valid_impostors", ""], "--valid_clients together with --valid_impostors"),
         (None, ["--test_list", "trials.txt"], "and then no --test_list"),
         (None, ["--randomSlicing"], "--randomSlicing: cuts batches to 200 frames or more"),
         (
@@ -542,7 +542,7 @@ def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
     more = ["--train_list", train_list, "--model", "ResNetSE34L"]
     code, _, err = program(*words(cut, tmp_path / "run", "features", *more))
     assert code == 2
-    assert "want speech, which the model takes, got embeddings or features (" in err
+    assert "expected speech for this model, found embeddings or features (" in err
 
 
 # ---------------------------------------------------------------------- double multi-head attention
@@ -600,7 +600,7 @@ def test_early_stopping(cut, tmp_path, program):
     without_trials = ["--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2]
     code, _, err = program(*words(cut, tmp_path / "other", "features", *without_trials))
     assert code == 2
-    assert "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
+    assert "--early_stopping: expected labelled trials or validation data" in err
     config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
     assert (tmp_path / "config.yaml").read_bytes() == config
@@ -658,7 +658,7 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
             lambda self, *loaded, call=call: call("represent", represent(self, *loaded)),
         )
         run = tmp_path / f"{i}"
-        assert "stopped at step" in program(*words(cut, run, "features", *more))[1]
+        assert "Stopped at step" in program(*words(cut, run, "features", *more))[1]
         monkeypatch.undo()
         assert program(*words(cut, run, "features", *more))[0] == 0
         state, log = end_of(run)

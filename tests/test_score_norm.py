@@ -398,9 +398,9 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
     ]
     plain = calibration_file(tmp_path / "c.json", ["score"], [0.0], float(np.log(3)))
     out = program(*words, plain)[1]
-    assert "probability of the same speaker 0.7500  prior 0.5  log-likelihood ratio 1.0986" in out
+    assert "Probability  0.7500 " in out and "(prior 0.5, log-likelihood ratio 1.0986)" in out
     out = program(*words, plain, "--prior", 0.1)[1]
-    assert "probability of the same speaker 0.2500  prior 0.1" in out
+    assert "Probability  0.2500 " in out and "(prior 0.1," in out
     full = calibration_file(
         tmp_path / "q.json", ["score", "duration_min", "cohort_max"], [1.0, 1.0, 1.0]
     )
@@ -415,7 +415,7 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
     for prior in (0, 1):
         code, _, err = program(*words, plain, "--prior", prior)
         assert code == 2
-        assert "--prior: want a probability" in err
+        assert "--prior: expected a probability" in err
     code, _, err = program(*words, corpus / "trials.txt")
     assert code == 2
     assert "want a calibration" in err
