@@ -62,8 +62,8 @@ def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path]
         target[path] = Path(options.output, path.lstrip("/")).with_suffix(".npy")
     if len({*target.values()}) < len(paths):
         raise InputError(
-            f"{folder}: expected names that differ before the extension, found several files for "
-            "one .npy file. Remove or rename one of the files."
+            f"{folder}: several files have names that differ only in the extension, so they need "
+            "the same .npy file. Remove or rename one of them."
         )
     if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
         raise InputError(

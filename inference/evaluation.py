@@ -108,9 +108,9 @@ def refuse_pairwise(pairwise: bool, options: argparse.Namespace) -> None:
     for name in ("score_norm", "qualities", "all_pairs"):
         if getattr(options, name) and pairwise:
             raise InputError(
-                f"--{name} needs an embedding of each utterance, but --encoder_type "
-                f"{options.encoder_type} pools every pair of utterances again. Leave out --{name}, "
-                "or use a model with another pooling."
+                f"--{name} works on embeddings of single utterances, but --encoder_type "
+                f"{options.encoder_type} pools every pair of utterances jointly. Leave out "
+                f"--{name}, or use a model with another pooling."
             )
 
 

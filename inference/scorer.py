@@ -46,7 +46,7 @@ class Scorer:
 
     @property
     def pairwise(self) -> bool:
-        """Whether the model pools every pair of utterances again."""
+        """Whether the model pools every pair of utterances jointly."""
         return self.net.model.pairwise
 
     # ------------------------------------------------------------------ representations

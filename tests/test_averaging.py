@@ -202,15 +202,15 @@ def test_mean_of_checkpoints(tmp_path):
     [
         (
             {"options": {"model": "ResNetSE34L", "trainfunc": "softmax", "nOut": 5}},
-            "it has --nOut 5, that one --nOut 4",
+            "--nOut 5 instead of 4",
         ),
         (
             {"options": {"model": "ResNetSE34L", "trainfunc": "proto", "nOut": 4}},
-            "it has --trainfunc proto, that one --trainfunc softmax",
+            "--trainfunc proto instead of softmax",
         ),
-        ({"classes": {"b": 0}}, "1 speakers, that one 1 or others"),
-        ({"model": {"fc.weight": torch.zeros(4, 6)}}, "it has model.fc.bias missing, that one [4]"),
-        ({"loss": {"w": torch.zeros(3)}}, "it has loss.w [3], that one missing"),
+        ({"classes": {"b": 0}}, "other speakers (1 instead of 1)"),
+        ({"model": {"fc.weight": torch.zeros(4, 6)}}, "model.fc.bias missing instead of [4]"),
+        ({"loss": {"w": torch.zeros(3)}}, "loss.w [3] instead of missing"),
     ],
 )
 def test_checkpoints_of_other_networks_are_refused(changes, message, tmp_path):
@@ -263,7 +263,7 @@ def test_what_average_refuses(trained, tmp_path, program):
     torch.save({"fc.weight": torch.zeros(1)}, published)
     before = mean.read_bytes()
     for words, message in (
-        ([trained, "--output", mean], "is there already"),
+        ([trained, "--output", mean], "exists and is not overwritten"),
         ([trained], "--average needs --output FILE"),
         ([last, *other], "expected at least two checkpoints"),
         ([last, published, *other], "published weights"),

@@ -237,7 +237,7 @@ def test_an_error_in_all_processes_is_reported_once(vectors, tmp_path, program):
     assert processes(2, *words) == [2, 2]
     assert not (tmp_path / "run").exists()
     for words, message in (
-        (["--distributed"], "there is no GPU"),
+        (["--distributed"], "this machine has no GPU"),
         (["--distributed", "--device", "cuda:1"], "names one GPU"),
         (["--sync_batchnorm", "--batch_size", 4], "GPUs alone"),
     ):

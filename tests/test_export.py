@@ -171,7 +171,7 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     assert path.read_bytes() == b"0.25"
     code, _, err = program(*words, best)
     assert code == 2
-    assert "is there already" in err
+    assert "exists and is not overwritten" in err
     assert path.read_bytes() == b"0.25"
     path.unlink()
     monkeypatch.undo()

@@ -605,7 +605,7 @@ def test_early_stopping(cut, tmp_path, program):
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
     assert (tmp_path / "config.yaml").read_bytes() == config
     assert code == 2
-    assert "there is a run already, which --no-requeue does not go on with" in err
+    assert "this folder contains a run, and --no-requeue does not resume it." in err
 
 
 @pytest.mark.slow

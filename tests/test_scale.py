@@ -466,7 +466,7 @@ def test_a_matrix_in_blocks(loss, scoring, monkeypatch):
         (
             "a {1}\nb {3}",
             [],
-            "got 2 files of 2 speakers; add others, or list files without speakers",
+            "found 2 files of 2 speakers. Add files, or list them without speakers",
         ),
         ("1 {1} {3}", [], "want '<file>' or '<speaker> <file>', got '1 "),
         ("{1}\n{3}\nno.wav", [], "1 of 3 files are missing"),
@@ -520,7 +520,7 @@ def test_all_pairs_need_embeddings(corpus, tmp_path, program):
     )
     assert code == 2
     message = (
-        "--all_pairs: works on embeddings of single utterances, but --encoder_type CAP pools every "
+        "--all_pairs works on embeddings of single utterances, but --encoder_type CAP pools every "
         "pair"
     )
     assert message in err

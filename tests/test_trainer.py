@@ -265,11 +265,11 @@ def test_memory_of_the_gpu_runs_out(corpus, checkpoint, tmp_path, program, monke
     monkeypatch.setattr(Trainer, "_update", too_large)
     code, _, err = program(*small_run(corpus, tmp_path))
     assert code == 2
-    assert "error: CUDA out of memory; lower --batch_size (now 4" in err
+    assert "error: CUDA out of memory. Lower --batch_size (now 4" in err
     assert "--nPerSpeaker (now 2)" in err
     monkeypatch.setattr(Scorer, "_bank", too_large)
     code, _, err = program(*small_run(corpus, tmp_path), "--eval", "--initial_model", checkpoint)
-    assert code == 2 and "lower --num_eval (now 2) or --eval_frames (now 40" in err
+    assert code == 2 and "Lower --num_eval (now 2) or --eval_frames (now 40" in err
 
 
 def test_waiting_for_data_is_reported_once(caplog):
@@ -343,7 +343,9 @@ def test_extract_and_verify(checkpoint, corpus, tmp_path, program):
     a = corpus / "wav" / files[0]
     b = corpus / "wav" / files[1]
     code, out, _ = program("--verify", a, a, "--eval_frames", 0, *use)
-    assert code == 0 and re.match(r"score 1\.0000  threshold 0\.\d+  same speaker\n", out)
+    assert code == 0 and re.match(
+        r"Score       1\.0000\nThreshold   0\.\d+\nDecision    same speaker\n", out
+    )
     assert "different speakers" in program("--verify", a, b, "--threshold", 1.1, *use)[1]
 
 
