@@ -33,12 +33,22 @@ from options.sources import pieces
 log = logging.getLogger("trainSpeakerNet")
 
 
+class ResolvedOptions(argparse.Namespace):
+    """The options of a command.
+
+    given: names of the options that the user or the checkpoint has set. All others have their
+    defaults. It is no option itself, so vars() does not contain it.
+    """
+
+    __slots__ = ("given",)
+
+
 def parse(
     argv: Sequence[str],
     environ: Mapping[str, str],
     description: str,
     read_checkpoint: Callable[[str], dict],
-) -> tuple[argparse.Namespace, dict | None]:
+) -> tuple[ResolvedOptions, dict | None]:
     """Returns the options, and the checkpoint of --initial_model or None.
 
     `read_checkpoint` reads the file of --initial_model, see network/checkpoints.py. Raises
@@ -73,8 +83,7 @@ def parse(
     resolved = {option.name: option.default for option in effective.values()} | chosen
     names = (*parts, *names_from_checkpoint(resolved | own | chosen, using))
     from_checkpoint = {name: own[name] for name in names if name in own}
-    options = argparse.Namespace(**resolved | from_checkpoint | given)
-    # All other options have their defaults.
+    options = ResolvedOptions(**resolved | from_checkpoint | given)
     options.given = frozenset(given) | from_checkpoint.keys()
     warn_of_switches(given, options, effective)
     say_what_the_pooling_means(given, options)

@@ -3,9 +3,7 @@
 # Modes that use a checkpoint.
 USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
-# `given` is no option: it holds the names of options that are not at their default, see parse().
 MODES = (
-    "given",
     "config",
     "modelConfig",
     *USES,

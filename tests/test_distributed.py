@@ -238,8 +238,8 @@ def test_an_error_in_all_processes_is_reported_once(vectors, tmp_path, program):
     assert not (tmp_path / "run").exists()
     for words, message in (
         (["--distributed"], "this machine has no GPU"),
-        (["--distributed", "--device", "cuda:1"], "names one GPU"),
-        (["--sync_batchnorm", "--batch_size", 4], "GPUs alone"),
+        (["--distributed", "--device", "cuda:1"], "this is one GPU"),
+        (["--sync_batchnorm", "--batch_size", 4], "works on GPUs only"),
     ):
         if words[0] == "--sync_batchnorm" or not torch.cuda.is_available():
             code, _, err = program(*vector_run(vectors, tmp_path / "run", "softmax", *words))

@@ -515,12 +515,12 @@ def test_random_slicing(suffix, tmp_path):
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
         (None, ["--valid_impostors", ""], "--valid_clients together with --valid_impostors"),
-        (None, ["--test_list", "trials.txt"], "and then no --test_list"),
+        (None, ["--test_list", "trials.txt"], "and without --test_list"),
         (None, ["--randomSlicing"], "--randomSlicing: cuts batches to 200 frames or more"),
         (
             None,
             ["--randomSlicing", "--compile", "--max_frames", 210],
-            "--compile: makes a program for one length",
+            "--compile: the compiled model accepts crops of one length",
         ),
     ],
 )
@@ -589,13 +589,13 @@ def test_early_stopping(cut, tmp_path, program):
     code, out, err = program(*words(cut, tmp_path, "features", *more))
     lines = log_of(tmp_path)
     assert code == 0, err
-    assert "done, after 2 evaluations without a better EER" in out
+    assert "Stopped early after 2 evaluations without a better EER." in out
     best = min(range(len(lines)), key=lambda i: lines[i]["EER"])
     assert len(lines) == best + 3 < 20
     # The second run has nothing to do.
     code, out, _ = program(*words(cut, tmp_path, "features", *more))
     assert code == 0
-    assert "done, after 2 evaluations" in out
+    assert "Stopped early after 2 evaluations" in out
     assert log_of(tmp_path) == lines
     without_trials = ["--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2]
     code, _, err = program(*words(cut, tmp_path / "other", "features", *without_trials))
