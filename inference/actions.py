@@ -129,7 +129,7 @@ def new_file(path: str, option: str) -> Path:
 
 
 def run_average(options: argparse.Namespace, _: dict | None) -> None:
-    """Writes the mean of checkpoints of one run. The mean is a checkpoint, too."""
+    """Writes the mean of checkpoints of one run. The mean is a checkpoint itself."""
     if not options.output:
         raise InputError("--average needs --output FILE, the path of the new checkpoint.")
     path = new_file(options.output, "--output")

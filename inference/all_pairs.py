@@ -107,7 +107,7 @@ def write_pairs(
             for row in block.cpu().numpy():
                 number += 1
                 if files.speaker is not None:
-                    # A copy, because a view would keep the whole block in memory.
+                    # A copy, because a view would keep the complete block in memory.
                     kept.append(row[number:].copy())
                 yield row
 

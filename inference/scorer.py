@@ -14,12 +14,12 @@ from corpus.lists import Trials
 from network.devices import make_autocast
 from SpeakerNet import SpeakerNet, prepare_for_inference
 
-# What is gathered or projected at a time stays in the processor's cache.
+# Numbers of trials and files that are processed at once. They fit into the cache of the CPU.
 TRIALS_AT_ONCE = 1024
 FILES_AT_ONCE = 64
-# Numbers in the differences between two sets of embeddings.
+# Numbers that are computed at once for the differences between two sets of embeddings.
 NUMBERS_AT_ONCE = 2**22
-# Scores of a matrix that are computed at a time.
+# Scores of a matrix that are computed at once.
 SCORES_AT_ONCE = 2**24
 
 Representations = dict[str, torch.Tensor]
@@ -292,7 +292,7 @@ class Scorer:
 def score_in_parts(
     compare: Callable, bank: torch.Tensor, enrol: torch.Tensor, test: torch.Tensor, at_once: int
 ) -> np.ndarray:
-    """Compares rows enrol [n] and test [n] of a bank [F, ...], some at a time -> float32 [n]."""
+    """Compares rows enrol [n] and test [n] of a bank [F, ...], at_once rows together -> [n]."""
     scores = []
     for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True):
         scores.append(compare(bank[e], bank[t]).cpu())
@@ -304,7 +304,7 @@ def products_at(
 ) -> torch.Tensor:
     """Numbers at rows [n] and columns [n] of the product of left [L, D] and right [D, R] -> [n].
 
-    Blocks of rows of the product are computed at a time.
+    The product is computed in blocks of rows.
     """
     found = torch.empty(len(rows), device=left.device)
     size = max(SCORES_AT_ONCE // right.shape[1], 1)

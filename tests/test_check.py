@@ -520,9 +520,9 @@ def test_trainer_warns_of_speakers_in_both_lists(caplog):
         for tested in (range(20, 24), range(7, 12), range(8)):
             pairs = [(f"id{speaker}/y/1.wav", f"id{speaker}/z/1.wav") for speaker in tested]
             warn_of_shared_speakers(train, [(Trials.of_pairs(pairs), None)])
-    assert [message.split(":")[1] for message in caplog.messages] == [
-        " 2 speakers of the trials are in the train list too (s7, s8)",
-        " 8 speakers of the trials are in the train list too (s0, s1, s2, s3, s4, ...)",
+    assert [message.split(". ")[0] for message in caplog.messages] == [
+        "warning: 2 speakers of the trials are also in the train list (s7, s8)",
+        "warning: 8 speakers of the trials are also in the train list (s0, s1, s2, s3, s4, ...)",
     ]
 
 
@@ -536,5 +536,5 @@ def test_start_of_a_run(shared, corpus, tmp_path, program):
         words += ["--test_list", tmp_path / "trials.txt"]
     code, out, err = program(*small_run(corpus, tmp_path / "run", *words))
     assert code == 0
-    message = "1 speakers of the trials are in the train list too (id10001)"
+    message = "1 speakers of the trials are also in the train list (id10001)"
     assert (message in out + err) == shared

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 ERROR_RATES = ("EER", "SV-EER", "SPF-EER")
 # Results between 0 and 1.
 COSTS = ("minDCF", "a-DCF")
-# Results of spoofing-aware trials alone.
+# Results that only spoofing-aware trials have.
 SPOOFING_RESULTS = ("SV-EER", "SPF-EER", "a-DCF")
 # Losses below or above these sizes are printed with an exponent.
 SMALL_LOSS = 1e-3
@@ -112,7 +112,7 @@ class EpochLines:
 
 
 def cell_or_blanks(make: Callable[[float], str], value: float | None) -> str:
-    """Returns the cell make(value), or as many blanks if there is no value."""
+    """Returns the cell make(value), or blanks of the same width if there is no value."""
     return " " * len(make(0.0)) if value is None else make(value)
 
 

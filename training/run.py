@@ -232,11 +232,14 @@ class TrainingRun:
 
     # ------------------------------------------------------------------ evaluation
     def stalled(self) -> bool:
-        """Whether --early_stopping ends the run."""
+        """Returns whether --early_stopping ends the run."""
         return 0 < self.options.early_stopping <= self.stale
 
     def validation_due(self) -> bool:
-        """Whether an evaluation within the epoch is due. train_epoch() evaluates at its end."""
+        """Returns whether an evaluation within the epoch is due.
+
+        train_epoch() evaluates at the end of the epoch.
+        """
         every = self.options.validate_every
         trainer = self.trainer
         if not every or trainer.step % every or self.validated >= trainer.step:

@@ -213,8 +213,8 @@ class QuotaSampler(GroupSampler):
 
     A batch has num_spk groups of bona fide speech, drawn as by GroupSampler. After them come groups
     of spoofed speech, each of one speaker, drawn at random. These are the batches of the SASV 2022
-    baseline (Mun et al., arXiv:2305.19051). With balance_attacks each spoofed group is of one
-    attack, and the attacks alternate. Raises InputError if no batch can be filled.
+    baseline (Mun et al., arXiv:2305.19051). With balance_attacks each spoofed group
+    belongs to one attack, and the attacks alternate. Raises InputError if no batch can be filled.
     """
 
     size_option = "num_spk"
