@@ -40,8 +40,8 @@ FRAME_RATE = 100
 class LoadingError(InputError):
     """A file of a batch cannot be used.
 
-    Of several processes that train together only one meets this error. All processes meet any other
-    InputError.
+    Only one of several processes that train together raises this error. Any other InputError is
+    raised in all processes.
     """
 
 
@@ -49,9 +49,9 @@ class LoadingError(InputError):
 class AudioSpec(NamedTuple):
     """How the files of a data set are read. Units of length are samples of audio, or frames.
 
-    open: opens the file of a name. units_per_frame: length of a frame of 10 ms. margin: units of a
-    crop beyond its frames. shortest: units of a whole file, at least; shorter files are repeated.
-    unit_shape: shape of one unit, () for audio and (F,) for features.
+    open: opens the file of a name. units_per_frame: units in a frame of 10 ms. margin: units of a
+    crop beyond its frames. shortest: least number of units of a complete file; shorter files are
+    repeated. unit_shape: shape of one unit, () for audio and (F,) for features.
     """
 
     open: Callable[[str], Recording]
@@ -61,7 +61,7 @@ class AudioSpec(NamedTuple):
     unit_shape: tuple[int, ...]
 
     def length(self, frames: int) -> int:
-        """Returns the units of a crop of so many frames."""
+        """Returns the number of units in a crop of `frames` frames."""
         return frames * self.units_per_frame + self.margin
 
 
@@ -70,7 +70,7 @@ def audio_spec(
 ) -> AudioSpec:
     """Returns the AudioSpec of the files of a list below root. The first path decides.
 
-    features: what the network expects of features. crop_margin: samples of a crop of audio beyond
+    features: the features that the network expects. crop_margin: samples of a crop of audio beyond
     its frames.
     """
     if paths and paths[0].endswith(SUFFIXES):
@@ -97,14 +97,14 @@ class TrainDataset(Dataset):
     spoof [B] bool and index [B, M] int64, the rows of the list.
 
     utterances, root: the list, and the folder or pack of its files. classes: {speaker: class}, by
-    default numbered from the list. max_frames: frames of a crop. augment: what is added to crops.
-    augment_later: put what `augment` draws into the batch, for mixed() of corpus/augment.py,
-    instead of mixing it. crop_margin: see audio_spec(). short_files: a name of FILLS. features:
-    what the network expects if the files may be features. random_slicing: cut every batch to a
-    length between SHORTEST_SLICE frames and max_frames.
+    default numbered from the list. max_frames: frames of a crop. augment: draws noises and rooms
+    for the crops. augment_later: put the draws of `augment` into the batch, for mixed() of
+    corpus/augment.py, instead of mixing them. crop_margin: see audio_spec(). short_files: a name of
+    FILLS. features: the features that the network expects, None for audio. random_slicing: cut
+    every batch to a length between SHORTEST_SLICE frames and max_frames.
 
-    Raises InputError if these do not fit together. An item whose files cannot be read is the
-    InputError itself, see batches().
+    Raises InputError if the parameters do not fit together. If the files of an item cannot be read,
+    the item is the InputError, see batches().
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class TrainDataset(Dataset):
         is_changed = augment or any(utterance.speed != 1 for utterance in utterances)
         if self.spec.unit_shape and is_changed:
             raise InputError(
-                "--augment and --speed_perturb change audio, but the files of the train list are "
-                "features; leave them out, or list audio"
+                "--augment, --speed_perturb: expected audio files in the train list, found "
+                "features. Remove these options, or list audio files."
             )
         if random_slicing and max_frames < SHORTEST_SLICE:
             raise InputError(
-                f"--randomSlicing: cuts batches to {SHORTEST_SLICE} frames or more; want at least "
-                f"so many by --max_frames, got {max_frames}"
+                f"--max_frames: expected at least {SHORTEST_SLICE} frames for --randomSlicing, "
+                f"found {max_frames}. Raise --max_frames, or remove --randomSlicing."
             )
         self.max_frames = max_frames
         self.random_slicing = random_slicing
@@ -176,7 +176,7 @@ class TrainDataset(Dataset):
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def crops(self, epoch: int, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Draws the crops of a batch, and what is added to them.
+        """Draws the crops of a batch, and the noises and rooms for the crops.
 
         index [B, M]: rows of the list. Returns x [B, M, T, ...] float32, and the entries of
         Augment.entries() if the crops are augmented later, else {}.
@@ -213,14 +213,14 @@ class EvalDataset(Dataset):
     """Evaluation batches of speech.
 
     An item is (numbers of n files, x [n, K, T] float32, or [n, K, T, F] for features). Its files
-    have inputs of the same length, EVAL_SAMPLES in total at most. Each file is in one item. The
-    largest items come first: then a lack of memory shows at once, and processes that share the
-    items end at the same time.
+    have inputs of the same length, at most EVAL_SAMPLES in total. Each file is in one item. The
+    largest items come first. So a lack of memory shows at once, and processes that share the items
+    end at the same time.
 
     eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
-    eval_frames 0: the whole file, K = 1. bucket_frames: whole files are repeated up to a multiple
-    of bucket_frames, so that many have the same length; 0 leaves them as they are. For the
-    other parameters see TrainDataset.
+    eval_frames 0: the complete file, K = 1. bucket_frames: complete files are repeated up to a
+    multiple of bucket_frames, so that many files have the same length; 0 leaves them unchanged.
+    For the other parameters see TrainDataset.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class EvalDataset(Dataset):
         return self.items[item], torch.from_numpy(np.stack(inputs))
 
     def seconds(self) -> dict[str, float] | None:
-        """Returns {file: seconds of the whole file}."""
+        """Returns {file: duration of the complete file in seconds}."""
         found = {}
         for path in self.paths:
             with self.spec.open(path) as recording:
@@ -280,7 +280,7 @@ class EvalDataset(Dataset):
         return found
 
     def whole_length(self, path: str) -> int:
-        """Returns the units of the input that is made of a whole file."""
+        """Returns the number of units of the input that is made of a complete file."""
         with self.spec.open(path) as recording:
             length = max(recording.frames, self.spec.shortest)
         return math.ceil(length / self.bucket) * self.bucket
@@ -304,8 +304,8 @@ def init_worker(_: int) -> None:
 
     A signal is often sent to all processes, but it is meant for the main process. The main process
     needs its workers until the end of the step, so they ignore SIGINT and end GRACE seconds after
-    SIGTERM. They must end at some time: a Python process that ends sends SIGTERM to its workers and
-    waits for them.
+    SIGTERM. The workers must end eventually: a Python process that ends sends SIGTERM to its
+    workers and waits for them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -1,6 +1,6 @@
-"""Trains, resumes, evaluates and uses a speaker-verification network.
+"""Trains a speaker-verification network, resumes the training, and evaluates and uses the network.
 
-Train; the same command again resumes:
+Train the demo; the same command resumes a stopped run:
     python trainSpeakerNet.py --config configs/demo.yaml
 Score a list of trials with a checkpoint:
     python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model \\
@@ -9,6 +9,7 @@ Compare two files:
     python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -24,54 +25,90 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 
 import distributed
-from common.errors import InputError
+from common.errors import InputError, file_problem
 from DatasetLoader import LoadingError
 from distributed.launch import is_repeated, launch, number_of_processes
 from inference.actions import ACTIONS
-from network.checkpoints import read_checkpoint
+from network.checkpoints import MisfitError, read_checkpoint
+from network.suggestions import explain_misfit
 from options.parser import parse
+from options.typed import TypedSpellings, option_of_file
 from training.memory import keep_freed_memory, memory_remedy
 from training.run import TrainingRun
+
+log = logging.getLogger("trainSpeakerNet")
+
+
+class Command:
+    """One command line.
+
+    spellings: the options as they were typed. options: None until they are read. action: what the
+    options select, or None for training.
+    """
+
+    def __init__(self, argv: list[str]):
+        self.argv = argv
+        self.spellings = TypedSpellings(argv, os.environ)
+        self.options: argparse.Namespace | None = None
+        self.action: str | None = None
+
+    def run(self) -> int | None:
+        """Runs the command. Returns the exit code; None means 0."""
+        # Read the options; only one process warns about them.
+        logging.disable(logging.WARNING if is_repeated(os.environ) else logging.NOTSET)
+        options, state = parse(self.argv, os.environ, __doc__, read_checkpoint)
+        self.options = options
+        logging.disable(logging.NOTSET)
+        # Start further processes, which run this command line again.
+        processes = number_of_processes(options)
+        if processes > 1:
+            return launch(processes, options.port, [__file__, *self.argv])
+        distributed.join()
+        # Do what the options ask for.
+        self.action = next((name for name in ACTIONS if getattr(options, name)), None)
+        if self.action:
+            ACTIONS[self.action](options, state)
+        else:
+            TrainingRun(options, state, self.argv).train()
+        distributed.leave()
+        return None
+
+    def message(self, error: Exception) -> str:
+        """Returns the text of an error, in the user's spelling of the options."""
+        options = self.options
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError):
+            remedy = memory_remedy(options, in_training=self.action is None)
+            text = f"{text.partition('. ')[0]}. {remedy}"
+        elif isinstance(error, MisfitError) and options:
+            text = explain_misfit(error, options, self.spellings.names, in_use=bool(self.action))
+        elif isinstance(error, OSError) and error.filename:
+            option = option_of_file(error.filename, vars(options) if options else {})
+            place = f"--{option} {error.filename}" if option else error.filename
+            text = f"{place}: {file_problem(error)}"
+        return self.spellings.in_text(text)
 
 
 def main(argv: list[str]) -> int | None:
     """Runs the command line. Returns the exit code; None means 0."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     keep_freed_memory()
-    action = None
+    command = Command(argv)
+    log.addFilter(command.spellings)
     try:
-        # Read the options; only one process warns about them.
-        logging.disable(logging.WARNING if is_repeated(os.environ) else logging.NOTSET)
-        options, state = parse(argv, os.environ, __doc__, read_checkpoint)
-        logging.disable(logging.NOTSET)
-        # Start further processes, which run this command line again.
-        processes = number_of_processes(options)
-        if processes > 1:
-            return launch(processes, options.port, [__file__, *argv])
-        distributed.join()
-        # Do what the options ask for.
-        action = next((name for name in ACTIONS if getattr(options, name)), None)
-        if action:
-            ACTIONS[action](options, state)
-        else:
-            TrainingRun(options, state, argv).train()
-        distributed.leave()
+        return command.run()
     except InputError as error:
         # All processes meet the same InputErrors, except for LoadingErrors.
         if not distributed.rank() or isinstance(error, LoadingError):
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"error: {command.message(error)}\n")
         return 2
-    except torch.OutOfMemoryError as error:
-        reason = str(error).partition(". ")[0]
-        remedy = memory_remedy(options, in_training=action is None)
-        sys.stderr.write(f"error: {reason}. {remedy}\n")
-        return 2
-    except OSError as error:
-        place = f"{error.filename}: {error.strerror}" if error.filename else error
-        sys.stderr.write(f"error: {place}\n")
+    except (torch.OutOfMemoryError, OSError) as error:
+        sys.stderr.write(f"error: {command.message(error)}\n")
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        log.removeFilter(command.spellings)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,12 @@
-"""Metrics of speaker-verification scores: error rates, EER, minDCF, and those of spoofed speech.
+"""Metrics of speaker-verification scores: EER, minDCF, and metrics of spoofed speech.
 
-Print the metrics, and draw scores_det.png beside the file:
+Print the metrics, and draw scores_det.png next to the scores file:
     python tuneThreshold.py exps/demo/result/scores.txt
-Several systems in one plot; with --compare before them: is the difference chance?
-    python tuneThreshold.py before.txt after.txt --det both.png
-Draw losses and EERs of runs by epoch, curves.png and curves.svg in the first folder:
-    python tuneThreshold.py --plot exps/demo
-Learn log-likelihood ratios from scores; from several files their fusion:
-    python tuneThreshold.py --calibrate dev.txt --output c.json
-Write scores_calibrated.txt, and print how well calibrated it is:
-    python tuneThreshold.py --apply c.json scores.txt
-Several runs or scores files in one HTML page:
-    python tuneThreshold.py --report exps/demo --output report.html
+The sub-commands compare, calibrate, fuse, apply, plot and report have their own help:
+    python tuneThreshold.py compare --help
 
-A line of a scores file is `1|0 file file score`. Where some speech is spoofed it is
-`speaker file bonafide|attack target|nontarget|spoof score`; the attack may be left out. A trial is
-accepted if its score is at or above the threshold.
+metrics/command_options.py declares the command line. The numbers come from metrics/, the pictures
+and the page from report/.
 """
 
 import argparse
@@ -33,9 +24,9 @@ import numpy as np
 
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
+from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.llr import effective_prior, llr_text
-from metrics.mode_options import AWARE, PLAIN, check_mode, warn_of_unused
 from metrics.rates import eer, error_rates, min_dcf, rates_from_counts, summarize
 from metrics.sasv import (
     NotDefined,
@@ -45,21 +36,18 @@ from metrics.sasv import (
     sasv_rates_from_counts,
     summarize_sasv,
 )
-from metrics.score_options import (
-    add_metric_options,
-    add_plain_options,
-    add_run_options,
-    add_spoofing_options,
-    weights_of,
-)
+from metrics.score_options import weights_of
 from metrics.scores import Scores, read_cm_scores, read_scores, reorder_like
 from metrics.slices import slices_of, table_of_slices
 from metrics.speakers import Speakers, speakers_of
 from metrics.summary import SasvSummary, Summary
 from metrics.tandem import min_t_dcf, t_eer
+from metrics.thresholds import threshold_text
+from metrics.unused_options import AWARE, PLAIN, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
+from report.names import short_names
 from report.page import write_report
 from report.runs import read_runs
 
@@ -185,17 +173,21 @@ def tandem_text(read: Scores, args: argparse.Namespace) -> str:
     """
     if read.kinds is None:
         raise ValueError(
-            "--cm: want spoofing-aware scores, lines 'speaker file bonafide|attack "
-            "target|nontarget|spoof score'"
+            "--cm: expected spoofing-aware scores, lines 'speaker file bonafide|attack "
+            "target|nontarget|spoof score', found lines '1|0 file file score'."
         )
     cm_scores = read_cm_scores(args.cm, read)
+    asv_ascending = np.sort(read.scores)
+    cm_ascending = np.sort(cm_scores)
     lines = []
     for prevalence in (None, *args.prevalence):
         found = t_eer(read.scores, cm_scores, read.kinds, prevalence)
         name = "t-EER" if prevalence is None else f"t-EER({prevalence:g})"
+        asv_threshold = threshold_text(found.asv_threshold, asv_ascending)
+        cm_threshold = threshold_text(found.cm_threshold, cm_ascending)
         lines.append(
-            f"{name:14s}{found.value:8.2f} %   at threshold {found.asv_threshold:.5g}, "
-            f"countermeasure {found.cm_threshold:.5g}"
+            f"{name:14s}{found.value:8.2f} %   at threshold {asv_threshold}, "
+            f"countermeasure {cm_threshold}"
         )
     weights = weights_of(args, "tdcf")
     try:
@@ -203,42 +195,42 @@ def tandem_text(read: Scores, args: argparse.Namespace) -> str:
     except NotDefined as error:
         lines.append(f"{'min t-DCF':14s}{'-':>10s}   not defined: {error}")
     else:
-        lines.append(
-            f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {threshold:.5g}"
-        )
+        shown = threshold_text(threshold, cm_ascending)
+        lines.append(f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {shown}")
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------------- modes
+# ---------------------------------------------------------------------- sub-commands
 def run_calibrate(args: argparse.Namespace) -> None:
     """Learns a calibration, and prints its effect on its own trials."""
     prior = args.effective_prior
     if prior is None:
         prior = effective_prior(args.p_target[0], args.c_miss, args.c_fa)
-    made, read, llrs = calibration.calibrate(args.calibrate, args.output, prior, args.quality)
+    made, read, llrs = calibration.calibrate(args.scores, args.output, prior, args.quality)
     rates = error_rates(llrs, read.labels)
     metrics = llr_text(llrs, read.labels, rates, args.p_target, args.c_miss, args.c_fa)
-    log.info("%s\n\non the same trials\n%s\n\n%s", made, metrics, args.output)
+    log.info("%s\n\nmetrics of the same trials\n%s\n\ncalibration: %s", made, metrics, args.output)
 
 
-def run_apply(args: argparse.Namespace) -> list:
-    """Calibrates scores files. Returns the scores file that was written, if it has labels."""
+def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
+    """Calibrates scores files, and prints the metrics if the trials have labels."""
     first = Path(args.scores[0])
-    path = args.output or first.with_name(f"{first.stem}_calibrated.txt")
-    read, _ = calibration.apply(args.apply, args.scores, path, args.quality)
-    unlabelled = read.labels is None
-    remark = "; no labels and so no metrics" if unlabelled else ""
-    log.info("log-likelihood ratios: %s%s", path, remark)
-    return [] if unlabelled else [path]
+    path = args.output or str(first.with_name(f"{first.stem}_calibrated.txt"))
+    read, _ = calibration.apply(args.json, args.scores, path, args.quality)
+    log.info("log-likelihood ratios: %s", path)
+    if read.labels is None:
+        log.info("The trials have no labels, so there are no metrics.")
+        return
+    args.llr = True
+    run_metrics(args, parser, [path])
 
 
 def run_report(args: argparse.Namespace, argv: list[str]) -> None:
     """Writes the HTML page about runs and scores files."""
-    runs = read_runs(args.report, lambda scores: summary_of(scores, args))
+    runs = read_runs(args.runs, lambda scores: summary_of(scores, args))
     tandem = {run.name: tandem_text(run.scores, args) for run in runs if args.cm and run.scores}
-    path = args.output or "report.html"
     write_report(
-        path,
+        args.output,
         runs,
         far=args.far,
         embeddings=args.embeddings,
@@ -246,47 +238,68 @@ def run_report(args: argparse.Namespace, argv: list[str]) -> None:
         definition=args.eer,
         command=shlex.join(["python", "tuneThreshold.py", *argv]),
     )
-    log.info("report: %s", path)
+    log.info("report: %s", args.output)
 
 
 def run_plot(args: argparse.Namespace) -> None:
     """Draws the losses and EERs of training runs."""
-    logs = {path: read_log(path) for path in args.plot}
-    images = plot_curves(args.curves or Path(args.plot[0], "curves"), logs)
+    logs = {}
+    for name, path in zip(short_names(args.runs), args.runs, strict=True):
+        logs[name] = read_log(path)
+    images = plot_curves(args.curves or Path(args.runs[0], "curves"), logs)
     log.info("curves: %s", " ".join(map(str, images)))
 
 
-def run_scores(args: argparse.Namespace, paths: list) -> set[str]:
-    """Prints everything about scores files and draws their DET curves.
+def run_compare(args: argparse.Namespace, parser: ScoresParser) -> None:
+    """Prints the metrics of two systems on the same trials, and their differences."""
+    first = read_scores(args.first)
+    second = reorder_like(first, read_scores(args.second), args.second)
+    a = evaluate_file(args.first, first, args)
+    b = evaluate_file(args.second, second, args)
+    table = confidence.comparison(
+        a.summary.values, b.summary.values, a.resamples, b.resamples, args.confidence
+    )
+    log.info("%s\n", table)
+    show_curves({args.first: a, args.second: b}, args, parser)
 
-    Returns the kinds of lines that the files have.
+
+def run_metrics(args: argparse.Namespace, parser: ScoresParser, paths: list[str]) -> None:
+    """Prints everything about scores files and draws their DET curves."""
+    results = {path: evaluate_file(path, read_scores(path), args) for path in paths}
+    show_curves(results, args, parser)
+
+
+def show_curves(
+    results: dict[str, Evaluated], args: argparse.Namespace, parser: ScoresParser
+) -> None:
+    """Draws the DET curves of scores files, and warns of options without effect.
+
+    results: {path of a scores file: its results}.
     """
-    results: dict[str, Evaluated] = {}
-    for path in paths:
-        read = read_scores(path)
-        if args.compare and results:
-            first = results[paths[0]].read
-            read = reorder_like(first, read, path)
-        try:
-            results[path] = evaluate_file(path, read, args)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    if args.compare:
-        a, b = (results[path] for path in paths)
-        table = confidence.comparison(
-            a.summary.values, b.summary.values, a.resamples, b.resamples, args.confidence
-        )
-        log.info("%s\n", table)
-    image = args.det or Path(paths[0]).with_name(Path(paths[0]).stem + "_det.png")
-    curves = {path: result.summary.curves for path, result in results.items()}
-    bands = {path: result.bands for path, result in results.items() if result.bands is not None}
+    first = Path(next(iter(results)))
+    image = args.det or first.with_name(f"{first.stem}_det.png")
+    curves = {}
+    bands = {}
+    for name, result in zip(short_names(list(results)), results.values(), strict=True):
+        curves[name] = result.summary.curves
+        if result.bands is not None:
+            bands[name] = result.bands
     plot_det(image, curves, bands=bands)
     log.info("DET plot: %s", image)
-    return {PLAIN if result.read.kinds is None else AWARE for result in results.values()}
+    kinds = {PLAIN if result.read.kinds is None else AWARE for result in results.values()}
+    warn_of_unused(args, parser, kinds)
 
 
 def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluated:
     """Evaluates the scores of one file and prints the results."""
+    try:
+        return evaluate_scores(path, read, args)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evaluated:
+    """Evaluates scores that were read from `path` and prints the results."""
     summary = summary_of(read, args)
     resamples = None
     bands = None
@@ -303,8 +316,8 @@ def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluate
     if args.bootstrap:
         summary, resamples, bands = with_intervals(summary, read, speakers().sides, args)
         text.append(
-            f"in brackets {100 * args.confidence:g} % intervals: {args.bootstrap:,} resamples of "
-            f"{resamples.speakers:,} speakers"
+            f"Brackets show {100 * args.confidence:g} % intervals from {args.bootstrap:,} "
+            f"resamples of {resamples.speakers:,} speakers."
         )
     for column, parts in slices.items():
         text += ["", slices_text(column, parts, read, speakers, args)]
@@ -316,48 +329,38 @@ def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluate
 
 
 # ---------------------------------------------------------------------- command line
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_run_options(parser)
-    add_metric_options(parser)
-    add_plain_options(parser)
-    add_spoofing_options(parser)
-    options.add_calibration_options(parser)
-    options.add_speaker_options(parser)
-    options.add_confidence_options(parser)
-    options.add_slice_options(parser)
-    return parser
+def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str]) -> None:
+    """Runs the sub-command, or prints metrics without one."""
+    if parser.name in (None, "compare", "apply"):
+        options.check_confidence_options(args)
+        options.check_slice_options(args)
+    if parser.name == "compare":
+        run_compare(args, parser)
+    elif parser.name in ("calibrate", "fuse"):
+        run_calibrate(args)
+    elif parser.name == "apply":
+        run_apply(args, parser)
+    elif parser.name == "plot":
+        run_plot(args)
+    elif parser.name == "report":
+        run_report(args, argv)
+    else:
+        run_metrics(args, parser, args.scores)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit code."""
     if argv is None:
         argv = sys.argv[1:]
-    parser = make_parser()
-    args = parser.parse_args(argv)
+    parser, args = parse_words(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    check_mode(args, parser)
     try:
-        options.check_calibration_options(args)
-        options.check_confidence_options(args)
-        options.check_slice_options(args)
-        if args.report:
-            run_report(args, argv)
-        elif args.calibrate:
-            run_calibrate(args)
-        elif args.plot:
-            run_plot(args)
-        else:
-            paths = args.compare or args.scores
-            if args.apply:
-                paths = run_apply(args)
-                args.llr = True
-            if paths:
-                warn_of_unused(args, parser, run_scores(args, paths))
-    except (ValueError, OSError) as error:
+        run_command(args, parser, argv)
+    except OSError as error:
+        place = f"{error.filename}: {error.strerror}" if error.filename else error
+        sys.stderr.write(f"error: {place}. Check the path.\n")
+        return 2
+    except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0

@@ -16,7 +16,7 @@ def normalise(x: "torch.Tensor", normalization: str) -> "torch.Tensor":
     """Normalises spectral coefficients x [..., T, n_mels] over time, in each band.
 
     normalization: "cmn" makes the mean 0. "cmvn" makes the standard deviation 1 as well. "none"
-    returns x as it is.
+    returns x unchanged.
     """
     if normalization == "none":
         return x

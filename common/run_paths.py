@@ -8,5 +8,7 @@ SCORES = "result/scores.txt"
 CHECKPOINTS = "model"
 # The checkpoint that the run resumes from.
 LAST_CHECKPOINT = "model/last.model"
+# The checkpoint of the evaluation with the lowest EER.
+BEST_CHECKPOINT = "model/best.model"
 # A pattern: the checkpoints of single evaluations.
 NUMBERED_CHECKPOINTS = "model/model?????????.model"

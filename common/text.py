@@ -83,7 +83,7 @@ class TextLines(Sequence):
         return self.end[i - 1] + 1 if i else 0
 
     def blocks(self) -> list[tuple[int, int]]:
-        """Returns (first, last) of blocks of LINES_AT_ONCE lines; the last block may be shorter."""
+        """Returns (first, last) of blocks of at most LINES_AT_ONCE lines."""
         return [
             (first, min(first + LINES_AT_ONCE, len(self)))
             for first in range(0, len(self), LINES_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never finds half of one."""
+"""Writing files so that a reader never finds an incomplete one."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ def write_atomically(
 ) -> None:
     """Writes bytes, or the parts that an iterator yields, to a file.
 
-    The file is written beside its place and then renamed. At every moment `path` is the old file or
-    the new file, and never half of one. Missing folders are made.
+    The file is written next to its place and then renamed. At every moment `path` is the complete
+    old file or the complete new file. Missing folders are made.
 
-    flush: write to the disk before the renaming, so that a power cut does no harm. This is too slow
-    for thousands of files that can be made again.
+    flush: write to the disk before the renaming, so that a power cut does no harm. Without flush,
+    thousands of files are written faster.
 
     Raises InputError if the file cannot be written.
     """
@@ -32,7 +32,8 @@ def write_atomically(
         part.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); what was there before is untouched"
+            f"{path}: the file cannot be written ({error.strerror}). An older file is unchanged. "
+            "Check the space on the disk and the permissions of the folder."
         ) from error
     finally:
         # The part is gone if it was renamed, or if it could not even be opened.

@@ -1,4 +1,4 @@
-"""Audio files: any stretch of one as float32, and crops for training."""
+"""Reads audio files: any part of a file as float32, and random crops for training."""
 
 import io
 import os
@@ -15,10 +15,12 @@ from common.errors import InputError
 PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
 # Bytes at the beginning of a file in which the chunks of a WAV are searched.
 HEAD_BYTES = 4096
-# A program that writes a WAV to a pipe puts a number from here on into the header as the length.
+# A program that writes a WAV to a pipe writes a length of at least this number into the header.
 UNKNOWN_BYTES = 0x7FFFF000
-# libsndfile reports a number of frames from here on when the header does not say the length.
+# libsndfile reports at least this number of frames if the header does not state the length.
 UNKNOWN_FRAMES = 1 << 48
+# Extensions of audio that python dataprep.py convert leaves out.
+NOT_CONVERTED = (".wav", ".flac", ".ogg")
 
 
 class AudioError(InputError):
@@ -35,7 +37,7 @@ class AudioError(InputError):
 def find_pcm16(head: bytes, size: int) -> tuple[int, int] | None:
     """Finds the samples of a complete 16 kHz mono 16-bit WAV.
 
-    head: the beginning of the file. size: bytes of the whole file. Returns the position of the
+    head: the beginning of the file. size: size of the file in bytes. Returns the position of the
     first sample in bytes and the number of samples, or None for any other file.
     """
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
@@ -66,8 +68,17 @@ def decode(raw: bytes, bits: int) -> np.ndarray:
     return np.frombuffer(raw, "<f4").astype(np.float32)
 
 
+def how_to_convert(path: str | os.PathLike) -> str:
+    """Returns the sentence that says how to convert a file to 16 kHz mono audio."""
+    command = f"'ffmpeg -i {path} -ar {SAMPLE_RATE} -ac 1 OUT.wav'"
+    if str(path).lower().endswith(NOT_CONVERTED):
+        return f"Convert it with {command}."
+    folder_command = f"'python dataprep.py convert {os.path.dirname(path) or '.'}'"
+    return f"Convert its folder with {folder_command}, or the file with {command}."
+
+
 class Recording:
-    """What a file contains along time: samples of audio, or frames of features.
+    """The contents of a file along time: samples of audio, or frames of features.
 
     A subclass sets `frames`, the number of samples or frames, and defines read(). A recording is a
     context manager. The default keeps nothing open.
@@ -86,7 +97,7 @@ class Recording:
         raise NotImplementedError
 
     def crop(self, length: int, rng: np.random.Generator, fill: str = "repeat") -> np.ndarray:
-        """Returns a stretch at a random place, float32 [length, ...].
+        """Returns a part at a random place, float32 [length, ...].
 
         fill: a name of FILLS, which lengthens a recording that is shorter than `length`.
         """
@@ -98,7 +109,7 @@ class Recording:
 
 
 class Audio(Recording):
-    """An open file of 16 kHz mono audio, of which any stretch is read without the rest.
+    """An open file of 16 kHz mono audio. Any part is read without the rest of the file.
 
     A plain 16-bit WAV is read directly. This is several times faster than libsndfile and gives the
     same bits. libsndfile reads everything else. Raises AudioError if the file cannot be used.
@@ -113,7 +124,7 @@ class Audio(Recording):
         try:
             self.file = io.FileIO(path)
         except OSError as error:
-            raise AudioError(f"{path}: cannot be opened: {error.strerror}") from None
+            raise AudioError(f"{path}: the file cannot be opened ({error.strerror}).") from None
         found = find_pcm16(self.file.read(HEAD_BYTES), os.fstat(self.file.fileno()).st_size)
         if found:
             self.first_byte, self.frames = found
@@ -123,36 +134,42 @@ class Audio(Recording):
 
     def _open_with_libsndfile(self) -> None:
         """Opens the file and checks what its header says."""
-        convert = f"convert it: ffmpeg -i {self.path} -ar {SAMPLE_RATE} -ac 1 OUT.wav"
         try:
             sound = soundfile.SoundFile(self.path)
         except (soundfile.LibsndfileError, TypeError) as error:
             # soundfile raises TypeError for a name that ends in .raw.
-            raise AudioError(f"{self.path}: cannot be read as audio ({error}); {convert}") from None
+            raise AudioError(
+                f"{self.path}: libsndfile cannot read this file as audio ({error}). "
+                f"{how_to_convert(self.path)}"
+            ) from None
         self.sound = sound
         self.frames = sound.frames
         self.floating = sound.subtype in ("FLOAT", "DOUBLE")
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
             channels = "channel" if sound.channels <= 1 else "channels"
-            got = f"{sound.samplerate} Hz, {sound.channels} {channels}"
             raise AudioError(
-                f"{self.path}: want {SAMPLE_RATE} Hz, 1 channel, got {got}; {convert}", "format"
+                f"{self.path}: expected {SAMPLE_RATE} Hz and 1 channel, found {sound.samplerate} "
+                f"Hz and {sound.channels} {channels}. {how_to_convert(self.path)}",
+                "format",
             )
         # libsndfile reads a truncated WAV as a shorter one without an error. Its log has both
         # lengths. A WAV from a pipe has no true length in its header.
         cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
         if cut and int(cut[2]) < int(cut[1]) < UNKNOWN_BYTES:
             raise AudioError(
-                f"{self.path}: truncated: its header promises {cut[1]} bytes of samples, got "
-                f"{cut[2]}; copy it again",
+                f"{self.path}: the file is truncated: expected {cut[1]} bytes of samples, as its "
+                f"header states, found {cut[2]}. Copy the file again.",
                 "truncated",
             )
         if not self.frames:
             raise AudioError(
-                f"{self.path}: is empty, without samples; take it off the list", "empty"
+                f"{self.path}: the file contains no samples. Remove it from the list.", "empty"
             )
         if self.frames >= UNKNOWN_FRAMES:
-            raise AudioError(f"{self.path}: its header does not tell its length; {convert}")
+            raise AudioError(
+                f"{self.path}: the header does not state the length of the file. "
+                f"{how_to_convert(self.path)}"
+            )
 
     def __exit__(self, *_) -> None:
         (self.sound or self.file).close()
@@ -172,14 +189,14 @@ class Audio(Recording):
             x = np.empty(0, np.float32)
         if len(x) != count:
             raise AudioError(
-                f"{self.path}: truncated or damaged: samples {start} to {start + count} of "
-                f"{self.frames} cannot be read; copy it again",
+                f"{self.path}: the file is truncated or damaged: samples {start} to "
+                f"{start + count} of {self.frames} cannot be read. Copy the file again.",
                 "truncated",
             )
         if self.floating and not np.isfinite(x).all():
             raise AudioError(
-                f"{self.path}: sample {start + int(np.isfinite(x).argmin())} is not finite (NaN or "
-                "infinity); make it again",
+                f"{self.path}: expected finite samples, found NaN or infinity as sample "
+                f"{start + int(np.isfinite(x).argmin())}. Create the file again.",
                 "not finite",
             )
         return x

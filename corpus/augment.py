@@ -1,9 +1,10 @@
 """Noise, music, babble and rooms for training crops.
 
-Augment draws what is added to each crop. NumPy mixes it into a single crop (Augment.mix), or torch
-mixes it into a whole batch on the network's device (mixed).
+Augment draws a plan for each crop: the noises or the room. NumPy applies the plan to a single crop
+(Augment.mix), or torch applies the plans to all crops of a batch on the network's device (mixed).
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ from common.errors import InputError
 from corpus.files import check_files
 from corpus.roots import Folder, Pack, open_root
 
-# Energies are at least this where they divide.
+# Least energy that the program divides by.
 TINY = 1e-8
 # Bytes of spectra of impulse responses that each process keeps.
 CACHE_BYTES = 64_000_000
 
 
 class NoiseKind(NamedTuple):
-    """Numbers of files, and signal-to-noise ratios of each in dB: both from lowest to highest."""
+    """Ranges of the number of files that are mixed, and of their signal-to-noise ratios in dB."""
 
     fewest: int
     most: int
@@ -31,7 +32,7 @@ class NoiseKind(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is added to a crop of T samples. An empty plan leaves the crop as it is.
+    """What is added to a crop of T samples. An empty plan leaves the crop unchanged.
 
     noises: float32 [T] each. snr: signal-to-noise ratio of each noise in dB. rir: file of an
     impulse response.
@@ -113,17 +114,22 @@ class Augment:
         """Finds and checks the files of one kind below the folder of an option."""
         if not folder:
             raise InputError(
-                f"--augment: want --{option} FOLDER with files {pattern}; give it or leave out "
-                "--augment"
+                f"--augment: expected --{option} DIR with files {pattern}. Add --{option} DIR, or "
+                "remove --augment."
+            )
+        if not os.path.isdir(folder):
+            raise InputError(
+                f"--{option} {folder}: this folder does not exist. Expected a folder with files "
+                f"{pattern}. Correct --{option}, or remove --augment."
             )
         self.roots[kind] = open_root(folder)
         self.files[kind] = self.roots[kind].glob(pattern)
         if not self.files[kind]:
             raise InputError(
-                f"--{option} {folder}: want files {pattern} in it, got none; choose the folder "
-                "that holds them"
+                f"--{option} {folder}: expected files {pattern} in this folder, found none. "
+                f"Correct --{option}."
             )
-        check_files(folder, self.files[kind], f"--{option} {folder}")
+        check_files(folder, self.files[kind], f"--{option} {folder}", root_option=f"--{option}")
 
     def plan(self, length: int, rng: np.random.Generator) -> Plan:
         """Draws what is added to a crop of `length` samples."""
@@ -219,11 +225,11 @@ def energies(x: torch.Tensor) -> torch.Tensor:
 def mixed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Mixes the entries of a batch that TrainDataset made with augment_later into its crops.
 
-    Returns a batch without ENTRIES. Its crops equal those of Augment.mix up to rounding. A batch
-    without noise entries is returned as it is.
+    Returns a batch without ENTRIES. The crops equal the results of Augment.mix up to rounding. A
+    batch without noise entries is returned unchanged.
 
-    tail [B, M, rest of T]: the part of the crops that random slicing has cut off x. It counts in
-    the energies of the crops all the same.
+    tail [B, M, rest of T]: the part of the crops that random slicing has cut off x. The energies of
+    the crops include it.
     """
     if "noise" not in batch:
         return batch

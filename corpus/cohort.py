@@ -33,17 +33,19 @@ def load_cohort(options: argparse.Namespace, source: Any) -> Cohort | None:
         return None
     if not options.cohort_list:
         raise InputError(
-            f"--score_norm {options.score_norm}: want --cohort_list FILE (and --cohort_path "
-            "FOLDER) with other speakers than the trials'"
+            f"--score_norm {options.score_norm}: expected a list of other speakers than those in "
+            "the trials. Add --cohort_list LIST and --cohort_path DIR."
         )
     members = read_cohort(options.cohort_list, options.cohort_by)
     check_size(len(members), options)
     names: list[str] = []
     for member in members:
         names += member
-    found = source.check_files(options.cohort_path, names, options.cohort_list, options)
+    found = source.check_files(
+        options.cohort_path, names, options.cohort_list, options, "--cohort_path"
+    )
     size = f"{len(members):,}"
-    log.info("%s: a cohort of %s, by %s", options.cohort_list, size, options.cohort_by)
+    log.info("%s: a cohort of %s %ss", options.cohort_list, size, options.cohort_by)
     renamed_members = []
     for member in members:
         renamed_members.append(tuple(found[name] for name in member))
@@ -55,12 +57,12 @@ def check_size(size: int, options: argparse.Namespace) -> None:
     """Raises InputError if the cohort has too few members for the score normalisation."""
     # A standard deviation needs two members.
     least = 2
-    remedy = "list more, better hundreds"
+    remedy = "Add more to the list, hundreds if possible."
     if options.score_norm == "asnorm":
         least = options.top_n
-        remedy = "lower --top_n, or list more"
+        remedy = "Lower --top_n, or add more to the list."
     if size < least:
         raise InputError(
-            f"{options.cohort_list}: want a cohort of at least {least}, got {size} "
-            f"(--cohort_by {options.cohort_by}); {remedy}"
+            f"{options.cohort_list}: expected a cohort of at least {least} {options.cohort_by}s "
+            f"(--cohort_by), found {size}. {remedy}"
         )

@@ -9,12 +9,14 @@ from corpus.files import check_present
 
 
 def read_durations(root: str, names: Iterable[str], place: str) -> dict[str, float]:
-    """Returns the seconds of the audio files `names` below root.
+    """Returns {name: duration in seconds} of audio files below root.
 
-    place: where the names come from, for errors. Raises InputError for missing or damaged files.
+    place: the list or option that gives the names, for errors. Raises InputError for missing or
+    damaged files.
     """
     seconds = {}
-    for name, found in check_present(root, dict.fromkeys(names), place).items():
+    found_files = check_present(root, dict.fromkeys(names), place, root_option="--path")
+    for name, found in found_files.items():
         with Audio(os.path.join(root, found)) as audio:
             seconds[name] = audio.frames / SAMPLE_RATE
     return seconds

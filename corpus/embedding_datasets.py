@@ -1,6 +1,6 @@
-"""Data sets of embeddings, for the training and the evaluation of their enhancement.
+"""Data sets of embeddings, to train and evaluate embedding enhancement.
 
-All embeddings are in memory.
+All embeddings are kept in memory.
 """
 
 import math
@@ -16,11 +16,12 @@ from corpus.lists import classes_of
 
 
 class EmbeddingDataset(Dataset):
-    """Training batches of embeddings, for their enhancement.
+    """Training batches of embeddings for embedding enhancement.
 
     An item is (epoch, groups): B lists of rows of the list, all of the same length. A batch has
     x [B, M, D] float32, label [B], spoof [B] and index [B, rows] as in TrainDataset, and target
-    [B, D]: the targets of the speakers. M counts files: a row of a list of pairs names two.
+    [B, D]: the targets of the speakers. M is the number of files: a row of a list of pairs names
+    two files.
 
     other [B, D]: target of the other speaker that the first row of a group names, if the list names
     other speakers. session [B, M] int64, for a list of pairs: equal for two files of one session.

@@ -1,8 +1,8 @@
 """Trees of speaker embeddings, and lists to train an enhancement network on.
 
 A tree contains speaker/session/utterance.npy, as in github.com/Dorika0203/proj_2022NC. The file of
-an utterance holds one embedding for each crop, [K, D], as trainSpeakerNet.py --extract writes it.
-The target of a speaker, [D], lies in the root of the tree: SPEAKER.npy (B) or
+an utterance contains one embedding for each crop, [K, D], as trainSpeakerNet.py --extract writes
+it. The target of a speaker, [D], is stored in the root of the tree: SPEAKER.npy (B) or
 SPEAKER_type2.npy (C).
 """
 
@@ -16,12 +16,16 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from corpus.line_formats import LineFormat
+from corpus.missing import THE_FOLDER, MissingFiles, first_names
 from corpus.roots import refuse_pack
 from corpus.rows import read_rows
 
 # --multiple_embedding_flag -> name of the file of a speaker's target.
 TARGETS = {"B": "{}.npy", "C": "{}_type2.npy"}
-HOW_TO_EXTRACT = "make embeddings with trainSpeakerNet.py --extract LIST --output DIR"
+HOW_TO_EXTRACT = (
+    "Create embeddings with 'python trainSpeakerNet.py --extract LIST --initial_model CHECKPOINT "
+    "--output DIR'."
+)
 
 
 # ---------------------------------------------------------------------- files
@@ -34,19 +38,22 @@ def read_embeddings(path: str | os.PathLike) -> np.ndarray:
     try:
         x = np.load(path, allow_pickle=False)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path}: the file cannot be read ({error.strerror or error}).") from None
     except (ValueError, EOFError) as error:
         raise InputError(
-            f"{path}: want an array in .npy format, got something else ({error}); {HOW_TO_EXTRACT}"
+            f"{path}: expected an array in .npy format, found another format ({error}). "
+            f"{HOW_TO_EXTRACT}"
         ) from None
     if x.ndim not in (1, 2) or not x.size or not np.issubdtype(x.dtype, np.floating):
         raise InputError(
-            f"{path}: want embeddings [crops, D] of floating-point numbers, got {x.dtype} "
-            f"{list(x.shape)}; {HOW_TO_EXTRACT}"
+            f"{path}: expected embeddings [crops, D] of floating-point numbers, found {x.dtype} "
+            f"{list(x.shape)}. {HOW_TO_EXTRACT}"
         )
     x = np.atleast_2d(x)
     if not np.isfinite(x).all():
-        raise InputError(f"{path}: want finite numbers, got NaN or infinity; make it again")
+        raise InputError(
+            f"{path}: expected finite numbers, found NaN or infinity. Create the file again."
+        )
     return x
 
 
@@ -58,8 +65,8 @@ def scaled_to_length_one(x: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     length = np.linalg.norm(x)
     if not length > 0:
         raise InputError(
-            f"{path}: the mean of its embeddings is zero and has no direction; make it again or "
-            "take it off the list"
+            f"{path}: the mean of the embeddings is zero, so it has no direction. Create the file "
+            "again, or remove it from the list."
         )
     return x / length
 
@@ -67,8 +74,8 @@ def scaled_to_length_one(x: np.ndarray, path: str | os.PathLike) -> np.ndarray:
 def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray:
     """Reads files below root -> float32 [files, D].
 
-    A row is the mean over the crops of a file, scaled to length 1. Everything is in memory: 2 GB
-    for a million embeddings of 512 numbers. Raises InputError if the files have different D.
+    A row is the mean over the crops of a file, scaled to length 1. All rows are kept in memory: 2
+    GB for a million embeddings of 512 numbers. Raises InputError if the files have different D.
     """
     table = np.empty((0, 0), np.float32)
     first_path = ""
@@ -80,8 +87,8 @@ def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray
             first_path = path
         if x.shape[1] != table.shape[1]:
             raise InputError(
-                f"{path}: want embeddings of {table.shape[1]} numbers, as in {first_path}, got "
-                f"{x.shape[1]}; take embeddings of one network"
+                f"{path}: expected embeddings of {table.shape[1]} numbers, as in {first_path}, "
+                f"found {x.shape[1]}. Use the embeddings of one network."
             )
         table[i] = scaled_to_length_one(x.mean(0, dtype=np.float64), path)
     return table
@@ -90,46 +97,46 @@ def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray
 def load_targets(root: str, speakers: Iterable[str], flag: str, dim: int) -> np.ndarray:
     """Reads the targets of the speakers -> float32 [speakers, dim].
 
-    flag: a key of TARGETS. dataprep.py --combine_embeddings makes targets. Raises InputError if a
+    flag: a key of TARGETS. dataprep.py combine-embeddings creates targets. Raises InputError if a
     target is missing or does not have `dim` numbers.
     """
     paths = [os.path.join(root, TARGETS[flag].format(speaker)) for speaker in speakers]
     missing = [path for path in paths if not os.path.isfile(path)]
-    command = f"python dataprep.py --combine_embeddings {root or '.'}"
+    command = f"'python dataprep.py combine-embeddings {root or '.'}'"
     if missing:
         raise InputError(
-            f"{root or 'the current folder'}: want a target (--multiple_embedding_flag {flag}) for "
-            f"each of {len(paths)} speakers, got none for {len(missing)}: "
-            f"{', '.join(missing[:10])}; make them: {command}"
+            f"{root or 'the current folder'}: expected a target (--multiple_embedding_flag {flag}) "
+            f"for each of {len(paths)} speakers, but {len(missing)} targets are missing: "
+            f"{first_names(missing)}. Create them with {command}."
         )
     table = np.empty((len(paths), dim), np.float32)
     for row, path in zip(table, paths, strict=True):
         x = read_embeddings(path)
         if x.shape != (1, dim):
             raise InputError(
-                f"{path}: want a target of {dim} numbers, as the embeddings are, got "
-                f"{list(x.shape)}; make it again: {command}"
+                f"{path}: expected a target of {dim} numbers, as in the embeddings, found an array "
+                f"{list(x.shape)}. Create the target again with {command}."
             )
         row[:] = x[0]
     return table
 
 
-def check_embeddings(root: str, names: Iterable[str], list_file: str) -> dict[str, str]:
+def check_embeddings(
+    root: str, names: Iterable[str], list_file: str, root_option: str = THE_FOLDER
+) -> dict[str, str]:
     """Finds the embeddings of the names of a list -> {name: path of its .npy file below root}.
 
-    The name of a file of speech may be used for the file of its embeddings. Raises InputError if a
-    file is missing.
+    The name of a file of speech may be used for the file of its embeddings. list_file, root_option:
+    see MissingFiles. Raises InputError if a file is missing.
     """
     refuse_pack(root)
     found = {name: str(PurePath(name).with_suffix(".npy")) for name in dict.fromkeys(names)}
     missing = [path for path in found.values() if not os.path.isfile(os.path.join(root, path))]
     if missing:
-        more = ", ..." if len(missing) > 10 else ""
-        raise InputError(
-            f"{list_file}: the model takes embeddings, and {len(missing)} of {len(found)} .npy "
-            f"files are missing in {root or 'the current folder'}; correct the folder or the list, "
-            f"or {HOW_TO_EXTRACT}: {', '.join(missing[:10])}{more}"
+        problem = MissingFiles(
+            root, missing, len(found), str(list_file), root_option, kind=".npy files"
         )
+        raise InputError(f"{problem.message()} This model needs embeddings. {HOW_TO_EXTRACT}")
     return found
 
 
@@ -140,9 +147,10 @@ def embedding_tree(folder: str | os.PathLike) -> dict[str, list[str]]:
     InputError if there is no embedding.
     """
     if not os.path.isdir(folder):
-        found = "a file" if os.path.exists(folder) else "nothing"
+        found = "a file" if os.path.exists(folder) else "no folder"
         raise InputError(
-            f"{folder}: want a folder speaker/session/utterance.npy, got {found}; {HOW_TO_EXTRACT}"
+            f"{folder}: expected a folder with speaker/session/utterance.npy, found {found}. "
+            f"{HOW_TO_EXTRACT}"
         )
     files = {}
     for path in sorted(Path(folder).iterdir()):
@@ -152,15 +160,15 @@ def embedding_tree(folder: str | os.PathLike) -> dict[str, list[str]]:
                 files[path.name] = utterances
     if not files:
         raise InputError(
-            f"{folder}: want embeddings speaker/session/utterance.npy, got no .npy file below a "
-            f"folder of it; {HOW_TO_EXTRACT}"
+            f"{folder}: expected embeddings speaker/session/utterance.npy, found no .npy file in "
+            f"the subfolders. {HOW_TO_EXTRACT}"
         )
     return files
 
 
 # ---------------------------------------------------------------------- lists
 class Example(NamedTuple):
-    """A line of a list of embeddings to train on.
+    """A line of a list of training embeddings.
 
     other: the name of another speaker, or "". second: the file of a second utterance of the
     speaker, or "". same_session: whether the second utterance is from the session of the first.
@@ -174,12 +182,12 @@ class Example(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """1, because Examples are used like Utterances, which have a speed."""
+        """The speed is 1. Examples are used like Utterances, which have a speed."""
         return 1.0
 
     @property
     def spoofed(self) -> bool:
-        """False, because Examples are used like Utterances, which may be spoofed."""
+        """Embeddings are not spoofed. Examples are used like Utterances, which may be spoofed."""
         return False
 
 
@@ -214,7 +222,8 @@ def read_examples(list_file: str | os.PathLike) -> list[Example]:
         earlier = line_of.setdefault(key, number)
         if earlier != number:
             raise InputError(
-                f"{list_file}:{number}: {' '.join(filter(None, key))} is in line {earlier} "
-                "already; remove one of them"
+                f"{list_file}:{number}: expected each example once, but "
+                f"{' '.join(filter(None, key))} is also in line {earlier}. Remove one of the two "
+                "lines."
             )
     return examples

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import InputError
 from corpus.line_formats import LineFormat
+from corpus.missing import first_names
 from corpus.rows import read_rows
 
 # Part of the name of a list of trials -> the same part of the name of its enrolment list.
@@ -33,12 +34,12 @@ Enrolments = dict[str, tuple[str, ...]]
 class PlainUnpickler(pickle.Unpickler):
     """Makes only dicts, lists, strings and numbers.
 
-    None of them needs a class to be looked up, so no code from the file runs.
+    They do not need the name of a class, so no code from the file runs.
     """
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError for a class or function that is not allowed."""
-        raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}")
 
 
 def read_speaker_meta(path: str | os.PathLike) -> SpeakerMeta:
@@ -58,15 +59,16 @@ def read_speaker_meta(path: str | os.PathLike) -> SpeakerMeta:
         AttributeError,
         TypeError,
     ) as error:
-        # A damaged pickle can raise any of these.
+        # A damaged pickle can raise any exception in this list.
         raise InputError(
-            f"{path}: want a pickled dict of dicts of lists of names, got something else "
-            f"({error}); nothing of it was run"
+            f"{path}: expected a pickled dict of dicts of lists of names, found another content "
+            f"({error}). No code from the file was run. Choose the file that the SASV 2022 "
+            "baseline writes."
         ) from None
     if not is_speaker_meta(table):
         raise InputError(
-            f"{path}: want {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, ...]}}}}"
-            ", got another structure"
+            f"{path}: expected {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, "
+            "...]}}, found another structure. Choose the file that the SASV 2022 baseline writes."
         )
     return table
 
@@ -89,8 +91,8 @@ def is_speaker_meta(table: object) -> bool:
 def check_against_meta(utterances: Iterable, path: str | os.PathLike, list_file: str) -> None:
     """Raises InputError if a pickled table contradicts a list about an utterance.
 
-    utterances: the Utterances of the list. Those that the table lacks are not checked. Folders and
-    extensions do not matter.
+    utterances: the Utterances of the list. Utterances that the table lacks are not checked. Folders
+    and extensions do not matter.
     """
     known = {}
     for speaker, kinds in read_speaker_meta(path).items():
@@ -102,15 +104,16 @@ def check_against_meta(utterances: Iterable, path: str | os.PathLike, list_file:
         in_table = known.get(Path(utterance.path).stem, in_list)
         if in_table != in_list:
             raise InputError(
-                f"{list_file}: {utterance.path} is {in_list[1]} of speaker {in_list[0]}, but "
-                f"{in_table[1]} of {in_table[0]} in {path}; correct one of them"
+                f"{list_file}: {utterance.path} is {in_list[1]} speech of speaker {in_list[0]} in "
+                f"this list, but {in_table[1]} speech of speaker {in_table[0]} in {path}. Correct "
+                "one of the two files."
             )
 
 
 def lists_beside(list_file: str | os.PathLike) -> list[str]:
     """Returns the enrolment lists that a list of trials was published with, if they exist.
 
-    They lie in the same folder and are found by their names.
+    The lists are stored in the same folder and are found by their names.
     """
     path = Path(list_file)
     names: dict[str, None] = {}
@@ -129,8 +132,8 @@ def read_enrolment(
     """Returns {claimed speaker: enrolment files} for the trials of list_file.
 
     pairs: (claimed speaker or file, tested file) of the trials. enroll_list: enrolment lists, by
-    default those beside list_file. spk_meta: a pickled table. It enrols the speakers that the lists
-    lack, with their bona fide utterances that no trial tests.
+    default the lists next to list_file. spk_meta: a pickled table. It enrols the speakers that the
+    lists lack, with their bona fide utterances that no trial tests.
 
     Without lists and table, a claim that looks like a path is itself the enrolment file. Raises
     InputError if a speaker has no enrolment.
@@ -146,11 +149,12 @@ def read_enrolment(
             models.setdefault(claim, files)
     lacking = [claim for claim in claims if claim not in models]
     if lacking:
-        sources = ", ".join([*lists, *filter(None, [spk_meta])]) or "a list beside it"
+        sources = ", ".join([*lists, *filter(None, [spk_meta])]) or "the folder of this list"
         raise InputError(
-            f"{list_file}: no enrolment for {len(lacking)} of {len(claims)} speakers in {sources}: "
-            f"{', '.join(lacking[:10])}; give lists '<speaker> <file>,<file>,...' by --enroll_list "
-            "(a table by --spk_meta_eval enrols with utterances that no trial tests)"
+            f"{list_file}: expected enrolment files for {len(claims)} speakers, found none for "
+            f"{len(lacking)} of them in {sources}: {first_names(lacking)}. Add --enroll_list LIST "
+            "with lines '<speaker> <file>,<file>,...' (or a table of the SASV 2022 baseline with "
+            "--spk_meta_eval)."
         )
     return models
 
@@ -162,8 +166,8 @@ def read_enrolment_lists(lists: Iterable[str | os.PathLike]) -> Enrolments:
         for number, (speaker, files) in enumerate(read_rows(path, ENROLMENT_FORMATS)[2], 1):
             if speaker in models:
                 raise InputError(
-                    f"{path}:{number}: {speaker} is enrolled already; want one line for each "
-                    "speaker, in all lists together"
+                    f"{path}:{number}: expected one line for each speaker in all enrolment lists, "
+                    f"but {speaker} has an earlier line. Write all files of {speaker} in one line."
                 )
             models[speaker] = tuple(files.split(","))
     return models

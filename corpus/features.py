@@ -1,8 +1,9 @@
 """Files of log-mel features, which are read in place of audio.
 
-A file holds the features of an utterance before their normalisation over time: float32 [T, bands]
-in NumPy's format (.npy), or an older pickled array [bands, T] (.pickle). prep/extraction.py writes
-.npy files. Any stretch of a file is read as float32, normalised over the whole file.
+A file contains the features of an utterance before their normalisation over time. The format is
+float32 [T, bands] in NumPy's format (.npy), or an older pickled array [bands, T] (.pickle).
+prep/extraction.py writes .npy files. Any part of a file is read as float32. The normalisation uses
+all frames of the file.
 """
 
 import os
@@ -18,13 +19,14 @@ from corpus.audio import Recording
 NPY = ".npy"
 PICKLE = ".pickle"
 SUFFIXES = (NPY, PICKLE)
-EXPECTED = "want an array of finite numbers, [frames, bands]"
+EXPECTED = "expected an array of finite numbers, [frames, bands]"
+EXTRACT_AGAIN = "Create it again with 'python dataprep.py features'."
 
 
 class FeatureInput(NamedTuple):
-    """What a network expects of features.
+    """The features that a network expects.
 
-    bands: their number. normalization: over time, see common/normalisation.py.
+    bands: number of mel bands. normalization: normalisation over time, see common/normalisation.py.
     """
 
     bands: int
@@ -52,14 +54,14 @@ class ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError for a class or function that is not allowed."""
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+            raise pickle.UnpicklingError(f"it contains {module}.{name}")
         return super().find_class(module, name)
 
 
 def load_array(path: str | os.PathLike) -> np.ndarray:
     """Reads the array of a file of features, floating point [T, bands].
 
-    Raises InputError if the file is missing or has something else.
+    Raises InputError if the file is missing or contains no such array.
     """
     is_npy = str(path).endswith(NPY)
     try:
@@ -69,15 +71,15 @@ def load_array(path: str | os.PathLike) -> np.ndarray:
             else:
                 x = ArrayUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"{path}: this file does not exist.") from None
     except Exception as error:
         # A damaged file can raise any exception.
         raise InputError(
-            f"{path}: {EXPECTED}, got something else ({error}); no code of it was run; make it "
-            "again"
+            f"{path}: {EXPECTED}, found another content ({error}). No code from the file was run. "
+            f"{EXTRACT_AGAIN}"
         ) from None
     if not is_feature_array(x):
-        raise InputError(f"{path}: {EXPECTED}, got {description(x)}; make it again")
+        raise InputError(f"{path}: {EXPECTED}, found {description(x)}. {EXTRACT_AGAIN}")
     return x if is_npy else x.T
 
 
@@ -98,19 +100,19 @@ def description(x: object) -> str:
 
 
 class Features(Recording):
-    """The features of a file, `frames` of them, normalised over time. See Recording.
+    """The features of a file, normalised over time. See Recording.
 
-    expected: what the network expects of them. Raises InputError if the file cannot be used.
+    expected: the features that the network expects. Raises InputError if the file cannot be used.
     """
 
     def __init__(self, path: str | os.PathLike, expected: FeatureInput):
         x = load_array(path)
         if x.shape[1] != expected.bands:
             raise InputError(
-                f"{path}: want {expected.bands} bands, got {x.shape[1]}; extract them anew, or "
-                "list audio"
+                f"{path}: expected {expected.bands} mel bands, found {x.shape[1]}. Extract the "
+                "features again with 'python dataprep.py features', or list audio files."
             )
-        # Imported here, because lists of audio can do without torch, which takes seconds to load.
+        # Imported here, because torch needs seconds to load and lists of audio do not need it.
         import torch
 
         features = torch.from_numpy(x.astype(np.float32))

@@ -1,6 +1,6 @@
 """Lists of files of any kind, for work that needs the files and at most their speakers.
 
-Extraction, packing, --all_pairs and the cohort of score normalisation read their lists here.
+Extraction, packing, --all_pairs and the cohort of score normalisation use this module.
 """
 
 import os
@@ -36,7 +36,7 @@ def read_speakers(
     """Reads the files that read_file_list() reads -> {file: speaker}.
 
     The speaker is "" if the list does not name it. For trials in which a speaker is claimed, the
-    files also include those that enrol the speaker, see read_enrolment().
+    enrolment files of the speaker are included, see read_enrolment().
     """
     line_format, _, rows = read_rows(list_file, FILE_FORMATS | CLAIM_FORMATS)
     if line_format.speaker_column is None and line_format.key_column is not None:
@@ -71,9 +71,8 @@ def read_cohort(list_file: ListFile, by: str = "utterance") -> list[tuple[str, .
         names = list(dict.fromkeys(words[0] for words in rows))
         if by == "speaker":
             raise InputError(
-                f"{list_file}: want the speakers of the cohort's files for --cohort_by speaker, "
-                f"lines '<speaker> <file>', got '{names[0]}'; list them, or take --cohort_by "
-                "utterance"
+                f"{list_file}:1: expected '<speaker> <file>' for --cohort_by speaker, found "
+                f"'{names[0]}'. Add the speakers to the list, or choose --cohort_by utterance."
             )
         return [(name,) for name in names]
     members: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Where the files of a list are, and whether they can be used."""
+"""Finds the files of a list and checks whether they can be used."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,13 +7,12 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.features import SUFFIXES, FeatureInput
+from corpus.missing import THE_FOLDER, MissingFiles
 from corpus.roots import AUDIO, open_root, refuse_pack
 
-# Files of a list that are opened, at most, to see whether they can be used.
+# Largest number of files of a list that are opened to check whether they can be used.
 FILES_CHECKED = 20_000
-# Missing files that an error names.
-FILES_NAMED = 10
-# Where the file of a name may be. Lists of spoofing corpora name utterances without the extension,
+# Places of the file of a name. Lists of spoofing corpora name utterances without the extension,
 # without the folder, or with the extension of another format.
 LAYOUTS = (
     "{}",
@@ -36,7 +35,7 @@ FoundFiles = dict[str, str | None]
 
 
 def is_recording(path: str) -> bool:
-    """Whether this looks like the name of a file of speech, and not like the name of a list."""
+    """Returns whether a path looks like the name of a file of speech, not of a list."""
     return path.lower().endswith((".wav", ".flac", *SUFFIXES))
 
 
@@ -76,7 +75,7 @@ def find_feature_file(root: str | os.PathLike, name: str) -> str | None:
 
 
 def spellings(name: str) -> dict[str, None]:
-    """Returns a name as it is in a list, and as the name of a FLAC file, without duplicates."""
+    """Returns a name unchanged, and changed to the name of a FLAC file, without duplicates."""
     flac_name = name[:-4] + ".flac" if name.endswith(".wav") else name
     return dict.fromkeys((name, name.replace("/wav/", "/flac/"), flac_name))
 
@@ -86,10 +85,12 @@ def check_present(
     names: Iterable[str],
     list_file: str | os.PathLike,
     features: bool = False,
+    *,
+    root_option: str = THE_FOLDER,
 ) -> dict[str, str]:
     """Finds the files of names -> {name: path below root}, as find_files() does.
 
-    list_file: where the names come from, for errors. Raises InputError if a file is missing.
+    list_file, root_option: see MissingFiles. Raises InputError if a file is missing.
     """
     found = {}
     missing = []
@@ -101,12 +102,9 @@ def check_present(
     if any(name.endswith(SUFFIXES) for name in missing):
         refuse_pack(root)
     if missing:
-        more = ", ..." if len(missing) > FILES_NAMED else ""
-        raise InputError(
-            f"{list_file}: {len(missing)} of {len(found) + len(missing)} files are missing in "
-            f"{root or 'the current folder'}; correct the folder or the list: "
-            f"{', '.join(missing[:FILES_NAMED])}{more}"
-        )
+        total = len(found) + len(missing)
+        problem = MissingFiles(str(root), missing, total, str(list_file), root_option)
+        raise InputError(problem.message())
     return found
 
 
@@ -115,16 +113,19 @@ def check_files(
     names: Iterable[str],
     list_file: str | os.PathLike,
     expected: FeatureInput | None = None,
+    *,
+    root_option: str = THE_FOLDER,
 ) -> dict[str, str]:
     """Finds the files of names as check_present() does, and checks whether they can be used.
 
-    FILES_CHECKED files, spread over the list, are opened. Of audio the header and the last sample
-    are read.
+    The function opens up to FILES_CHECKED files, spread over the list. It reads the header and the
+    last sample of audio.
 
-    expected: what the network expects of features. With it, features may replace audio, in all
-    files or in none. Raises InputError if files are missing or cannot be used.
+    expected: the features that the network expects. With `expected`, features may replace audio, in
+    all files or in none. list_file, root_option: see MissingFiles. Raises InputError if files are
+    missing or cannot be used.
     """
-    found = check_present(root, names, list_file, expected is not None)
+    found = check_present(root, names, list_file, expected is not None, root_option=root_option)
     paths = list(found.values())
     check_kinds(paths, list_file, expected)
     opened_root = open_root(root)
@@ -140,7 +141,7 @@ def check_files(
     if errors:
         others = ""
         if len(errors) > 1:
-            others = f" (the first of {len(errors)} such files of {list_file})"
+            others = f" This is the first of {len(errors)} such files in {list_file}."
         raise InputError(f"{errors[0]}{others}")
     return found
 
@@ -152,27 +153,27 @@ def check_kinds(
     features = [path for path in paths if path.endswith(SUFFIXES)]
     if features and not expected:
         raise InputError(
-            f"{list_file}: {features[0]} holds features, which this model does not take; list "
-            "audio, or choose another model"
+            f"{list_file}: expected audio for this model, found features ({features[0]}). List "
+            "audio files, or choose another --model."
         )
     if features and len(features) < len(paths):
         audio = next(path for path in paths if not path.endswith(SUFFIXES))
         raise InputError(
-            f"{list_file}: want features for all of the {len(paths)} files or for none, got them "
-            f"for {len(features)}, but not for {audio}; extract the others (python dataprep.py "
-            "--features), or remove these"
+            f"{list_file}: expected features for all {len(paths)} files or for none, found "
+            f"features for {len(features)} files and none for {audio}. Extract the others with "
+            "'python dataprep.py features', or remove the files of features."
         )
 
 
 def audio_below(folder: str | os.PathLike) -> list[str]:
-    """Returns the audio files of a folder, its sub-folders and linked folders, or of a pack.
+    """Returns the audio files of a folder, its subfolders and linked folders, or of a pack.
 
     The paths are relative to the folder, and sorted. Raises InputError if there is no file.
     """
     paths = open_root(folder).audio()
     if not paths:
         raise InputError(
-            f"{folder}: want audio files ({', '.join(AUDIO)}) in this folder, got none; give "
-            "another folder, or a list of files"
+            f"{folder}: expected audio files ({', '.join(AUDIO)}) in this folder, found none. "
+            "Choose another folder or a list of files."
         )
     return paths

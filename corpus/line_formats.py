@@ -1,7 +1,7 @@
-"""What the lines of lists look like: the tables of all formats.
+"""The formats of the lines of all lists.
 
-corpus/rows.py recognises the format of a list and checks its lines. corpus/lists.py makes
-utterances and trials of them.
+corpus/rows.py recognises the format of a list and checks its lines. corpus/lists.py converts the
+lines to utterances and trials.
 """
 
 import re
@@ -14,11 +14,12 @@ from common.trial_kinds import BONA_FIDE, SPOOF, TRIAL_KINDS
 class LineFormat(NamedTuple):
     """The format of the lines of a list.
 
-    fits: whether the words of a line have this format. columns: the columns of speaker and file;
-    in a list of trials, of the two sides. attack_column: where the attack is, or None. key_column:
-    where bonafide|spoof or the kind of trial is, or None. first_line: number of the first line of
-    this format in a list, 2 after a header. numbered_speakers: whether speakers have numbers as
-    names. speaker_column: where the speaker is, if `columns` contains files alone.
+    fits: returns whether the words of a line have this format. columns: the columns of speaker and
+    file; in a list of trials, the columns of the two sides. attack_column: the column of the
+    attack, or None. key_column: the column of bonafide|spoof or of the kind of trial, or None.
+    first_line: number of the first line of this format in a list, 2 after a header.
+    numbered_speakers: whether speakers have numbers as names. speaker_column: the column of the
+    speaker, if `columns` contains only files.
     """
 
     fits: Callable[[Sequence[str]], object]
@@ -30,7 +31,7 @@ class LineFormat(NamedTuple):
     speaker_column: int | None = None
 
 
-# What a line looks like, for errors -> its format.
+# Description of a line for errors -> its format.
 Formats = dict[str, LineFormat]
 
 
@@ -40,12 +41,12 @@ def attack_of(words: Sequence[str], line_format: LineFormat) -> str:
 
 
 def attack_agrees(attack: str, key: str) -> bool:
-    """Whether an attack and the word bonafide|spoof of the same line agree."""
+    """Returns whether an attack and the word bonafide|spoof of the same line agree."""
     return key in ("bonafide", SPOOF) and (attack in BONA_FIDE) == (key == "bonafide")
 
 
 def attack_agrees_with_trial(attack: str, kind: str) -> bool:
-    """Whether an attack and the kind of a trial agree: spoof trials alone have an attack."""
+    """Returns whether an attack and the kind of a trial agree: only spoof trials have an attack."""
     return kind in TRIAL_KINDS and (attack in BONA_FIDE) == (kind != SPOOF)
 
 
@@ -114,12 +115,12 @@ FILE_ALONE: Formats = {"<file>": LineFormat(lambda words: len(words) == 1, (0,))
 
 
 def with_files_alone(line_format: LineFormat) -> LineFormat:
-    """Returns a format of train lists whose `columns` contains the file alone."""
+    """Returns a format of train lists whose `columns` contains only the file."""
     speaker, file = line_format.columns
     return line_format._replace(columns=(file,), speaker_column=speaker)
 
 
-# Lists of files of any kind. Their `columns` contains files alone.
+# Lists of files of any kind. Their `columns` contains only files.
 FILE_FORMATS: Formats = {
     **FILE_ALONE,
     LABELLED: TRIAL_FORMATS[LABELLED],

@@ -1,7 +1,7 @@
-"""Lists of utterances and of trials: from a list file to Utterances and Trials.
+"""Reads lists of utterances and of trials.
 
-There is one reader for each kind of list. It recognises the format from the first line, and every
-line is checked (corpus/rows.py). Plain lists are as in voxceleb_trainer. Spoofing-aware lists are
+There is one reader for each kind of list. The reader recognises the format from the first line and
+checks every line (corpus/rows.py). Plain lists are as in voxceleb_trainer. Spoofing-aware lists are
 as in ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
 """
 
@@ -32,8 +32,8 @@ ListFile = str | os.PathLike
 class Utterance(NamedTuple):
     """A line of a train list.
 
-    attack: "-" for real speech, or the name of the attack. speed: the factor by which tempo and
-    pitch are raised, see speed_copies().
+    attack: "-" for real speech, or the name of the attack. speed: factor of tempo and pitch, see
+    speed_copies().
     """
 
     speaker: str
@@ -50,7 +50,7 @@ class Utterance(NamedTuple):
 class Trials(NamedTuple):
     """Trials: number i compares the reference models[enrol[i]] with the file files[test[i]].
 
-    lines [n]: the trials as they are in the list. Spoofing-aware trials have lines
+    lines [n]: the lines of the list. Spoofing-aware trials have lines
     '<speaker> <file> bonafide|<attack> target|nontarget|spoof'. models: a tuple of enrolment files
     for each reference. files: the tested files. enrol, test: int64 [n]. label: bool [n], True for
     target trials, or None for a list without labels. attacks, kinds: the last two words of the
@@ -67,7 +67,7 @@ class Trials(NamedTuple):
     kinds: np.ndarray | None = None
 
     def paths(self) -> list[str]:
-        """Returns every file of the trials once."""
+        """Returns the files of all trials, each file once."""
         return list(dict.fromkeys(itertools.chain(*self.models, self.files)))
 
     def renamed(self, found: Mapping[str, str]) -> "Trials":
@@ -161,8 +161,9 @@ def check_no_duplicates(utterances: list[Utterance], list_file: ListFile, first_
         if earlier != number:
             other_speaker = utterances[earlier - first_line].speaker
             raise InputError(
-                f"{list_file}:{number}: {utterance.path} of speaker {utterance.speaker} is in line "
-                f"{earlier} already, of speaker {other_speaker}; remove one of them"
+                f"{list_file}:{number}: expected each file once, but {utterance.path} (speaker "
+                f"{utterance.speaker}) is also in line {earlier} (speaker {other_speaker}). Remove "
+                "one of the two lines."
             )
 
 
@@ -174,7 +175,7 @@ def read_trials(
     """Reads a list in one of TRIAL_FORMATS.
 
     enroll_list, spk_meta: enrolment of the speakers, see read_enrolment(), for lists in which a
-    speaker is claimed. Raises InputError for a list that has target or non-target trials alone.
+    speaker is claimed. Raises InputError for a list with only target or only non-target trials.
     """
     line_format, lines, rows = read_rows(list_file, TRIAL_FORMATS)
     if line_format.key_column is not None:
@@ -256,14 +257,15 @@ def check_labels(list_file: ListFile, trials: Trials) -> None:
     if label.all() or not label.any():
         only = "target" if label.all() else "non-target"
         raise InputError(
-            f"{list_file}: want target and non-target (or spoof) trials, got {len(label)} {only} "
-            "trials alone; add the others, or leave out the labels to get scores without metrics"
+            f"{list_file}: expected target and non-target (or spoof) trials, found only {only} "
+            f"trials ({len(label):,}). Add the other trials, or remove the labels to get scores "
+            "without metrics."
         )
 
 
 # ---------------------------------------------------------------------- summaries
 def counted(names: Iterable[str]) -> str:
-    """Says how often each name occurs, in the order of the names: 'A01 3,800, A02 3,800'."""
+    """Returns how often each name occurs, sorted by name: 'A01 3,800, A02 3,800'."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items()))
 
 
@@ -300,7 +302,7 @@ def described_trials(trials: Trials) -> str:
 
 # ---------------------------------------------------------------------- classes
 def classes_of(utterances: Sequence, size: int | None = None) -> dict[str, int]:
-    """Numbers the classes of a training -> {speaker: class}.
+    """Numbers the classes of the training speakers -> {speaker: class}.
 
     utterances: Utterances, or Examples of corpus/embeddings.py. Classes are counted from 0 in the
     sorted order of the names. All spoofed speech is one class, the last of `size`. Raises
@@ -311,8 +313,8 @@ def classes_of(utterances: Sequence, size: int | None = None) -> dict[str, int]:
     if any(utterance.spoofed for utterance in utterances):
         if SPOOF in classes:
             raise InputError(
-                f"a speaker is called {SPOOF!r}, which is the name of the class of spoofed speech; "
-                "call the speaker otherwise"
+                f"--train_list: a speaker is named {SPOOF!r}, which is the name of the class of "
+                "spoofed speech. Rename the speaker in the list."
             )
         classes[SPOOF] = max((size or 0) - 1, len(names))
     return classes
@@ -327,13 +329,14 @@ def class_of(utterance: Utterance) -> str:
 def speed_copies(utterances: Sequence[Utterance], factors: Sequence[float]) -> list[Utterance]:
     """Adds a copy of all utterances at every speed, after the utterances themselves.
 
-    Another pitch and tempo make another speaker, who is named 'id@0.9' (Yamamoto et al. 2019).
-    Raises InputError if factors are equal to each other or to 1.
+    A copy with another pitch and tempo counts as another speaker, with the name 'id@0.9'
+    (Yamamoto et al. 2019). Raises InputError if factors are equal to each other or to 1.
     """
     if len({1.0, *factors}) <= len(factors):
         raise InputError(
-            "--speed_factors: want different speeds other than 1, got "
-            f"{' '.join(f'{factor:g}' for factor in factors)}"
+            "--speed_factors: expected different factors other than 1, found "
+            f"{' '.join(f'{factor:g}' for factor in factors)}. Remove the factor 1 and repeated "
+            "factors."
         )
     speakers = {utterance.speaker for utterance in utterances}
     copies = list(utterances)

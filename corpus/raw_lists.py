@@ -1,7 +1,7 @@
-"""Lists with their lines as they are in the file, for checking and comparing lists.
+"""Lists with the unchanged lines of the file, for checking and comparing lists.
 
-The readers of corpus/lists.py raise an error for a file that is in a list twice, and forget the
-lines. A RawList keeps every line, so that its user can report problems and write other lists.
+The readers of corpus/lists.py raise an error for a file that is in a list twice, and do not keep
+the lines. A RawList keeps every line, so that its user can report problems and write other lists.
 """
 
 import os
@@ -37,7 +37,7 @@ class RawList(NamedTuple):
     owners: list[tuple[str, bool]] | None
 
     def files(self) -> list[str]:
-        """Returns every file once, in the order of the list."""
+        """Returns the files in the order of the list, each file once."""
         files: dict[str, None] = {}
         for names in self.named:
             files.update(dict.fromkeys(names))
@@ -97,10 +97,10 @@ def folder_of(path: str, level: int) -> str:
 
 
 def speakers_by_folder(speakers: Sequence[str], paths: Sequence[str]) -> tuple[int, dict[str, str]]:
-    """Finds the folder of a path that is the speaker's -> (its level, {folder: speaker}).
+    """Finds the level of the paths that names the speaker -> (level, {folder: speaker}).
 
-    speakers, paths: of the lines of a train list. Only the first and the last file of each speaker
-    are compared. Returns (0, {}) if no level has a folder of its own for every speaker.
+    speakers, paths: the columns of a train list. Only the first and the last file of each speaker
+    are compared. Returns (0, {}) if no level has exactly one folder for every speaker.
     """
     last_files = dict(zip(speakers, paths, strict=True))
     first_files = dict(zip(reversed(speakers), reversed(paths), strict=True))

@@ -9,7 +9,7 @@ from common.writing import write_atomically
 
 
 def check_record(record: Path, options: dict[str, Any], what: str) -> None:
-    """Raises InputError unless the JSON file `record` contains these options.
+    """Raises InputError unless the JSON file `record` contains the given options.
 
     what: the kind of corpus in the folder, for errors.
     """
@@ -17,8 +17,8 @@ def check_record(record: Path, options: dict[str, Any], what: str) -> None:
         found = json.loads(record.read_text(encoding="utf-8"))
     except ValueError:
         raise InputError(
-            f"{record}: want the options of a {what} in JSON; choose another folder, or remove "
-            "this one"
+            f"{record}: expected the options of a {what} in JSON, found another content. Choose "
+            "another folder, or remove this folder."
         ) from None
     if found == options:
         return
@@ -28,19 +28,20 @@ def check_record(record: Path, options: dict[str, Any], what: str) -> None:
         if not isinstance(found, dict) or recorded != value:
             differences.append(f"{name} {recorded} (now {value})")
     raise InputError(
-        f"{record.parent}: holds a {what} with other options: {', '.join(differences)}; choose "
-        "another folder, or remove this one"
+        f"{record.parent}: this folder contains a {what} with other options: "
+        f"{', '.join(differences)}. Choose another folder, or remove this folder."
     )
 
 
 def begin_record(record: Path, options: dict[str, Any]) -> None:
-    """Writes the JSON file `record`: from now on its folder is being filled with these options.
+    """Writes the options to the JSON file `record`, before its folder is filled with data.
 
-    Raises InputError if there is anything else in the folder.
+    Raises InputError if the folder is not empty.
     """
     folder = record.parent
     if folder.exists() and any(folder.iterdir()):
         raise InputError(
-            f"{folder}: want a new or empty folder, got one with other files in it; choose another"
+            f"{folder}: expected a new or empty folder, found other files in it. Choose another "
+            "folder."
         )
     write_atomically(record, json.dumps(options, indent=1).encode())

@@ -1,10 +1,10 @@
 """Where the files of a list are: below a folder, or in a pack.
 
-A pack consists of few large files. It is for disks on which opening a million small files is slow.
-prep/pack.py writes packs. The folder of a pack contains INDEX, the table of its recordings, and the
-shards 00000.pcm, 00001.pcm, ... A shard has the samples of its recordings one after another, as
-16-bit integers or float32, little-endian. Beside each shard a JSON file lists its contents. The
-index is made from these lists.
+A pack consists of few large files. It helps on disks on which opening a million small files is
+slow. prep/pack.py writes packs. The folder of a pack contains INDEX, the table of its recordings,
+and the shards 00000.pcm, 00001.pcm, ... A shard contains the samples of its recordings one after
+another, as 16-bit integers or float32, little-endian. A JSON file next to each shard lists the
+contents of the shard. The index is computed from the JSON files.
 """
 
 import glob
@@ -31,7 +31,7 @@ INDEX = "index.npz"
 SETTINGS = {"version": 1}
 # The columns of INDEX, which is sorted by name.
 COLUMNS = ("name", "shard", "first_byte", "frames", "bits")
-AGAIN = "run the dataprep.py --pack command that made it again"
+AGAIN = "run the 'python dataprep.py pack' command of this pack again"
 
 
 class Folder:
@@ -48,7 +48,7 @@ class Folder:
         return self
 
     def audio(self) -> list[str]:
-        """Returns the names of all audio files, also of those in linked folders, sorted."""
+        """Returns the names of all audio files, also in linked folders, sorted."""
         folder = os.fspath(self.path) or os.curdir
         start = len(os.path.join(folder, ""))
         found = []
@@ -63,7 +63,7 @@ class Folder:
         return sorted(glob.glob(pattern, root_dir=self.path))
 
     def open(self, name: str, expected: FeatureInput | None = None) -> Recording:
-        """Opens a file. expected: what the network expects if the file may contain features.
+        """Opens a file. expected: the features that the network expects, None for audio.
 
         Raises InputError if the file cannot be used.
         """
@@ -95,7 +95,8 @@ class Pack:
             found = os.path.getsize(file) if os.path.isfile(file) else "no file"
             if size and found != size:
                 raise InputError(
-                    f"{file}: want {size} bytes, got {found}; copy it again, or {AGAIN}"
+                    f"{file}: expected {size} bytes, found {found}. Copy the file again, or "
+                    f"{AGAIN}."
                 )
 
     def __reduce__(self):
@@ -106,7 +107,7 @@ class Pack:
         return frozenset(self.audio())
 
     def audio(self) -> list[str]:
-        """Returns the names of all recordings, sorted as the bytes of the names are."""
+        """Returns the names of all recordings, sorted by the bytes of the names."""
         return [os.fsdecode(name) for name in self.name.tolist()]
 
     def glob(self, pattern: str) -> list[str]:
@@ -127,8 +128,8 @@ class Pack:
         row = self.name.searchsorted(key)
         if row == len(self.name) or self.name[row] != key:
             raise InputError(
-                f"{self.path}: {name} is not in this pack; correct the list, or add the file: "
-                "python dataprep.py --pack"
+                f"{self.path}: {name} is not in this pack. Correct the list, or add the file with "
+                "'python dataprep.py pack'."
             )
         return PackedRecording(
             name,
@@ -145,7 +146,7 @@ class Pack:
             try:
                 self.files[number] = io.FileIO(path)
             except OSError as error:
-                raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
+                raise InputError(f"{path}: the file cannot be opened ({error.strerror}).") from None
         return self.files[number]
 
 
@@ -168,14 +169,14 @@ class PackedRecording(Recording):
         raw = os.pread(self.file.fileno(), size * count, self.first_byte + size * start)
         if len(raw) != size * count:
             raise InputError(
-                f"{self.file.name}: truncated: want {size * count} bytes of {self.name}, got "
-                f"{len(raw)}; copy it again, or {AGAIN}"
+                f"{self.file.name}: the file is truncated: expected {size * count} bytes of "
+                f"{self.name}, found {len(raw)}. Copy the file again, or {AGAIN}."
             )
         return decode(raw, self.bits)
 
 
 def is_pack(path: str | os.PathLike) -> bool:
-    """Whether a folder is a pack, finished or not."""
+    """Returns whether a folder is a pack, finished or not."""
     return os.path.isfile(os.path.join(path, MARK))
 
 
@@ -183,14 +184,13 @@ def refuse_pack(path: str | os.PathLike) -> None:
     """Raises InputError if the folder is a pack, for work that needs a file per recording."""
     if is_pack(path):
         raise InputError(
-            f"{path}: want a folder with a file for each recording, got a pack, which holds audio "
-            "for training and evaluation and no features or embeddings; give the folder of the "
-            "files"
+            f"{path}: expected a folder with a file for each recording, found a pack. A pack "
+            "contains no features or embeddings. Give the folder of the files."
         )
 
 
 def open_root(path: str | os.PathLike) -> Folder | Pack:
-    """Opens the folder or the pack that --train_path, --test_path, ... name."""
+    """Opens the folder or the pack that an option names (--train_path, --test_path, ...)."""
     return Pack(path) if is_pack(path) else Folder(path)
 
 
@@ -220,11 +220,11 @@ def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
             return {column: table[column] for column in COLUMNS}
     except FileNotFoundError:
         raise InputError(
-            f"{pack}: want a finished pack, got one without {INDEX}; {AGAIN}, it goes on where it "
-            "stopped"
+            f"{pack}: expected a finished pack, found a pack without {INDEX}. To finish the pack, "
+            f"{AGAIN}."
         ) from None
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path}: damaged ({error}); remove it, and {AGAIN}, which makes it anew without "
-            "reading the recordings"
+            f"{path}: the index of the pack is damaged ({error}). Remove this file and {AGAIN}. "
+            "The command writes a new index without reading the recordings."
         ) from None

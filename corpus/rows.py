@@ -1,6 +1,6 @@
-"""Reading a list line by line: its format is recognised, and every line is checked.
+"""Reads a list line by line, recognises its format and checks every line.
 
-This is the layer below corpus/lists.py, which makes utterances and trials of the words.
+This is the layer below corpus/lists.py, which converts the words to utterances and trials.
 """
 
 import os
@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 
 from common.errors import InputError
 from common.text import TextLines, word_columns
-from corpus.line_formats import Formats, LineFormat
+from corpus.line_formats import SPEAKER_AND_FILE, Formats, LineFormat
 
 
 class Rows:
     """The words of each line of a list.
 
-    lines: without the header. expected: what a line looks like, for errors. separator: between the
-    words, None for blanks. Iterating raises InputError for a line that does not fit.
+    lines: the lines without the header. expected: descriptions of a line, for errors. separator:
+    the separator of the words, None for blanks. Iterating raises InputError for a line that does
+    not fit.
     """
 
     def __init__(
@@ -36,24 +37,34 @@ class Rows:
         return self.checked_words(self.lines, self.line_format.first_line)
 
     def checked_words(self, lines: Iterable[str], first: int) -> Iterator[list[str]]:
-        """Yields the words of some lines. first: the number of the first of them, for errors."""
+        """Yields the words of some lines. first: number of the first of the lines, for errors."""
         for number, line in enumerate(lines, first):
             words = line.split(self.separator)
             if not self.line_format.fits(words):
                 raise InputError(
-                    f"{self.list_file}:{number}: want {alternatives(self.expected)}, got {line!r}"
+                    f"{self.list_file}:{number}: expected {alternatives(self.expected)}, found "
+                    f"{line!r}. {self.remedy(number)}"
                 )
             yield words
+
+    def remedy(self, number: int) -> str:
+        """Returns the sentence that says what to do about line `number`."""
+        if list(self.expected) == [SPEAKER_AND_FILE]:
+            return "Write one speaker and one file per line, without blanks in their names."
+        first_line = self.line_format.first_line
+        if number > first_line:
+            return f"Write every line in the format of line {first_line}."
+        return "Correct this line, or choose another list."
 
     def columns(self) -> Iterator[list]:
         """Yields the words of blocks of lines as columns, much faster than line by line.
 
-        This is for formats for which the first word and the number of words decide whether a line
-        fits.
+        The method works for formats in which the first word and the number of words decide whether
+        a line fits.
         """
 
         def well_formed(columns):
-            # One check for each different first word is enough, see above.
+            # One check for each different first word is enough for such formats.
             return all(self.line_format.fits([word, *columns[1:]]) for word in {*columns[0]})
 
         def words_of(first, last):
@@ -72,7 +83,8 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
     lines = read_text_lines(list_file)
     if lines == [""]:
         raise InputError(
-            f"{list_file}: is empty; want lines {alternatives(plain_formats(formats))}"
+            f"{list_file}: expected lines {alternatives(plain_formats(formats))}, found an empty "
+            "file. Choose another list."
         )
     separator = "," if "," in lines[0] and len(lines[0].split()) == 1 else None
     has_header = False
@@ -87,9 +99,9 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
 
 
 def formats_of(words: list[str], formats: Formats) -> Formats:
-    """Returns the formats that the words of a first line fit.
+    """Returns the formats that fit the words of a first line.
 
-    If there is none, returns the formats that an error about this line should name.
+    If no format fits, returns the formats that an error about this line should name.
     """
     fitting = {}
     of_same_length = {}
@@ -112,7 +124,7 @@ def plain_formats(formats: Formats) -> Formats:
 
 
 def alternatives(expected: Iterable[str]) -> str:
-    """Joins what a line may look like, for errors."""
+    """Joins the descriptions of a line for errors."""
     return " or ".join(repr(line) for line in expected)
 
 
@@ -129,7 +141,7 @@ def read_text_lines(path: str | os.PathLike) -> TextLines:
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}:{number}: want text in UTF-8, got the byte {data[error.start]:#04x}; save it "
-            "as UTF-8"
+            f"{path}:{number}: expected text in UTF-8, found the byte {data[error.start]:#04x}. "
+            "Save the file as UTF-8."
         ) from None
     return TextLines(data.rstrip())

@@ -64,7 +64,7 @@ def read_files(options: argparse.Namespace, source: DataSource, root: str) -> Pa
                 f"one speaker, found {len(speakers)} files of {number.max() + 1} speakers. Add "
                 "files, or list them without speakers to get scores without metrics."
             )
-    found = source.check_files(root, [*speakers], options.all_pairs, options)
+    found = source.check_files(root, [*speakers], options.all_pairs, options, "--test_path")
     return PairedFiles([*speakers], [found[name] for name in speakers], number)
 
 

@@ -56,7 +56,9 @@ def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path]
     else:
         root = one_root(options)
         names = [folder] if is_recording(folder) else read_file_list(folder)
-    paths = list(dict.fromkeys(source.check_files(root, names, folder, options).values()))
+    root_option = "--gen_path" if options.generate else "--test_path"
+    found = source.check_files(root, names, folder, options, root_option)
+    paths = list(dict.fromkeys(found.values()))
     target = {}
     for path in paths:
         target[path] = Path(options.output, path.lstrip("/")).with_suffix(".npy")
@@ -83,7 +85,7 @@ def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
         )
     source = source_of(options)
     root = one_root(options)
-    found = source.check_files(root, [options.extract], "--extract", options)
+    found = source.check_files(root, [options.extract], "--extract", options, "--test_path")
     dataset = source.eval_dataset(list(found.values()), root, options)
     for _, rep in represent_files(load_scorer(options, state), dataset, options):
         for row in rep.flatten(1).tolist():

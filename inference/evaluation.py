@@ -259,7 +259,9 @@ def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Tr
         else:
             trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
         log.info("%s: %s", list_file, described_trials(trials))
-        found = source.check_files(root, trials.paths(), list_file, options)
+        is_libri = list_file == options.test_list_libri
+        root_option = "--test_path_libri" if is_libri else "--test_path"
+        found = source.check_files(root, trials.paths(), list_file, options, root_option)
         trials = trials.renamed(found)
         tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
     return tests

@@ -50,10 +50,10 @@ def network_rows(options: argparse.Namespace, net: SpeakerNet) -> list[Row]:
         pooling, *default = with_origin(options, "encoder_type").split(" ")
         parts.append(" ".join([pooling, "pooling", *default]))
     parts.append(number_of_parameters(net.model))
-    return [("Model", ", ".join(parts)), ("Front end", front_end(options, net))]
+    return [("Model", ", ".join(parts)), ("Front end", front_end_text(options, net))]
 
 
-def front_end(options: argparse.Namespace, net: SpeakerNet) -> str:
+def front_end_text(options: argparse.Namespace, net: SpeakerNet) -> str:
     """Describes what the network computes from a waveform at first."""
     if net.model.takes != "waves":
         return "none: the model reads embeddings"

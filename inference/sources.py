@@ -41,19 +41,27 @@ class DataSource(ABC):
 
     @abstractmethod
     def check_files(
-        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+        self,
+        root: str,
+        names: Iterable[str],
+        list_file: str,
+        options: argparse.Namespace,
+        root_option: str,
     ) -> dict[str, str]:
         """Finds the files of names -> {name: path below root}.
 
-        list_file: the list with the names, for errors. Raises InputError if files are missing or
-        cannot be used.
+        list_file: the list or option with the names, for errors. root_option: the option that names
+        root, for errors. Raises InputError if files are missing or cannot be used.
         """
 
     @abstractmethod
-    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list:
+    def read_train(
+        self, list_file: str, root: str, options: argparse.Namespace, root_option: str
+    ) -> list:
         """Reads a train list and checks its files -> utterances with the paths of the files.
 
-        Raises InputError if the list or a file cannot be used.
+        root_option: the option that names root, for errors. Raises InputError if the list or a file
+        cannot be used.
         """
 
     @abstractmethod
@@ -75,15 +83,22 @@ class SpeechSource(DataSource):
         return audio_below(folder)
 
     def check_files(
-        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+        self,
+        root: str,
+        names: Iterable[str],
+        list_file: str,
+        options: argparse.Namespace,
+        root_option: str,
     ) -> dict[str, str]:
         """Finds files of speech, see DataSource."""
         names = list(names)
         features = expected_features(options)
         refuse_embeddings(names, list_file, features)
-        return check_files(root, names, list_file, features)
+        return check_files(root, names, list_file, features, root_option=root_option)
 
-    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Utterance]:
+    def read_train(
+        self, list_file: str, root: str, options: argparse.Namespace, root_option: str
+    ) -> list[Utterance]:
         """Reads a train list of speech, see DataSource. Adds the copies of --speed_perturb."""
         # Some lists of embeddings have columns that no list of speech has. The reader would report
         # a wrong line instead of the wrong kind of files.
@@ -95,7 +110,7 @@ class SpeechSource(DataSource):
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, list_file)
         names = [utterance.path for utterance in utterances]
-        found = self.check_files(root, names, list_file, options)
+        found = self.check_files(root, names, list_file, options, root_option)
         for i, utterance in enumerate(utterances):
             path = found[utterance.path]
             # Nearly all paths are the names. Replacing these as well would need more memory.
@@ -153,12 +168,19 @@ class EmbeddingSource(DataSource):
         return files
 
     def check_files(
-        self, root: str, names: Iterable[str], list_file: str, options: argparse.Namespace
+        self,
+        root: str,
+        names: Iterable[str],
+        list_file: str,
+        options: argparse.Namespace,
+        root_option: str,
     ) -> dict[str, str]:
         """Finds embeddings, see DataSource."""
-        return check_embeddings(root, names, list_file)
+        return check_embeddings(root, names, list_file, root_option)
 
-    def read_train(self, list_file: str, root: str, options: argparse.Namespace) -> list[Example]:
+    def read_train(
+        self, list_file: str, root: str, options: argparse.Namespace, root_option: str
+    ) -> list[Example]:
         """Reads a list of embeddings to train on, see DataSource."""
         for name in ("augment", "speed_perturb"):
             if getattr(options, name):
@@ -183,7 +205,7 @@ class EmbeddingSource(DataSource):
             names.append(example.path)
             if example.second:
                 names.append(example.second)
-        found = check_embeddings(root, names, list_file)
+        found = check_embeddings(root, names, list_file, root_option)
         renamed = []
         for example in examples:
             second = found.get(example.second, "")

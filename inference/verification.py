@@ -27,7 +27,8 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     trials = Trials.of_pairs([options.verify])
     source = source_of(options)
     root = one_root(options)
-    trials = trials.renamed(source.check_files(root, trials.paths(), "--verify", options))
+    found = source.check_files(root, trials.paths(), "--verify", options, "--test_path")
+    trials = trials.renamed(found)
     cohort = load_cohort(options, source)
     calibrated = options.calibration and calibration.load(options.calibration)
     if not 0 < options.prior < 1:

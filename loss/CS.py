@@ -10,7 +10,7 @@ from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
-    """1 - cosine; it has no options."""
+    """The loss is 1 - cosine. It has no options."""
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {"loss_cosine": cosine_distance(x, target)}

@@ -1,7 +1,7 @@
 """Embedding enhancement by the cosine to the speaker's clean embedding, with session alignment.
 
-Session alignment makes the distances of utterances within one session and between two sessions
-alike (maximum mean discrepancy).
+Session alignment makes the distances of utterances within one session similar to the distances
+between two sessions (maximum mean discrepancy).
 
     python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc DA --sigma 1 --nPerSpeaker 2 ...
 """
@@ -14,7 +14,10 @@ from loss._enhancement import SessionAlignment, cosine_distance
 
 
 class LossFunction(SessionAlignment):
-    """sigma: width of the Gaussian kernel on differences of distances, which are 1 - cosine"""
+    """1 - cosine to the target, with session alignment.
+
+    sigma: width of the Gaussian kernel that compares distances (1 - cosine)
+    """
 
     def __init__(self, *, sigma: float = 1.0):
         super().__init__(sigma)

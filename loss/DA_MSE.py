@@ -1,7 +1,7 @@
 """Embedding enhancement by the mean squared error to the clean embedding, with session alignment.
 
-Session alignment makes the distances of utterances within one session and between two sessions
-alike (maximum mean discrepancy).
+Session alignment makes the distances of utterances within one session similar to the distances
+between two sessions (maximum mean discrepancy).
 
     python trainSpeakerNet.py --model MyLinearNetv2 --trainfunc DA_MSE --sigma 1 --nPerSpeaker 2 ...
 """
@@ -16,8 +16,7 @@ from loss._enhancement import SessionAlignment
 class LossFunction(SessionAlignment):
     """Mean squared error to the target, with session alignment.
 
-    sigma: width of the Gaussian kernel on differences of distances, which are root mean squared
-        differences
+    sigma: width of the Gaussian kernel that compares distances (root mean squared differences)
     """
 
     def __init__(self, *, sigma: float = 1.0):

@@ -11,7 +11,7 @@ from loss._enhancement import Euclidean
 
 
 class LossFunction(Euclidean):
-    """Mean over all components; it has no options."""
+    """The mean absolute error over all components. The loss has no options."""
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {"loss_mae": F.l1_loss(x, target)}

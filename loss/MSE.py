@@ -11,7 +11,7 @@ from loss._enhancement import Euclidean
 
 
 class LossFunction(Euclidean):
-    """Mean over all components; it has no options."""
+    """The mean squared error over all components. The loss has no options."""
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {"loss_mse": F.mse_loss(x, target)}

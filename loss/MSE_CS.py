@@ -11,7 +11,7 @@ from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
-    """The sum of both; it has no options."""
+    """The sum of the mean squared error and 1 - cosine. The loss has no options."""
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         return {"loss_mse": F.mse_loss(x, target), "loss_cosine": cosine_distance(x, target)}

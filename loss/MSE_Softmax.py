@@ -11,7 +11,7 @@ from loss import MSE, Batch, Pair, Terms, softmax
 
 
 class LossFunction(MSE.LossFunction):
-    """The sum of both; it has no options."""
+    """The sum of the mean squared error and the cross-entropy. The loss has no options."""
 
     def __init__(self, dim: int, num_classes: int):
         super().__init__()

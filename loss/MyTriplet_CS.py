@@ -13,7 +13,7 @@ from loss._enhancement import Enhancement, cosine_distance
 
 
 class LossFunction(Enhancement):
-    """1 - cosine to the target + cosine to the other; it has no options."""
+    """1 - cosine to the target + cosine to the other speaker. The loss has no options."""
 
     reads = ("target", "other")
 

@@ -3,9 +3,9 @@
 The loss also owns the similarity that it trains, so scoring uses the same geometry.
 
 Every file in loss/ has one class `LossFunction(dim, num_classes, *, options)`. The class may leave
-out dim or num_classes. The keyword parameters are the options of the loss. A parameter that is
-typed as a dataclass contributes its fields, see _margin.py. The line `name: text` in the docstring
-of the class is the help of an option.
+out dim or num_classes. The keyword parameters are the options of the loss. The fields of a
+parameter that is typed as a dataclass are options too, see _margin.py. The line `name: text` in the
+docstring of the class is the help of an option.
 
 Shapes: B groups of M utterances, each group from one speaker; D embedding size; R references;
 Q queries; n = B*M embeddings.
@@ -35,12 +35,15 @@ class Loss(nn.Module):
         similarity of pairs of crops equals the inner product of the mean projections.
     min_utterances: least number of utterances per speaker (--nPerSpeaker) that the loss needs. A
         loss that compares utterances of one speaker sets it to 2.
+    pairwise: whether forward() accepts the representations of a pairwise pooling, which keep the
+        frames.
     reads: entries of the batch that forward() needs and that only some datasets add.
     fusion: weight of bonafide() in the score of a trial.
     """
 
     linear = True
     min_utterances = 1
+    pairwise = False
     reads: tuple[str, ...] = ()
     fusion = 0.0
 
@@ -63,8 +66,8 @@ class Loss(nn.Module):
         processes wait for the gradients of all parameters. "loss" is positive for the embeddings
         of an untrained network, and falls as similarity() separates the speakers.
 
-        Raises ValueError if the loss cannot use the batch. A loss that has no use for spoofed
-        speech rejects a batch with spoofed speech.
+        Raises ValueError if the loss cannot use the batch. A loss that does not use spoofed speech
+        rejects a batch with spoofed speech.
         """
         raise NotImplementedError
 
@@ -104,16 +107,21 @@ def accuracy(logit: Tensor, label: Tensor) -> Tensor:
     return 100.0 * (logit.argmax(-1) == label).float().mean().detach()
 
 
+def require_embeddings(rep: Tensor) -> None:
+    """Raises ValueError unless the representations are embeddings [B, M, D]."""
+    if rep.dim() != 3:
+        raise ValueError(
+            "--trainfunc: this loss needs one embedding per utterance, but the model keeps the "
+            "frames. Choose another --encoder_type, or another --trainfunc."
+        )
+
+
 def embeddings_and_labels(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Flattens the groups of rep [B, M, D] to embeddings [n, D] and their labels [n].
 
     Raises ValueError if the representations are not embeddings.
     """
-    if rep.dim() != 3:
-        raise ValueError(
-            f"--trainfunc: this loss classifies embeddings [B, M, D], got {list(rep.shape)} from "
-            "the model: choose an --encoder_type that gives embeddings, or a loss for pairs"
-        )
+    require_embeddings(rep)
     return rep.flatten(0, 1), batch["label"].repeat_interleave(rep.shape[1])
 
 
@@ -126,10 +134,10 @@ def with_real(batch: Batch) -> Batch:
 
 
 def too_few_utterances(least: int, number: int) -> str:
-    """Returns the error message for `number` utterances per speaker where `least` are needed."""
+    """Returns the error message of a loss that needs `least` utterances per speaker."""
     return (
-        "--nPerSpeaker: this loss compares utterances of a speaker and wants at least "
-        f"{least} of each, got {number}: add --nPerSpeaker {least}"
+        f"--nPerSpeaker: expected at least {least}, because the loss compares utterances of one "
+        f"speaker, found {number}. Add --nPerSpeaker {least}."
     )
 
 
@@ -153,9 +161,9 @@ def prototypes(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     require_pairs(rep)
     if rep.dim() > 3 and rep.shape[1] > 2:
         raise ValueError(
-            "--nPerSpeaker: this loss averages utterances, which a pair-wise pooling does not "
-            f"give, got {rep.shape[1]} of each speaker: take --nPerSpeaker 2, or --trainfunc proto "
-            "--proto_metric dot"
+            f"--nPerSpeaker: expected 2, found {rep.shape[1]}. With more utterances this loss "
+            "averages embeddings, but the pooling keeps the frames. Choose --nPerSpeaker 2, or "
+            "--trainfunc proto --proto_metric dot."
         )
     own = batch["real"]
     return rep[:, 1:].mean(1), rep[own, 0], own

@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from loss import Batch, Loss, Pair, Terms, require_pairs
-
-# Entry of a batch -> the kind of list that provides it, for the error message.
-LIST_FORMATS = {
-    "other": ", of lines '<speaker> <file> <other speaker>'",
-    "session": ", of lines '<speaker> <file> <file> 0|1'",
-}
+from loss import Batch, Loss, Pair, Terms, require_embeddings, require_pairs
 
 
 class Enhancement(Loss):
@@ -35,20 +29,20 @@ class Enhancement(Loss):
         missing = [name for name in self.reads if name not in batch]
         if missing:
             raise ValueError(
-                f"--trainfunc: this loss wants {' and '.join(missing)} with every embedding, which "
-                f"only lists of embeddings bring along{LIST_FORMATS.get(missing[-1], '')}: give "
-                "such a list, or choose another loss"
+                f"--trainfunc: this loss needs the entries {' and '.join(missing)} of a batch, "
+                "which only lists of embeddings provide. Choose another list or another loss."
             )
         if len(batch["real"]) < len(rep):
             raise ValueError(
-                "--trainfunc: this loss makes nothing of spoofed speech: take it off the train "
-                "list, or choose another loss"
+                "--trainfunc: this loss does not use spoofed speech. Remove spoofed speech from "
+                "the train list, or choose another loss."
             )
-        if rep.shape[2:] != batch["target"].shape[1:]:
+        require_embeddings(rep)
+        size = batch["target"].shape[1]
+        if rep.shape[2:] != (size,):
             raise ValueError(
-                f"--trainfunc: this loss wants embeddings of {batch['target'].shape[1]} numbers, "
-                f"as the targets are, got {list(rep.shape)} from the model: choose --nOut, and an "
-                "--encoder_type that gives embeddings"
+                f"--nOut: expected {size}, the size of the targets, found embeddings of shape "
+                f"{list(rep.shape[2:])}. Choose --nOut {size}."
             )
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
@@ -74,10 +68,10 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 class SessionAlignment(Enhancement):
-    """Makes the distances within one recording session and between two sessions alike.
+    """Makes the distances within one recording session similar to those between two sessions.
 
-    The distances are those between the two utterances of a pair. Utterances 2i and 2i + 1 of a
-    group are a pair. The term loss_mmd compares the distributions of the distances, see
+    A distance is measured between the two utterances of a pair. Utterances 2i and 2i + 1 of a group
+    are a pair. The term loss_mmd compares the distributions of the distances, see
     maximum_mean_discrepancy(). A subclass defines distance() and target_terms().
     """
 
@@ -87,7 +81,7 @@ class SessionAlignment(Enhancement):
     def __init__(self, sigma: float):
         super().__init__()
         if sigma <= 0:
-            raise ValueError(f"--sigma: want more than 0, got {sigma}")
+            raise ValueError(f"--sigma: expected more than 0, found {sigma}.")
         self.sigma = sigma
 
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:

@@ -15,12 +15,12 @@ from loss import Batch, Loss, Pair, Terms, accuracy, embeddings_and_labels
 class MarginSettings:
     """Options of every loss with a margin. They include the growth of the margin during training.
 
-    margin: how much closer than other speakers the true speaker has to be
+    margin: margin between the true speaker and the others
     scale: factor of the cosines
-    margin_start: margin at first, see margin_until
+    margin_start: margin before update --margin_from
     margin_from: update at which the margin begins to grow
-    margin_until: update from which on the margin is `margin`; 0 for the full margin at once
-    margin_growth: course of the margin in between
+    margin_until: update at which the margin is complete (0: from the start)
+    margin_growth: curve of the margin between --margin_from and --margin_until
 
     Raises ValueError if margin_from and margin_until are not in order.
     """
@@ -35,8 +35,8 @@ class MarginSettings:
     def __post_init__(self):
         if not 0 <= self.margin_from <= self.margin_until:
             raise ValueError(
-                f"--margin_from {self.margin_from} --margin_until {self.margin_until}: the margin "
-                "grows from the first update to the second; want 0 <= margin_from <= margin_until"
+                "--margin_from: expected 0 or more and at most --margin_until "
+                f"({self.margin_until}), found {self.margin_from}."
             )
 
     def margin_at(self, step: int) -> float:
@@ -54,8 +54,8 @@ class MarginSettings:
 class AngularMarginSettings(MarginSettings):
     """Options of additive angular margin softmax.
 
-    margin: added to the angle to the true speaker, radians
-    easy_margin: no margin at all for angles above 90 degrees
+    margin: margin added to the angle of the target speaker, in radians
+    easy_margin: apply no margin to angles above 90 degrees
     """
 
     easy_margin: bool = False
@@ -89,7 +89,7 @@ def subtract_margin(cos: Tensor, margin: float) -> Tensor:
 
 # ---------------------------------------------------------------------- softmax
 class MarginSoftmax(Loss):
-    """Softmax cross-entropy over scaled cosines, with a margin at the true class.
+    """Softmax cross-entropy over scaled cosines, with a margin for the true class.
 
     A subclass defines cosine() and penalise(), and may change margin_at().
     """

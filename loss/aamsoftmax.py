@@ -31,8 +31,8 @@ class LossFunction(MarginSoftmax):
         with_margin = add_angle(cos, margin)
         if self.settings.easy_margin:
             return torch.where(cos > 0, with_margin, cos)
-        # Where the sum of angle and margin exceeds pi, the cosine would rise again. There the
-        # margin is taken off the cosine instead. This line differs from add_margin(): the published
+        # If the sum of angle and margin exceeds pi, the cosine would rise again. In this case the
+        # margin is subtracted from the cosine. This line differs from add_margin(): the published
         # loss has a jump at that angle.
         line = cos - margin * math.sin(margin)
         return torch.where(cos > math.cos(math.pi - margin), with_margin, line)

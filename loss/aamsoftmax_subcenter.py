@@ -20,10 +20,10 @@ DEFAULTS = MarginSettings(margin=0.2, scale=32.0)
 class LossFunction(MarginSoftmax):
     """MarginSettings declares further options.
 
-    margin: added to the angle to the true speaker, radians
-    subcenters: vectors of a speaker; the one nearest to an embedding counts
-    k_top: nearest wrong speakers that get a margin too; 0 for none, as in large-margin fine-tuning
-    inter_margin: taken off their angles when the margin is 0.2, in proportion otherwise
+    margin: margin added to the angle of the target speaker, in radians
+    subcenters: number of class vectors per speaker (the nearest one counts)
+    k_top: number of nearest wrong speakers with a margin (0 for large-margin fine-tuning)
+    inter_margin: margin of the --k_top speakers in radians at --margin 0.2 (scales with --margin)
     """
 
     def __init__(
@@ -39,7 +39,8 @@ class LossFunction(MarginSoftmax):
         super().__init__(settings)
         if subcenters < 1 or k_top < 0:
             raise ValueError(
-                f"want at least 1 for --subcenters and 0 for --k_top, got {subcenters} and {k_top}"
+                "--subcenters, --k_top: expected at least 1 and at least 0, found "
+                f"{subcenters} and {k_top}."
             )
         self.subcenters = subcenters
         self.k_top = min(k_top, num_classes - 1)

@@ -1,6 +1,7 @@
 """Additive margin softmax (Wang et al., "CosFace", arXiv:1801.05599 and 1801.09414).
 
-The margin is taken off the cosine. The second command is the loss of DoubleMHA (arXiv:2007.13199).
+The margin is subtracted from the cosine. The second command is the loss of DoubleMHA
+(arXiv:2007.13199).
 
     python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.2 --scale 30 ...
     python trainSpeakerNet.py --trainfunc amsoftmax --margin 0.4 --pre_layer --annealing ...
@@ -18,10 +19,9 @@ DEFAULTS = MarginSettings(margin=0.1, scale=30.0)
 class LossFunction(MarginSoftmax):
     """MarginSettings declares further options.
 
-    margin: taken off the cosine of the true speaker
-    annealing: the margin grows by a curve without end: 1/1001 of it at first, half of it after
-        306 000 updates
-    pre_layer: a linear layer between the embeddings and the cosines
+    margin: margin subtracted from the cosine of the target speaker
+    annealing: let the margin grow slowly (1/1001 at first, half of it after 306 000 updates)
+    pre_layer: add a linear layer between the embeddings and the cosines
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LossFunction(MarginSoftmax):
         margin = super().margin_at(step)
         if not self.annealing:
             return margin
-        # The paper takes the weighted mean of the logits with the margin (weight 1) and without it
+        # The paper uses the weighted mean of the logits with the margin (weight 1) and without it
         # (weight alpha). This mean equals the logits with a smaller margin.
         alpha = 1000.0 / (1.0 + 0.0001 * step) ** 2
         return margin / (1.0 + alpha)

@@ -13,11 +13,12 @@ from loss import Batch, Loss, Pair, Terms, accuracy, prototypes, scaled
 
 
 class LossFunction(Loss):
-    """init_w: initial scale of the cosines
-    init_b: initial offset
+    """init_w: initial scale of the cosines in the prototypical loss
+    init_b: initial offset of the cosines in the prototypical loss
     """
 
     min_utterances = 2
+    pairwise = True
 
     def __init__(self, *, init_w: float = 10.0, init_b: float = -5.0):
         super().__init__()

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Batch, Loss, Pair, Terms, accuracy, require_pairs, scaled
+from loss import Batch, Loss, Pair, Terms, accuracy, require_embeddings, require_pairs, scaled
 
 
 class LossFunction(Loss):
     """init_w: initial scale of the cosines
-    init_b: initial offset
+    init_b: initial offset of the cosines
     """
 
     min_utterances = 2
@@ -25,11 +25,7 @@ class LossFunction(Loss):
         self.b = nn.Parameter(torch.tensor(init_b))
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
-        if rep.dim() != 3:
-            raise ValueError(
-                "--trainfunc: ge2e averages embeddings, which a pair-wise pooling does not give: "
-                "choose another --encoder_type or loss"
-            )
+        require_embeddings(rep)
         require_pairs(rep)
         own = batch["real"]
         speakers, utterances = rep.shape[:2]

@@ -17,13 +17,12 @@ from loss import Batch, Loss, Pair, Terms, accuracy, prototypes, require_pairs
 
 
 class LossFunction(Loss):
-    """global_clf: add the loss of a classifier of all the speakers
-    proto_metric: euclidean, minus the squared distance to the mean of the other utterances; dot,
-        the product with the normalised first utterance; auto, dot with global_clf and euclidean
-        without
+    """global_clf: add the loss of a classifier of all speakers
+    proto_metric: squared Euclidean distance or dot product (auto: dot with --global_clf)
     """
 
     min_utterances = 2
+    pairwise = True
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class LossFunction(Loss):
             ref = ref[0]
             ref_label = label
         else:
-            # A pair-wise pooling computes a reference for every query. Take the own one.
+            # A pair-wise pooling computes a reference for every query. Select the own reference.
             ref = ref[query, own]
             ref_label = label[own]
         qry = qry[:, 0] if qry.shape[1] == 1 else qry[query, own]

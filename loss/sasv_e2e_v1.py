@@ -49,9 +49,9 @@ class AngularPrototypes(Loss):
 class LossFunction(Loss):
     """AngularMarginSettings declares further options.
 
-    scale: factor of the cosines of the softmax part
-    init_w: initial scale of the cosines of the prototypical part
-    init_b: initial offset of the prototypical part
+    scale: factor of the cosines in the softmax loss
+    init_w: initial scale of the cosines in the prototypical loss
+    init_b: initial offset of the cosines in the prototypical loss
     """
 
     min_utterances = 2

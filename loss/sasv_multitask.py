@@ -2,7 +2,8 @@
 
 The speaker task is additive angular margin softmax of bona fide speech. If there are several
 utterances per speaker, angular prototypical loss is added. The spoofing task is a head that
-separates bona fide from spoofed speech. The score of a trial is the cosine plus `fusion` times the
+separates bona fide from spoofed speech. Its loss ocsoftmax (Zhang et al., arXiv:2010.13995) keeps
+bona fide speech close to one direction. The score of a trial is the cosine plus `fusion` times the
 output of the head for the tested file.
 
     python trainSpeakerNet.py --trainfunc sasv_multitask --spoof_head ocsoftmax --num_spk 20 \
@@ -24,16 +25,15 @@ DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
 class LossFunction(Loss):
     """AngularMarginSettings declares further options.
 
-    scale: factor of the cosines of the speakers
-    init_w: initial scale of the cosines of the prototypical part
-    init_b: initial offset of the prototypical part
-    spoof_head: ocsoftmax, one-class softmax (Zhang et al., arXiv:2010.13995), real speech close to
-        one direction; sigmoid, binary cross-entropy
-    spoof_scale: factor of the head's cosines
-    margin_real: cosine that real speech is to exceed (ocsoftmax)
-    margin_spoof: cosine that spoofed speech is to stay below (ocsoftmax)
-    spoof_weight: weight of the head's loss
-    fusion: weight of the head in the score of a trial; 0 for the cosine of the speakers alone
+    scale: factor of the cosines in the softmax loss
+    init_w: initial scale of the cosines in the prototypical loss
+    init_b: initial offset of the cosines in the prototypical loss
+    spoof_head: loss of the spoofing head: one-class softmax or binary cross-entropy
+    spoof_scale: factor of the cosines of the spoofing head
+    margin_real: cosine that bona fide speech should exceed (for --spoof_head ocsoftmax)
+    margin_spoof: cosine that spoofed speech should stay below (for --spoof_head ocsoftmax)
+    spoof_weight: weight of the loss of the spoofing head
+    fusion: weight of the spoofing head in the score of a trial (0: speaker cosine only)
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class LossFunction(Loss):
         index = batch["real"]
         if not len(index):
             raise ValueError(
-                "--trainfunc: this loss classifies the speakers of real speech and wants some in "
-                "every batch: set --num_spk"
+                "--trainfunc sasv_multitask: expected bona fide speech in every batch, found a "
+                "batch without it. Set --num_spk, the number of bona fide speakers per batch."
             )
         real_rep = rep[index]
         real_batch = batch | {

@@ -10,7 +10,7 @@ from loss import Batch, Loss, Pair, Terms, accuracy, embeddings_and_labels
 
 
 class LossFunction(Loss):
-    """Softmax cross-entropy over the speakers; it has no options."""
+    """Softmax cross-entropy over the speakers. The loss has no options."""
 
     def __init__(self, dim: int, num_classes: int):
         super().__init__()

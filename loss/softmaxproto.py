@@ -11,8 +11,8 @@ from loss import Batch, Loss, Pair, Terms, angleproto, softmax, sum_of_losses
 
 
 class LossFunction(Loss):
-    """init_w: initial scale of the cosines of the prototypical part
-    init_b: initial offset of the prototypical part
+    """init_w: initial scale of the cosines in the prototypical loss
+    init_b: initial offset of the cosines in the prototypical loss
     """
 
     min_utterances = 2

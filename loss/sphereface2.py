@@ -1,6 +1,6 @@
 """SphereFace2 (Wen et al., arXiv:2108.01513; for speakers Han et al., arXiv:2307.08205).
 
-Every class is a binary classification of its own.
+Every class is a separate binary classification.
 
     python trainSpeakerNet.py --trainfunc sphereface2 --margin_type A --margin 0.15 ...
 """
@@ -20,12 +20,13 @@ DEFAULTS = MarginSettings(margin=0.2, scale=32.0)
 class LossFunction(Loss):
     """MarginSettings declares further options.
 
-    margin: typically 0.2 with margin_type C and 0.15 with A; 0.3 and 0.25 in large-margin
-        fine-tuning
+    margin: margin of the target speaker (typically 0.2 for --margin_type C, 0.15 for A)
     scale: factor of the similarities
     margin_type: margin on the similarity (C, as in CosFace) or on the angle (A, as in ArcFace)
     positive_weight: weight of the true class, between 0 and 1 (lambda of the paper)
-    exponent: how much the similarity is stretched towards cosines near 1 (t of the paper)
+    exponent: exponent that stretches similarities near 1 (t of the paper)
+
+    For large-margin fine-tuning the paper uses the margins 0.3 (C) and 0.25 (A).
     """
 
     def __init__(

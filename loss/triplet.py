@@ -16,18 +16,18 @@ from loss import Batch, Loss, Pair, Terms, prototypes
 class LossFunction(Loss):
     """The distance is the squared Euclidean distance of unit vectors.
 
-    hard_rank: a hard negative is one of the hard_rank + 1 that are nearest to the anchor; below 0:
-        semi-hard mining instead
-    hard_prob: share of the anchors that get a hard negative, the others get any
-    margin: by which the squared distance to the negative shall exceed that to the positive
+    hard_rank: hard negatives are the --hard_rank + 1 nearest ones (below 0: semi-hard mining)
+    hard_prob: share of the anchors with a hard negative (the others: a random one)
+    margin: margin between the squared distances to the negative and to the positive
     """
 
     min_utterances = 2
+    pairwise = True
 
     def __init__(self, *, hard_rank: int = 10, hard_prob: float = 0.5, margin: float = 0.1):
         super().__init__()
         if not 0 <= hard_prob <= 1:
-            raise ValueError(f"--hard_prob: want a share between 0 and 1, got {hard_prob}")
+            raise ValueError(f"--hard_prob: expected a share from 0 to 1, found {hard_prob}.")
         self.hard_rank = hard_rank
         self.hard_prob = hard_prob
         self.margin = margin
@@ -37,9 +37,10 @@ class LossFunction(Loss):
         ref, qry, own = prototypes(rep, batch)
         if len(ref) < 2:
             raise ValueError(
-                "--batch_size: the triplet loss wants at least 2 speakers a batch, for negatives"
+                "--batch_size: the triplet loss needs negatives: expected at least 2 speakers per "
+                f"batch, found {len(ref)}. Add --batch_size 2 or more."
             )
-        # The reference adds 1e-6 to every component of the differences; this is left out.
+        # The reference adds 1e-6 to every component of the differences. This code does not.
         distance = 2.0 - 2.0 * self.similarity(*pair(ref, qry))  # [Q, R]
         positive = distance.gather(1, own.unsqueeze(1))  # [Q, 1]
         negative_index = self.negative_index(distance.detach(), own)

@@ -52,9 +52,9 @@ class Calibration(NamedTuple):
         """Returns log-likelihood ratios [n]. inputs: {name: [n]}, all inputs of the calibration."""
         if set(inputs) != set(self.inputs):
             raise InputError(
-                f"the calibration of {', '.join(self.trained_on)} takes {', '.join(self.inputs)}, "
-                f"got {', '.join(inputs)}; give it all of these and nothing else, or take another "
-                "calibration"
+                f"the calibration of {', '.join(self.trained_on)} expected the inputs "
+                f"{', '.join(self.inputs)}, found {', '.join(inputs)}. Give exactly the expected "
+                "inputs, or another calibration."
             )
         terms = []
         for name, weight in zip(self.inputs, self.weights, strict=True):
@@ -89,14 +89,15 @@ def train(
 
     if not 0 < prior < 1:
         raise InputError(
-            f"--effective_prior: want a probability between 0 and 1, both excluded, got {prior:g}"
+            f"--effective_prior: expected a probability above 0 and below 1, found {prior:g}."
         )
     targets = np.count_nonzero(labels)
     nontargets = np.count_nonzero(~labels)
     if not targets or not nontargets:
         raise InputError(
-            f"want target and non-target trials to calibrate with, got {targets:,} and "
-            f"{nontargets:,}; add the others"
+            "a calibration needs target and non-target trials, "
+            f"found {targets:,} target and {nontargets:,} non-target trials. "
+            "Add trials of the other kind."
         )
     check_scores_differ(inputs)
     x = np.stack(list(inputs.values()), 1)
@@ -126,8 +127,8 @@ def check_scores_differ(inputs: Mapping[str, np.ndarray]) -> None:
     for name, values in inputs.items():
         if name.startswith("score") and np.ptp(values) == 0:
             raise InputError(
-                f"{name} is the same for all {len(values):,} trials: nothing to calibrate; look at "
-                "the scores file"
+                f"expected scores that differ, found the same {name} for all {len(values):,} "
+                "trials. Check the scores file."
             )
 
 
@@ -141,8 +142,8 @@ def load(path: FilePath) -> Calibration:
         valid = False
     if not valid:
         raise InputError(
-            f"{path}: want a calibration as tuneThreshold.py --calibrate writes it; make it again, "
-            "or give another file"
+            f"{path}: expected a calibration that `tuneThreshold.py calibrate` wrote, found "
+            "another file. Give the JSON file of a calibration."
         )
     return found
 

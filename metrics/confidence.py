@@ -1,10 +1,11 @@
 """Confidence of error rates: intervals, bands of DET curves, and comparison of two systems.
 
 Trials that share a speaker are not independent. So speakers are drawn with replacement, the same
-number as there are. A trial counts as often as the product of the draws of its two speakers; a
-trial of one speaker counts as often as this speaker is drawn. This is the pigeonhole bootstrap
-(Owen, Annals of Applied Statistics 1(2), 2007) for pairs from one population (Davezies,
-D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021).
+number as there are. The weight of a trial is the product of the numbers of draws of its two
+speakers. The weight of a trial of one speaker is the number of draws of this speaker.
+
+This is the pigeonhole bootstrap (Owen, Annals of Applied Statistics 1(2), 2007) for pairs from one
+population. Source: Davezies, D'Haultfoeuille and Guyonvarch, Annals of Statistics 49(2), 2021.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,14 +62,14 @@ def bootstrap(
 ) -> Resamples:
     """Measures resamples of the trials.
 
-    scores: [n]. groups: {kind: bool [n]}. sides: int [n, 2], the speakers of a trial; the second is
+    scores: [n]. groups: {kind: bool [n]}. sides: int [n, 2], the speakers of a trial. The second is
     -1 if there is one speaker. measure(threshold, {kind: number of trials accepted there}) returns
     ({name of an EER: (threshold, p_miss, p_fa)}, {name: value}). gaps: {name of an EER: [G]}, see
     spread().
 
     A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured
     one after the other, because one row of trials stays in the cache. The draws depend only on the
-    speakers, their number and the seed, so the resamples of two systems are pairs. Raises TooFew if
+    number of speakers and the seed, so the resamples of two systems are pairs. Raises TooFew if
     half of the resamples lack trials of a kind.
     """
     # Imported here, because only the bootstrap shows a progress bar.
@@ -96,7 +97,7 @@ def bootstrap(
     if len(found) <= repeats / 2:
         raise TooFew(
             f"only {len(found)} of {repeats} resamples of {speakers} speakers have trials of all "
-            "kinds: too few speakers for intervals"
+            "kinds. There are too few speakers for intervals."
         )
     values = stack_by_name([values for values, _ in found])
     misses = stack_by_name([misses for _, misses in found])
@@ -145,7 +146,7 @@ def weights_above(rank: np.ndarray, weights: np.ndarray, ranks: int) -> np.ndarr
 
 
 def share_below(values: np.ndarray, observed: Any) -> Any:
-    """Returns the share of the values [R, ...] below `observed` [...]; equal values count half.
+    """Returns the share of the values [R, ...] below `observed` [...]. Equal values count half.
 
     The share is never 0 or 1, because `observed` itself counts as a value.
     """
@@ -157,7 +158,7 @@ def share_below(values: np.ndarray, observed: Any) -> Any:
 def interval(values: np.ndarray, observed: Any, confidence: float = 0.95) -> np.ndarray:
     """Returns the interval [2, ...] (low, high) of values [R, ...] of resamples.
 
-    observed: the value [...] of the trials as they are. This is the bias-corrected percentile
+    observed: the value [...] of the original trials. This is the bias-corrected percentile
     interval (Efron, Canadian Journal of Statistics 9(2), 1981). Resamples have fewer different
     trials than their list, and a minimum over thresholds is lower with fewer different trials. So
     plain percentiles of minDCF would be far too low.
@@ -177,7 +178,7 @@ def interval(values: np.ndarray, observed: Any, confidence: float = 0.95) -> np.
 def intervals(
     resamples: Resamples, observed: Mapping[str, float], confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Returns {name: (low, high)}. observed: {name: value} of the trials as they are."""
+    """Returns {name: (low, high)}. observed: {name: value} of the original trials."""
     found = {}
     for name, values in resamples.values.items():
         low, high = interval(values, observed[name], confidence).tolist()
@@ -228,8 +229,8 @@ class Difference(NamedTuple):
 def difference(values: np.ndarray, observed: float, confidence: float = 0.95) -> Difference:
     """Tests the difference of two systems.
 
-    values: differences [R] on the same resamples. observed: the difference on the trials as they
-    are. p is two-sided: 1 minus the highest confidence at which the interval excludes 0.
+    values: differences [R] on the same resamples. observed: the difference on the original trials.
+    p is two-sided: 1 minus the highest confidence at which the interval excludes 0.
     """
     bias = probit(share_below(values, observed))
     tail = NORMAL.cdf(float(probit(share_below(values, 0)) - 2 * bias))
@@ -246,7 +247,7 @@ def comparison(
 ) -> str:
     """Returns a table of the differences of two systems.
 
-    a, b: {name: value} of the trials as they are.
+    a, b: {name: value} of the original trials.
     """
     title = f"{100 * confidence:g} % interval"
     lines = [f"{'':14s}{'first':>10s}{'second':>10s}{'difference':>13s}   {title:20s}{'p':>6s}"]

@@ -2,7 +2,7 @@
 
 An LLR is the natural logarithm of p(trial | same speaker) / p(trial | different speakers). The
 metrics measure whether a threshold that was set in advance holds, and how much information the LLRs
-carry. Rates are those of metrics.rates.error_rates().
+carry. Rates are results of metrics.rates.error_rates().
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metrics.summary import Rates
+from metrics.thresholds import threshold_text
 
 # {name: (value, threshold or None)}
 LlrMetrics = dict[str, tuple[float, float | None]]
@@ -29,8 +30,8 @@ def effective_prior(p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> 
     """
     if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
         raise ValueError(
-            "want 0 < p_target < 1 and costs above 0, "
-            f"got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
+            "--p_target, --c_miss, --c_fa: expected 0 < p_target < 1 and costs above 0, "
+            f"found p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}."
         )
     return p_target * c_miss / (p_target * c_miss + (1 - p_target) * c_fa)
 
@@ -85,14 +86,14 @@ def hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def is_below_line(xs: list[float], ys: list[float], start: int, middle: int, end: int) -> bool:
-    """Returns whether point `middle` lies below the line from point `start` to point `end`."""
+    """Returns whether point `middle` is below the line from point `start` to point `end`."""
     middle_x = xs[middle] - xs[start]
     middle_y = ys[middle] - ys[start]
     return middle_x * (ys[end] - ys[start]) - middle_y * (xs[end] - xs[start]) < 0
 
 
 def min_cllr(p_miss: np.ndarray, p_fa: np.ndarray) -> float:
-    """Returns the Cllr after the best rising map of the scores. The rates are of error_rates().
+    """Returns the Cllr after the best rising map of the scores. error_rates() returns the rates.
 
     The pool-adjacent-violators algorithm finds this map. The value is the part of Cllr that better
     calibration cannot remove. The map gives one ratio to all scores of an edge of the convex hull
@@ -145,8 +146,8 @@ def llr_text(
     lines = []
     metrics = llr_metrics(llrs, labels, rates, p_target, c_miss, c_fa)
     for name, (value, threshold) in metrics.items():
-        line = f"{name:14s}{value:10.4f}"
+        remark = "bits"
         if threshold is not None:
-            line += f"   at threshold {threshold:.5g}"
-        lines.append(line)
+            remark = f"at threshold {threshold_text(threshold, rates[0])}"
+        lines.append(f"{name:14s}{value:10.4f}   {remark}")
     return "\n".join(lines)

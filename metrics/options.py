@@ -9,63 +9,33 @@ import argparse
 import numpy as np
 
 from metrics.confidence import REPEATS
+from metrics.score_options import Options
 
 
 # ---------------------------------------------------------------------- calibration
-def add_calibration_options(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of metrics/calibration.py."""
-    group = parser.add_argument_group("calibration")
-    group.add_argument(
-        "--calibrate",
-        "--fuse",
-        nargs="+",
-        metavar="FILE",
-        help="scores files of the same development trials, one of each system: "
-        "learns their common log-likelihood ratio by logistic regression",
-    )
-    group.add_argument(
-        "--apply",
-        metavar="JSON",
-        help="a calibration: the scores files, one of each of its systems, become one of "
-        "log-likelihood ratios",
-    )
-    group.add_argument(
+def add_quality_option(parser: Options) -> None:
+    """Declares the table of quality measures."""
+    parser.add_argument(
         "--quality",
         metavar="FILE",
-        help="quality measures of the trials as further inputs, a table of trainSpeakerNet.py "
-        "--eval --qualities",
+        help="quality measures of the trials as further inputs: the table that trainSpeakerNet.py "
+        "--eval --qualities writes",
     )
-    group.add_argument(
+
+
+def add_prior_option(parser: Options) -> None:
+    """Declares the prior of the training of a calibration."""
+    parser.add_argument(
         "--effective_prior",
         type=float,
         metavar="P",
-        help="prior of a target trial, costs included, near which the ratios are to be most "
-        "exact (default: that of the first --p_target with --c_miss and --c_fa)",
+        help="prior of a target trial, costs included, for which the calibration is most exact "
+        "(default: computed from the first --p_target, --c_miss and --c_fa)",
     )
-    group.add_argument(
-        "--llr",
-        action="store_true",
-        help="the scores are log-likelihood ratios: actDCF, Cllr and minCllr too, of targets "
-        "against all others",
-    )
-
-
-def check_calibration_options(args: argparse.Namespace) -> None:
-    """Checks the options of metrics/calibration.py."""
-    if args.calibrate and not args.output:
-        raise ValueError("--calibrate: want --output FILE for the calibration")
-    if args.quality and not (args.calibrate or args.apply):
-        raise ValueError("--quality: goes with --calibrate or --apply")
-    if args.output and not (args.calibrate or args.apply or args.report):
-        raise ValueError("--output: goes with --calibrate, --apply or --report")
-    if args.apply and not args.scores:
-        raise ValueError(
-            "--apply: want scores files to calibrate, and neither --compare nor --plot"
-        )
 
 
 # ---------------------------------------------------------------------- speakers
-def add_speaker_options(parser: argparse.ArgumentParser) -> None:
+def add_speaker_options(parser: Options) -> None:
     """Declares the options of metrics/speakers.py."""
     titled = parser.add_argument_group("speakers of the trials")
     group = titled.add_mutually_exclusive_group()
@@ -73,85 +43,69 @@ def add_speaker_options(parser: argparse.ArgumentParser) -> None:
         "--speaker_level",
         type=int,
         metavar="N",
-        help="the speaker is the name of a file's folder number N (1: the first one)",
+        help="the name of folder number N of a file is the speaker (default: 1)",
     )
     group.add_argument(
         "--speaker_regex",
-        metavar="RE",
-        help="the speaker is what the group of this regular expression finds in the name of a file",
+        metavar="REGEX",
+        help="the group of this regular expression is the speaker of a file",
     )
     group.add_argument(
-        "--speaker_table", metavar="FILE", help="lines 'file speaker' of all files of the trials"
+        "--speaker_table", metavar="FILE", help="lines 'file speaker' for all files of the trials"
     )
 
 
 # ---------------------------------------------------------------------- confidence
-def add_confidence_options(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of metrics/confidence.py."""
-    group = parser.add_argument_group(
-        "confidence",
-        "speakers, not trials, are drawn with replacement; bands of the DET plot are pointwise",
-    )
+def add_confidence_options(parser: Options, bootstrap: int | None = None) -> None:
+    """Declares the options of metrics/confidence.py. bootstrap: the default of --bootstrap."""
+    group = parser.add_argument_group("confidence intervals by resampling of speakers")
     group.add_argument(
-        "--bootstrap", type=int, metavar="R", help=f"intervals from R resamples, e.g. {REPEATS}"
+        "--bootstrap",
+        type=int,
+        default=bootstrap,
+        metavar="N",
+        help=f"print intervals and draw pointwise bands from N resamples, e.g. {REPEATS}",
     )
     group.add_argument(
         "--confidence",
         type=float,
         default=0.95,
-        metavar="C",
-        help="of the intervals and bands (%(default)s)",
+        metavar="P",
+        help="level of the intervals and bands, between 0 and 1 (%(default)s)",
     )
     group.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="another seed, other resamples (%(default)s)",
-    )
-    group.add_argument(
-        "--compare",
-        nargs=2,
-        metavar="FILE",
-        help="instead of scores: two scores files of the same trials in any order, which are told "
-        "as usual, and their differences with intervals and p-values under the same resamples "
-        f"(--bootstrap {REPEATS} unless given)",
+        "--seed", type=int, default=0, metavar="N", help="seed of the resamples (%(default)s)"
     )
 
 
 def check_confidence_options(args: argparse.Namespace) -> None:
-    """Checks the options of metrics/confidence.py. --compare sets the number of resamples."""
-    if args.compare and args.bootstrap is None:
-        args.bootstrap = REPEATS
+    """Checks the options of metrics/confidence.py."""
     if args.bootstrap is not None and args.bootstrap < 2:
-        raise ValueError(f"--bootstrap: want 2 resamples or more, got {args.bootstrap}")
+        raise ValueError(f"--bootstrap: expected at least 2 resamples, found {args.bootstrap}.")
     if not 0 < args.confidence < 1:
-        raise ValueError(f"--confidence: want a share between 0 and 1, got {args.confidence:g}")
+        raise ValueError(
+            f"--confidence: expected a number between 0 and 1, found {args.confidence:g}."
+        )
     if args.seed < 0:
-        raise ValueError(f"--seed: want 0 or more, got {args.seed}")
+        raise ValueError(f"--seed: expected at least 0, found {args.seed}.")
 
 
 # ---------------------------------------------------------------------- slices
-def add_slice_options(parser: argparse.ArgumentParser) -> None:
+def add_slice_options(parser: Options) -> None:
     """Declares the options of metrics/slices.py and metrics/worst.py."""
-    group = parser.add_argument_group(
-        "slices",
-        "a trial of two speakers or files belongs where both do, else to a slice of its own "
-        "('F / M'); of numbers the smaller one counts",
-    )
+    group = parser.add_argument_group("metrics of parts of the trials")
     group.add_argument(
         "--by",
         nargs="+",
         default=[],
         metavar="COLUMN",
-        help="EER and minDCF for each value of these columns of --table; attack: of "
-        "spoofing-aware scores; duration: also of the files in --path",
+        help="metrics for each value of columns of --table; without --table: attack "
+        "(spoofing-aware scores) or duration (needs --path)",
     )
     group.add_argument(
         "--table",
         metavar="FILE",
-        help="lines of comma- or tab-separated or blank-separated words, the first has the names "
-        "of the columns; the first column is of speakers or of files",
+        help="table; its first line names the columns, its first column has speakers or files",
     )
     group.add_argument("--path", metavar="DIR", help="folder of the audio files, for --by duration")
     group.add_argument(
@@ -159,20 +113,19 @@ def add_slice_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         metavar="X",
-        help="edges between bins of numbers (quartiles of the trials)",
+        help="edges between bins of numbers (default: quartiles of the trials)",
     )
     group.add_argument(
         "--worst",
         type=int,
         metavar="N",
-        help="lists the N speakers with the highest error rates at the threshold of the EER, and "
-        "the N hardest trials",
+        help="list the N speakers with the highest error rates and the N hardest trials",
     )
 
 
 def check_slice_options(args: argparse.Namespace) -> None:
     """Checks the options of metrics/slices.py and metrics/worst.py."""
     if args.worst is not None and args.worst < 1:
-        raise ValueError(f"--worst: want 1 or more, got {args.worst}")
+        raise ValueError(f"--worst: expected at least 1, found {args.worst}.")
     if not np.isfinite(args.bins or 0).all():
-        raise ValueError(f"--bins: want numbers, got {' '.join(map(str, args.bins))}")
+        raise ValueError(f"--bins: expected finite numbers, found {' '.join(map(str, args.bins))}.")

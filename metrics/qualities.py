@@ -19,7 +19,7 @@ from common.writing import write_atomically
 from metrics.scores import FilePath, check_same_trials, read_file_lines
 
 SIDES = ("enrol", "test")
-# Positive measures of which only ratios matter. The calibration uses their logarithm.
+# Positive measures whose ratios matter. The calibration uses their logarithm.
 RATIOS = ("duration", "norm")
 
 # {name of a measure: float [n, 2]}, with one column for each of SIDES.
@@ -55,7 +55,7 @@ def quality_measures(
 
 
 def column_names(measures: Sequence[str]) -> list[str]:
-    """Returns the names of the columns of a table of these measures."""
+    """Returns the names of the columns of a table of the measures."""
     names = ["trial"]
     for measure in measures:
         for side in SIDES:
@@ -84,8 +84,9 @@ def read_qualities(path: FilePath, trials: Sequence[str]) -> Measures:
     names = [column.removesuffix("_enrol") for column in header[1::2]]
     if not names or header != column_names(names):
         raise ValueError(
-            f"{path}:1: want the names 'trial', 'NAME_enrol', 'NAME_test', ... with tabs between "
-            f"them, got '{' '.join(header)}'"
+            f"{path}:1: expected the names 'trial', 'NAME_enrol', 'NAME_test', ... with tabs "
+            f"between them, found '{' '.join(header)}'. Use a table that trainSpeakerNet.py --eval "
+            "--qualities wrote."
         )
     check_same_trials(path, [row[0] for row in rows], trials, first=2)
     values = []
@@ -105,7 +106,8 @@ def parse_qualities(
     """
     if len(row) != len(header):
         raise ValueError(
-            f"{path}:{number}: want {len(header)} columns with tabs between them, got {len(row)}"
+            f"{path}:{number}: expected {len(header)} columns with tabs between them, "
+            f"found {len(row)}."
         )
     values = []
     for column, word in zip(header[1:], row[1:], strict=True):
@@ -114,9 +116,11 @@ def parse_qualities(
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path}:{number}: want a number as {column}, got '{word}'")
+            raise ValueError(f"{path}:{number}: expected a number as {column}, found '{word}'.")
         if column.rpartition("_")[0] in RATIOS and value <= 0:
-            raise ValueError(f"{path}:{number}: want a number above 0 as {column}, got '{word}'")
+            raise ValueError(
+                f"{path}:{number}: expected a number above 0 as {column}, found '{word}'."
+            )
         values.append(value)
     return values
 

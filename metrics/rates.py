@@ -35,8 +35,8 @@ def accepted_counts(
     if not finite.all():
         bad = int(np.argmin(finite))
         raise ValueError(
-            f"trial {bad + 1}: want a finite score, got {scores[bad]} "
-            f"({np.count_nonzero(~finite):,} such trials)"
+            f"trial {bad + 1}: expected a finite score, found {scores[bad]} "
+            f"(not finite in {np.count_nonzero(~finite):,} trials)."
         )
     order = np.argsort(scores)
     scores = scores[order]
@@ -58,26 +58,28 @@ def error_rates(scores: ArrayLike, labels: ArrayLike) -> Rates:
     `scores` is [n] and finite. `labels` is [n], true (1) for target trials. Returns threshold,
     p_miss and p_fa, each [k + 1] for k distinct scores. The thresholds are those that
     accepted_counts() describes. Raises ValueError if a score is not finite, if the shapes or labels
-    are wrong, or if all trials are of one kind.
+    are wrong, or if all trials have one kind.
     """
     scores = np.asarray(scores)
     labels = np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
-            f"want one score and one label a trial, got shapes {scores.shape} and {labels.shape}"
+            "expected one score and one label for each trial, "
+            f"found the shapes {scores.shape} and {labels.shape}."
         )
     if labels.dtype != bool:
         if not np.isin(labels, (0, 1)).all():
             raise ValueError(
-                "labels: want 1 (target) and 0 (non-target) only, "
-                f"got {np.unique(labels)[:5].tolist()}"
+                "expected the labels 1 (target) and 0 (non-target), "
+                f"found {np.unique(labels)[:5].tolist()}."
             )
         labels = labels.astype(bool)
     targets = np.count_nonzero(labels)
     if targets in (0, len(labels)):
         missing, only = ("non-target (0)", "target") if targets else ("target (1)", "non-target")
         raise ValueError(
-            f"no {missing} trials, all {len(labels):,} are {only}: error rates need both kinds"
+            f"found no {missing} trials, all {len(labels):,} are {only}. Error rates need trials "
+            "of both kinds."
         )
     threshold, counts = accepted_counts(scores, {"target": labels, "other": ~labels})
     p_miss, p_fa = miss_and_fa_rates(counts["target"], counts["other"])
@@ -98,10 +100,10 @@ def miss_and_fa_rates(
 
 
 def changes_counts(target_counts: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
-    """Selects the thresholds that are scores of these two groups, and infinity.
+    """Selects the thresholds that are scores of two groups, and infinity.
 
     Both arguments are [k + 1], from accepted_counts(). The scores of other groups change nothing
-    for these two. Returns bool [k + 1].
+    for the two. Returns bool [k + 1].
     """
     changes = (np.diff(target_counts) != 0) | (np.diff(other_counts) != 0)
     return np.append(changes, True)
@@ -110,9 +112,9 @@ def changes_counts(target_counts: np.ndarray, other_counts: np.ndarray) -> np.nd
 def rates_from_counts(
     threshold: np.ndarray, target_counts: np.ndarray, other_counts: np.ndarray
 ) -> Rates:
-    """Returns the rates that error_rates() gives for the trials of these two groups alone.
+    """Returns the rates that error_rates() gives for the trials of the two groups alone.
 
-    All arguments are [k + 1], from accepted_counts() of these groups and possibly others.
+    All arguments are [k + 1], from accepted_counts() of the two groups and possibly others.
     """
     selected = changes_counts(target_counts, other_counts)
     p_miss, p_fa = miss_and_fa_rates(target_counts[selected], other_counts[selected])
@@ -136,10 +138,10 @@ def halfway_threshold(threshold: np.ndarray, i: int) -> float:
 def eer(
     threshold: np.ndarray, p_miss: np.ndarray, p_fa: np.ndarray, definition: str = "interpolated"
 ) -> tuple[float, float]:
-    """Returns the equal error rate in per cent and its threshold. The rates are of error_rates().
+    """Returns the equal error rate in per cent and its threshold. error_rates() returns the rates.
 
     interpolated: the point where the two rates meet if straight lines join the points of the curve.
-    The threshold lies halfway between two scores, on the side of the crossing where the rates
+    The threshold is halfway between two scores, on the side of the crossing where the rates
     differ less.
 
     corner: tuneThresholdfromScore of voxceleb_trainer. It selects the corner of the curve with the
@@ -202,19 +204,19 @@ def min_dcf(
     c_miss: float = 1.0,
     c_fa: float = 1.0,
 ) -> tuple[float, float]:
-    """Returns the minimum of the detection cost and its threshold. The rates are of error_rates().
+    """Returns the minimum of the detection cost and its threshold. error_rates() returns the rates.
 
-    The detection cost is c_miss p_miss p_target + c_fa p_fa (1 - p_target), divided by the cost of
-    the better trivial system (accept all or reject all). The thresholds include both systems, so
-    the value is at most 1. The threshold of "reject all" is infinite. Of equal minima the lowest
-    threshold counts. Source: NIST SRE evaluation plans.
+    The detection cost is c_miss p_miss p_target + c_fa p_fa (1 - p_target). It is divided by the
+    cost of the better trivial system (accept all or reject all). The thresholds include both
+    systems, so the value is at most 1. The threshold of "reject all" is infinite. Of equal minima
+    the lowest threshold counts. Source: NIST SRE evaluation plans.
 
     Raises ValueError if the prior is not between 0 and 1 or a cost is not positive and finite.
     """
     if not 0 < p_target < 1 or not 0 < c_miss < math.inf or not 0 < c_fa < math.inf:
         raise ValueError(
-            "minDCF: want 0 < p_target < 1 and costs above 0, "
-            f"got p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}"
+            "--p_target, --c_miss, --c_fa: expected 0 < p_target < 1 and costs above 0, "
+            f"found p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}."
         )
     cost = c_miss * p_target * p_miss + c_fa * (1 - p_target) * p_fa
     i = int(np.argmin(cost))
@@ -230,13 +232,15 @@ def thresholds_at(
 ) -> tuple[Point, ...]:
     """Finds for each given false-accept rate the lowest threshold that does not exceed the rate.
 
-    `rates` holds fractions. The other arguments are of error_rates(). Raises ValueError if a rate
-    is not between 0 and 1.
+    `rates` holds fractions. The other arguments are results of error_rates(). Raises ValueError if
+    a rate is not between 0 and 1.
     """
     points = []
     for rate in rates:
         if not 0 <= rate <= 1:
-            raise ValueError(f"false-accept rate: want a fraction between 0 and 1, got {rate:g}")
+            raise ValueError(
+                f"--far: expected a false-accept rate between 0 and 1, found {rate:g}."
+            )
         i = int(np.argmax(p_fa <= rate))
         points.append(Point(halfway_threshold(threshold, i), float(p_fa[i]), float(p_miss[i])))
     return tuple(points)

@@ -37,18 +37,22 @@ def groups_of(
     kinds = np.asarray(kinds)
     if kinds.ndim != 1 or any(np.shape(array) != kinds.shape for array in scores):
         shapes = ", ".join(str(np.shape(array)) for array in (*scores, kinds))
-        raise ValueError(f"want one score and one kind a trial, got shapes {shapes}")
+        raise ValueError(
+            f"expected one score and one kind for each trial, found the shapes {shapes}."
+        )
     groups = {kind: kinds == kind for kind in TRIAL_KINDS}
     unknown = ~np.logical_or.reduce([*groups.values()])
     if unknown.any():
         first = int(np.argmax(unknown))
         raise ValueError(
-            f"trial {first + 1}: want a kind of {', '.join(TRIAL_KINDS)}, got '{kinds[first]}'"
+            f"trial {first + 1}: expected a kind of {', '.join(TRIAL_KINDS)}, "
+            f"found '{kinds[first]}'."
         )
     missing = [kind for kind in needed if not groups[kind].any()]
     if missing:
         raise NotDefined(
-            f"no {' and no '.join(missing)} trials among {len(kinds):,}: want {', '.join(needed)}"
+            f"found no {' and no '.join(missing)} trials among {len(kinds):,}. "
+            f"The metric needs {', '.join(needed)} trials."
         )
     return groups
 
@@ -63,8 +67,8 @@ def sasv_rates(scores: ArrayLike, kinds: ArrayLike) -> dict[str, Rates]:
     groups = groups_of(kinds, scores, needed=("target",))
     if groups["target"].all():
         raise ValueError(
-            f"no nontarget or spoof trials, all {len(groups['target']):,} are target: "
-            "error rates need both"
+            f"found no nontarget or spoof trials, all {len(groups['target']):,} are target. "
+            "Error rates need both."
         )
     threshold, counts = accepted_counts(scores, groups)
     return sasv_rates_from_counts(threshold, counts)
@@ -129,10 +133,10 @@ def p_target_of(name: str, p_spoof: float, p_nontarget: float, **costs: float) -
     valid_costs = all(0 < cost < math.inf for cost in costs.values())
     if not (valid_priors and valid_costs):
         values = {"p_spoof": p_spoof, "p_nontarget": p_nontarget, **costs}
-        got = ", ".join(f"{key} {value:g}" for key, value in values.items())
+        found = ", ".join(f"{key} {value:g}" for key, value in values.items())
         raise ValueError(
-            f"{name}: want priors of 0 or more that leave some to targets, not all, "
-            f"and costs above 0; got {got}"
+            f"{name}: expected priors of at least 0 with a sum above 0 and below 1, "
+            f"and costs above 0, found {found}."
         )
     return p_target
 
@@ -150,10 +154,10 @@ def a_dcf(
 ) -> tuple[float, float]:
     """Returns the minimum of the architecture-agnostic detection cost and its threshold.
 
-    Source: Shim et al., Odyssey 2024, arXiv:2403.01355. The detection cost is
-    c_miss p_target p_miss + c_fa_nontarget p_nontarget p_fa,nontarget
-    + c_fa_spoof p_spoof p_fa,spoof, divided by the cost of the better trivial system (accept all or
-    reject all). The thresholds include both systems. Of equal minima the lowest threshold counts.
+    Source: Shim et al., Odyssey 2024, arXiv:2403.01355. The detection cost is c_miss p_target
+    p_miss + c_fa_nontarget p_nontarget p_fa,nontarget + c_fa_spoof p_spoof p_fa,spoof. It is
+    divided by the cost of the better trivial system (accept all or reject all). The thresholds
+    include both systems. Of equal minima the lowest threshold counts.
 
     `scores` is [n], `kinds` is [n] of TRIAL_KINDS. Raises NotDefined if a kind is missing,
     ValueError if the lists, priors or costs are wrong.

@@ -2,11 +2,11 @@
 
 A normalised score counts standard deviations above the mean score of the same enrolment or test
 file against the cohort. The mean and deviation use all cohort scores. Only "asnorm" uses the top_n
-highest cohort scores of each side, so the speakers that are most easily confused with that side
-(adaptive S-norm 1 of Matejka et al., Interspeech 2017; the idea is from Sturim & Reynolds, ICASSP
-2005).
+highest cohort scores of each side: the speakers that are most easily confused with this side. This
+is the adaptive S-norm 1 of Matejka et al., Interspeech 2017. The idea is from Sturim & Reynolds,
+ICASSP 2005.
 
-Deviations are those of the population, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
+Deviations are population deviations, sqrt(mean (x - mu)^2). ska-tdnn uses unbiased deviations,
 which make all scores smaller by the factor sqrt((n - 1) / n).
 """
 
@@ -41,8 +41,8 @@ def normalise_scores(
     if flat.any():
         trial = int(flat.any(1).argmax()) + 1
         raise InputError(
-            f"--score_norm {norm}: trial {trial} scores the same against every file of the cohort, "
-            f"{mean[flat][0]:g}; want a cohort of different files"
+            f"--score_norm {norm}: trial {trial} has the same score, {mean[flat][0]:g}, against "
+            "every file of the cohort. Use a cohort of different files."
         )
     deviations = np.divide(scores[:, None] - mean, std, out=np.zeros(std.shape), where=std > 0)
     return (deviations * weights).sum(1)

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+from typing import Any
 
 from metrics.rates import EERS
 from metrics.sasv import a_dcf
@@ -9,131 +10,129 @@ from metrics.tandem import min_t_dcf
 
 # Options --adcf_... and --tdcf_...: parameters of a_dcf() and min_t_dcf(), and their help.
 ADCF = {
-    "p_spoof": "prior of a spoofed trial",
-    "p_nontarget": "prior of a non-target trial, targets have the rest",
+    "p_spoof": "prior probability of a spoofed trial",
+    "p_nontarget": "prior probability of a non-target trial",
     "c_miss": "cost of a miss",
-    "c_fa_nontarget": "cost of an accepted non-target",
-    "c_fa_spoof": "cost of an accepted spoof",
+    "c_fa_nontarget": "cost of an accepted non-target trial",
+    "c_fa_spoof": "cost of an accepted spoofed trial",
 }
 TDCF = {
-    "p_spoof": "prior of a spoofed trial",
-    "p_nontarget": "prior of a non-target trial, targets have the rest",
-    "c_miss_asv": "cost of a target missed by the verification",
-    "c_fa_asv": "cost of a non-target accepted by it",
-    "c_miss_cm": "cost of real speech missed by the countermeasure",
-    "c_fa_cm": "cost of a spoof accepted by it",
+    "p_spoof": "prior probability of a spoofed trial",
+    "p_nontarget": "prior probability of a non-target trial",
+    "c_miss_asv": "cost of a target that the verification rejects",
+    "c_fa_asv": "cost of a non-target that the verification accepts",
+    "c_miss_cm": "cost of bona fide speech that the countermeasure rejects",
+    "c_fa_cm": "cost of spoofed speech that the countermeasure accepts",
 }
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Declares what is read and written."""
+class HiddenOptions:
+    """A parser to which options are added that --help does not list."""
+
+    def __init__(self, parser: Any) -> None:
+        self.parser = parser
+
+    def add_argument(self, *names: str, **settings: Any) -> None:
+        """Adds an option without its help."""
+        settings["help"] = argparse.SUPPRESS
+        self.parser.add_argument(*names, **settings)
+
+    def add_argument_group(self, *_: str) -> "HiddenOptions":
+        """Returns a group, whose title --help does not show either."""
+        return self
+
+    def add_mutually_exclusive_group(self) -> "HiddenOptions":
+        """Returns a group of options that exclude each other."""
+        return HiddenOptions(self.parser.add_mutually_exclusive_group())
+
+
+Options = argparse.ArgumentParser | HiddenOptions
+
+
+def add_metric_options(parser: Options) -> None:
+    """Declares the options of all metrics of a scores file."""
+    add_rate_options(parser)
     parser.add_argument(
-        "scores", nargs="*", default=[], help="scores files, of one kind of line each"
-    )
-    parser.add_argument(
-        "--plot",
-        nargs="+",
-        metavar="SAVE_PATH",
-        help="instead of scores: folders of training runs, whose losses and EERs are drawn",
-    )
-    parser.add_argument(
-        "--curves",
+        "--det",
         metavar="FILE",
-        help="images of --plot, without the extension (default: <first SAVE_PATH>/curves)",
+        help="image of the DET curves (default: FIRST_SCORES_det.png)",
     )
     parser.add_argument(
-        "--report",
-        nargs="+",
-        metavar="RUN_OR_SCORES",
-        help="instead of scores: run folders and scores files, of which one page tells all",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="what is written: the JSON file of --calibrate, the scores file of --apply (default: "
-        "<first scores file>_calibrated.txt), the page of --report (report.html)",
-    )
-    parser.add_argument(
-        "--embeddings",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="for --report: folders that trainSpeakerNet.py --extract wrote, to draw maps of their "
-        "speakers",
+        "--llr",
+        action="store_true",
+        help="scores are log-likelihood ratios: print actDCF, Cllr and minCllr too",
     )
 
 
-def add_metric_options(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of all metrics."""
+def add_rate_options(parser: Options) -> None:
+    """Declares the false-accept rates and the definition of the EER."""
     parser.add_argument(
         "--far",
         type=float,
         nargs="+",
         default=[0.1, 0.01, 0.001],
-        metavar="F",
-        help="false-accept rates (0.1 0.01 0.001)",
+        metavar="P",
+        help="false-accept rates in the table of thresholds (0.1 0.01 0.001)",
     )
     parser.add_argument(
         "--eer",
         choices=EERS,
         default=EERS[0],
-        help="definition of the EER: interpolated, or as voxceleb_trainer (corner) or the "
-        "double-attention trainer (grid) have it",
-    )
-    parser.add_argument(
-        "--det",
-        metavar="FILE",
-        help="image of the DET curves (default: <first scores file>_det.png)",
+        metavar="NAME",
+        help="definition of the EER: interpolated (default), corner (voxceleb_trainer) or grid "
+        "(double-attention trainer)",
     )
 
 
-def add_plain_options(parser: argparse.ArgumentParser) -> None:
+def add_plain_options(parser: Options) -> None:
     """Declares the options of scores without spoofed speech."""
-    group = parser.add_argument_group("scores of lines '1|0 file file score'")
+    group = parser.add_argument_group("scores without spoofed speech: lines '1|0 file file score'")
     group.add_argument(
         "--p_target",
         type=float,
         nargs="+",
         default=[0.05, 0.01],
         metavar="P",
-        help="priors of a target trial in minDCF (0.05 0.01)",
+        help="prior probabilities of a target trial in minDCF (0.05 0.01)",
     )
-    group.add_argument("--c_miss", type=float, default=1.0, help="cost of a miss (%(default)s)")
     group.add_argument(
-        "--c_fa", type=float, default=1.0, help="cost of a false accept (%(default)s)"
+        "--c_miss", type=float, default=1.0, metavar="C", help="cost of a miss (%(default)g)"
+    )
+    group.add_argument(
+        "--c_fa", type=float, default=1.0, metavar="C", help="cost of a false accept (%(default)g)"
     )
 
 
-def add_spoofing_options(parser: argparse.ArgumentParser) -> None:
+def add_spoofing_options(parser: Options) -> None:
     """Declares the options of spoofing-aware scores."""
     group = parser.add_argument_group("spoofing-aware scores")
     group.add_argument(
         "--cm",
         metavar="FILE",
-        help="countermeasure scores of the same trials, for min t-DCF and t-EER: a scores file "
-        "with the same trials line by line, or lines 'file ... score' for the tested files",
+        help="countermeasure scores, for min t-DCF and t-EER: a scores file with the same trials "
+        "in the same order, or lines 'file ... score' for the tested files",
     )
     group.add_argument(
         "--prevalence",
         type=float,
         nargs="+",
         default=[],
-        metavar="R",
-        help="t-EER also where this share of the trials to reject is spoofed (without: the "
-        "concurrent t-EER, which is of no prevalence)",
+        metavar="P",
+        help="print the t-EER also for these shares of spoofed trials among the trials to reject "
+        "(the concurrent t-EER needs no share)",
     )
-    for metric, prefix, function, options in (
+    for metric, prefix, function, names in (
         ("a-DCF", "adcf", a_dcf, ADCF),
         ("t-DCF", "tdcf", min_t_dcf, TDCF),
     ):
         parameters = inspect.signature(function).parameters
-        for name, text in options.items():
+        for name, text in names.items():
             group.add_argument(
                 f"--{prefix}_{name}",
                 type=float,
                 default=parameters[name].default,
-                metavar="X",
-                help=f"{metric}: {text} (%(default)s)",
+                metavar=name[0].upper(),
+                help=f"{metric}: {text} (%(default)g)",
             )
 
 

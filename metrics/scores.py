@@ -93,9 +93,11 @@ def read_text(path: FilePath, expected: str) -> bytes:
             data.decode()
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            raise ValueError(f"{path}: want a text file in UTF-8, got byte {byte:#04x}") from None
+            raise ValueError(
+                f"{path}: expected a text file in UTF-8, found the byte {byte:#04x}."
+            ) from None
     if not data:
-        raise ValueError(f"{path}: empty: want lines {expected}")
+        raise ValueError(f"{path}: expected lines {expected}, found an empty file.")
     return data.removesuffix(b"\n")
 
 
@@ -109,9 +111,11 @@ def parse_score(path: FilePath, number: int, word: str) -> float:
     try:
         score = float(word)
     except ValueError:
-        raise ValueError(f"{path}:{number}: want a number as the score, got '{word}'") from None
+        raise ValueError(
+            f"{path}:{number}: expected a number as the score, found '{word}'."
+        ) from None
     if not math.isfinite(score):
-        raise ValueError(f"{path}:{number}: want a finite score, got '{word}'")
+        raise ValueError(f"{path}:{number}: expected a finite score, found '{word}'.")
     return score
 
 
@@ -125,7 +129,7 @@ def parse_scores(path: FilePath, words: Sequence[str], first: int) -> np.ndarray
     except ValueError:
         scores = np.array([math.nan])
     if not np.isfinite(scores).all():
-        # One of these calls raises the error that names the line.
+        # One call raises the error that names the line.
         for number, word in enumerate(words, first):
             parse_score(path, number, word)
     return scores
@@ -180,12 +184,14 @@ class LineChecker:
                 expected = " or ".join(map(repr, self.expected))
                 remedy = ""
                 if self.labelled and len(words) == 3:
-                    remedy = ": without a label nothing to evaluate"
-                raise ValueError(f"{self.path}:{number}: want {expected}, got '{line}'{remedy}")
+                    remedy = " Metrics need a label in each line."
+                raise ValueError(
+                    f"{self.path}:{number}: expected {expected}, found '{line}'.{remedy}"
+                )
             if self.format.has_attacks and is_contradiction(words[2], words[3]):
                 raise ValueError(
-                    f"{self.path}:{number}: want 'bonafide', '-' or 'a00' before target and "
-                    f"nontarget, an attack before spoof, got '{words[2]} {words[3]}'"
+                    f"{self.path}:{number}: expected 'bonafide', '-' or 'a00' before target and "
+                    f"nontarget, and an attack before spoof, found '{words[2]} {words[3]}'."
                 )
             yield words
 
@@ -258,8 +264,8 @@ def check_same_trials(
             wrong = i
             break
     raise ValueError(
-        f"{path}:{wrong + first}: want the trials of the scores file in their order, "
-        f"here {quoted_line(expected, wrong)}, got {quoted_line(lines, wrong)}"
+        f"{path}:{wrong + first}: expected the trials of the scores file in the same order, "
+        f"here {quoted_line(expected, wrong)}, found {quoted_line(lines, wrong)}."
     )
 
 
@@ -298,7 +304,7 @@ def read_cm_lines(path: FilePath) -> CmScores:
     for number, line in enumerate(read_file_lines(path, CM_LINE), 1):
         words = line.split()
         if len(words) < 2:
-            raise ValueError(f"{path}:{number}: want {CM_LINE}, got '{line}'")
+            raise ValueError(f"{path}:{number}: expected {CM_LINE}, found '{line}'.")
         score = parse_score(path, number, words.pop())
         scores.append(score)
         lines.append(" ".join(words))
@@ -321,15 +327,15 @@ def read_cm_scores(path: FilePath, trials: Scores) -> np.ndarray:
     if found.repeated:
         number, file = found.repeated
         raise ValueError(
-            f"{path}:{number}: want one score for {file}, got another above; "
-            f"give lines {CM_LINE}, or the trials of the scores file in order"
+            f"{path}:{number}: expected one score for {file}, found another one in a line above. "
+            f"Give one line {CM_LINE} for each file, or the trials of the scores file in order."
         )
     tested = [line.split()[1] for line in trials.lines]
     missing = list(dict.fromkeys(file for file in tested if file not in found.by_file))
     if missing:
         raise ValueError(
-            f"{path}: want {CM_LINE} for every tested file, "
-            f"{len(missing):,} are missing, the first {missing[0]}"
+            f"{path}: expected {CM_LINE} for every tested file, but {len(missing):,} files are "
+            f"missing. The first one is {missing[0]}."
         )
     return np.array([found.by_file[file] for file in tested])
 
@@ -347,9 +353,9 @@ def reorder_like(first: Scores, other: Scores, path: FilePath) -> Scores:
     wrong = sorted(line for line, count in counts.items() if count)
     if wrong:
         raise ValueError(
-            f"{path}: want the trials of the other scores file, {len(first.lines):,} in any order, "
-            f"got {len(other.lines):,}; {len(wrong):,} are not as often in both, "
-            f"the first: {wrong[0]}"
+            f"{path}: expected the {len(first.lines):,} trials of the other scores file in any "
+            f"order, found {len(other.lines):,} trials. The number of occurrences differs for "
+            f"{len(wrong):,} trials, first for '{wrong[0]}'."
         )
     order = np.empty(len(other.lines), int)
     order[sorting_indices(first.lines)] = sorting_indices(other.lines)

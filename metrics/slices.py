@@ -13,7 +13,7 @@ from metrics.scores import Scores, read_file_lines, select_trials
 from metrics.speakers import Speakers, files_of_trials
 from metrics.summary import interval_text
 
-# Numbers with at least so many distinct values are put into bins.
+# Numbers with at least this number of distinct values are put into bins.
 FEWEST_BINNED = 5
 
 # {column in lower case: {speaker or file: value}}
@@ -38,15 +38,15 @@ def read_table(path: str) -> Table:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise ValueError(
-                f"{path}:{number}: want {len(header)} columns ({', '.join(rows[0])}), got "
-                f"{len(row)}: '{lines[number - 1]}'"
+                f"{path}:{number}: expected {len(header)} columns ({', '.join(rows[0])}), "
+                f"found {len(row)}: '{lines[number - 1]}'."
             )
         for name, value in zip(header[1:], row[1:], strict=True):
             before = table[name].setdefault(row[0], value)
             if before != value:
                 raise ValueError(
-                    f"{path}:{number}: want one line for {row[0]}, got another above with {name} "
-                    f"{before}, here {value}"
+                    f"{path}:{number}: expected one line for {row[0]}, found another one above. "
+                    f"Its {name} is {before} there and {value} here."
                 )
     return table
 
@@ -73,7 +73,8 @@ def values_from_table(
     table = read_table(path)
     if column.lower() not in table:
         raise ValueError(
-            f"{path}: want a column {column}, got {', '.join(table) or 'one column alone'}"
+            f"{path}: expected a column {column}, found {', '.join(table) or 'only one column'}. "
+            "Give one of the columns, or another --table."
         )
     known = table[column.lower()]
     files = files_of_trials(read)
@@ -83,8 +84,9 @@ def values_from_table(
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
-            f"{path}: want all speakers of the trials in the first column, or all files; "
-            f"{len(missing):,} of {len(names):,} speakers are missing, the first {missing[0]}"
+            f"{path}: expected all speakers or all files of the trials in the first column, but "
+            f"{len(missing):,} of {len(names):,} speakers are missing. The first one is "
+            f"{missing[0]}."
         )
     values = []
     for pair in sides.tolist():
@@ -131,7 +133,7 @@ def slices_of(
 ) -> dict[str, np.ndarray]:
     """Returns {name of a slice: bool [n], its trials} for a column of --by, sorted.
 
-    speakers: returns the speakers of the trials; it is called only if they are needed.
+    speakers: returns the speakers of the trials. It is called only if the speakers are needed.
     read_durations: reads the durations of files. Raises ValueError if the column is unknown.
     """
     if column == "attack" and read.kinds is not None:
@@ -141,8 +143,8 @@ def slices_of(
     elif args.table:
         values = values_from_table(column, read, speakers, args.table)
     else:
-        remedy = ", or --path DIR with the files" if column == "duration" else ""
-        raise ValueError(f"--by {column}: want --table FILE with this column{remedy}")
+        remedy = ", or --path DIR with the audio files" if column == "duration" else ""
+        raise ValueError(f"--by {column}: this needs --table FILE with the column{remedy}.")
     numbers = numbers_of_sides(values)
     if numbers is not None and (args.bins or len(np.unique(numbers)) >= FEWEST_BINNED):
         edges = args.bins or np.quantile(numbers, [0.25, 0.5, 0.75])
@@ -192,7 +194,7 @@ def bins_of(numbers: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
 
 # ---------------------------------------------------------------------- text
 def align_columns(rows: list[list[str]]) -> str:
-    """Returns a table of rows of the same length; the first column is aligned to the left."""
+    """Returns a table of rows of the same length. The first column is aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

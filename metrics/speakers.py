@@ -61,7 +61,7 @@ def speaker_naming(args: argparse.Namespace) -> Callable[[str], str]:
         return lambda file: speaker_by_regex(pattern, file)
     level = 1 if args.speaker_level is None else args.speaker_level
     if level < 1:
-        raise ValueError(f"--speaker_level: want 1 (the first folder) or more, got {level}")
+        raise ValueError(f"--speaker_level: expected at least 1 (the first folder), found {level}.")
     return lambda file: speaker_by_folder(file, level)
 
 
@@ -72,7 +72,8 @@ def read_speakers_of_files(path: str) -> dict[str, str]:
         words = line.split()
         if len(words) != 2 or table.setdefault(words[0], words[1]) != words[1]:
             raise ValueError(
-                f"{path}:{number}: want '<file> <speaker>', one speaker for a file, got '{line}'"
+                f"{path}:{number}: expected '<file> <speaker>' with one speaker for each file, "
+                f"found '{line}'."
             )
     return table
 
@@ -82,10 +83,13 @@ def compile_speaker_regex(text: str) -> re.Pattern:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise ValueError(f"--speaker_regex {text}: {error}") from None
+        raise ValueError(
+            f"--speaker_regex {text}: expected a regular expression, but {error}."
+        ) from None
     if pattern.groups != 1:
         raise ValueError(
-            f"--speaker_regex {text}: want one group, which is the speaker, got {pattern.groups}"
+            f"--speaker_regex {text}: expected one group, which is the speaker, "
+            f"found {pattern.groups} groups. Put parentheses around the speaker."
         )
     return pattern
 
@@ -108,7 +112,9 @@ def speaker_of(path: str, level: int | None, regex: re.Pattern | None = None) ->
 def speaker_in_table(table: dict[str, str], file: str, path: str) -> str:
     """Returns the speaker of a file in a table that was read from `path`."""
     if file not in table:
-        raise ValueError(f"{path}: want the speakers of all files of the trials, {file} is missing")
+        raise ValueError(
+            f"{path}: expected the speakers of all files of the trials, but {file} is missing."
+        )
     return table[file]
 
 
@@ -116,7 +122,9 @@ def speaker_by_regex(pattern: re.Pattern, file: str) -> str:
     """Returns the speaker that the expression finds in the name of a file."""
     speaker = speaker_of(file, None, pattern)
     if not speaker:
-        raise ValueError(f"--speaker_regex {pattern.pattern}: finds no speaker in {file}")
+        raise ValueError(
+            f"--speaker_regex {pattern.pattern}: the expression finds no speaker in {file}."
+        )
     return speaker
 
 
@@ -125,8 +133,8 @@ def speaker_by_folder(file: str, level: int) -> str:
     speaker = speaker_of(file, level)
     if speaker is None:
         raise ValueError(
-            f"{file}: has no folder number {level} that would be the speaker; give "
-            "--speaker_level, --speaker_regex or --speaker_table"
+            f"{file}: the name has no folder number {level}, which would be the speaker. "
+            "Give --speaker_level, --speaker_regex or --speaker_table."
         )
     return speaker
 
@@ -135,9 +143,10 @@ def speaker_by_folder(file: str, level: int) -> str:
 def speakers_of(read: Scores, args: argparse.Namespace) -> Speakers:
     """Returns the speakers of all trials.
 
-    Spoofing-aware trials name the claimed speaker. The speaker of the test file of a non-target
-    trial is known if an option says how files name speakers, because the names of the files of
-    these corpora do not. Raises ValueError if the speakers contradict the labels of the trials.
+    Spoofing-aware trials name the claimed speaker. The names of the files of spoofing corpora
+    contain no speakers. So the speaker of the test file of a non-target trial is known only if an
+    option says how files name speakers. Raises ValueError if the speakers contradict the labels of
+    the trials.
     """
     plain = read.kinds is None
     options_given = args.speaker_level is not None or args.speaker_regex or args.speaker_table
@@ -192,10 +201,10 @@ def check_labels_of_speakers(
     if not wrong.any():
         return
     i = int(np.argmax(wrong))
-    got = f"two speakers, {' and '.join(named[i])},"
+    found = f"two speakers, {' and '.join(named[i])}"
     if one[i]:
-        got = f"one speaker, {named[i][0]},"
+        found = f"one speaker, {named[i][0]}"
     raise ValueError(
-        f"trial {i + 1}, '{read.lines[i]}': got {got} from the names of its files, which its label "
-        "contradicts; give --speaker_level, --speaker_regex or --speaker_table"
+        f"trial {i + 1}, '{read.lines[i]}': the names of its files have {found}. This contradicts "
+        "the label. Give --speaker_level, --speaker_regex or --speaker_table."
     )

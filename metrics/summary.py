@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metrics.thresholds import threshold_text
+
 # Thresholds, miss rates and false-accept rates, as metrics.rates.error_rates() returns them.
 Rates = tuple[np.ndarray, np.ndarray, np.ndarray]
 # {name of a number: (low, high)}
@@ -29,7 +31,7 @@ class Point(NamedTuple):
 
 
 def interval_text(intervals: Intervals, name: str) -> str:
-    """Formats the interval of a number for the column beside the number.
+    """Formats the interval of a number for the column next to the number.
 
     Returns blanks if only other numbers have an interval. Returns an empty text if none has one.
     """
@@ -41,15 +43,18 @@ def interval_text(intervals: Intervals, name: str) -> str:
     return f"  {text:18s}"
 
 
-def operating_point_lines(points: Sequence[Point]) -> list[str]:
-    """Returns the lines of the table of operating points, or no lines if there are no points."""
+def operating_point_lines(points: Sequence[Point], scores: np.ndarray) -> list[str]:
+    """Returns the lines of the table of operating points, or no lines if there are no points.
+
+    scores: the scores of all trials, ascending.
+    """
     if not points:
         return []
-    lines = ["false accepts    misses   threshold"]
-    for point in points:
-        lines.append(
-            f"{100 * point.p_fa:11.3f} % {100 * point.p_miss:7.2f} % {point.threshold:11.5g}"
-        )
+    texts = [threshold_text(point.threshold, scores) for point in points]
+    width = max(11, *map(len, texts))
+    lines = [f"false accepts    misses {'threshold':>{width}}"]
+    for point, text in zip(points, texts, strict=True):
+        lines.append(f"{100 * point.p_fa:11.3f} % {100 * point.p_miss:7.2f} % {text:>{width}}")
     return lines
 
 
@@ -69,6 +74,11 @@ class Summary:
     points: tuple[Point, ...]
     rates: Rates = field(repr=False, compare=False)
     intervals: Intervals = field(default_factory=dict, compare=False)
+
+    @property
+    def eer_threshold_text(self) -> str:
+        """The threshold of the EER, with the digits that the decisions on the trials need."""
+        return threshold_text(self.eer_threshold, self.rates[0])
 
     @property
     def min_dcf(self) -> float:
@@ -104,8 +114,9 @@ class Summary:
             thresholds.append(cost.threshold)
         for name, text, threshold in zip(list(self.values), texts, thresholds, strict=True):
             interval = interval_text(self.intervals, name)
-            lines.append(f"{name:14s}{text:>10s}{interval}   at threshold {threshold:.5g}")
-        return "\n".join(lines + operating_point_lines(self.points))
+            shown = threshold_text(threshold, self.rates[0])
+            lines.append(f"{name:14s}{text:>10s}{interval}   at threshold {shown}")
+        return "\n".join(lines + operating_point_lines(self.points, self.rates[0]))
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,11 @@ class SasvSummary:
     points: tuple[Point, ...]
     all_rates: dict[str, Rates] = field(repr=False, compare=False)
     intervals: Intervals = field(default_factory=dict, compare=False)
+
+    @property
+    def eer_threshold_text(self) -> str:
+        """The threshold of the SASV-EER, with the digits that the decisions on the trials need."""
+        return threshold_text(self.eer_threshold, self.rates[0])
 
     @property
     def eer(self) -> float:
@@ -181,14 +197,17 @@ class SasvSummary:
             f"{trials:,} trials: {self.targets:,} target, {self.nontargets:,} non-target, "
             f"{self.spoofs:,} spoof"
         ]
-        for name, value, remark in self.rows():
+        rows = self.rows()
+        # The names of attacks can be long.
+        width = max(14, *(len(name) for name, _, _ in rows))
+        for name, value, remark in rows:
             interval = interval_text(self.intervals, name)
-            lines.append(f"{name:14s}{value:>10s}{interval}   {remark}".rstrip())
-        return "\n".join(lines + operating_point_lines(self.points))
+            lines.append(f"{name:{width}s}{value:>10s}{interval}   {remark}".rstrip())
+        return "\n".join(lines + operating_point_lines(self.points, self.rates[0]))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Returns (name, value, remark) for every row of the text."""
-        rows = [("SASV-EER", f"{self.eer:.2f} %", f"at threshold {self.eer_threshold:.5g}")]
+        rows = [("SASV-EER", f"{self.eer:.2f} %", f"at threshold {self.eer_threshold_text}")]
         for name, kind in (("SV-EER", "non-target"), ("SPF-EER", "spoof")):
             if name in self.eers:
                 rows.append((name, f"{self.eers[name]:.2f} %", ""))
@@ -201,6 +220,6 @@ class SasvSummary:
         if self.a_dcf is None:
             rows.append(("a-DCF", "-", "needs non-target and spoof trials"))
         else:
-            threshold = self.a_dcf.threshold
-            rows.append(("a-DCF", f"{self.a_dcf.value:.4f}", f"at threshold {threshold:.5g}"))
+            threshold = threshold_text(self.a_dcf.threshold, self.rates[0])
+            rows.append(("a-DCF", f"{self.a_dcf.value:.4f}", f"at threshold {threshold}"))
         return rows

@@ -85,12 +85,13 @@ def min_t_dcf(
     c2 = c_fa_cm * p_spoof * asv.p_fa_spoof
     if c2 <= 0:
         raise NotDefined(
-            "no spoof passes verification at its EER point, a countermeasure has nothing to do"
+            "the verification rejects all spoofed trials at its EER point, so a countermeasure "
+            "has nothing to do."
         )
     if c1 <= 0:
         raise NotDefined(
-            "verification errs too often at its EER point, "
-            f"{100 * asv.p_miss:.2f} % misses and {100 * asv.p_fa:.2f} % false accepts"
+            "the verification has too many errors at its EER point, "
+            f"{100 * asv.p_miss:.2f} % misses and {100 * asv.p_fa:.2f} % false accepts."
         )
     threshold, p_miss, p_fa = error_rates(cm_scores, ~groups["spoof"])
     cost = c1 * p_miss + c2 * p_fa
@@ -181,7 +182,7 @@ def t_eer(
     Raises NotDefined if a kind is missing, ValueError if the lists or the prevalence are wrong.
     """
     if prevalence is not None and not 0 <= prevalence <= 1:
-        raise ValueError(f"t-EER: want a prevalence between 0 and 1, got {prevalence:g}")
+        raise ValueError(f"--prevalence: expected a number between 0 and 1, found {prevalence:g}.")
     groups = groups_of(kinds, asv_scores, cm_scores, needed=TRIAL_KINDS)
     asv_threshold, counts = accepted_counts(asv_scores, groups)
     asv = {kind: count / count[0] for kind, count in counts.items()}

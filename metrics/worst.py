@@ -7,6 +7,7 @@ import numpy as np
 from metrics.scores import Scores
 from metrics.slices import align_columns
 from metrics.speakers import Speakers
+from metrics.thresholds import threshold_text
 
 
 class SpeakerErrors(NamedTuple):
@@ -80,7 +81,8 @@ def tables_of_worst(read: Scores, speakers: Speakers, threshold: float, number: 
                 share_text(errors.accepts, errors.others),
             ]
         )
-    tables = [f"worst speakers at threshold {threshold:.5g}", align_columns(rows)]
+    shown = threshold_text(threshold, np.sort(read.scores))
+    tables = [f"worst speakers at threshold {shown}", align_columns(rows)]
     targets, others = hardest_trials(read, number)
     for name, trials in (("target trials", targets), ("other trials", others)):
         lines = [f"{read.scores[i]:10.5g}  {read.lines[i]}" for i in trials]

@@ -10,7 +10,7 @@ from pooling import PoolingMaker
 
 
 class MainModel(ECAPA):
-    """ECAPA-TDNN on mel features. Its options are those of ECAPAOptions."""
+    """ECAPA-TDNN on mel features. ECAPAOptions declares its options."""
 
     def __init__(self, *, pooling: PoolingMaker, options: ECAPAOptions = DEFAULTS) -> None:
         super().__init__(pooling, options, inputs=options.n_mels)

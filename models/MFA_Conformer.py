@@ -1,7 +1,7 @@
 """MFA-Conformer (Zhang et al., arXiv:2203.15249).
 
-There are two variants: that of the SASV 2022 baseline (21.1 million parameters), and the one that
-the authors published (19.8 million).
+There are two variants: SASV2, of the SASV 2022 baseline (21.1 million parameters), and original, of
+the authors (19.8 million parameters).
 
     python trainSpeakerNet.py --model MFA_Conformer --variant original --pos_enc_layer_type no_pos
 """
@@ -43,17 +43,17 @@ HALF = {"SASV2": ((1, 1), (2, 0)), "original": ((2, 0),)}
 class MainModel(Backbone):
     """nOut: size of the embedding
     n_mels: mel bands of the input
-    variant: SASV2 (of the baseline) or original (of the authors): front end, ASP pooling, first
-        layers
-    input_layer: conv2d2 halves the frame rate (by two convolutions in SASV2, one in the original),
-        conv2d divides it by four
-    pos_enc_layer_type: rel_pos tells the attention where a frame is, no_pos does not
+    variant: front end, ASP pooling and first layers of SASV 2022 (SASV2) or of the authors
+    input_layer: divide the frame rate by 2 (conv2d2) or by 4 (conv2d)
+    pos_enc_layer_type: position encoding: relative (rel_pos) or none (no_pos)
     output_size: width of the Conformer
-    num_blocks: blocks of the Conformer, all of which are pooled
-    attention_heads: heads of its attention
-    linear_units: width of its feed-forward layers
-    cnn_module_kernel: frames that its depthwise convolution sees, odd
-    spec_augment: zero a random run of frames and of mel bands of every training input
+    num_blocks: number of Conformer blocks
+    attention_heads: number of attention heads in a Conformer block
+    linear_units: width of the feed-forward layers
+    cnn_module_kernel: kernel size of the depthwise convolution in frames (odd)
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
+
+    All blocks are pooled. conv2d2 is two convolutions in the variant SASV2, one in the original.
     """
 
     default_pooling = "ASP"
@@ -81,11 +81,13 @@ class MainModel(Backbone):
         super().__init__()
         if output_size % 2 or output_size % attention_heads:
             raise ValueError(
-                f"--output_size: want a multiple of 2 and of the {attention_heads} of "
-                f"--attention_heads, got {output_size}"
+                f"--output_size: expected a multiple of 2 and of --attention_heads "
+                f"({attention_heads}), found {output_size}."
             )
         if cnn_module_kernel % 2 == 0:
-            raise ValueError(f"--cnn_module_kernel: want an odd number, got {cnn_module_kernel}")
+            raise ValueError(
+                f"--cnn_module_kernel: expected an odd number, found {cnn_module_kernel}."
+            )
         self.dim = nOut
         self.unused = tuple(f"conformer.encoders.{i}.concat_linear." for i in range(num_blocks))
         make_front = LogBeforeMel if variant == "original" else sasv2_front_end

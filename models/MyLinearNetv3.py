@@ -9,8 +9,8 @@ from models._linear import Activation, LinearNet
 
 
 class MainModel(LinearNet):
-    """nOut: size of the embedding, before and after
-    activation: after every layer, the last too
+    """nOut: size of the embedding
+    activation: activation after every layer
     """
 
     def __init__(self, *, nOut: int = 512, activation: Activation = "ReLU") -> None:

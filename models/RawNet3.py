@@ -138,7 +138,7 @@ class Block(Res2Net):
 class MainModel(Backbone):
     """nOut: size of the embedding
     sinc_stride: samples from one frame to the next
-    eca_c: channels of the blocks
+    eca_c: number of channels in a block
     """
 
     default_pooling = "ECA"
@@ -157,7 +157,7 @@ class MainModel(Backbone):
     ) -> None:
         super().__init__()
         if eca_c % SCALE:
-            raise ValueError(f"--eca_c: want a multiple of {SCALE} channels, got {eca_c}")
+            raise ValueError(f"--eca_c: expected a multiple of {SCALE}, found {eca_c}.")
         self.dim = nOut
         self.preprocess = nn.Sequential(PreEmphasis(), nn.InstanceNorm1d(1, eps=1e-4, affine=True))
         self.conv1 = SincBank(sinc_stride)
@@ -184,7 +184,7 @@ class MainModel(Backbone):
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
         x1 = self.layer1(self.features(x))  # [N, eca_c, T / 5]
-        # From here on there are T / 15 frames.
+        # The remaining layers have T / 15 frames.
         x2 = self.layer2(x1)  # [N, eca_c, T / 15]
         x1 = self.shrink(x1)
         x3 = self.layer3(x1 + x2)

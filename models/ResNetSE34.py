@@ -12,7 +12,7 @@ DEFAULTS = ThinOptions(n_mels=64, window="hann")
 
 
 class MainModel(ThinResNet):
-    """The thin residual network. Its options are those of ThinOptions."""
+    """The thin residual network. ThinOptions declares its options."""
 
     def __init__(self, *, pooling: PoolingMaker, options: ThinOptions = DEFAULTS) -> None:
         super().__init__(pooling, options, strides=(1, 2, 2, 2), stem_pool=True)

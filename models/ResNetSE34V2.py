@@ -22,8 +22,8 @@ STRIDES = (1, 2, 2, 2)
 class MainModel(ResNet):
     """nOut: size of the embedding
     n_mels: mel bands of the input
-    log_input: logarithm of the mel powers
-    spec_augment: zero a random run of frames and of mel bands of every training input
+    log_input: use the logarithm of the mel powers
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
     # As published in voxceleb_trainer.

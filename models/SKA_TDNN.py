@@ -1,7 +1,7 @@
 """SKA-TDNN (Mun et al., arXiv:2204.01005) as in the SASV 2022 baseline (arXiv:2305.19051).
 
-ECAPA-TDNN behind convolutions that choose their kernel for each mel band, then for each channel. It
-has 30.8 million parameters.
+ECAPA-TDNN follows convolutions that choose their kernel for each mel band, then for each channel.
+The model has 30.8 million parameters.
 
     python trainSpeakerNet.py --model SKA_TDNN --eca_c 1024 ...
 """
@@ -74,9 +74,9 @@ class Block(nn.Module):
 
 
 class MainModel(ECAPA):
-    """Its options are those of ECAPAOptions, and one more.
+    """ECAPA-TDNN with the options of ECAPAOptions, and one more.
 
-    frt_c: channels of the convolutions in front
+    frt_c: number of channels in the first convolutions
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from pooling import PoolingMaker
 
 
 class MainModel(VGG):
-    """Three blocks of two convolutions. The options are those of VGGOptions."""
+    """Three blocks of two convolutions. VGGOptions declares the options."""
 
     def __init__(self, *, pooling: PoolingMaker, options: VGGOptions = DEFAULTS) -> None:
         super().__init__(pooling, options, blocks=3)

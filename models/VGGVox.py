@@ -13,9 +13,9 @@ from models import Backbone
 from models._frontend import FrontEnd
 from pooling import PoolingMaker
 
-# The pooling makes four rows of these bands, and the last convolution needs four rows.
+# The max pooling makes four rows of the bands, and the last convolution needs four rows.
 BANDS = 40
-# Number of frames of which the pooling leaves one.
+# Number of frames from which the max pooling makes one.
 SHORTEST = 63
 CHANNELS = 512
 
@@ -35,8 +35,8 @@ def block(
 
 class MainModel(Backbone):
     """nOut: size of the embedding
-    log_input: logarithm of the mel powers
-    spec_augment: zero a random run of frames and of mel bands of every training input
+    log_input: use the logarithm of the mel powers
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
     old_names = {"sap_linear.": "pooling.sap_linear.", "attention": "pooling.attention"}

@@ -1,7 +1,7 @@
 """The contract of a model: it maps each utterance to a representation.
 
-A model also says how two representations meet. An embedding is the usual representation. A model
-with a pairwise pooling keeps frames instead.
+A model also defines how two representations are compared. An embedding is the usual representation.
+A model with a pairwise pooling keeps frames instead.
 
 One file per model with a class `MainModel(*, options)`. The signature is the list of the model's
 options, and a line `name: text` of the docstring is the help of an option. A parameter `pooling`
@@ -25,17 +25,17 @@ class SpeakerModel(nn.Module):
     """Base class of the models.
 
     takes: the input, "waves" [N, T] at 16 kHz or "embeddings" [N, D].
-    bands: bands of features [N, T, bands] that the model also takes instead of waves; 0 for none.
-    Such a model has the option `normalization`, which says how files of features are normalised,
-    see normalise() in common/normalisation.py.
+    bands: bands of features [N, T, bands] that the model also accepts instead of waves; 0 for none.
+    Such a model has the option `normalization` for the normalisation of features, see normalise()
+    in common/normalisation.py.
     dim: size of the embeddings that pair() returns.
     pairwise: whether pair() does more than add axes.
     default_pooling: default of --encoder_type, if the model receives a pooling.
     pooling_aliases: names of poolings that mean another pooling in this model, as published.
-    old_names: name in published checkpoints -> name here. A name that ends with a dot stands for
-    all names that begin with it. New names that begin with "loss." belong to the loss.
+    old_names: name in published checkpoints -> name here. A name that ends with a dot means all
+    names that begin with it. New names that begin with "loss." belong to the loss.
     unused: beginnings of published names that have no counterpart here.
-    training_options: options that may differ from those of the checkpoint.
+    training_options: options that may differ from the options of the checkpoint.
     """
 
     takes = "waves"
@@ -57,7 +57,7 @@ class SpeakerModel(nn.Module):
         """Returns the pooling that each name means, for names that mean another pooling here.
 
         A model whose table depends on its options overrides this method. The keys of the table must
-        be those of `pooling_aliases`.
+        be the keys of `pooling_aliases`.
         """
         return cls.pooling_aliases
 
@@ -80,9 +80,9 @@ class SpeakerModel(nn.Module):
         return reps.mean(0)
 
     def freeze(self) -> None:
-        """Announces that the weights will not change any more.
+        """Prepares the model for weights that will not change any more.
 
-        The model may compute once what depends on the weights alone.
+        The model may compute values once that depend only on the weights.
         """
 
     def new_name(self, name: str) -> str:
@@ -99,7 +99,7 @@ class Backbone(SpeakerModel):
     """A model in three steps: frames, a pooling, and a head.
 
     A subclass has the methods frames() and head(), and sets self.pooling. A pairwise pooling pools
-    when two utterances meet, so in this case the head is applied after the meeting.
+    two utterances together, so in this case pair() applies the head.
     """
 
     pooling: BasePooling

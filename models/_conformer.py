@@ -43,7 +43,7 @@ class Attention(nn.Module):
     """Multi-head self-attention.
 
     relative: whether to use the published "relative" positions. They lack the shift of
-    arXiv:1901.02860, appendix B, and so count from the start.
+    arXiv:1901.02860, appendix B, so they are positions from the start.
     """
 
     def __init__(self, size: int, heads: int, relative: bool) -> None:
@@ -178,7 +178,7 @@ class Conformer(nn.Module):
 def positions(length: int, size: int, device: torch.device) -> torch.Tensor:
     """Returns a table of positions, [1, length, size].
 
-    Sines and cosines alternate. Their wavelengths go from 2 pi to 20000 pi frames.
+    Sines and cosines alternate. Their wavelengths are 2 pi to 20000 pi frames.
     """
     frequency = torch.exp(torch.arange(0, size, 2, device=device) * (-math.log(10000.0) / size))
     angle = torch.arange(length, device=device).unsqueeze(1) * frequency  # [length, size / 2]

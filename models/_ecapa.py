@@ -1,6 +1,6 @@
 """The trunk of ECAPA-TDNN (Desplanques et al., arXiv:2005.07143) and its head.
 
-The networks are those of the SASV 2022 baseline.
+The networks are as in the SASV 2022 baseline.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ POOLED = 1536
 class ECAPAOptions:
     """nOut: size of the embedding
     n_mels: mel bands of the input
-    log_input: logarithm of the mel powers
-    eca_c: channels of the blocks
-    eca_s: groups of channels in a Res2Net block
-    spec_augment: zero a random run of frames and of mel bands of every training input
+    log_input: use the logarithm of the mel powers
+    eca_c: number of channels in a block
+    eca_s: number of channel groups in a Res2Net block
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
     nOut: int = 192
@@ -89,8 +89,8 @@ class ECAPA(Backbone):
         scale = options.eca_s
         if scale < 2 or channels % scale:
             raise ValueError(
-                f"--eca_s: want at least 2 groups that divide the {channels} channels of --eca_c, "
-                f"got {scale}"
+                f"--eca_s: expected at least 2 and a divisor of --eca_c ({channels}), found "
+                f"{scale}."
             )
         self.dim = options.nOut
         self.torchfbank = sasv2_front_end(

@@ -20,7 +20,7 @@ PRE_EMPHASIS = 0.97
 LONGEST_TIME_MASK = 9
 LONGEST_MEL_MASK = 7
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
-# Normalisation over time: mean 0 and deviation 1; mean 0; none.
+# Normalisation over time: mean 0 and deviation 1, mean 0, or none.
 NORMS = {
     "instance": F.instance_norm,
     "mean": lambda x: x - x.mean(-1, keepdim=True),
@@ -31,8 +31,9 @@ NORMS = {
 class FrontEnd(torchaudio.transforms.MelSpectrogram):
     """Power mel spectrogram, 25 ms windows every 10 ms, normalised over time.
 
-    window: "hamming" or "hann". log: natural logarithm of the powers. norm: over time in each band,
-    one of NORMS. scale: factor of the samples. augment: SpecAugment while training.
+    window: "hamming" or "hann". log: use the natural logarithm of the powers. norm: normalisation
+    of each band over time, one of NORMS. scale: factor of the samples. augment: apply SpecAugment
+    during training.
     """
 
     def __init__(
@@ -127,13 +128,13 @@ class MFSC(nn.Module):
     """Spectral coefficients of double multi-head attention.
 
     It maps waves [N, T] to [N, 1 + (T - N_FFT) // HOP, n_mels], in float32 and without gradient.
-    normalization: over time in each band, see normalise().
+    normalization: normalisation of each band over time, see normalise().
     """
 
     def __init__(self, n_mels: int, *, normalization: str) -> None:
         super().__init__()
         self.normalization = normalization
-        # Not in the state dict, because published checkpoints store neither of these buffers.
+        # The buffers are not in the state dict, because published checkpoints do not store them.
         self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
         filters = torchaudio.functional.melscale_fbanks(
             N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm=None, mel_scale="slaney"
@@ -158,8 +159,8 @@ class MFSC(nn.Module):
 def powers(x: torch.Tensor, window: torch.Tensor, center: bool = True) -> torch.Tensor:
     """Returns squared magnitudes of the spectrum of waves [N, T], [N, 257, T'].
 
-    There is a window every HOP samples. It is centred on its sample if `center`; else it starts
-    there.
+    There is a window every HOP samples. With `center` the window is centred on its sample,
+    otherwise it starts there.
     """
     x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
     # abs() is five times slower.
@@ -185,8 +186,8 @@ def spec_augment(
 ) -> torch.Tensor:
     """Sets a run of frames and a run of bands of every row of features [N, n_mels, T] to 0.
 
-    The lengths are uniform from 0. The CPU draws on every device, so that a seed means the same
-    everywhere.
+    The lengths are uniform from 0. The CPU draws on every device, so that a seed gives the same
+    draws everywhere.
     """
     for axis, longest in ((2, longest_time), (1, longest_mel)):
         size = x.shape[axis]

@@ -1,6 +1,6 @@
 """Fully connected networks for speaker embedding enhancement.
 
-An embedding goes in. An embedding of the same size comes out, which shall be nearer to the
+The networks map an embedding to an embedding of the same size, which should be nearer to the
 speaker's clean embedding.
 """
 
@@ -45,19 +45,19 @@ class LinearNet(SpeakerModel):
         """Enhances embeddings [N, nOut]. Raises ValueError for embeddings of another size."""
         if x.shape[1:] != (self.dim,):
             raise ValueError(
-                f"--nOut: this model maps embeddings of {self.dim} numbers, got "
-                f"{list(x.shape[1:])}: give their size, or a model for speech"
+                f"--nOut: expected embeddings of {self.dim} numbers, found embeddings of shape "
+                f"{list(x.shape[1:])}. Set --nOut to their size."
             )
         for number, layer in enumerate(self.children(), 1):
             x = self.activation(layer(x))
             if number in self.dropped:
-                # The reference drops whole samples, because Dropout1d takes rows for channels.
+                # The reference drops complete rows, because Dropout1d treats rows as channels.
                 x = F.dropout(x, 0.2, self.training)
         return x
 
 
 class Identity(SpeakerModel):
-    """Returns embeddings as they are. Their error rates are the baseline of an enhancement."""
+    """Returns embeddings unchanged. Their error rates are the baseline of an enhancement."""
 
     takes = "embeddings"
 

@@ -24,7 +24,7 @@ THIN = (16, 32, 64, 128)
 def as_rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Repeats x [N, C] to rows [N, C, 1, T] in the format of y [N, C, F, T].
 
-    Channels-last maps of few channels are combined with whole rows five times faster than with
+    Channels-last maps of few channels are combined with rows five times faster than with
     single values.
     """
     repeated = x.to(y.dtype)[:, :, None, None].expand(-1, -1, 1, y.shape[3])
@@ -35,9 +35,9 @@ class ExciteAdd(torch.autograd.Function):
     """Squeeze, excitation and shortcut in the fewest passes over the maps.
 
     The formula is y * sigmoid(B relu(A mean(y) + a) + b) + shortcut. Autograd would read and write
-    each map twice as often for this formula, which is a tenth of a training step on a CPU. Nothing
-    is in place: torch.compile takes each step for an output of its own, and loses the gradient of
-    an output that is changed in place (torch 2.11).
+    each map twice as often for this formula, which is a tenth of a training step on a CPU. No
+    operation is in place: torch.compile loses the gradient of an output that is changed in place
+    (torch 2.11).
     """
 
     @staticmethod
@@ -129,8 +129,8 @@ class Block(nn.Module):
 class ResNet(Backbone):
     """A residual network. A subclass has the methods stem() and rows().
 
-    front: mel front end. conv1: the first convolution. channels, strides: of the layers. bands:
-    number of bands of the last maps that become channels of the pooling.
+    front: mel front end. conv1: the first convolution. channels, strides: values of the layers.
+    bands: number of bands of the last maps that become channels of the pooling.
     """
 
     old_names = {
@@ -193,13 +193,14 @@ class ResNet(Backbone):
 class ThinOptions:
     """nOut: size of the embedding
     n_mels: mel bands of the input
-    log_input: logarithm of the mel powers
-    window: analysis window (hamming in voxceleb_trainer's checkpoints, hann in those of cross
-        attentive pooling)
-    norm: of each band over time: instance (mean 0, deviation 1, as published) or mean (mean 0)
-    wave_scale: factor of the samples; 32768 in checkpoints of cross attentive pooling, which takes
-        16-bit integers as they are
-    spec_augment: zero a random run of frames and of mel bands of every training input
+    log_input: use the logarithm of the mel powers
+    window: analysis window (cross attentive pooling: hann)
+    norm: normalisation of each band over time: mean and deviation (instance), or mean only
+    wave_scale: factor of the samples (published checkpoints of cross attentive pooling: 32768)
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
+
+    The defaults are as in voxceleb_trainer. The published checkpoints of cross attentive pooling
+    were trained on 16-bit integers, without scaling.
     """
 
     nOut: int = 512
@@ -214,7 +215,8 @@ class ThinOptions:
 class ThinResNet(ResNet):
     """A residual network of 16 to 128 channels.
 
-    strides: of the first block of each layer. stem_pool: max pooling after the first convolution.
+    strides: stride of the first block of each layer. stem_pool: whether max pooling follows the
+    first convolution.
     """
 
     def __init__(
@@ -249,5 +251,5 @@ class ThinResNet(ResNet):
         return self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
 
     def rows(self, maps: torch.Tensor) -> torch.Tensor:
-        """Takes the mean over the bands: [N, 128, F, T'] -> [N, 128, T'], in float32."""
+        """Computes the mean over the bands: [N, 128, F, T'] -> [N, 128, T'], in float32."""
         return maps.permute(0, 2, 3, 1).mean(1, dtype=torch.float32).transpose(1, 2)

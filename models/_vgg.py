@@ -38,9 +38,8 @@ def convolutions(kernel_size: int, blocks: int) -> nn.Sequential:
 @dataclass(frozen=True)
 class VGGOptions:
     """nOut: size of the embedding
-    kernel_size: channels of the last convolution; every block before has half as many
-    normalization: of each band over time: cmn (mean 0) or cmvn (mean 0, deviation 1); of a crop of
-        audio, or of a whole file of features
+    kernel_size: number of channels in the last block (half of it in the block before, and so on)
+    normalization: normalisation of each band over time: mean (cmn), or mean and deviation (cmvn)
     """
 
     nOut: int = 400
@@ -54,7 +53,7 @@ DEFAULTS = VGGOptions()
 class VGG(Backbone):
     """A VGG network of several blocks.
 
-    blocks: number of blocks, of two convolutions each.
+    blocks: number of blocks. Each block has two convolutions.
     """
 
     default_pooling = "DoubleMHA"
@@ -74,7 +73,7 @@ class VGG(Backbone):
         kernel_size = options.kernel_size
         if kernel_size < 1 or kernel_size % 2 ** (blocks - 1):
             raise ValueError(
-                f"--kernel_size: want a multiple of {2 ** (blocks - 1)}, got {kernel_size}"
+                f"--kernel_size: expected a multiple of {2 ** (blocks - 1)}, found {kernel_size}."
             )
         self.dim = options.nOut
         self.mfsc = MFSC(BANDS, normalization=options.normalization)
@@ -87,7 +86,7 @@ class VGG(Backbone):
     def frames(self, x: torch.Tensor) -> torch.Tensor:
         """Maps waves [N, T], or features [N, T, 80], to frames [N, C, T'].
 
-        Features were extracted and normalised before.
+        Features are normalised already.
         """
         if x.dim() == 2:
             x = self.mfsc(x)

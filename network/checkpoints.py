@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
+from common.run_paths import BEST_CHECKPOINT, LAST_CHECKPOINT
 from common.writing import write_atomically
 
 # Prefixes of published names, and the beginning of published names of the loss.
@@ -34,9 +35,9 @@ def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
 
 # ---------------------------------------------------------------------- reading
 class Inert:
-    """Replaces the objects of a published checkpoint that are no tensors.
+    """Replaces the objects of a published checkpoint that are not tensors.
 
-    It can be made, called and filled without effect.
+    Creating it, calling it and setting its items has no effect.
     """
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -85,11 +86,12 @@ inert_pickle.load = load_inert
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of this program, or published weights. Runs no code from the file.
 
-    Returns a dict with `model` and `loss` (name -> tensor) at least. Published layouts are a bare
-    state dict, or one under `model_state_dict`, `state_dict` or `model`, whatever lies beside it.
-    The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or `model.`, or
-    those of MFA-Conformer's Lightning module, `encoder.` and `loss_fun.`. Raises InputError for a
-    file that is missing, damaged or of another kind.
+    Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
+    state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
+    ignored. The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or
+    `model.`, or the prefixes `encoder.` and `loss_fun.` of MFA-Conformer's Lightning module.
+
+    Raises InputError for a file that is missing, damaged or of another kind.
     """
     state, is_plain = read_pickle(path)
     if is_plain and isinstance(state, dict) and "options" in state:
@@ -98,8 +100,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         state = state.get(key, state) if isinstance(state, dict) else {}
     if not is_state_dict(state):
         raise InputError(
-            f"{path}: want a checkpoint, got a file that holds no dict of tensors (code in it was "
-            "not run)"
+            f"{path}: expected a checkpoint, found a file without a dict of tensors. No code of "
+            "this file was run."
         )
     weights: dict[str, Weights] = {"model": {}, "loss": {}}
     for name, value in state.items():
@@ -120,13 +122,46 @@ def read_pickle(path: str | Path) -> tuple[Any, bool]:
             settings = {"weights_only": False, "pickle_module": inert_pickle}
             return torch.load(path, map_location="cpu", **settings), False
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint") from None
+        raise InputError(f"{path}: there is no such checkpoint. Check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: {folder_problem(path)}") from None
     except Exception as error:
         # A damaged file can raise any exception.
-        raise InputError(
-            f"{path}: cannot be read as a checkpoint: it is truncated or of another kind; copy it "
-            "again or take another one"
-        ) from error
+        problem = known_problem(path) or (
+            "cannot be read as a checkpoint. It is truncated or of another kind. Copy it again, or "
+            "give another file."
+        )
+        raise InputError(f"{path}: {problem}") from error
+
+
+def folder_problem(path: str | Path) -> str:
+    """Returns the message about a folder in the place of a checkpoint, with files to use."""
+    found = []
+    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):
+        for file in (Path(path, name), Path(path, Path(name).name)):
+            if file.is_file():
+                found.append(str(file))
+    remedy = f"Give {' or '.join(found)}." if found else "Give a file."
+    return f"expected a checkpoint, found a folder. {remedy}"
+
+
+def known_problem(path: str | Path) -> str | None:
+    """Returns the message about a file that is often found in the place of a checkpoint."""
+    with open(path, "rb") as file:
+        start = file.read(1000).lstrip().lower()
+    if not start:
+        return "expected a checkpoint, found an empty file. Download or copy it again."
+    if start.startswith(b"version https://git-lfs.github.com/spec"):
+        return (
+            "expected a checkpoint, found a Git LFS pointer, which is a small text file in the "
+            "place of the checkpoint. Run `git lfs pull` in the repository of this file."
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        return (
+            "expected a checkpoint, found an HTML page. Download the file itself instead of the "
+            "page that shows it."
+        )
+    return None
 
 
 def is_state_dict(state: Any) -> bool:
@@ -140,10 +175,10 @@ def is_state_dict(state: Any) -> bool:
 def with_head_for(
     classes: Mapping[str, int], state: dict[str, Any], net: nn.Module
 ) -> dict[str, Any]:
-    """Returns a checkpoint whose classifier knows only the given speakers, in their order.
+    """Returns a checkpoint whose classifier has only the given speakers, in their order.
 
     `classes` is {speaker: number}. `net` is a SpeakerNet for that number of speakers. Returns the
-    checkpoint itself if it does not know all of these speakers, or knows no others.
+    checkpoint itself if its classifier lacks one of the speakers, or has no other speakers.
     """
     known = state.get("classes", {})
     if len(known) <= len(classes) or not classes.keys() <= known.keys():
@@ -163,7 +198,7 @@ def rows_of_speakers(
     """Selects the speakers `rows` from a weight of a classifier for `size` speakers.
 
     Axes are selected whose length is a multiple of `size`, and where `shape` has that multiple of
-    the selected speakers. Other axes stay as they are.
+    the selected speakers. Other axes stay unchanged.
     """
     for axis, (length, expected) in enumerate(zip(value.shape, shape, strict=False)):
         # Number of vectors for each speaker.
@@ -172,6 +207,47 @@ def rows_of_speakers(
             per_speaker = value.unflatten(axis, (size, each)).index_select(axis, rows)
             value = per_speaker.flatten(axis, axis + 1)
     return value
+
+
+class MisfitError(InputError):
+    """Weights of a checkpoint do not fit the network.
+
+    path: the checkpoint. state: its contents. problems: (name, line) of each weight that does not
+    fit. shapes: name -> the shapes in the file and in the network, where they differ. partial:
+    whether a part of the weights would have been enough.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        state: Mapping[str, Any],
+        problems: list[tuple[str, str]],
+        shapes: Mapping[str, tuple[torch.Size, torch.Size]],
+        partial: bool,
+    ) -> None:
+        self.path = path
+        self.state = dict(state)
+        self.problems = problems
+        self.shapes = shapes
+        self.partial = partial
+        super().__init__(self.text("Give the options that the checkpoint was trained with."))
+
+    @property
+    def of_model(self) -> bool:
+        """Whether weights of the model do not fit, and not only weights of the loss."""
+        return any(not name.startswith("loss.") for name, _ in self.problems)
+
+    def text(self, remedy: str) -> str:
+        """Returns the message: numbers of misfits, the remedy, and the first ten names."""
+        lines = [line for _, line in self.problems]
+        counts = []
+        for kind in ("missing", "unexpected", "misshaped"):
+            count = sum(line.startswith(f"{kind}:") for line in lines)
+            if count:
+                counts.append(f"{count} {kind}")
+        nothing = "no weight fits" if self.partial else "the weights do not fit"
+        summary = f"{self.path}: {nothing} the network (names: {', '.join(counts)})."
+        return f"{summary} {remedy}{shown_lines(lines)}"
 
 
 def load_weights(
@@ -184,40 +260,44 @@ def load_weights(
     """Copies the weights of a checkpoint into a SpeakerNet, all or nothing.
 
     The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
-    are the only mapping of names. Missing, unexpected and misshaped names are an InputError that
-    lists them. With `partial`, weights that fit are copied, and the returned list says which do
-    not; it is an InputError if nothing fits.
+    are the only mapping of names. Missing, unexpected and misshaped names are a MisfitError that
+    lists them. With `partial`, weights that fit are copied, and the returned list names the others.
+    A MisfitError is raised if nothing fits.
 
-    `head` says what happens to the weights of the loss: "required" like all others; "optional":
-    copied if they fit, as with partial; "unused": not copied.
+    head: what happens to the weights of the loss. "required": they must fit, like all others.
+    "optional": they are copied if they fit, as with partial. "unused": they are not copied.
     """
     given = names_of_network(net, state)
-    wanted = net.state_dict()
+    expected = net.state_dict()
     if head == "unused":
         given = without_loss(given)
-        wanted = without_loss(wanted)
-    fits, problems = compare_weights(given, wanted)
+        expected = without_loss(expected)
+    fits, problems = compare_weights(given, expected)
     # Names with this beginning need not fit.
     tolerated = None
     if head == "optional":
         tolerated = "loss."
     if partial:
         tolerated = ""
-    lines = []
+    serious = []
     for name, line in problems:
         if not fits or tolerated is None or not name.startswith(tolerated):
-            lines.append(line)
-    if lines:
-        remedy = "give the options that it was trained with, or --partial to take what fits"
-        if partial:
-            remedy = "nothing in it fits"
-        raise InputError(f"{path}: does not fit this network; {remedy}{shown_lines(lines)}")
+            serious.append((name, line))
+    if serious:
+        shapes = {}
+        for name, _ in serious:
+            if name in given and name in expected:
+                shapes[name] = (given[name].shape, expected[name].shape)
+        raise MisfitError(path, state, serious, shapes, partial)
     net.load_state_dict(fits, strict=False)
     return [line for _, line in problems]
 
 
-def names_of_network(net: nn.Module, state: Mapping[str, Any]) -> Weights:
-    """Returns the weights of a checkpoint under the names that they have in a SpeakerNet."""
+def names_of_network(net: Any, state: Mapping[str, Any]) -> Weights:
+    """Returns the weights of a checkpoint under the names that they have in a SpeakerNet.
+
+    net: a SpeakerNet, or any object with its attribute `model`.
+    """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
     for old, value in state["model"].items():
         name = net.model.new_name(old)
@@ -231,25 +311,25 @@ def without_loss(weights: Weights) -> Weights:
     return {name: value for name, value in weights.items() if not name.startswith("loss.")}
 
 
-def compare_weights(given: Weights, wanted: Weights) -> tuple[Weights, list[tuple[str, str]]]:
-    """Returns the weights that fit, and a list of (name, problem) for the others."""
+def compare_weights(given: Weights, expected: Weights) -> tuple[Weights, list[tuple[str, str]]]:
+    """Returns the weights that fit, and (name, problem) of each of the others."""
     fits = {}
     misshaped = []
     for name, value in given.items():
-        if name not in wanted:
+        if name not in expected:
             continue
-        if value.shape == wanted[name].shape:
+        if value.shape == expected[name].shape:
             fits[name] = value
             continue
-        shapes = f"{list(value.shape)} in the file, {list(wanted[name].shape)} here"
+        shapes = f"{list(value.shape)} in the file, {list(expected[name].shape)} here"
         misshaped.append((name, f"misshaped: {name}, {shapes}"))
-    missing = [(name, f"missing: {name}") for name in wanted if name not in given]
-    unexpected = [(name, f"unexpected: {name}") for name in given if name not in wanted]
+    missing = [(name, f"missing: {name}") for name in expected if name not in given]
+    unexpected = [(name, f"unexpected: {name}") for name in given if name not in expected]
     return fits, missing + unexpected + misshaped
 
 
 def shown_lines(lines: list[str]) -> str:
-    """Returns the first ten lines below each other, and the number of the others."""
+    """Returns the first ten lines, one below the other, and the number of the rest."""
     shown = "".join(f"\n  {line}" for line in lines[:10])
     if len(lines) > 10:
         shown += f"\n  and {len(lines) - 10} more"

@@ -28,8 +28,8 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
         raise InputError(f"--{part} {name}: {error}") from error
     if part == "model" and not isinstance(getattr(built, "dim", None), int):
         raise InputError(
-            f"models/{name}.py: the model has no size of its embeddings; set self.dim in __init__ "
-            "to the number of values of an embedding, for instance self.dim = nOut"
+            f"models/{name}.py: the model does not define the size of its embeddings. Set self.dim "
+            "in __init__, for instance self.dim = nOut."
         )
     return built
 
@@ -37,7 +37,7 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
 def construct(component: Any, options: argparse.Namespace, supplied: dict[str, Any]) -> Any:
     """Calls a component with its parameters.
 
-    Parameters with a default are options; a parameter typed as a dataclass is made from the options
+    Parameters with a default are options. A parameter typed as a dataclass is made from the options
     of its fields. `supplied` are the values of the other parameters. Raises ValueError for a
     parameter that is neither an option nor supplied.
     """
@@ -47,8 +47,8 @@ def construct(component: Any, options: argparse.Namespace, supplied: dict[str, A
         if parameter.default is parameter.empty:
             if parameter.name not in supplied:
                 raise ValueError(
-                    f"{component.__module__.replace('.', '/')}.py: the program does not supply "
-                    f"{parameter.name}; give it a default, which makes it an option"
+                    f"{component.__module__.replace('.', '/')}.py: the program does not supply the "
+                    f"parameter {parameter.name}. Give it a default, which makes it an option."
                 )
             arguments[parameter.name] = supplied[parameter.name]
         elif dataclasses.is_dataclass(kind):
@@ -80,5 +80,8 @@ def build_model(name: str, **options: Any) -> nn.Module:
     defaults = {option.name: option.default for option in options_of_network(chosen)}
     unknown = options.keys() - defaults.keys()
     if unknown:
-        raise ValueError(f"models/{name}.py has no options {sorted(unknown)}")
+        raise ValueError(
+            f"models/{name}.py: expected options of this model and its pooling, found "
+            f"{', '.join(sorted(unknown))}."
+        )
     return build("model", argparse.Namespace(**defaults | chosen))

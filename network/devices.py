@@ -8,7 +8,7 @@ from common.errors import InputError
 def resolve_device(name: str | None) -> torch.device:
     """Returns the device called `name`, or without a name the best device of this machine.
 
-    The device is tried out. Raises InputError if it cannot be used.
+    Raises InputError if a tensor cannot be created on the device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -16,7 +16,10 @@ def resolve_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         devices = torch.cuda.device_count()
-        raise InputError(f"--device {name}: {reason} (CUDA devices here: {devices})") from None
+        raise InputError(
+            f"--device {name}: the device cannot be used ({reason}). CUDA devices of this "
+            f"computer: {devices}."
+        ) from None
     return torch.device(name)
 
 

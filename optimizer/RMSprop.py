@@ -9,7 +9,7 @@ from torch import nn
 def Optimizer(
     params: Iterable[nn.Parameter], *, lr: float = 1e-3, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
-    """lr: learning rate at the start
-    weight_decay: L2 penalty, added to the gradient
+    """lr: initial learning rate
+    weight_decay: weight of the L2 penalty
     """
     return torch.optim.RMSprop(params, lr=lr, weight_decay=weight_decay)

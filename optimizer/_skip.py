@@ -1,4 +1,4 @@
-"""Updates that a flag on the device can cancel, without a wait for the device."""
+"""Updates that a flag on the device can cancel, without waiting for the device."""
 
 import itertools
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ def step_unless(
 ) -> None:
     """Updates the parameters unless `bad`, a bool on their device, is true.
 
-    Fused optimizers and the loss scaler test for bad gradients themselves. For the other
-    optimizers the old values are put back.
+    Fused optimizers and the loss scaler check for bad gradients. For the other optimizers, this
+    function restores the old values.
     """
     if scaler.is_enabled():
         scaler.step(optimizer)

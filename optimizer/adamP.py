@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 # A weight is scale-invariant if |cosine| of weight and gradient is below this number / sqrt(n).
 INVARIANCE_THRESHOLD = 0.1
-# Share of the weight decay that scale-invariant weights get.
+# Share of the weight decay for scale-invariant weights.
 INVARIANT_DECAY_SHARE = 0.1
 
 
@@ -64,8 +64,8 @@ class AdamP(torch.optim.Optimizer):
 def without_lengthening(p: nn.Parameter, update: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Removes from an update the part along a scale-invariant weight.
 
-    A weight can be scale-invariant for every output channel, or as a whole. Returns the update and
-    whether the weight is scale-invariant, a bool tensor on the device.
+    A weight can be scale-invariant for every output channel, or as one vector. Returns the update
+    and whether the weight is scale-invariant, a bool tensor on the device.
     """
     invariant = torch.zeros((), dtype=torch.bool, device=p.device)
     for rows in (p.shape[0], 1):
@@ -84,8 +84,7 @@ def without_lengthening(p: nn.Parameter, update: Tensor, eps: float) -> tuple[Te
 def Optimizer(
     params: Iterable[nn.Parameter], *, lr: float = 1e-3, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
-    """lr: learning rate at the start
-    weight_decay: share of the weights taken off at every update, times lr; a tenth of it where the
-        length of weights has no effect
+    """lr: initial learning rate
+    weight_decay: decoupled weight decay (a tenth of it for scale-invariant weights)
     """
     return AdamP(params, lr, weight_decay)

@@ -13,9 +13,9 @@ def Optimizer(
     weight_decay: float = 0.0,
     decay_vectors: bool = True,
 ) -> torch.optim.Optimizer:
-    """lr: learning rate at the start
-    weight_decay: share of the weights taken off at every update, times lr
-    decay_vectors: of biases and normalisations too
+    """lr: initial learning rate
+    weight_decay: decoupled weight decay
+    decay_vectors: apply weight decay to biases and normalisation layers too
     """
     decayed = []
     not_decayed = []

@@ -14,10 +14,10 @@ def Optimizer(
     momentum: float = 0.9,
     nesterov: bool = False,
 ) -> torch.optim.Optimizer:
-    """lr: learning rate at the start
-    weight_decay: L2 penalty, added to the gradient
-    momentum: share of the last update that goes into the next
-    nesterov: Nesterov's momentum
+    """lr: initial learning rate
+    weight_decay: weight of the L2 penalty
+    momentum: momentum factor
+    nesterov: use Nesterov momentum
     """
     return torch.optim.SGD(
         params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, fused=True

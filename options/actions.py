@@ -1,146 +1,148 @@
-"""What the program does, and the components of the network."""
-
-from typing import Literal
+"""What the program does."""
 
 from options.option import Option
-from options.plugins import components
 
 ACTIONS = [
     Option(
         "config",
         str,
         None,
-        "YAML file of options; overrides what stands before it and is overridden by what follows; "
-        "may be repeated",
+        "read options from a YAML file; later options override earlier ones",
+        placeholder="YAML",
+        daily=True,
     ),
     Option(
         "modelConfig",
         str,
         None,
-        "pickled settings of the double-attention trainer; of these what makes the network, as if "
-        "from a --config",
+        "read the network's options from a pickled settings file of the double-attention trainer",
+        placeholder="FILE",
     ),
     Option(
         "eval",
         bool,
         False,
-        "score --test_list with --initial_model: EER, minDCF, thresholds, scores file",
+        "print the EER and minDCF of --test_list, and write the scores to "
+        "RUN/result/scores_CHECKPOINT_LIST.txt",
+        daily=True,
     ),
     Option(
         "check",
         bool,
         False,
-        "score the embeddings of --test_list as they are: the baseline of an enhancement, without "
-        "a network",
+        "score the embeddings of --test_list without a network: the baseline of an enhancement",
     ),
     Option(
         "extract",
         str,
         None,
-        "one file, a list of files, a train list, trials, or a folder: embeds all files with "
-        "--initial_model, one .npy [num_eval, D] each under --output, in the same folders; those "
-        "that are there are left alone. With a network for embeddings: enhances them. Of one file "
-        "without --output: prints it, a line a crop",
+        "write the embeddings of the files of a list or folder to --output (.npy); print the "
+        "embeddings of a single file",
+        placeholder="FILE",
+        daily=True,
     ),
     Option(
         "generate",
         bool,
         False,
-        "the same as --extract with --gen_list, --gen_path as --test_path and --gen_target_dir as "
-        "--output",
+        "the same as --extract, with --gen_list, --gen_path and --gen_target_dir",
     ),
-    Option("gen_list", str, None, "see --generate"),
-    Option("gen_path", str, "", "see --generate"),
-    Option("gen_target_dir", str, None, "see --generate"),
+    Option(
+        "gen_list", str, None, "list of the files for --generate (as --extract)", placeholder="LIST"
+    ),
+    Option(
+        "gen_path", str, "", "folder of the files of --gen_list (as --test_path)", placeholder="DIR"
+    ),
+    Option(
+        "gen_target_dir",
+        str,
+        None,
+        "folder of the results of --generate (as --output)",
+        placeholder="DIR",
+    ),
     Option(
         "all_pairs",
         str,
         None,
-        "lines '<speaker> <file>' or '<file>': scores every pair of these files of --test_path "
-        "with --initial_model; --output: a scores file, or FILE.npy for the matrix [files, files] "
-        "of float32; where speakers are told, EER, minDCF, thresholds too",
+        "score every pair of files of a list, whose lines are '<speaker> <file>' or '<file>'; "
+        "--output FILE.npy writes a float32 matrix [files, files]",
+        placeholder="LIST",
     ),
     Option(
         "verify",
         str,
         None,
-        "two audio files: prints their score with --initial_model, the threshold and the decision",
+        "print the score of two audio files, the threshold and the decision",
         nargs=2,
+        placeholder="FILE",
+        daily=True,
     ),
     Option(
         "average",
         str,
         None,
-        "checkpoints of one run, or its folder for its numbered ones (--keep): writes the mean of "
-        "their weights to --output",
+        "write the mean of the weights of several checkpoints, or of the numbered checkpoints of a "
+        "run folder, to --output",
         nargs="+",
+        placeholder="CHECKPOINT",
     ),
     Option(
         "export",
         str,
         None,
-        "file.onnx: --initial_model with its front end, from waves to embeddings, for onnxruntime",
+        "write --initial_model with its front end as an ONNX file, from waves to embeddings",
+        placeholder="FILE",
     ),
     Option(
         "initial_model",
         str,
         None,
-        "checkpoint to use (default: the last one in save_path), or to start a fresh training "
-        "from; brings its model options along",
+        "checkpoint to use, or to start a new run from, with its model options",
+        placeholder="CHECKPOINT",
+        daily=True,
     ),
     Option(
         "partial",
         bool,
         False,
-        "take from --initial_model what fits and report the rest (fine-tuning on other speakers)",
+        "load only the weights of --initial_model that fit; report the others",
+        daily=True,
     ),
-    Option("save_path", str, "exps/exp1", "run folder; a run that is already there is resumed"),
+    Option(
+        "save_path",
+        str,
+        "exps/exp1",
+        "run folder; a run that it contains is resumed",
+        placeholder="DIR",
+        daily=True,
+    ),
     Option(
         "output",
         str,
         None,
-        "folder for --extract; checkpoint for --average; scores file for --eval (default: "
-        "result/scores.txt in save_path) and for --all_pairs (result/all_pairs.txt)",
+        "result: folder (--extract), scores file (--eval, --all_pairs) or checkpoint (--average)",
+        placeholder="FILE",
+        daily=True,
     ),
     Option(
         "threshold",
         float,
         None,
-        "decision threshold for --verify (default: the one at the EER that the checkpoint "
-        "remembers)",
+        "decision threshold of --verify (default: the threshold at the EER in the checkpoint)",
     ),
     Option(
         "calibration",
         str,
         None,
-        "JSON file of tuneThreshold.py --calibrate: --verify also prints the probability of the "
-        "same speaker",
+        "JSON file of tuneThreshold.py calibrate: --verify also prints the probability of the same "
+        "speaker",
+        placeholder="FILE",
     ),
     Option(
         "prior",
         float,
         0.5,
-        "that probability before anything is heard, for --verify with --calibration",
-    ),
-]
-COMPONENTS = [
-    Option(
-        "model",
-        Literal[tuple(components("model"))],
-        "ResNetSE34L",
-        "network, a file of models/",
-    ),
-    Option(
-        "trainfunc",
-        Literal[tuple(components("trainfunc"))],
-        "softmaxproto",
-        "loss, a file of loss/",
-    ),
-    Option("optimizer", Literal[tuple(components("optimizer"))], "adam", "a file of optimizer/"),
-    Option(
-        "scheduler",
-        Literal[tuple(components("scheduler"))],
-        "steplr",
-        "learning-rate schedule, a file of scheduler/",
+        "prior probability that both files are from one speaker, for --calibration",
+        placeholder="P",
     ),
 ]

@@ -8,69 +8,98 @@ from options.option import Option
 
 EVALUATION = [
     Option(
+        "eval_frames",
+        int,
+        300,
+        "frames of 10 ms in an evaluation crop (0: whole file)",
+        0,
+        daily=True,
+    ),
+    Option("num_eval", int, 10, "number of evenly spaced crops per file", 1, daily=True),
+    Option(
+        "bucket_frames",
+        int,
+        0,
+        "with --eval_frames 0, repeat files up to a multiple of N frames, which allows batches and "
+        "changes scores slightly (0: keep their lengths)",
+        0,
+    ),
+    Option(
         "scoring",
         Literal["similarity", "euclidean"],
         "similarity",
-        "the loss's own similarity, or minus the mean Euclidean distance",
+        "the similarity of the loss, or minus the mean Euclidean distance",
     ),
     Option(
         "score_norm",
         Literal[tuple(NORMS)],
         None,
-        "normalise scores by a cohort, beside the raw ones: Z-norm, T-norm, S-norm, adaptive "
-        "S-norm; the raw EER chooses the best checkpoint",
+        "also write normalised scores; the raw EER still selects best.model",
+        daily=True,
     ),
     Option(
         "cohort_list",
         str,
         None,
-        "the cohort: a train list or lines '<file>', of other speakers than the trials'",
+        "cohort: a train list or lines '<file>', without speakers of the trials",
+        placeholder="LIST",
+        daily=True,
     ),
-    Option("cohort_path", str, "", "folder that the files of cohort_list are relative to"),
+    Option(
+        "cohort_path",
+        str,
+        "",
+        "folder that contains the files of cohort_list",
+        placeholder="DIR",
+        daily=True,
+    ),
     Option(
         "cohort_by",
         Literal["utterance", "speaker"],
         "utterance",
-        "members of the cohort: its files, or the means of its speakers",
+        "a member of the cohort is an utterance, or the mean of a speaker",
     ),
-    Option(
-        "top_n",
-        int,
-        300,
-        "members of the cohort that count in asnorm, for each side those that score highest",
-        2,
-    ),
+    Option("top_n", int, 300, "number of cohort members with the highest scores for asnorm", 2),
     Option(
         "qualities",
         bool,
         False,
-        "also write a table of quality measures for tuneThreshold.py --quality, "
-        "scores_qualities.txt beside scores.txt: durations, norms of embeddings, and with "
-        "--score_norm mean scores against the cohort",
+        "also write scores_qualities.txt, a table of durations, norms of embeddings and cohort "
+        "scores for tuneThreshold.py --quality",
     ),
     Option(
         "cache_precision",
         Literal["float32", "float16"],
         "float32",
-        "of the representations kept for scoring; float16 halves the memory",
+        "precision of the representations in memory; float16 needs half the memory",
     ),
-    Option("trials_at_once", int, 32, "trials that a pair-wise pooling scores at a time", 1),
+    Option(
+        "trials_at_once", int, 32, "number of trials that a pair-wise pooling scores at once", 1
+    ),
     Option(
         "eer",
         Literal[EERS],
         EERS[0],
-        "definition of the EER: interpolated, or as voxceleb_trainer (corner), the "
-        "double-attention trainer (grid)",
+        "definition of the EER: interpolated, corner (voxceleb_trainer) or grid (double attention)",
     ),
-    Option("dcf_p_target", float, 0.05, "prior of a target trial in minDCF", 0),
+    Option(
+        "dcf_p_target",
+        float,
+        0.05,
+        "prior probability of a target trial in minDCF",
+        0,
+        placeholder="P",
+        daily=True,
+    ),
     Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0),
     Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0),
     Option(
         "far",
         float,
         [0.1, 0.01, 0.001],
-        "false-accept rates to print thresholds for",
+        "false-accept rates for which thresholds are printed",
         0,
         nargs="+",
+        placeholder="P",
     ),
 ]

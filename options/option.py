@@ -7,7 +7,8 @@ class Option(NamedTuple):
     """One option of the command line and of YAML.
 
     kind: its type, or a Literal of its values. least: the smallest value allowed.
-    nargs: as in argparse.
+    nargs: as in argparse. placeholder: the word for its value in --help, see PLACEHOLDERS in
+    help_text.py for the defaults. daily: --help shows the option, not only --help-all.
     """
 
     name: str
@@ -16,3 +17,5 @@ class Option(NamedTuple):
     help: str
     least: float | None = None
     nargs: str | int | None = None
+    placeholder: str = ""
+    daily: bool = False

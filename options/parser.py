@@ -14,8 +14,8 @@ from common.errors import InputError
 from common.run_paths import LAST_CHECKPOINT
 from common.spelling import did_you_mean
 from options import OPTIONS
-from options.aliases import ALIASES
-from options.command_line import Parser
+from options.aliases import ALIASES, UNITS
+from options.command_line import Parser, flag_problem
 from options.option import Option
 from options.plugins import (
     PARTS,
@@ -23,14 +23,24 @@ from options.plugins import (
     find,
     options_of,
     options_of_network,
+    owners,
     pooling_message,
     pooling_name,
     takes_pooling,
 )
 from options.rules import FROM_CHECKPOINT, MODES, NEEDS, USES
 from options.sources import pieces
+from options.typed import (
+    blank_word_problem,
+    canonical,
+    is_loose,
+    loose_word_problem,
+    option_names_in,
+)
 
 log = logging.getLogger("trainSpeakerNet")
+# A warning names at most this number of components.
+SHOWN_OWNERS = 3
 
 
 class ResolvedOptions(argparse.Namespace):
@@ -56,14 +66,14 @@ def parse(
     """
     parser = Parser(description)
     for title, declared in OPTIONS.items():
-        add_group(parser, title, declared)
+        add_group(parser, title, title, declared)
     given = read_pieces(parser, argv, environ, strict=False)
     using = any(given.get(name) for name in USES)
     path = given.get("initial_model")
     if using and not path:
         path = checkpoint_of_run(parser, given)
         argv = [*argv, f"--initial_model={path}"] if path else argv
-    state = read_checkpoint(path) if path else None
+    state = read_initial_model(path, read_checkpoint) if path else None
     stored = dict(state.get("options", {})) if state else {}
     # The components whose options the checkpoint brings along.
     parts = ("model", "trainfunc") if using else ("model",)
@@ -75,7 +85,7 @@ def parse(
     own = stored if stored.get("model") == chosen["model"] else {}
     add_model(parser, chosen, own, argv, environ)
     for part in ("trainfunc", "optimizer", "scheduler"):
-        add_group(parser, f"{part} {chosen[part]}", options_of(part, chosen[part]))
+        add_component(parser, part, chosen[part], options_of(part, chosen[part]))
     effective = dict(parser.options)
     add_remaining_options(parser)
     given = read_pieces(parser, argv, environ, strict=True)
@@ -103,13 +113,28 @@ def checkpoint_of_run(parser: Parser, given: Mapping[str, Any]) -> str | None:
     return str(path)
 
 
-def add_group(parser: Parser, title: str, options: Iterable[Option]) -> None:
-    """Adds options to the parser, under a title of --help."""
-    group = parser.add_argument_group(title)
+def read_initial_model(path: str, read_checkpoint: Callable[[str], dict]) -> dict:
+    """Reads the checkpoint of --initial_model. The message of an error begins with the option."""
+    try:
+        return read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"--initial_model {error}") from None
+
+
+def add_group(parser: Parser, title: str, daily_title: str, options: Iterable[Option]) -> None:
+    """Adds options to the parser, under a title of --help-all and a title of --help."""
     for option in options:
         if option.name in parser.options:
-            raise ValueError(f"option {option.name} of {title} is taken already")
-        parser.add(group, option)
+            raise ValueError(f"{title}: two options have the name {option.name}. Rename one.")
+        parser.add(option)
+        parser.groups.setdefault(title, []).append(option)
+        parser.daily_groups.setdefault(daily_title, []).append(option)
+
+
+def add_component(parser: Parser, part: str, name: str, options: Iterable[Option]) -> None:
+    """Adds the options of a chosen component."""
+    title = "Training" if part in ("optimizer", "scheduler") else "Network and loss"
+    add_group(parser, f"Options of --{part} {name}", title, options)
 
 
 def add_model(
@@ -119,32 +144,30 @@ def add_model(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> None:
-    """Adds the options of the chosen model and those of its pooling.
+    """Adds the options of the chosen model and of its pooling.
 
     The options of the model choose the pooling, so they are read in between. `stored` are options
     of a checkpoint of this model. Enters the pooling into `chosen`.
     """
     model = chosen["model"]
-    add_group(parser, f"model {model}", options_of("model", model))
+    add_component(parser, "model", model, options_of("model", model))
     if not takes_pooling(find("model", model)):
         return
     values = dict(stored) | read_pieces(parser, argv, environ, strict=False)
     encoder_type = values.get("encoder_type", parser.options["encoder_type"].default)
     chosen["encoder_type"] = encoder_type
     options = options_of("encoder_type", pooling_name(model, values))
-    add_group(parser, f"encoder_type {encoder_type}", options)
+    add_component(parser, "encoder_type", encoder_type, options)
 
 
 def add_remaining_options(parser: Parser) -> None:
-    """Adds the options of all other components, which are known but have no effect, and --help."""
+    """Adds the options of all other components, which have no effect, and --help."""
     for part in PARTS:
         for name in components(part):
             for option in options_of(part, name):
                 if option.name not in parser.options:
-                    parser.add(parser, option, hidden=True)
-    parser.add_argument(
-        "-h", "--help", action="help", help="show the options of the chosen components and exit"
-    )
+                    parser.add(option)
+    parser.add_help_options()
 
 
 def drop_without_effect(
@@ -153,17 +176,29 @@ def drop_without_effect(
     """Removes options of components that were not chosen, with one warning each.
 
     Options of poolings at their default are removed without a warning. Configurations of earlier
-    runs hold them whatever the pooling.
+    runs contain them with every pooling.
     """
     pooling_defaults = set()
     for name in components("encoder_type"):
         for option in options_of("encoder_type", name):
             pooling_defaults.add((option.name, option.default))
-    selection = " ".join(f"--{part} {chosen[part]}" for part in PARTS if part in chosen)
     for name in [name for name in given if name not in effective]:
         if (name, given[name]) not in pooling_defaults:
-            log.warning("warning: --%s has no effect with %s", name, selection)
+            log.warning("warning: --%s %s", name, no_effect(name, chosen))
         del given[name]
+
+
+def no_effect(option: str, chosen: Mapping[str, str]) -> str:
+    """Returns the sentences about an option that belongs to other components than the chosen."""
+    part, names = owners(option)
+    # A model without a pooling has no --encoder_type.
+    selector = part if part in chosen else "model"
+    shown = ", ".join(names[:SHOWN_OWNERS])
+    if len(names) > SHOWN_OWNERS:
+        shown += f" and {len(names) - SHOWN_OWNERS} more"
+    return (
+        f"has no effect with --{selector} {chosen[selector]}. It is an option of --{part} {shown}."
+    )
 
 
 def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:
@@ -182,11 +217,8 @@ def warn_of_switches(
     for name, need in NEEDS.items():
         if name not in given or given[name] == effective[name].default:
             continue
-        switch, _, values = need.removeprefix("--").partition(" ")
-        value = getattr(options, switch, None)
-        is_on = str(value) in values.split("|") if values else value
-        if not is_on:
-            log.warning("warning: --%s has no effect without %s", name, need)
+        if not need.is_met(options):
+            log.warning("warning: --%s has no effect %s.", name, need.otherwise)
 
 
 def say_what_the_pooling_means(given: Mapping[str, Any], options: argparse.Namespace) -> None:
@@ -202,10 +234,19 @@ def say_what_the_pooling_means(given: Mapping[str, Any], options: argparse.Names
 
 
 def unknown_option(name: str, names: Iterable[str]) -> str:
-    """Returns the message for an unknown option, with the closest known one."""
+    """Returns the message for an unknown option of the command line, with the closest known one.
+
+    name: as it was typed, with its dashes.
+    """
     known = [f"--{known}" for known in (*names, *ALIASES)]
-    hint = did_you_mean(f"--{name}", known, "--help-all lists all options.")
-    return f"unknown option --{name}. {hint}"
+    hint = did_you_mean(name, known, "--help-all lists all options.")
+    return f"unknown option {name}. {hint}"
+
+
+def unknown_key(key: str, names: Iterable[str]) -> str:
+    """Returns the message for an unknown option of a YAML file, whose place names the option."""
+    hint = did_you_mean(key, [*names, *ALIASES], "--help-all lists all options.")
+    return f"unknown option. {hint}"
 
 
 # ---------------------------------------------------------------------- reading
@@ -214,22 +255,28 @@ def read_pieces(
 ) -> dict[str, Any]:
     """Returns the options that were given, from left to right.
 
-    Unknown options are errors if `strict`; else they are skipped. Raises InputError with the place
-    of a wrong option.
+    Unknown options are errors if `strict`. Otherwise they are skipped. Raises InputError with the
+    place of a wrong option.
     """
     given = argparse.Namespace()
+    # Option -> its spelling, with the place if it is in a file.
+    spellings: dict[str, str] = {}
     for place, key, value in pieces(argv, environ):
+        if key is None:
+            read_words(parser, value, given, strict)
+            spellings |= {canonical(name): f"--{name}" for name in option_names_in(value)}
+            continue
+        spellings[canonical(key)] = place
         try:
-            if key is None:
-                read_words(parser, value, given, strict)
-            elif key in parser.options:
+            if canonical(key) in parser.options:
                 read_words(parser, parser.words_of(key, value), given, strict)
             elif strict:
-                raise InputError(unknown_option(key, parser.options))
+                raise InputError(unknown_key(key, parser.options))
         except InputError as error:
-            raise InputError(f"{place}: {error}" if place else str(error)) from None
+            problem = str(error).removeprefix(f"--{key}: ")
+            raise InputError(f"{place}: {problem}") from None
     for name, value in vars(given).items():
-        check_least(parser.options[name], value)
+        check_least(parser.options[name], value, spellings[name])
     return vars(given)
 
 
@@ -237,22 +284,34 @@ def read_words(
     parser: Parser, words: Sequence[str], given: argparse.Namespace, strict: bool
 ) -> None:
     """Reads words of a command line into `given`. Unknown ones are errors if `strict`."""
+    parser.words = words
+    blank = blank_word_problem(words)
+    if blank:
+        raise InputError(blank)
     _, rest = parser.parse_known_args(words, given)
     if not rest or not strict:
         return
-    if not rest[0].startswith("--"):
-        raise InputError(f"{rest[0]!r} belongs to no option")
-    name = rest[0].partition("=")[0].removeprefix("--")
-    raise InputError(unknown_option(name, parser.options))
+    if is_loose(rest[0]):
+        raise InputError(loose_word_problem(words, parser.options, flag_problem))
+    raise InputError(unknown_option(rest[0].partition("=")[0], parser.options))
 
 
-def check_least(option: Option, value: Any) -> None:
-    """Raises InputError if a value is below the smallest one that the option allows."""
+def check_least(option: Option, value: Any, spelling: str) -> None:
+    """Raises InputError if a value is below the smallest one that the option allows.
+
+    spelling: the option as it was typed, where the message begins.
+    """
     if option.least is None or value == "auto":
         return
     smallest = min(value) if option.nargs else value
-    if smallest < option.least:
-        raise InputError(f"--{option.name}: want at least {option.least}, got {value}")
+    if smallest >= option.least:
+        return
+    least = str(option.least)
+    for other, (name, factor, unit) in UNITS.items():
+        if name == option.name and spelling.endswith(other):
+            least = f"{option.least / factor:g} {unit}"
+            value = f"{value / factor:g}"
+    raise InputError(f"{spelling}: expected at least {least}, found {value}.")
 
 
 # ---------------------------------------------------------------------- options of a run
@@ -262,10 +321,10 @@ def contradictions(
     options: argparse.Namespace,
     path: Any,
 ) -> None:
-    """Compares options that were given with those of a checkpoint.
+    """Compares options that were given with the options of a checkpoint.
 
-    Raises InputError, which names both sides, if an option would make another network than the one
-    that is stored in `path`.
+    Raises InputError, which names both sides and what to do, if an option would make another
+    network than the one that is stored in `path`.
     """
     model = find("model", options.model)
     names = ["model", *(option.name for option in options_of_network(vars(options)))]
@@ -273,16 +332,32 @@ def contradictions(
         if name in model.training_options or name not in given or name not in stored:
             continue
         if given[name] != stored[name]:
+            remedy = f"Leave --{name} out to use the network of the checkpoint."
+            if not using_checkpoint(options) and is_of_run(path, options):
+                remedy = (
+                    f"To resume this run, give --{name} {stored[name]}. To start a new run, give "
+                    "a new --save_path."
+                )
             raise InputError(
                 f"--{name} {given[name]} contradicts {path}, which was trained with "
-                f"--{name} {stored[name]}; leave the option out"
+                f"--{name} {stored[name]}. {remedy}"
             )
 
 
-def configuration(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns what a run is made of, which config.yaml and checkpoints hold.
+def using_checkpoint(options: argparse.Namespace) -> bool:
+    """Returns whether the command uses a checkpoint without training."""
+    return any(getattr(options, name) for name in USES)
 
-    Options that only say what to do now are left out, see MODES.
+
+def is_of_run(path: Any, options: argparse.Namespace) -> bool:
+    """Returns whether a checkpoint is the one that a run in --save_path resumes from."""
+    return Path(path) == Path(options.save_path, LAST_CHECKPOINT)
+
+
+def configuration(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of a run, which config.yaml and checkpoints contain.
+
+    Options that only select the action of one command are left out, see MODES.
     """
     kept = {}
     for name, value in vars(options).items():

@@ -24,12 +24,9 @@ PARTS = {
     "optimizer": ("optimizer", "Optimizer"),
     "scheduler": ("scheduler", "Scheduler"),
 }
-# In front of a pooling's name: the file of that name, whatever the model means by the name.
+# In front of a pooling's name: always the file of that name, also if the model uses another file.
 PLAIN = "plain_"
-POOLING_HELP = (
-    "pooling over time, a file of pooling/; plain_NAME is pooling/NAME.py where the model means "
-    "another one by NAME"
-)
+POOLING_HELP = "pooling over time, a file of pooling/ (plain_NAME: exactly this file)"
 
 
 def components(part: str) -> list[str]:
@@ -52,8 +49,8 @@ def options_of(part: str, name: str) -> list[Option]:
     """Returns the options of a component.
 
     Every parameter with a default is an option. A parameter typed as a dataclass contributes its
-    fields as options; their defaults are those of the parameter's default. The help of an option is
-    the line `name: text` of the docstring of the component or, without one, of the dataclass. A
+    fields as options, and its default contains their defaults. The help of an option is the line
+    `name: text` in the docstring of the component, or else in the docstring of the dataclass. A
     model that receives a pooling has the option encoder_type, which selects the pooling.
     """
     component = find(part, name)
@@ -71,6 +68,21 @@ def options_of(part: str, name: str) -> list[Option]:
             text = texts.get(parameter.name, "")
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
     return options
+
+
+def owners(option: str) -> tuple[str, list[str]]:
+    """Returns the kind of component that has an option, and the names of such components.
+
+    Raises LookupError if no component has the option.
+    """
+    for part in PARTS:
+        names = []
+        for name in components(part):
+            if option in [declared.name for declared in options_of(part, name)]:
+                names.append(name)
+        if names:
+            return part, names
+    raise LookupError(f"--{option} is no option of a component.")
 
 
 def options_of_dataclass(kind: Any, defaults: Any) -> list[Option]:
@@ -101,7 +113,7 @@ def help_texts(documented: Any) -> dict[str, str]:
 
 # ---------------------------------------------------------------------- the pooling of a model
 def pooling_option(model: Any) -> Option:
-    """Returns the option encoder_type of a model class; its default is the model's."""
+    """Returns the option encoder_type of a model class, with the default of the model."""
     renamed = set()
     for name in components("model"):
         renamed |= find("model", name).pooling_aliases.keys()
@@ -123,7 +135,10 @@ def pooling_name(model: str, chosen: Mapping[str, Any]) -> str:
     else:
         meant = find("model", model).aliases(values).get(name, name)
     if meant not in components("encoder_type"):
-        raise InputError(f"--encoder_type {name}: there is no file pooling/{meant}.py")
+        raise InputError(
+            f"--encoder_type {name}: there is no file pooling/{meant}.py. Use one of "
+            f"{', '.join(components('encoder_type'))}."
+        )
     return meant
 
 
@@ -136,13 +151,13 @@ def pooling_message(model: str, chosen: Mapping[str, Any]) -> str | None:
     description = find("encoder_type", meant).description
     plain = find("encoder_type", name).description
     return (
-        f"--encoder_type {name}: means {meant} ({description}) with --model {model}; "
-        f"--encoder_type {PLAIN}{name} is {plain}"
+        f"--encoder_type {name} means {meant} ({description}) with --model {model}. "
+        f"--encoder_type {PLAIN}{name} is {plain}."
     )
 
 
 def options_of_network(chosen: Mapping[str, Any]) -> list[Option]:
-    """Returns the options that shape a network: those of its model, and those of its pooling.
+    """Returns the options that shape a network: the options of its model and of its pooling.
 
     `chosen` holds values of options, `model` among them. Options that it lacks have their defaults.
     """

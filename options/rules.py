@@ -1,5 +1,8 @@
 """How options depend on each other, and which of them a run or a checkpoint keeps."""
 
+import argparse
+from typing import NamedTuple
+
 # Modes that use a checkpoint.
 USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
@@ -17,30 +20,55 @@ MODES = (
     "calibration",
     "prior",
 )
-# Option -> the option, or the option and its values, without which it has no effect.
+
+
+class Need(NamedTuple):
+    """What an option needs in order to have an effect.
+
+    option: another option. values: the values that it must have. Without them, any value is enough
+    that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
+    """
+
+    option: str
+    otherwise: str
+    values: tuple[str, ...] = ()
+
+    def is_met(self, options: argparse.Namespace) -> bool:
+        """Returns whether the other option has one of the values."""
+        value = getattr(options, self.option, None)
+        return str(value) in self.values if self.values else bool(value)
+
+
+ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
+WITHOUT_AUGMENT = Need("augment", "without --augment")
+WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
+WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
+# Option -> what it needs.
 NEEDS = {
-    "musan_path": "--augment",
-    "rir_path": "--augment",
-    "gpu_augment": "--augment",
-    "speed_factors": "--speed_perturb",
-    "partial": "--initial_model",
-    "num_eval": "--eval_frames",
-    "bucket_frames": "--eval_frames 0",
-    "margin_start": "--margin_until",
-    "margin_growth": "--margin_until",
-    "balance_attacks": "--num_spk",
-    "cohort_list": "--score_norm",
-    "cohort_path": "--score_norm",
-    "cohort_by": "--score_norm",
-    "top_n": "--score_norm asnorm",
-    "prior": "--calibration",
-    "calibration": "--verify",
-    "valid_path": "--valid_list",
-    "test_path_libri": "--test_list_libri",
-    "gen_list": "--generate",
-    "multiple_embedding_flag": "--model MyLinearNet|MyLinearNetv2|MyLinearNetv3|MyLinearNetv4",
+    "musan_path": WITHOUT_AUGMENT,
+    "rir_path": WITHOUT_AUGMENT,
+    "gpu_augment": WITHOUT_AUGMENT,
+    "speed_factors": Need("speed_perturb", "without --speed_perturb"),
+    "partial": Need("initial_model", "without --initial_model"),
+    "num_eval": Need("eval_frames", "with --eval_frames 0, which uses complete files"),
+    "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),
+    "margin_start": WITHOUT_MARGIN_UNTIL,
+    "margin_growth": WITHOUT_MARGIN_UNTIL,
+    "balance_attacks": Need("num_spk", "without --num_spk"),
+    "cohort_list": WITHOUT_SCORE_NORM,
+    "cohort_path": WITHOUT_SCORE_NORM,
+    "cohort_by": WITHOUT_SCORE_NORM,
+    "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",)),
+    "prior": Need("calibration", "without --calibration"),
+    "calibration": Need("verify", "without --verify"),
+    "valid_path": Need("valid_list", "without --valid_list"),
+    "test_path_libri": Need("test_list_libri", "without --test_list_libri"),
+    "gen_list": Need("generate", "without --generate"),
+    "multiple_embedding_flag": Need(
+        "model", f"without a network for embeddings (--model {', '.join(ENHANCERS)})", ENHANCERS
+    ),
 }
-# Options that an evaluation takes from the checkpoint, beside those of the model and the loss.
+# Options that an evaluation reads from the checkpoint, besides the options of model and loss.
 FROM_CHECKPOINT = (
     "eval_frames",
     "num_eval",

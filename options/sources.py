@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from common.errors import InputError
-from options.aliases import ALIASES, SETTINGS
+from common.errors import InputError, file_problem
+from options.aliases import SETTINGS
 
 # `${NAME}` or `${NAME:-default}` in a YAML file.
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-# Where a value stands, for error messages; the option; its value.
+# The place of a value for messages, the option in any spelling, and its value.
 Line = tuple[str, str, Any]
 
 
@@ -28,24 +28,25 @@ def read_config(path: str, environ: Mapping[str, str]) -> list[Line]:
     def variable(match: re.Match) -> str:
         if match[1] not in environ and match[2] is None:
             raise InputError(
-                f"{path}: the environment variable {match[1]} is not set: {match[1]}=... python "
-                "trainSpeakerNet.py ..."
+                f"{path}: the environment variable {match[1]} is not set. Set it in front of the "
+                f"command: {match[1]}=... python trainSpeakerNet.py ..."
             )
         return environ.get(match[1], match[2])
 
     try:
         lines = yaml.safe_load(VARIABLE.sub(variable, Path(path).read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).split())
+        raise InputError(f"{path}: expected YAML, but it is not YAML: {problem}.") from None
     except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from None
+        raise InputError(f"--config {path}: {file_problem(error, 'a YAML file')}") from None
     if type(lines) is not dict:
         found = "nothing" if lines is None else type(lines).__name__
-        raise InputError(f"{path}: want lines 'option: value', got {found}")
+        raise InputError(f"{path}: expected lines 'option: value', found {found}.")
     found_lines = []
     for key, value in lines.items():
         if value is not None:
-            found_lines.append((f"{path}: {key}", ALIASES.get(str(key), str(key)), value))
+            found_lines.append((f"{path}: {key}", str(key), value))
     return found_lines
 
 
@@ -58,30 +59,30 @@ class SettingsUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Returns argparse.Namespace. Raises UnpicklingError for anything else."""
         if (module, name) != ("argparse", "Namespace"):
-            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+            raise pickle.UnpicklingError(f"it contains {module}.{name}")
         return argparse.Namespace
 
 
 def read_settings(path: str) -> list[Line]:
-    """Reads the pickled settings of the double-attention trainer and returns those of SETTINGS.
+    """Reads pickled settings of the double-attention trainer. Returns the lines named in SETTINGS.
 
-    That trainer embeds whole files, so eval_frames is 0. Raises InputError if the file cannot be
+    That trainer embeds complete files, so eval_frames is 0. Raises InputError if the file cannot be
     read or is of another kind.
     """
     try:
         with open(path, "rb") as file:
             settings = vars(SettingsUnpickler(file).load())
     except OSError as error:
-        raise InputError(f"--modelConfig {path}: {error.strerror}") from None
+        raise InputError(f"--modelConfig {path}: {file_problem(error)}") from None
     except Exception as error:
         # A damaged file can raise any exception.
         raise InputError(
-            f"{path}: want pickled settings of the double-attention trainer, got something else "
-            f"({error}); nothing of it was run"
+            f"{path}: expected pickled settings of the double-attention trainer, found something "
+            f"else ({error}). No code of this file was run."
         ) from None
     known = {name: settings[name] for name in SETTINGS if name in settings}
     known["eval_frames"] = 0
-    return [(f"{path}: {name}", ALIASES.get(name, name), value) for name, value in known.items()]
+    return [(f"{path}: {name}", name, value) for name, value in known.items()]
 
 
 def pieces(
@@ -100,7 +101,7 @@ def pieces(
             continue
         file = path if equals else next(rest, None)
         if file is None:
-            raise InputError(f"{name}: want a file after it")
+            raise InputError(f"{name}: expected a file after it, found none.")
         yield "", None, words
         yield from read_config(file, environ) if name == "--config" else read_settings(file)
         words = []

@@ -26,7 +26,7 @@ class Pooling(BasePooling):
         self.att_bn = nn.BatchNorm1d(channels)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        # A temperature of 0.05 needs the digits of float32.
+        # A temperature of 0.05 needs the precision of float32.
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
             unit = F.normalize(self.meta_learner(frames), dim=1)
@@ -40,7 +40,7 @@ class Pooling(BasePooling):
             return pooled.unbind()
 
     def merge(self, reps: torch.Tensor) -> torch.Tensor:
-        """Puts the enrolment files one after the other, as if they were one long file."""
+        """Concatenates the enrolment files, as if they were one long file."""
         return torch.cat(list(reps), -1)
 
     def _pool(self, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

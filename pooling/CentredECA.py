@@ -6,7 +6,7 @@ from pooling._channel_attention import ChannelAttention
 
 
 class Pooling(ChannelAttention):
-    """ECA whose deviations are of centred frames, and biased."""
+    """ECA with biased standard deviations, which are computed from centred frames."""
 
     description = "channel- and context-dependent statistics of centred frames"
 

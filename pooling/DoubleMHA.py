@@ -17,7 +17,7 @@ class HeadsAttention(DotAttention):
 
     def __init__(self, size: int, mask_prob: float) -> None:
         if not 0.0 <= mask_prob <= 0.5:
-            raise ValueError(f"--mask_prob: want 0 (no head is left out) to 0.5, got {mask_prob}")
+            raise ValueError(f"--mask_prob: expected a share from 0 to 0.5, found {mask_prob}.")
         super().__init__(size)
         # Rounded as in the reference: 0.3 means one third.
         self.left_out = 1 / int(1 / mask_prob) if mask_prob else 0.0
@@ -27,17 +27,17 @@ class HeadsAttention(DotAttention):
         logits = super().logits(heads)
         if not self.training:
             return logits
-        # The CPU draws on every device, so that a seed means the same everywhere.
+        # The CPU draws on every device, so that a seed gives the same draws everywhere.
         draw = torch.rand(logits.shape).to(logits.device, non_blocking=True)
-        # The reference may leave out all heads, and then the softmax is NaN. Here the head with the
-        # largest draw stays.
+        # The reference may leave out all heads, and then the softmax is NaN. This code always keeps
+        # the head with the largest draw.
         masked = (draw < self.left_out) & (draw < draw.amax(-1, keepdim=True))
         return logits.masked_fill(masked, -torch.inf)
 
 
 class Pooling(BasePooling):
-    """heads_number: heads of MHA and DoubleMHA pooling
-    mask_prob: share of the heads that DoubleMHA leaves out of a training step
+    """heads_number: number of attention heads
+    mask_prob: share of the heads that a training step leaves out
     """
 
     description = "double multi-head attention"

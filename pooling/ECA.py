@@ -6,7 +6,7 @@ from pooling._channel_attention import ChannelAttention
 class Pooling(ChannelAttention):
     """Attentive statistics with a weight for each channel.
 
-    The network that computes the weights gets the utterance's statistics as context.
+    The network that computes the weights receives the utterance's statistics as context.
     """
 
     description = "channel- and context-dependent attentive statistics"

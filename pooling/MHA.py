@@ -4,7 +4,7 @@ from pooling._heads import MultiHeadAttention
 
 
 class Pooling(MultiHeadAttention):
-    """heads_number: heads of MHA and DoubleMHA pooling"""
+    """heads_number: number of attention heads"""
 
     description = "multi-head attention"
 

@@ -17,8 +17,8 @@ class Pooling(BasePooling):
     A query weighs the frames by the softmax of a linear function of the head's channels. Weighted
     means and standard deviations of the head's channels are pooled for each query.
 
-    heads_number: heads of MQMHA pooling
-    queries: queries of each head of MQMHA pooling
+    heads_number: number of attention heads
+    queries: number of queries per head
     """
 
     description = "multi-query multi-head attentive statistics"
@@ -26,7 +26,7 @@ class Pooling(BasePooling):
     def __init__(self, channels: int, *, heads_number: int = 16, queries: int = 4) -> None:
         check_heads(channels, heads_number)
         if queries < 1:
-            raise ValueError(f"--queries: want at least 1, got {queries}")
+            raise ValueError(f"--queries: expected at least 1, found {queries}.")
         super().__init__(2 * channels * queries)
         self.query = nn.Parameter(torch.empty(queries, heads_number, channels // heads_number))
         nn.init.xavier_normal_(self.query)
@@ -38,7 +38,7 @@ class Pooling(BasePooling):
             return torch.einsum("nhct,qhc->nqht", heads.float(), self.query).softmax(-1)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Returns [N, 2 * C * queries]: means and deviations of one query after the other."""
+        """Returns [N, 2 * C * queries]: the means and deviations of the queries, in order."""
         pooled = []
         for weights in self.weights(frames).unbind(1):
             of_channels = weights.repeat_interleave(self.query.shape[2], 1)  # [N, C, T]

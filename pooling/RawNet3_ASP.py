@@ -1,4 +1,4 @@
-"""RawNet3_ASP, what RawNet3 calls ASP (Jung et al., arXiv:2203.08488)."""
+"""RawNet3_ASP, the pooling that RawNet3 calls ASP (Jung et al., arXiv:2203.08488)."""
 
 from pooling._channel_attention import ChannelAttention
 

@@ -1,4 +1,4 @@
-"""RawNet3_ECA, what RawNet3 calls ECA (Jung et al., arXiv:2203.08488)."""
+"""RawNet3_ECA, the pooling that RawNet3 calls ECA (Jung et al., arXiv:2203.08488)."""
 
 from pooling._channel_attention import ChannelAttention
 

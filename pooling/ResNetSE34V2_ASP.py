@@ -1,4 +1,4 @@
-"""ResNetSE34V2_ASP, what ResNetSE34V2 calls ASP (Heo et al., arXiv:2009.14153)."""
+"""ResNetSE34V2_ASP, the pooling that ResNetSE34V2 calls ASP (Heo et al., arXiv:2009.14153)."""
 
 from pooling._channel_attention import ChannelAttention
 

@@ -1,4 +1,4 @@
-"""ResNetSE34V2_SAP, what ResNetSE34V2 calls SAP (Heo et al., arXiv:2009.14153)."""
+"""ResNetSE34V2_SAP, the pooling that ResNetSE34V2 calls SAP (Heo et al., arXiv:2009.14153)."""
 
 from pooling._channel_attention import ChannelAttention
 

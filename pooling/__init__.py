@@ -2,7 +2,8 @@
 
 One file per pooling with a class `Pooling(channels, *, options)`. The file name is the value of
 --encoder_type. The signature is the list of the pooling's options, and a line `name: text` of the
-docstring is the help of an option. Files that start with `_` hold parts that several poolings use.
+docstring is the help of an option. Files that start with `_` contain parts that several poolings
+use.
 
 Legend of the shapes: N utterances, C channels, T frames, R references, Q queries.
 """
@@ -16,12 +17,12 @@ from torch import nn
 class BasePooling(nn.Module):
     """Base class of the poolings.
 
-    description: what the pooling is, in a few words. The program prints the description where a
-    model means another pooling by a name.
-    pairwise: whether the pooling needs both utterances of a trial. Then `forward` returns what
-    `pair` needs, [N, ..., T]. Zeros at the end of the last axis must not change the result of
-    `pair`, so that utterances of different lengths can be padded to one length.
-    size: number of values that come out, per utterance.
+    description: a short description of the pooling. The program prints the description if a model
+    uses the name of a pooling for another pooling.
+    pairwise: whether the pooling needs both utterances of a trial. Then `forward` returns the input
+    of `pair`, [N, ..., T]. Zeros at the end of the last axis must not change the result of `pair`,
+    so that utterances of different lengths can be padded to one length.
+    size: number of output values per utterance.
 
     Weights and statistics are computed in float32 under autocast too. A variance is a difference
     of two large numbers, which half precision would lose.
@@ -51,6 +52,6 @@ class BasePooling(nn.Module):
         return reps.mean(0)
 
 
-# A model knows the number of its channels, and the program knows the pooling. The program gives the
-# model a function that makes the pooling for a number of channels.
+# The model has the number of its channels, and the program has the pooling that the user chose. So
+# the program passes the model a function that makes the pooling for a number of channels.
 PoolingMaker = Callable[[int], BasePooling]

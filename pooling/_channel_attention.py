@@ -1,4 +1,4 @@
-"""Channel- and context-dependent attention (ECAPA-TDNN, arXiv:2005.07143), and its relatives."""
+"""Channel- and context-dependent attention (ECAPA-TDNN, arXiv:2005.07143), and its variants."""
 
 import torch
 from torch import nn
@@ -11,13 +11,14 @@ from pooling._statistics import statistics
 class ChannelAttention(BasePooling):
     """A network of two layers weighs the frames, and weighted statistics are pooled.
 
-    The defaults are those of ECAPA-TDNN. Models that publish a relative of it use other values.
+    The defaults are the values of ECAPA-TDNN. Models with a variant of this pooling use other
+    values.
 
     width: size of the hidden layer.
-    context: whether the network gets the utterance's mean and deviation beside each frame.
+    context: whether the network receives the utterance's mean and deviation with each frame.
     tanh: whether a tanh follows the hidden layer.
     shared: whether all channels share one weight per frame.
-    deviation: whether the weighted standard deviation is pooled beside the weighted mean.
+    deviation: whether the weighted standard deviation is pooled, in addition to the weighted mean.
     floor, ceiling: limits of all variances.
     """
 
@@ -64,8 +65,8 @@ class ChannelAttention(BasePooling):
     def weights(self, frames: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the weights [N, C or 1, T] of frames [N, C, T], in float32.
 
-        `context` [N, 2C] is the same at every frame. Its share of the first layer is computed once,
-        not T times.
+        `context` [N, 2C] is the same at every frame. So its part of the first layer is computed
+        once, not T times.
         """
         first, *others = self.attention
         if context is None:

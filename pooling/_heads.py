@@ -12,8 +12,8 @@ def check_heads(channels: int, heads_number: int) -> None:
     """Raises ValueError if the channels cannot be split into that number of heads."""
     if heads_number < 1 or channels % heads_number:
         raise ValueError(
-            f"--heads_number: want heads that divide the {channels} channels of the pooling, "
-            f"got {heads_number}"
+            f"--heads_number: expected a divisor of {channels}, the channels of the pooling, found "
+            f"{heads_number}."
         )
 
 

@@ -1,7 +1,7 @@
 """Archives: parts are joined, zip and tar.gz files are extracted, and complete files are kept.
 
 Nothing is written before all names and sizes in an archive were checked. An archive may contain
-only files and folders. All files must lie below the folder, and their sizes must be plausible for
+only files and folders. All files must be inside the folder, and their sizes must be plausible for
 the size of the archive.
 """
 
@@ -25,12 +25,12 @@ from prep.output import check_space
 from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
 
 log = logging.getLogger(__name__)
-# Largest ratio of the size of the files to the size of the archive. Speech and lists stay far
-# below it.
+# Largest ratio of the size of the files to the size of the archive. The ratio of speech and lists
+# is far smaller.
 RATIO = 100
 # Bytes of the longest tar header that is read. Real headers are shorter.
 HEADER = 1 << 24
-# Extensions of the files that --convert makes of .m4a files.
+# Extensions of the files that `dataprep.py convert` makes from .m4a files.
 CONVERTED = (".wav", ".flac")
 DAMAGED = (
     zipfile.BadZipFile,
@@ -44,7 +44,7 @@ DAMAGED = (
 
 # ---------------------------------------------------------------------- joining
 def join_parts(source: Source, folder: Path) -> None:
-    """Joins the parts of an archive, and resumes an interrupted join. The parts are kept.
+    """Joins the parts of an archive, or resumes an interrupted join. The parts are kept.
 
     Raises InputError if the disk is too small or if the joined file is wrong. A wrong file is
     removed.
@@ -59,21 +59,22 @@ def join_parts(source: Source, folder: Path) -> None:
         joined.unlink()
         done = 0
     check_space(folder, total - done, source.name)
+    log.info("Joining %d parts to %s, %.2f GB.", len(parts), folder / source.name, total / 1e9)
     append_parts(parts, joined, done, total)
     try:
         verify(joined, source, folder)
     except InputError as error:
         joined.unlink()
         raise InputError(
-            f"{error}; it is removed, its parts are kept: try again, and if that does not help "
-            "correct the file list"
+            f"{error} The joined file was removed and its parts were kept. Run the same command "
+            "again. If this error comes back, correct the file list."
         ) from None
     joined.replace(folder / source.name)
-    log.info("%s: joined from %d parts and verified", folder / source.name, len(parts))
+    log.info("Joined %d parts to %s and verified the file.", len(parts), folder / source.name)
 
 
 def append_parts(parts: list[Path], joined: Path, done: int, total: int) -> None:
-    """Appends the parts to the joined file, without the first `done` bytes that it has already."""
+    """Appends the parts to the joined file. The file has their first `done` bytes already."""
     bar = bytes_bar(f"join {joined.stem}", total, initial=done)
     with joined.open("ab") as target, bar:
         for path in parts:
@@ -101,7 +102,7 @@ class Member(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What an archive says about one of its members. regular: it is a file, and no link."""
+    """The entry of one member in an archive. regular: the member is a file and not a link."""
 
     name: str
     size: int
@@ -111,12 +112,12 @@ class Entry(NamedTuple):
 class Unzipped(gzip.GzipFile):
     """A gzip file that reads at most HEADER bytes at once.
 
-    A tar header can claim any size. Without this limit tarfile reads all of it into memory.
+    A tar header can claim any size. Without this limit tarfile reads all bytes into memory.
     """
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER:
-            raise tarfile.ReadError("a header of absurd size")
+            raise tarfile.ReadError("a header has an absurd size")
         return super().read(size)
 
 
@@ -130,8 +131,8 @@ def zip_entries(archive: Path) -> Iterator[Entry]:
         for info in file.infolist():
             if info.flag_bits & 1:
                 raise InputError(
-                    f"{archive}: want an archive without a password, got {info.filename} with "
-                    "one; extract it by hand"
+                    f"{archive}: expected an archive without a password, but {info.filename} has "
+                    "a password. Extract this archive with another program."
                 )
             if not info.is_dir():
                 file_type = stat.S_IFMT(info.external_attr >> 16)
@@ -140,9 +141,9 @@ def zip_entries(archive: Path) -> Iterator[Entry]:
 
 
 def tar_entries(archive: Path) -> Iterator[Entry]:
-    """Yields all members except folders. This decompresses the whole archive."""
+    """Yields all members except folders. This decompresses the complete archive."""
     size = archive.stat().st_size
-    bar = bytes_bar(f"look through {archive.name}", size, leave=False)
+    bar = bytes_bar(f"list {archive.name}", size, leave=False)
     with (
         archive.open("rb") as raw,
         Unzipped(fileobj=raw) as unzipped,
@@ -159,7 +160,7 @@ def tar_entries(archive: Path) -> Iterator[Entry]:
 
 
 def path_of(name: str, archive: Path, after: str | None = None) -> str:
-    """Returns the place of a member: its path without the folders up to and with `after`.
+    """Returns the place of a member: its path without the folder `after` and the folders above it.
 
     Raises InputError if the place could be outside the folder.
     """
@@ -173,8 +174,8 @@ def path_of(name: str, archive: Path, after: str | None = None) -> str:
         or not name.isprintable()
     ):
         raise InputError(
-            f"{archive}: want names of files below the folder, got {name!r}; do not use this "
-            "archive"
+            f"{archive}: expected files inside one folder, found the path {name!r}. Do not use "
+            "this archive."
         )
     if after in words[:-1]:
         words = words[words.index(after) + 1 :]
@@ -195,20 +196,21 @@ def look_through(archive: Path) -> list[Entry]:
         name = entry.name
         if not entry.regular:
             raise InputError(
-                f"{archive}: want files and folders, got {name!r}, a link or a device; do not use "
-                "this archive"
+                f"{archive}: expected files and folders, but {name!r} is a link or a device. Do "
+                "not use this archive."
             )
         path = path_of(name, archive)
         if path in found:
             raise InputError(
-                f"{archive}: want every file once, got {name!r} twice; do not use this archive"
+                f"{archive}: expected every file once, found {name!r} twice. Do not use this "
+                "archive."
             )
         found[path] = entry
         total += entry.size
         if total > limit:
             raise InputError(
-                f"{archive}: want at most {RATIO} times the size of the archive, {limit:,} bytes, "
-                f"got {total:,} up to {name!r}; do not use this archive"
+                f"{archive}: expected files of at most {RATIO} times the size of the archive "
+                f"({limit:,} bytes), found {total:,} bytes or more. Do not use this archive."
             )
     return list(found.values())
 
@@ -216,7 +218,7 @@ def look_through(archive: Path) -> list[Entry]:
 def table_of(archive: Path) -> Path:
     """The file that keeps the names and sizes of the members.
 
-    Reading them from the archive takes long. The table also outlives the archive.
+    Reading them from the archive needs much time. The table is kept when the archive is removed.
     """
     return Path(f"{archive}.members")
 
@@ -232,8 +234,8 @@ def update_table(archive: Path) -> None:
         entries = look_through(archive)
     except DAMAGED as error:
         raise InputError(
-            f"{archive}: want a zip or tar.gz file, got a damaged one ({error}); remove it and "
-            "download it again"
+            f"{archive}: expected a zip or tar.gz file, found a damaged file ({error}). Remove "
+            "this file and download it again."
         ) from None
     lines = [f"{entry.size} {entry.name}\n" for entry in entries]
     write_atomically(table, "".join(lines).encode())
@@ -242,7 +244,7 @@ def update_table(archive: Path) -> None:
 def members_of(archive: Path, source: Source) -> list[Member]:
     """Lists the files to extract.
 
-    Raises InputError if the archive is damaged or refused, or if two files have one place.
+    Raises InputError if the archive is damaged or refused, or if two files have the same path.
     """
     update_table(archive)
     members = []
@@ -253,14 +255,14 @@ def members_of(archive: Path, source: Source) -> list[Member]:
     paths = {member.path for member in members}
     if len(paths) < len(members):
         raise InputError(
-            f"{archive}: two files have the same place after 'after: {source.after}'; correct the "
-            "file list"
+            f"{archive}: with 'after: {source.after}' two files have the same path. Correct the "
+            "field 'after' in the file list."
         )
     return members
 
 
 def is_written(path: str, size: int) -> bool:
-    """Whether the file is complete, or a file that --convert made of it exists."""
+    """Whether the file is complete, or its converted file exists."""
     try:
         if os.stat(path).st_size == size:
             return True
@@ -309,7 +311,7 @@ def tar_contents(archive: Path, names: Container[str]) -> Iterator[tuple[str, IO
 def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
     """Writes one file, which gets its name when it is complete.
 
-    Raises EOFError if it has another size than the archive says.
+    Raises EOFError if its size is not the size that the archive states.
     """
     part = f"{path}.part"
     with open(part, "wb") as file:
@@ -317,7 +319,7 @@ def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
             file.write(chunk)
             bar.update(len(chunk))
         if file.tell() != size:
-            raise EOFError(f"{path}: {file.tell():,} of {size:,} bytes")
+            raise EOFError(f"{path} has {file.tell():,} of {size:,} bytes")
     os.replace(part, path)
 
 
@@ -348,17 +350,25 @@ def extract(source: Source, folder: Path) -> None:
     members, missing = missing_of(source, folder)
     if missing:
         size = sum(member.size for member in missing)
-        check_space(target, size, f"what is in {source.name}")
+        check_space(target, size, f"the contents of {source.name}")
+        log.info(
+            "Extracting %s files of %s to %s, %.2f GB.",
+            f"{len(missing):,}",
+            archive,
+            target,
+            size / 1e9,
+        )
         try:
             extract_members(archive, target, missing)
         except DAMAGED as error:
             raise InputError(
-                f"{archive}: is damaged ({error}); remove it and download it again"
+                f"{archive}: the archive is damaged ({error}). Remove this file and download it "
+                "again."
             ) from None
     log.info(
-        "%s: %s files in %s (%s extracted now)",
-        archive,
+        "All %s files of %s are in %s (%s extracted now).",
         f"{len(members):,}",
+        archive,
         target,
         f"{len(missing):,}",
     )

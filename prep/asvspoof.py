@@ -3,7 +3,7 @@
 LA.zip is extracted and compared with its protocols. Links to the protocols are made where the
 configs expect them.
 
-python dataprep.py --asvspoof2019 LA.zip --save_path data
+python dataprep.py asvspoof2019 LA.zip --save_path data
 """
 
 import logging
@@ -13,8 +13,10 @@ from pathlib import Path
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.enrolment import ENROLMENT_FORMATS
+from corpus.missing import first_names
 from corpus.rows import read_rows
 from prep.archives import extract
+from prep.output import require_folder
 from prep.sources import Source
 
 log = logging.getLogger(__name__)
@@ -35,14 +37,14 @@ def protocol_lines(path: Path) -> list[str]:
     """Reads the lines of a protocol. Raises InputError if it does not exist."""
     if not path.is_file():
         raise InputError(
-            f"{path}: want this protocol in the archive, got none; download LA.zip of ASVspoof "
-            "2019 again"
+            f"{path}: the archive does not contain this protocol. Download LA.zip of ASVspoof 2019 "
+            "again."
         )
     return path.read_text().splitlines()
 
 
 def enrolment_files(la: Path, part: str) -> set[str]:
-    """Returns the names of the files that the enrolment lists of a part name."""
+    """Returns the names of the files in the enrolment lists of a part."""
     found = set()
     for path in (la / ASV).glob(f"*.asv.{part}.*.trn.txt"):
         _, _, rows = read_rows(path, ENROLMENT_FORMATS)
@@ -56,21 +58,22 @@ def check_part(la: Path, part: str) -> None:
 
     Raises InputError if files are missing.
     """
-    files = {path.stem for path in (la / f"ASVspoof2019_LA_{part}" / "flac").glob("*.flac")}
+    folder = la / f"ASVspoof2019_LA_{part}" / "flac"
+    files = {path.stem for path in folder.glob("*.flac")}
     lines = protocol_lines(la / CM / PROTOCOLS[part])
     listed = {line.split()[1] for line in lines if line.strip()}
     enrolment = enrolment_files(la, part)
     missing = sorted((listed | enrolment) - files)
     if missing:
+        remedy = "Download LA.zip again."
+        require_folder(folder, remedy)
         raise InputError(
-            f"{la}: want the {len(listed | enrolment):,} files of the protocols of {part}, got "
-            f"{len(files):,}, without {len(missing):,} of them: {', '.join(missing[:10])}; "
-            "download LA.zip again"
+            f"{folder}: cannot find {len(missing):,} of {len(listed | enrolment):,} files in the "
+            f"protocols of {part}: {first_names(missing)}. {remedy}"
         )
     log.info(
-        "%s: %s: %s files of the protocol, %s more for enrolment, %s others",
-        la,
-        part,
+        "%s: found %s files of the protocol, %s more files for enrolment, and %s other files.",
+        folder,
         f"{len(listed):,}",
         f"{len(enrolment - listed):,}",
         f"{len(files - listed - enrolment):,}",
@@ -101,8 +104,8 @@ def prepare_asvspoof(archive: Path, folder: Path) -> None:
     """
     if not archive.is_file():
         raise InputError(
-            f"{archive}: want LA.zip (https://datashare.ed.ac.uk/handle/10283/3336), got no file; "
-            "download it"
+            f"{archive}: this file does not exist. Download LA.zip from "
+            "https://datashare.ed.ac.uk/handle/10283/3336."
         )
     la = folder / "LA"
     extract(Source(archive.name, into=str(la.absolute()), after="LA"), archive.parent)
@@ -110,9 +113,10 @@ def prepare_asvspoof(archive: Path, folder: Path) -> None:
         check_part(la, part)
     protocols = folder / "protocols"
     link_protocols(la, protocols)
+    log.info("Links to all protocols are in %s.", protocols)
     log.info(
-        "%s: train with --train_list %s --train_path %s --test_list %s --test_path %s",
-        folder,
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s --test_list %s "
+        "--test_path %s",
         protocols / PROTOCOLS["train"],
         la,
         protocols / EVAL_TRIALS,

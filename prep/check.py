@@ -1,8 +1,8 @@
 """Checks whether a corpus agrees with its lists.
 
 The program opens and reads every file once and compares the lists with each other. It writes a
-report, and for each list a cleaned list with only the sound lines. A finding is a problem of a
-file or of a speaker. PROBLEM_KINDS lists all kinds of problems.
+report, and for each list a cleaned list with only the valid lines. A finding is a problem of a
+file or of a speaker. PROBLEM_KINDS lists all kinds of problems. A line without a finding is valid.
 """
 
 import json
@@ -18,18 +18,19 @@ from common.writing import write_atomically
 from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
 from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS, SILENT
 from prep.examination import Results, check_paths, examine_all, identity
+from prep.output import require_folder
 
 log = logging.getLogger(__name__)
 
 
 class CheckOptions(NamedTuple):
-    """The options of --check.
+    """The options of the command check.
 
     lists: train lists and trial lists.
     paths: the folder of the files of each list, or one folder for all lists.
     output: the folder of the results. None: the folder of each list.
     max_frames: number of frames of a crop, which a file must have. 0 allows any length.
-    nPerSpeaker: smallest number of sound utterances of a training speaker.
+    nPerSpeaker: smallest number of valid utterances of a training speaker.
     """
 
     lists: list[str]
@@ -43,7 +44,7 @@ class Finding(NamedTuple):
     """One problem of a list.
 
     kind: a key of PROBLEM_KINDS.
-    file: None if the problem concerns the whole speaker.
+    file: None if the problem concerns the speaker and not one file.
     figure: the measured value, or None if nothing was measured.
     """
 
@@ -58,8 +59,8 @@ class Finding(NamedTuple):
 def speakers_of_files(listing: RawList, level: int) -> dict[str, str]:
     """Returns file -> speaker in the order of the list.
 
-    A file that is listed twice has its first speaker. In trials, the folder at this level of the
-    path is the speaker.
+    A file that is listed twice gets the speaker of its first line. In trials, the folder at this
+    level of the path is the speaker.
     """
     if listing.owners is None:
         return {name: folder_of(name, level) for name in listing.files()}
@@ -104,10 +105,10 @@ def overlap_findings(
             yield Finding("shared speaker", None, speaker, None, f"has files in {test.list_file}")
 
 
-def sound_lines(listing: RawList, findings: list[Finding]) -> Iterator[int]:
+def valid_lines(listing: RawList, findings: list[Finding]) -> Iterator[int]:
     """Yields the numbers of the lines without findings.
 
-    Of the lines of a train list that name the same file, only the first counts.
+    If several lines of a train list name the same file, only the first line is valid.
     """
     files = {finding.file for finding in findings if finding.file}
     speakers = {finding.speaker for finding in findings if not finding.file}
@@ -129,7 +130,7 @@ def repeated_files(listing: RawList, speakers: dict[str, str]) -> list[Finding]:
     found = []
     for (name,), count in Counter(listing.named).items():
         if count > 1:
-            text = f"{count} times, kept once"
+            text = f"{count} lines, only the first is kept"
             found.append(Finding("listed twice", name, speakers[name], count, text))
     return found
 
@@ -137,12 +138,12 @@ def repeated_files(listing: RawList, speakers: dict[str, str]) -> list[Finding]:
 def remove_small_speakers(
     listing: RawList, findings: list[Finding], least: int
 ) -> tuple[list[Finding], list[int]]:
-    """Finds the speakers of a train list with fewer than `least` sound utterances.
+    """Finds the speakers of a train list with fewer than `least` valid utterances.
 
-    Bona fide and spoofed speech of a speaker are counted apart. Returns the findings, and the
-    numbers of the sound lines of the other speakers.
+    Bona fide and spoofed speech of a speaker are counted separately. Returns the findings, and the
+    numbers of the valid lines of the other speakers.
     """
-    lines = list(sound_lines(listing, findings))
+    lines = list(valid_lines(listing, findings))
     counts = Counter(listing.owners[number] for number in lines)
     removed = {finding.speaker for finding in findings if not finding.file}
     small = set()
@@ -153,7 +154,7 @@ def remove_small_speakers(
         if count < least and speaker not in removed:
             small.add(owner)
             kind = "spoofed utterances" if spoofed else "utterances"
-            text = f"{count} sound {kind}, want {least}"
+            text = f"expected at least {least} valid {kind}, found {count}"
             found.append(Finding("few", None, speaker, count, text))
     return found, [number for number in lines if listing.owners[number] not in small]
 
@@ -161,16 +162,16 @@ def remove_small_speakers(
 def judge(
     listing: RawList, level: int, tests: list[RawList], results: Results, least: int
 ) -> tuple[list[Finding], list[int]]:
-    """Returns the findings in a list and the numbers of its sound lines.
+    """Returns the findings in a list and the numbers of its valid lines.
 
     level: see speakers_of_files.
     tests: the lists of trials.
-    least: smallest number of sound utterances of a training speaker.
+    least: smallest number of valid utterances of a training speaker.
     """
     speakers = speakers_of_files(listing, level)
     findings = list(file_findings(listing, speakers, results))
     if listing.owners is None:
-        return findings, list(sound_lines(listing, findings))
+        return findings, list(valid_lines(listing, findings))
     findings += overlap_findings(listing, speakers, tests, results)
     repeated = repeated_files(listing, speakers)
     small, lines = remove_small_speakers(listing, findings, least)
@@ -183,17 +184,19 @@ def print_findings(
 ) -> None:
     """Prints a table of the findings in a list, and the speakers with most findings."""
     log.info(
-        "%s: %s lines, %s sound: %s",
+        "%s has %s lines. The %s valid lines are in %s.",
         listing.list_file,
         f"{len(listing.lines):,}",
         f"{len(lines):,}",
         clean,
     )
+    if findings:
+        log.info("  %-14s %9s %9s", "problem", "findings", "speakers")
     for kind, text in PROBLEM_KINDS.items():
         found = [finding for finding in findings if finding.kind == kind]
         if found:
             log.info(
-                "  %-14s %9s  of %6s speakers: %s; %s: %s",
+                "  %-14s %9s %9s  %s. Example: %s: %s",
                 kind,
                 f"{len(found):,}",
                 f"{len({finding.speaker for finding in found}):,}",
@@ -203,8 +206,8 @@ def print_findings(
             )
     worst = Counter(finding.speaker for finding in findings).most_common(5)
     if worst:
-        counts = [f"{speaker or '(no speaker)'} {count:,}" for speaker, count in worst]
-        log.info("  most findings: %s", ", ".join(counts))
+        counts = [f"{speaker or '(no speaker)'}: {count:,}" for speaker, count in worst]
+        log.info("  Speakers with most findings: %s", ", ".join(counts))
 
 
 def list_report(
@@ -227,17 +230,17 @@ def list_report(
 
 
 def check_folders(options: CheckOptions) -> None:
-    """Raises InputError unless there is one folder, or one folder for each list."""
+    """Raises InputError unless there is one folder, or one folder for each list.
+
+    All folders must exist.
+    """
     if len(options.paths) not in (1, len(options.lists)):
         raise InputError(
-            f"--path: want one folder, or one for each of {len(options.lists)} lists, got "
-            f"{len(options.paths)}"
+            f"--path: expected one folder, or one folder for each of the {len(options.lists)} "
+            f"lists, found {len(options.paths)} folders."
         )
     for path in options.paths:
-        if not Path(path).is_dir():
-            raise InputError(
-                f"--path {path}: want the folder of the files of the list, got no folder"
-            )
+        require_folder(path, "Give the folder of the files of the list.", "--path")
 
 
 def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
@@ -250,8 +253,9 @@ def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
         clean.append((options.output or path.parent) / f"{path.stem}.clean{path.suffix}")
     if len(set(clean)) < len(clean):
         raise InputError(
-            "--check: want lists of different names, got "
-            f"{' '.join(map(str, options.lists))}; their cleaned lists would be one file"
+            "check: expected lists with different names, found "
+            f"{' '.join(map(str, options.lists))}. Rename one list, because their cleaned lists "
+            "would have the same path."
         )
     return clean, clean[0].with_name(CHECK_REPORT)
 
@@ -294,13 +298,8 @@ def write_check_report(
     }
     write_atomically(path, json.dumps(report, indent=1).encode())
     count = sum(len(each["findings"]) for each in reports)
-    log.info(
-        "%s files, %.2f hours: %s; report: %s",
-        f"{len(results):,}",
-        hours,
-        f"{count:,} findings" if count else "all sound",
-        path,
-    )
+    log.info("Read %s files with %.2f hours of speech.", f"{len(results):,}", hours)
+    log.info("Findings: %s. The report is %s.", f"{count:,}", path)
     return count > 0
 
 

@@ -11,13 +11,17 @@ from common.constants import SAMPLE_RATE
 
 # Folder of the lists of files to download.
 CATALOGUES = Path(__file__).parent / "catalogues"
+# Number of columns of the help.
+WIDTH = 100
 # Lists that are written for a corpus.
 TRAIN_LIST = "train_list.txt"
 TEST_LIST = "test_list.txt"
 TRIALS = "trials.txt"
+# Steps that make VoxCeleb, in their order.
+STEPS = ("download", "concatenate", "extract", "convert")
 
 # ---------------------------------------------------------------------- conversion
-# Extensions of compressed audio that --convert reads.
+# Extensions of compressed audio that the sub-command convert reads.
 COMPRESSED_SUFFIXES = (
     ".m4a", ".m4b", ".mp4", ".aac", ".mp3", ".opus", ".wma",
     ".amr", ".ac3", ".3gp", ".mov", ".mkv", ".mka", ".webm",
@@ -33,20 +37,20 @@ SILENT = -70.0
 # most 0.003.
 CLIPPED = 0.01
 PROBLEM_KINDS = {
-    "missing": "there is no such file",
-    "unreadable": "not audio",
-    "format": f"not {SAMPLE_RATE} Hz, 1 channel",
-    "truncated": "the end is missing, or damaged",
-    "empty": "without samples",
-    "not finite": "NaN or infinity",
-    "silent": f"below {SILENT:g} dB",
-    "clipped": f"over {CLIPPED:.0%} of the samples at the highest and lowest value",
-    "short": "shorter than a crop of --max_frames",
-    "duplicate": "the samples of a file before it",
-    "listed twice": "is in the train list before",
-    "shared file": "of a train list, is in a test list too",
-    "shared speaker": "of a train list, is in a test list too",
-    "few": "speakers with fewer sound utterances than --nPerSpeaker",
+    "missing": "the file does not exist",
+    "unreadable": "the file is not audio",
+    "format": f"the audio is not {SAMPLE_RATE} Hz with 1 channel",
+    "truncated": "the end of the file is missing or damaged",
+    "empty": "the file has no samples",
+    "not finite": "a sample is NaN or infinite",
+    "silent": f"the level is below {SILENT:g} dB relative to full scale",
+    "clipped": f"over {CLIPPED:.0%} of the samples have the highest or lowest value of the file",
+    "short": "the file is shorter than a crop of --max_frames frames",
+    "duplicate": "the samples equal the samples of an earlier file",
+    "listed twice": "the file is on an earlier line of the train list",
+    "shared file": "the file is in a train list and in a test list",
+    "shared speaker": "the speaker is in a train list and in a test list",
+    "few": "the speaker has fewer usable utterances than --nPerSpeaker",
 }
 
 # ---------------------------------------------------------------------- copy synthesis
@@ -69,11 +73,15 @@ class FeatureType(NamedTuple):
 
 FEATURE_TYPES = {
     "mfsc": FeatureType(
-        "logarithm of mel bands of magnitudes, of double multi-head attention", False
+        "logarithm of mel bands of magnitude spectra, as in double multi-head attention", False
     ),
-    "logmel": FeatureType("logarithm of mel bands of powers, of voxceleb_trainer", True),
-    "sasv2": FeatureType("the same with pre-emphasis, 20 to 7600 Hz, of SASV 2022", True),
-    "log_before_mel": FeatureType("mel bands of log magnitudes, of MFA-Conformer's authors", True),
+    "logmel": FeatureType("logarithm of mel bands of power spectra, as in voxceleb_trainer", True),
+    "sasv2": FeatureType(
+        "logmel with pre-emphasis and bands from 20 to 7600 Hz, as in SASV 2022", True
+    ),
+    "log_before_mel": FeatureType(
+        "mel bands of log magnitude spectra, as in the authors' MFA-Conformer", True
+    ),
 }
 
 

@@ -1,6 +1,6 @@
-"""Converts compressed speech, such as VoxCeleb2, to 16 kHz mono WAV or FLAC of 16 bits with ffmpeg.
+"""Converts compressed speech, such as VoxCeleb2, to 16 kHz mono WAV or FLAC of 16 bits by ffmpeg.
 
-The trainer reads these formats. Starting ffmpeg takes longer than converting one utterance.
+The trainer reads these formats. Starting ffmpeg needs more time than converting one utterance.
 Therefore each call of ffmpeg converts BATCH files. If a call fails, its files are converted again
 one by one.
 """
@@ -25,11 +25,11 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
 from prep.constants import CODECS, COMPRESSED_SUFFIXES
-from prep.output import report_failures
+from prep.output import report_failures, require_folder
 from prep.workers import STOPS, in_parallel
 
 log = logging.getLogger(__name__)
-# Bytes per second of converted speech. FLAC depends on the speech; this is speech with some noise.
+# Bytes per second of converted speech. The value for FLAC is typical of speech with some noise.
 BYTES_PER_SECOND = {"wav": 2 * SAMPLE_RATE, "flac": 1.25 * SAMPLE_RATE}
 # Number of files per call of ffmpeg.
 BATCH = 16
@@ -45,9 +45,10 @@ FilePair = tuple[str, str]
 
 # ---------------------------------------------------------------------- ffmpeg
 def find_ffmpeg() -> str:
-    """Returns the path of ffmpeg: the one in PATH, or the one of the package imageio-ffmpeg.
+    """Returns the path of ffmpeg.
 
-    Raises InputError if there is neither.
+    It is the program in PATH, or else the program of the package imageio-ffmpeg. Raises InputError
+    if neither exists.
     """
     if found := shutil.which("ffmpeg"):
         return found
@@ -57,13 +58,13 @@ def find_ffmpeg() -> str:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
         raise InputError(
-            "want the program ffmpeg, found none; install it (apt install ffmpeg, or pip install "
-            f"{PACKAGE})"
+            "ffmpeg: this program converts the audio, but it is not installed. Install it with "
+            f"'apt install ffmpeg' or 'pip install {PACKAGE}'."
         ) from None
 
 
 def run_program(words: list[str]) -> tuple[int, str]:
-    """Runs a program. Returns its exit code and what it wrote to stderr.
+    """Runs a program. Returns its exit code and its messages on stderr.
 
     The program never outlives this process when a signal ends this process. Signals are blocked
     until the process of the program is known.
@@ -118,13 +119,13 @@ def call_ffmpeg(ffmpeg: str, format: str, pairs: list[FilePair]) -> str:
     code, messages = run_program(words)
     if "No space left on device" in messages:
         raise InputError(
-            f"{os.path.dirname(pairs[0][1])}: the disk is full; make room, and the same command "
-            "goes on"
+            f"{os.path.dirname(pairs[0][1])}: the disk is full. Free some space and run the same "
+            "command again. It resumes the conversion."
         )
     # Addresses of memory differ from call to call.
     messages = re.sub(" @ 0x[0-9a-f]+", "", messages).strip().replace("\n", "; ")
     if code and not messages:
-        return f"ffmpeg ended with code {code}"
+        return f"ffmpeg ended with exit code {code}"
     return messages
 
 
@@ -137,7 +138,7 @@ def raise_error(error: OSError) -> None:
 def find_pairs(folder: Path, output: Path, format: str) -> list[FilePair]:
     """Finds the compressed files below a folder, and their places below `output`, sorted.
 
-    Raises InputError if there is no such file, or if two files would have the same place.
+    Raises InputError if there are no files, or if two files would have the same place.
     """
     sources: dict[str, str] = {}
     for parent, _, names in os.walk(folder, onerror=raise_error):
@@ -150,14 +151,14 @@ def find_pairs(folder: Path, output: Path, format: str) -> list[FilePair]:
             target = os.path.normpath(os.path.join(target_folder, f"{stem}.{format}"))
             if target in sources:
                 raise InputError(
-                    f"{sources[target]} and {source}: would both become {target}; remove one of "
-                    "them"
+                    f"{source}: this file and {sources[target]} would both become {target}. Remove "
+                    "one of the two files."
                 )
             sources[target] = source
     if not sources:
         raise InputError(
-            f"{folder}: want files to convert ({', '.join(COMPRESSED_SUFFIXES)}) in this folder, "
-            "got none; correct the folder"
+            f"{folder}: expected compressed audio ({', '.join(COMPRESSED_SUFFIXES)}) in this "
+            "folder, found none. Choose the folder of the files to convert."
         )
     return sorted((source, target) for target, source in sources.items())
 
@@ -194,10 +195,11 @@ def check_disk(ffmpeg: str, sources: list[str], output: Path, format: str) -> No
     needed = estimated_bytes(ffmpeg, sources, format)
     free = shutil.disk_usage(output).free
     if needed > free:
-        advice = " or --format flac" if format == "wav" else ""
+        advice = ", or use --format flac" if format == "wav" else ""
         raise InputError(
-            f"{output}: want {needed / 1e9:.3g} GB for {len(sources)} files in {format.upper()}, "
-            f"got {free / 1e9:.3g} GB free; make room, or choose another --output{advice}"
+            f"{output}: expected {needed / 1e9:.3g} GB of free disk space for {len(sources)} "
+            f"{format.upper()} files, found {free / 1e9:.3g} GB. Free some space, or choose "
+            f"another --output{advice}."
         )
 
 
@@ -231,7 +233,7 @@ def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, 
         for source, target in pairs:
             message = messages
             if not message and not whole_length(temporary_name(target)):
-                message = "there is no audio in it"
+                message = "the file has no audio"
             if message:
                 result[source] = f"{source}: {message}"
             else:
@@ -244,7 +246,7 @@ def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, 
 
 
 def foreign_file(target: str) -> str | None:
-    """Returns a message if the target is a complete file of another rate or number of channels.
+    """Returns a message if the target is complete but has another rate or number of channels.
 
     Returns None otherwise. A damaged file is converted again.
     """
@@ -252,8 +254,9 @@ def foreign_file(target: str) -> str | None:
         info = soundfile.info(target)
         if (info.samplerate, info.channels) != (SAMPLE_RATE, 1):
             return (
-                f"{target}: is there already, {info.samplerate} Hz, {info.channels} channels; "
-                "remove it, or choose another --output"
+                f"{target}: expected {SAMPLE_RATE} Hz and 1 channel, but this existing file has "
+                f"{info.samplerate} Hz and {info.channels} channels. Remove this file, or choose "
+                "another --output."
             )
     return None
 
@@ -286,7 +289,7 @@ def convert_pairs(
 ) -> tuple[int, dict[str, str]]:
     """Converts all files on several cores.
 
-    Returns the number of files that were converted, and source -> error message of the others.
+    Returns the number of converted files, and source -> error message of the other files.
     """
     missing = [source for source, target in pairs if not os.path.exists(target)]
     if missing:
@@ -307,20 +310,25 @@ def convert_pairs(
 def convert(folder: Path, output: Path, format: str = "wav", processes: int | None = None) -> None:
     """Converts all compressed files below `folder` to 16 kHz mono audio of 16 bits.
 
-    The files get the same places below `output`, which may be `folder`. Converted files that
-    exist are kept. convert_failed.txt contains the message of ffmpeg for each file that failed.
+    The files get the same places below `output`, which may be `folder`. Existing converted files
+    are kept. convert_failed.txt contains the message of ffmpeg for each file that failed.
     Raises InputError at the end if any file failed.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: want a folder of files to convert, got no folder")
+    require_folder(folder, "Choose the folder of the files to convert.")
     ffmpeg = find_ffmpeg()
     pairs = find_pairs(folder, output, format)
     output.mkdir(parents=True, exist_ok=True)
     processes = processes or os.cpu_count() or 1
+    log.info(
+        "Converting %s files of %s to %s by ffmpeg (16 kHz, mono, 16 bits).",
+        f"{len(pairs):,}",
+        folder,
+        format.upper(),
+    )
     with exclusive_access(output):
         converted, failed = convert_pairs(ffmpeg, output, format, pairs, processes)
     log.info(
-        "%s: %s files in %s (%s made now)",
+        "%s contains %s converted %s files (%s converted now).",
         output,
         f"{len(pairs) - len(failed):,}",
         format.upper(),

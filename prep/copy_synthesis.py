@@ -1,9 +1,9 @@
 """Copy synthesis: spoofed copies of bona fide speech, made by vocoders.
 
-A network learns the traces of vocoders in the voices of thousands of speakers before it learns the
-attacks themselves. This is stage 2 of the SASV 2022 baseline (Mun et al., arXiv:2305.19051).
+A network first learns the traces of vocoders in the voices of thousands of speakers. Then it learns
+the attacks themselves. This is stage 2 of the SASV 2022 baseline (Mun et al., arXiv:2305.19051).
 
-The output folder has the originals as a link, `bonafide`. The copies of every attack are in a
+The output folder contains a link `bonafide` to the originals. The copies of every attack are in a
 folder with the name of the attack. A protocol lists originals and copies.
 """
 
@@ -28,7 +28,7 @@ from corpus.lists import Utterance, read_train_list
 from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
-from prep.output import FORMATS, encode_lines, report_failures, write_audio
+from prep.output import FORMATS, encode_lines, report_failures, require_folder, write_audio
 from prep.workers import in_parallel
 from synthesis.vocoders import COPIES, Vocoder
 
@@ -41,7 +41,7 @@ SHORTEST = SAMPLE_RATE // 10
 FAINTEST = 1 / 32768
 # Largest sample of a copy.
 LOUDEST = 0.99
-# Raise it when the same seed would give other samples.
+# Raise this number when the same seed would give other samples.
 VERSION = 1
 
 
@@ -61,7 +61,7 @@ class CopyOptions(NamedTuple):
 
 
 def hash_words(seed: int, *words: str) -> int:
-    """Returns a number of 64 bits that depends on the seed and the words alone.
+    """Returns a number of 64 bits that depends only on the seed and the words.
 
     The order of a list and earlier random draws do not change it.
     """
@@ -87,14 +87,14 @@ def apply_vocoder(
 ) -> np.ndarray:
     """Returns the copy [T] of speech x [T].
 
-    The copy is as loud as x, or less where it would be clipped. `name` is the file of x, for
-    errors. Raises InputError if the copy is silent or not finite.
+    The copy has the level of x, or a lower level if it would be clipped. `name` is the file of x,
+    for errors. Raises InputError if the copy is silent or not finite.
     """
     y = vocoder.copy(rng, x)
     if not np.isfinite(y).all() or not y.std():
         raise InputError(
-            f"{name}: want speech, got a file whose copy {vocoder.attack} is silent or not finite; "
-            "take it off the list"
+            f"{name}: expected speech, but the copy {vocoder.attack} of this file is silent or not "
+            "finite. Remove the file from the list."
         )
     y = y * (x.std() / y.std())
     return y * min(1, LOUDEST / np.abs(y).max())
@@ -105,9 +105,10 @@ def read_original(path: Path) -> np.ndarray:
     with Audio(path) as audio:
         x = audio.read(0, audio.frames)  # [T]
     if len(x) < SHORTEST or x.std() < FAINTEST:
-        got = f"{len(x)} samples" if len(x) < SHORTEST else "silence"
+        found = f"{len(x)} samples" if len(x) < SHORTEST else "silence"
         raise InputError(
-            f"{path}: want speech of {SHORTEST} samples or more, got {got}; take it off the list"
+            f"{path}: expected speech of at least {SHORTEST} samples "
+            f"({SHORTEST / SAMPLE_RATE:g} s), found {found}. Remove the file from the list."
         )
     return x
 
@@ -132,7 +133,7 @@ def copy_file(options: CopyOptions, path: str) -> tuple[str, int, str | None]:
             copies.append((vocoder.attack, apply_vocoder(vocoder, rng, x, original)))
     except InputError as error:
         return path, 0, str(error)
-    # Outside of the try block, because a full disk is no error of this file.
+    # Outside of the try block, because a full disk is not an error of this file.
     for attack, y in copies:
         write_audio(options.output / attack / path, y)
     return path, len(copies), None
@@ -142,20 +143,17 @@ def copy_file(options: CopyOptions, path: str) -> tuple[str, int, str | None]:
 def prepare_output(options: CopyOptions) -> None:
     """Makes the output folder with its record and its link to the originals.
 
-    Raises InputError if --path is no folder, if the output is inside of it, or if the output folder
-    holds anything but copies with the same options.
+    Raises InputError if --path is not a folder, or if the output is inside --path. Also raises
+    InputError if the output folder contains anything except copies with the same options.
     """
     path = options.path.resolve()
     output = options.output
-    if not path.is_dir():
-        raise InputError(
-            f"--path {options.path}: want the folder of the files of {options.list_file}, "
-            "got no folder"
-        )
+    remedy = f"Give the folder of the files of {options.list_file}."
+    require_folder(options.path, remedy, "--path")
     if path in (output.resolve(), *output.resolve().parents):
         raise InputError(
-            f"--output {output}: want a folder outside of --path {options.path}, "
-            "which is only read; choose another"
+            f"--output: expected a folder outside of --path {options.path}, found {output}. Choose "
+            "another folder, because nothing is written to --path."
         )
     record = output / RECORD
     settings = {"seed": options.seed, "version": VERSION}
@@ -170,15 +168,15 @@ def link_originals(output: Path, path: Path, path_option: Path) -> None:
     """Makes the link `bonafide` to the folder `path` of the originals.
 
     `path_option` is the folder as the user wrote it. A link to a folder that does not exist any
-    more is replaced. Raises InputError if the link leads to other speech or cannot be made.
+    more is replaced. Raises InputError if the link leads to other speech or cannot be created.
     """
     link = output / COPY_ORIGINALS
     if link.is_symlink() and not link.exists():
         link.unlink()
     if link.is_symlink() and link.resolve() != path:
         raise InputError(
-            f"{output}: holds copies of speech in {link.resolve()}, not in --path {path_option}; "
-            "choose another folder"
+            f"{output}: this folder contains copies of the speech in {link.resolve()}, not of "
+            f"--path {path_option}. Choose another --output."
         )
     # A folder in place of the link is accepted: it is a copy of the originals.
     if not link.exists():
@@ -186,8 +184,8 @@ def link_originals(output: Path, path: Path, path_option: Path) -> None:
             link.symlink_to(path, target_is_directory=True)
         except OSError as error:
             raise InputError(
-                f"{link}: the link to {path} cannot be made ({error.strerror}); "
-                "choose an output folder on a file system with links"
+                f"{link}: the link to {path} cannot be created ({error.strerror}). Choose an "
+                "--output on a file system that supports links."
             ) from None
 
 
@@ -200,8 +198,8 @@ def copy_protocol_lines(
 ) -> Iterator[str]:
     """Yields the lines of the protocol, with paths relative to the output folder.
 
-    Every bona fide file is followed by its copies. `copied` holds the paths of files with copies.
-    Files in `failed` are left out.
+    Every bona fide file is followed by its copies. `copied` contains the paths of files with
+    copies. Files in `failed` are left out.
     """
     attacks = [COPIES[name].attack for name in options.vocoders]
     for utterance in utterances:
@@ -217,22 +215,24 @@ def copy_protocol_lines(
 def read_bonafide(options: CopyOptions) -> list[Utterance]:
     """Reads the bona fide utterances of the list, with the paths of the files on disk.
 
-    Raises InputError if a file is missing, has another format, or is outside of --path. The copy
-    of a file outside of --path would be outside of the output folder.
+    Raises InputError if a file is missing, has another format, or is outside --path. The copy of a
+    file outside --path would be outside the output folder.
     """
     refuse_pack(options.path)
     utterances = [u for u in read_train_list(options.list_file) if not u.spoofed]
     if not utterances:
         raise InputError(
-            f"{options.list_file}: want bona fide speech to copy, got spoofed speech alone"
+            f"{options.list_file}: expected bona fide speech to copy, found only spoofed speech. "
+            "Add bona fide speech to the list."
         )
-    found = check_present(options.path, [u.path for u in utterances], options.list_file)
+    names = [u.path for u in utterances]
+    found = check_present(options.path, names, options.list_file, root_option="--path")
     for path in found.values():
         below = os.path.normpath(path) == path and not path.startswith(("/", "../"))
         if Path(path).suffix.lower() not in FORMATS or not below:
             raise InputError(
-                f"{options.list_file}: want files named *{' or *'.join(FORMATS)}, below --path, "
-                f"got {path}; convert it, or correct the list"
+                f"{options.list_file}: expected {' or '.join(FORMATS)} files inside --path, found "
+                f"{path}. Convert the file, or correct the list."
             )
     return [u._replace(path=found[u.path]) for u in utterances]
 
@@ -242,7 +242,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
 
     `processes` is the number of worker processes, None for all cores. The number does not change
     the copies. Files that cannot be used are left out of the protocol, and failed.txt names them.
-    Raises InputError at the end if there are such files.
+    Raises InputError at the end if there are any.
     """
     for name in options.vocoders:
         vocoder = COPIES[name]
@@ -252,6 +252,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     prepare_output(options)
     copied = select_paths(utterances, options.seed, options.limit)
     jobs = [u.path for u in utterances if u.path in copied]
+    log.info("Making copies of %s files by %s.", f"{len(jobs):,}", ", ".join(options.vocoders))
     made = 0
     failed = {}
     with tqdm(total=len(jobs), unit="file", desc="vocode", disable=None) as bar:
@@ -263,12 +264,14 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     lines = copy_protocol_lines(options, utterances, copied, failed)
     write_atomically(options.output / COPY_PROTOCOL, encode_lines(lines))
     log.info(
-        "%s: %s bona fide files, %s copies (%s made now); "
-        "train with --train_list %s --train_path %s",
-        options.output,
+        "Wrote %s with %s bona fide files and %s copies (%s made now).",
+        options.output / COPY_PROTOCOL,
         f"{len(utterances) - len(failed):,}",
         f"{(len(copied) - len(failed)) * len(options.vocoders):,}",
         f"{made:,}",
+    )
+    log.info(
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s",
         options.output / COPY_PROTOCOL,
         options.output,
     )

@@ -1,13 +1,11 @@
-"""Downloads: several at once, each resumes where it was interrupted.
+"""Downloads several files at once. Every download resumes where it was interrupted.
 
-A file gets its name when its MD5 sum is right. The module uses urllib and not requests: it needs
-only ranges, passwords, redirects and proxies, and nothing has to be installed.
+A file gets its name when its MD5 sum is right. The module needs only ranges, passwords, redirects
+and proxies. Therefore it uses urllib, which does not have to be installed.
 """
 
-import base64
 import http.client
 import logging
-import netrc
 import os
 import re
 import time
@@ -18,12 +16,13 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from common.errors import InputError
 from common.writing import write_atomically
+from prep.addresses import OTHER_REMEDY, Access, authorization, fill_template, template_of
 from prep.output import check_space
 from prep.sources import CHUNK, Catalogue, Source, bytes_bar, is_there, verify
 
@@ -38,23 +37,10 @@ LONGEST_WAIT = 60
 # Exceptions of a broken connection.
 NETWORK = (http.client.HTTPException, OSError)
 REMEDIES = {
-    401: "give the right --user and --password",
-    403: "give the right --user and --password, or a --key that is still valid",
-    404: "the file has moved: correct --base_url or the file list",
+    401: "Give the right --user and --password.",
+    403: "Give the right --user and --password, or a --key that is still valid.",
+    404: "The file is not at this address. Correct --base_url or the file list (--file_list).",
 }
-
-
-class Access(NamedTuple):
-    """How to reach a host.
-
-    base_url: replaces the URL of the catalogue.
-    user, password, key: secrets. They appear only in requests, never in messages or files.
-    """
-
-    base_url: str | None = None
-    user: str | None = None
-    password: str | None = None
-    key: str | None = None
 
 
 class TemporaryError(Exception):
@@ -81,70 +67,7 @@ class SafeRedirects(urllib.request.HTTPRedirectHandler):
 opener = urllib.request.build_opener(SafeRedirects)
 
 
-# ---------------------------------------------------------------------- URLs and passwords
-def template_of(source: Source, catalogue: Catalogue, access: Access) -> str:
-    """Returns the URL of a file with the placeholders {name}, {folder} and {key}.
-
-    Raises InputError for an invalid URL, and for a URL without {key} when there is a key.
-    """
-    key_url = catalogue.key_url if access.key else None
-    template = source.url or access.base_url or key_url or catalogue.base_url
-    if not re.match(r"https?://[^/@\s]+(/|$)", template):
-        raise InputError(
-            f"{source.name}: want a URL http://HOST/... or https://HOST/..., without a password "
-            "in it; correct --base_url or the file list"
-        )
-    if access.key and not source.url and "{key}" not in template:
-        raise InputError(
-            f"--key: want a URL with {{key}} in it, got {template}; correct --base_url or the "
-            "file list"
-        )
-    return template if "{name}" in template else f"{template.rstrip('/')}/{{name}}"
-
-
-def fill_template(template: str, source: Source, key: str | None) -> str:
-    """Replaces the placeholders of a URL."""
-    url = template.replace("{name}", quote(source.name))
-    url = url.replace("{folder}", source.folder)
-    return url.replace("{key}", quote(key or "", safe=""))
-
-
-def netrc_login(url: str) -> tuple[str | None, str | None]:
-    """Returns the user and the password that ~/.netrc has for the host of a URL.
-
-    Raises OSError if there is no such file, and InputError if it is wrong.
-    """
-    try:
-        table = netrc.netrc(os.environ.get("NETRC"))
-    except netrc.NetrcParseError as error:
-        raise InputError(
-            f"~/.netrc: cannot be used (line {error.lineno}); correct it, and let nobody else "
-            "read it (chmod 600)"
-        ) from None
-    login = table.authenticators(urlsplit(url).hostname)
-    if not login:
-        return None, None
-    user, _, password = login
-    return user, password
-
-
-def authorization(source: Source, url: str, access: Access) -> str | None:
-    """Returns the header of basic authentication, or None without a password.
-
-    --user and --password are for the host of the archives. ~/.netrc is for any host.
-    """
-    user = access.user
-    password = access.password
-    if source.url or not user:
-        try:
-            user, password = netrc_login(url)
-        except OSError:
-            return None
-    if not user:
-        return None
-    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-
-
+# ---------------------------------------------------------------------- jobs
 class Job(NamedTuple):
     """The download of one file.
 
@@ -193,9 +116,9 @@ def temporary_error(error: Exception) -> TemporaryError:
 
 
 def request_file(job: Job, start: int, version: str | None = None) -> http.client.HTTPResponse:
-    """Requests the file from byte `start` on. Returns the open response.
+    """Requests the bytes of the file that follow the first `start` bytes. Returns the response.
 
-    version: the version of the file that `part` belongs to. The server sends the whole file if
+    version: the version of the file that `part` belongs to. The server sends the complete file if
     it has another version.
     Raises TemporaryError for failures that another attempt may avoid, otherwise InputError.
     """
@@ -218,12 +141,12 @@ def request_file(job: Job, start: int, version: str | None = None) -> http.clien
         job.part.unlink(missing_ok=True)
     if code >= 500 or code in (408, 416, 429):
         raise TemporaryError(f"{code} {phrase}")
-    remedy = REMEDIES.get(code, "correct --base_url or the file list")
-    raise InputError(f"{job.shown}: want the file, got {code} {phrase}; {remedy}")
+    remedy = REMEDIES.get(code, OTHER_REMEDY)
+    raise InputError(f"{job.shown}: expected the file, found {code} {phrase}. {remedy}")
 
 
 def length_of(response: http.client.HTTPResponse) -> int | None:
-    """Returns the number of bytes of the whole file, or None if the server does not give it."""
+    """Returns the number of bytes of the complete file, or None if the server does not say it."""
     length = None
     if response.status == 206:
         found = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
@@ -238,7 +161,7 @@ def check_kind(job: Job, response: http.client.HTTPResponse) -> None:
     """Raises InputError for a web page. Some hosts answer a wrong key with a page and code 200."""
     if response.headers.get_content_type() == "text/html":
         raise InputError(
-            f"{job.shown}: want a file, got a web page; {REMEDIES[403]}, or correct --base_url"
+            f"{job.shown}: expected a file, found a web page. {REMEDIES[403]} {OTHER_REMEDY}"
         )
 
 
@@ -256,11 +179,13 @@ def with_retries(job: Job, work: Callable[[], Any]) -> Any:
             failures = 1 if size_of(job.part) > size else failures + 1
             if failures == ATTEMPTS:
                 raise InputError(
-                    f"{job.shown}: cannot be reached: {error}, {ATTEMPTS} times; the same command "
-                    "later goes on from here"
+                    f"{job.shown}: {ATTEMPTS} attempts to download failed ({error}). Run the same "
+                    "command later. It resumes here."
                 ) from None
             pause = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
-            log.warning("%s: %s; again in %d s", job.source.name, error, pause)
+            log.warning(
+                "warning: %s: %s. The next attempt starts in %d s.", job.source.name, error, pause
+            )
             time.sleep(pause)
 
 
@@ -273,7 +198,7 @@ def size_of(path: Path) -> int:
 def probe(job: Job) -> tuple[Job, int | None]:
     """Asks the server for the length of a file before anything is downloaded.
 
-    Returns the job and the length in bytes, which is None if nobody knows it.
+    Returns the job and the length in bytes, which is None if it is unknown.
     """
 
     def ask() -> int | None:
@@ -320,16 +245,16 @@ def transfer(job: Job, bar: tqdm) -> None:
     """
     version = job.version.read_text() if job.version.exists() else None
     start = 0
-    # Without a version and without an MD5 sum nothing would show that the file has changed.
+    # Without a version and without an MD5 sum a change of the file would not be noticed.
     if version or job.source.md5:
         start = size_of(job.part)
     with request_file(job, start, version if start else None) as response:
         check_kind(job, response)
         if response.status != 206:
-            # The server sends the whole file: it has no ranges, or another version of the file.
+            # The server sends the complete file: it has no ranges, or another version of the file.
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise TemporaryError(f"another part of the file came than bytes {start}-")
+            raise TemporaryError(f"the server sent another part than bytes {start}-")
         if not start:
             bar.update(-size_of(job.part))
             job.part.unlink(missing_ok=True)
@@ -337,7 +262,7 @@ def transfer(job: Job, bar: tqdm) -> None:
         append_response(response, job.part, bar)
         length = length_of(response)
         if length is not None and size_of(job.part) != length:
-            raise TemporaryError(f"{size_of(job.part):,} of {length:,} bytes came")
+            raise TemporaryError(f"received {size_of(job.part):,} of {length:,} bytes")
 
 
 def verify_part(job: Job) -> None:
@@ -348,12 +273,13 @@ def verify_part(job: Job) -> None:
         job.part.unlink()
         job.version.unlink(missing_ok=True)
         raise InputError(
-            f"{error}; it is removed: try again, and if that does not help correct the file list"
+            f"{error} The downloaded file was removed. Run the same command again. If this error "
+            "comes back, correct the file list."
         ) from None
 
 
 def fetch(bar: tqdm, job_and_length: tuple[Job, int | None]) -> str | None:
-    """Downloads and verifies one file. Returns an error message, or None if all is well."""
+    """Downloads and verifies one file. Returns an error message, or None without an error."""
     job, length = job_and_length
     try:
         if length is None or size_of(job.part) != length:
@@ -366,13 +292,21 @@ def fetch(bar: tqdm, job_and_length: tuple[Job, int | None]) -> str | None:
     return None
 
 
+def size_text(probed: list[tuple[Job, int | None]], present: int) -> str:
+    """Describes the size of a download, of which `present` bytes are on the disk already."""
+    lengths = [length for _, length in probed]
+    if None in lengths:
+        return "size unknown"
+    return f"{sum(lengths) / 1e9:,.2f} GB, {present / 1e9:,.2f} GB downloaded before"
+
+
 def download(
     sources: list[Source], folder: Path, catalogue: Catalogue, access: Access, connections: int = 4
 ) -> None:
     """Downloads the files that are not in the folder yet.
 
-    Raises InputError before the first byte if the server refuses a file or the disk is too small,
-    and at the end if files are missing.
+    Raises InputError before the first byte if the server refuses a file or the disk is too small.
+    Raises InputError at the end if files are missing.
     """
     jobs = []
     for source in sources:
@@ -387,11 +321,18 @@ def download(
         present = sum(size_of(job.part) for job in jobs)
         total = sum(length or 0 for _, length in probed)
         check_space(folder, total - present, f"{len(jobs)} files")
+        log.info("Downloading %d files to %s, %s.", len(jobs), folder, size_text(probed, present))
         with bytes_bar("download", total, initial=present) as bar:
             messages = list(pool.imap_unordered(partial(fetch, bar), probed))
     failed = [message for message in messages if message]
     log.info(
-        "%s: %d of %d files downloaded and verified", folder, len(jobs) - len(failed), len(jobs)
+        "Downloaded and verified %d of %d files in %s.",
+        len(jobs) - len(failed),
+        len(jobs),
+        folder,
     )
     if failed:
-        raise InputError(f"{len(failed)} of {len(jobs)} files are missing: {'; '.join(failed)}")
+        errors = "".join(f"\n  {message}" for message in failed)
+        raise InputError(
+            f"{folder}: {len(failed)} of {len(jobs)} downloads failed. The errors are:{errors}"
+        )

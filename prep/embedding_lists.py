@@ -48,8 +48,8 @@ def compute_targets(root: str | Path, files: Sequence[str]) -> dict[str, np.ndar
         means.append(read_embeddings(path).mean(0, dtype=np.float64))
         if len(means[-1]) != len(means[0]):
             raise InputError(
-                f"{path}: want embeddings of {len(means[0])} numbers, as in {files[0]}, "
-                f"got {len(means[-1])}; take embeddings of one network"
+                f"{path}: expected embeddings of {len(means[0])} numbers as in {files[0]}, found "
+                f"{len(means[-1])} numbers. Use embeddings of one network only."
             )
     units = []
     for file, mean in zip(files, means, strict=True):
@@ -79,9 +79,14 @@ def combine_embeddings(folder: str | Path, processes: int | None = None) -> None
     for speaker in files:
         if TARGETS["C"].format(speaker).removesuffix(".npy") in files:
             raise InputError(
-                f"{folder}: the targets of {speaker} and {speaker}_type2 "
-                "would have the same name; rename a folder"
+                f"{folder}: the targets of the speakers {speaker} and {speaker}_type2 would have "
+                "the same file name. Rename one of the two folders."
             )
+    log.info(
+        "Making targets of %s speakers from %s utterances.",
+        f"{len(files):,}",
+        f"{sum(map(len, files.values())):,}",
+    )
     work = functools.partial(targets_of_speaker, root=str(folder))
     results = in_parallel(work, files.items(), processes)
     for speaker, targets in tqdm(
@@ -92,12 +97,7 @@ def combine_embeddings(folder: str | Path, processes: int | None = None) -> None
             buffer = io.BytesIO()
             np.save(buffer, x)
             write_atomically(path, buffer.getbuffer(), flush=False)
-    log.info(
-        "%s: targets of %d speakers from %d utterances",
-        folder,
-        len(files),
-        sum(map(len, files.values())),
-    )
+    log.info("Wrote two targets of each speaker to %s.", folder)
 
 
 # ---------------------------------------------------------------------- lists
@@ -114,7 +114,10 @@ def draw_impostor_files(
     speaker: str,
     count: int,
 ) -> list[str]:
-    """Draws `count` different files of other speakers. `owner` holds the speaker of every file."""
+    """Draws `count` different files of other speakers.
+
+    `owner` contains the speaker of every file.
+    """
     drawn: dict[str, None] = {}
     while len(drawn) < count:
         number = int(rng.integers(len(files)))
@@ -185,19 +188,20 @@ LISTS: dict[str, Callable[[np.random.Generator, Files, ListSizes], Iterator[str]
 
 
 def check_tree(folder: str | Path, files: Files) -> None:
-    """Raises InputError if a name has blanks, or if there are less than two speakers."""
+    """Raises InputError if a name has blanks, or if there are fewer than two speakers."""
     with_blanks = []
     for paths in files.values():
         with_blanks += [path for path in paths if path.split() != [path]]
     if with_blanks:
         raise InputError(
-            f"{folder}: {len(with_blanks)} names have blanks in them, "
-            f"which separate the columns of a list; rename them: {with_blanks[0]!r}, ..."
+            f"{folder}: expected names without blanks, found {len(with_blanks):,} names with "
+            f"blanks, for example {with_blanks[0]!r}. Rename the files, because blanks separate "
+            "the columns of a list."
         )
     if len(files) < 2:
         raise InputError(
-            f"{folder}: want at least 2 speakers, got {len(files)}: {', '.join(files)}; "
-            "is this the root of the tree?"
+            f"{folder}: expected at least 2 speakers, found {len(files)}: {', '.join(files)}. "
+            "Choose the folder that contains the folders of the speakers."
         )
 
 
@@ -209,8 +213,8 @@ def make_lists(folder: str | Path, name: str, sizes: ListSizes, seed: int) -> No
     """
     if not re.fullmatch(r"[^/\s]+", name):
         raise InputError(
-            f"--name {name}: want a name without blanks and slashes, "
-            "the beginning of the names of the lists"
+            f"--name: expected a name without blanks and slashes, found {name!r}. The names of the "
+            "lists begin with it."
         )
     files = embedding_tree(folder)
     check_tree(folder, files)
@@ -219,9 +223,9 @@ def make_lists(folder: str | Path, name: str, sizes: ListSizes, seed: int) -> No
         lines = list(make_lines(np.random.default_rng((seed, number)), files, sizes))
         if lines:
             write_atomically(path, encode_lines(lines))
-            log.info("%s: %d lines", path, len(lines))
+            log.info("Wrote %s with %s lines.", path, f"{len(lines):,}")
         else:
             reason = "its size is 0"
             if kind == "distribution" and sizes.pairs:
-                reason = "no speaker has pairs of utterances of one session folder and of two"
-            log.warning("warning: %s: left out, %s", path, reason)
+                reason = "no speaker has pairs within one session folder and across two"
+            log.warning("warning: %s: this list is not written, because %s.", path, reason)

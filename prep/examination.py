@@ -1,6 +1,7 @@
 """Reads the files of lists once, and finds the problems of single files."""
 
 import hashlib
+import logging
 import math
 import os
 from collections import defaultdict
@@ -14,21 +15,23 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
+from corpus.missing import MissingFiles
 from corpus.raw_lists import RawList
 from prep.constants import CLIPPED, SILENT
 from prep.workers import in_parallel
 
+log = logging.getLogger(__name__)
 # Level in dB of a file with only zeros.
 FLOOR = -200.0
 # Number of files per job of a worker.
 CHUNK = 64
 # Kind, figure and text of a problem.
 Fault = tuple[str, float | None, str]
-MISSING: list[Fault] = [("missing", None, "is not there")]
+MISSING: list[Fault] = [("missing", None, "the file does not exist")]
 
 
 class Examined(NamedTuple):
-    """What was found in one file.
+    """The problems of one file, and what identifies its contents.
 
     frames: number of samples, 0 if the file cannot be read.
     digest: SHA-1 of the samples, or None if the file cannot be read.
@@ -39,7 +42,7 @@ class Examined(NamedTuple):
     digest: bytes | None = None
 
 
-# (folder, file) -> what was found in the file
+# (folder, file) -> Examined
 Results = dict[tuple[str, str], Examined]
 
 
@@ -57,7 +60,7 @@ def clipped_share(x: np.ndarray) -> float:
 
 
 def examine(path: str, least: int) -> Examined:
-    """Reads a file. `least` is the number of samples that it should have."""
+    """Reads a file. `least` is the smallest number of samples that it should have."""
     try:
         with Audio(path) as audio:
             x = audio.read(0, audio.frames)  # [T]
@@ -73,7 +76,7 @@ def examine(path: str, least: int) -> Examined:
         faults.append(("clipped", round(clipped, 4), f"{clipped:.1%} of the samples"))
     if len(x) < least:
         seconds = len(x) / SAMPLE_RATE
-        text = f"{seconds:.3f} s, want {least / SAMPLE_RATE:.2f} s"
+        text = f"expected at least {least / SAMPLE_RATE:.2f} s, found {seconds:.3f} s"
         faults.append(("short", round(seconds, 3), text))
     # Equal samples have equal digests in all file formats.
     pcm = np.clip(x * 32768, -32768, 32767).astype("<i2")
@@ -93,7 +96,10 @@ def examine_chunk(least: int, job: tuple[str, list[str]]) -> Results:
 
 
 def examine_all(listings: list[RawList], least: int, processes: int | None) -> Results:
-    """Examines every file of the lists once. `least`: the number of samples it should have."""
+    """Examines every file of the lists once.
+
+    `least` is the smallest number of samples that a file should have.
+    """
     names: dict[str, dict[str, None]] = defaultdict(dict)
     for listing in listings:
         names[listing.root].update(dict.fromkeys(listing.files()))
@@ -103,6 +109,7 @@ def examine_all(listings: list[RawList], least: int, processes: int | None) -> R
         jobs += [(root, files[i : i + CHUNK]) for i in range(0, len(files), CHUNK)]
     results: Results = {}
     total = sum(len(files) for files in names.values())
+    log.info("Reading %s files.", f"{total:,}")
     with tqdm(total=total, unit="file", desc="check", disable=None) as bar:
         for result in in_parallel(partial(examine_chunk, least), jobs, processes):
             results |= result
@@ -113,13 +120,15 @@ def examine_all(listings: list[RawList], least: int, processes: int | None) -> R
 def check_paths(listings: list[RawList], results: Results) -> None:
     """Raises InputError if none of the files of a list exists."""
     for listing in listings:
-        faults = [results[listing.root, name].faults for name in listing.files()]
-        if all(found[:1] == MISSING for found in faults):
-            raise InputError(
-                f"{listing.list_file}: none of its files is in {listing.root}; correct --path"
-            )
+        names = listing.files()
+        if all(results[listing.root, name].faults[:1] == MISSING for name in names):
+            problem = MissingFiles(listing.root, names, len(names), listing.list_file, "--path")
+            raise InputError(problem.message())
 
 
 def identity(results: Results, root: str, name: str) -> bytes | str:
-    """What makes a file the same file as another one: its samples, or else its path."""
+    """Returns the digest of the samples of a file, or its path if it cannot be read.
+
+    Two files with the same identity are the same recording.
+    """
     return results[root, name].digest or os.path.join(root, name)

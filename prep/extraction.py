@@ -37,9 +37,9 @@ FAILED = "features_failed.txt"
 class FeatureOptions(NamedTuple):
     """Options of feature extraction.
 
-    `list_file` has one file per line, or is a train list. `path` is the folder of these files.
-    `output` is the folder of the features, None for the folder of each audio file. `n_mels` is the
-    number of mel bands.
+    `list_file` has one file per line, or is a train list. `path` is the folder of the listed
+    files. `output` is the folder of the features, None for the folder of each audio file. `n_mels`
+    is the number of mel bands.
     """
 
     list_file: Path
@@ -52,7 +52,7 @@ class FeatureOptions(NamedTuple):
 @cache
 def front_end(feature_type: str, n_mels: int) -> "nn.Module":
     """Returns the front end of a feature type, a module in eval mode."""
-    # Imported here, because it loads torch, which takes seconds.
+    # Imported here, because it loads torch, which needs seconds.
     from models._frontend import MFSC, FrontEnd, LogBeforeMel, sasv2_front_end
 
     if feature_type == "mfsc":
@@ -76,8 +76,9 @@ def compute_features(options: FeatureOptions, path: str) -> np.ndarray:
     with Audio(options.path / path) as audio:
         if audio.frames < N_FFT:
             raise InputError(
-                f"{options.path / path}: want {N_FFT} samples or more, got {audio.frames}; "
-                "take it off the list"
+                f"{options.path / path}: expected at least {N_FFT} samples "
+                f"({1000 * N_FFT / SAMPLE_RATE:g} ms), found {audio.frames} samples. Remove the "
+                "file from the list."
             )
         x = torch.from_numpy(audio.read(0, audio.frames).copy())[None]
     # One thread, because the other cores work on other files.
@@ -123,27 +124,27 @@ def check_existing_features(options: FeatureOptions, paths: Sequence[str]) -> No
     old, new = load_array(existing), compute_features(options, paths[0])
     if old.shape != new.shape or not np.allclose(old, new, rtol=1e-3, atol=1e-3):
         raise InputError(
-            f"{existing}: holds other features than --feature_type {options.feature_type} "
-            f"--n_mels {options.n_mels} of {options.path / paths[0]}; "
-            "choose another --output, or remove what is there"
+            f"{existing}: expected the features --feature_type {options.feature_type} --n_mels "
+            f"{options.n_mels} of {options.path / paths[0]}, found other features. Choose another "
+            "--output, or remove the existing features."
         )
 
 
 def audio_paths(options: FeatureOptions) -> list[str]:
-    """Returns the files of the list, each once, as they are on disk.
+    """Returns the paths of the files of the list on the disk, without duplicates.
 
     Raises InputError if a file is missing, or if its features would be outside of --output.
     """
     refuse_pack(options.path)
     names = read_file_list(options.list_file)
-    found = check_present(options.path, names, options.list_file)
+    found = check_present(options.path, names, options.list_file, root_option="--path")
     paths = list(dict.fromkeys(found.values()))
     for path in paths:
         if options.output is not None and os.path.normpath(path).startswith(".."):
             raise InputError(
-                f"{options.list_file}: want files below --path {options.path}, got {path}; "
-                f"their features would not lie below --output {options.output}: "
-                "correct the list, or leave out --output"
+                f"{options.list_file}: expected files inside --path {options.path}, found {path}. "
+                f"The features of this file would be outside --output {options.output}. Correct "
+                "the list, or omit --output."
             )
     return paths
 
@@ -158,6 +159,14 @@ def make_features(options: FeatureOptions, processes: int | None = None) -> None
     existing = {path for path in paths if feature_path(options, path).exists()}
     check_existing_features(options, sorted(existing))
     jobs = [path for path in paths if path not in existing]
+    log.info(
+        "Computing features of %s files (--feature_type %s, --n_mels %s). Files that already have "
+        "features: %s.",
+        f"{len(jobs):,}",
+        options.feature_type,
+        options.n_mels,
+        f"{len(existing):,}",
+    )
     seconds = 0.0
     failed = {}
     work = partial(make_feature_file, options)
@@ -170,13 +179,10 @@ def make_features(options: FeatureOptions, processes: int | None = None) -> None
                 failed[path] = message
             bar.update()
     log.info(
-        "%s: features of %s files (%s made now, of %.2f hours at %d Hz), %s bands of %s",
-        options.output or options.path,
+        "Features of %s files are in %s (%s files with %.2f hours of speech done now).",
         f"{len(paths) - len(failed):,}",
+        options.output or options.path,
         f"{len(jobs) - len(failed):,}",
         seconds / 3600,
-        SAMPLE_RATE,
-        options.n_mels,
-        options.feature_type,
     )
     report_failures((options.output or options.path) / FAILED, jobs, failed)

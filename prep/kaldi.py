@@ -1,7 +1,7 @@
 """Train lists from Kaldi's data folders, and data folders from train lists.
 
-A data folder has the files wav.scp (utterance, path), utt2spk (utterance, speaker), spk2utt
-(speaker, utterances), and perhaps trials (utterance, utterance, target|nontarget).
+A data folder contains the files wav.scp (utterance, path), utt2spk (utterance, speaker), spk2utt
+(speaker, utterances), and optionally trials (utterance, utterance, target|nontarget).
 """
 
 import itertools
@@ -14,13 +14,15 @@ from pathlib import Path
 from common.errors import InputError
 from corpus.files import check_present
 from corpus.lists import Utterance, described, read_train_list, read_trials
+from corpus.missing import first_names
 from corpus.rows import LineFormat, read_rows, read_text_lines
-from prep.output import check_words, write_lists
+from prep.output import check_words, require_folder, write_lists
 
 log = logging.getLogger(__name__)
 # Label of a trial in a list -> key of a trial of Kaldi.
 KEYS = {"1": "target", "0": "nontarget"}
 LABELS = {key: label for label, key in KEYS.items()}
+UNCHANGED_PATHS = "The paths are unchanged: absolute, or relative to the folder where Kaldi ran."
 TRIAL_FORMATS = {
     "<utterance> <utterance> target|nontarget": LineFormat(
         lambda w: len(w) == 3 and w[2] in KEYS.values()
@@ -38,11 +40,14 @@ def read_kaldi_table(path: Path) -> dict[str, str]:
     for number, line in enumerate(read_text_lines(path), 1):
         words = line.split(maxsplit=1)
         if len(words) < 2:
-            raise InputError(f"{path}:{number}: want '<utterance> ...', got {line!r}")
+            raise InputError(
+                f"{path}:{number}: expected '<utterance> ...', found {line!r}. Correct this line."
+            )
         utterance, rest = words
         if utterance in table:
             raise InputError(
-                f"{path}:{number}: {utterance} is there twice; remove one of the lines"
+                f"{path}:{number}: the utterance {utterance} has a second line here. Remove one of "
+                "the two lines."
             )
         table[utterance] = rest
     return table
@@ -52,7 +57,7 @@ def read_paths(folder: Path, root: str | Path | None) -> dict[str, str]:
     """Reads wav.scp of a data folder as {utterance: path}.
 
     The paths become relative to root, if root is given. Raises InputError for a command, a place in
-    an archive, a path with blanks, and a path outside of root.
+    an archive, a path with blanks, and a path outside root.
     """
     scp = folder / "wav.scp"
     base = os.path.abspath(root) if root else None
@@ -64,8 +69,8 @@ def read_paths(folder: Path, root: str | Path | None) -> dict[str, str]:
             path = os.path.relpath(path, base)
             if path.startswith("../"):
                 raise InputError(
-                    f"{place}: want files below --path {root}, got {path}; "
-                    "give a folder above all of them, or leave it out"
+                    f"{place}: expected files inside --path {root}, found {path}. Give a folder "
+                    "that contains all files, or omit --path."
                 )
         paths[utterance] = path
     return paths
@@ -75,13 +80,13 @@ def check_audio_path(path: str, place: str) -> None:
     """Raises InputError unless a path of wav.scp is the path of a file."""
     if path.endswith("|") or path == "-":
         raise InputError(
-            f"{place}: want a path, got a command: {path}; "
-            "run these commands into files first, and list the files"
+            f"{place}: expected a path, found the command '{path}'. Write the output of the "
+            "commands to files, and list these files."
         )
     if re.search(r"\.ark:\d+$", path):
         raise InputError(
-            f"{place}: want an audio file, got a place in an archive: {path}; "
-            "copy the archive into files first (wav-copy)"
+            f"{place}: expected an audio file, found the place {path} in an archive. Copy the "
+            "archive to files with Kaldi's wav-copy, and list these files."
         )
     check_words([path], place)
 
@@ -94,10 +99,11 @@ def from_kaldi(
     The paths of the list are relative to root, if root is given. `trials` is the file for the
     trials of the folder, None for no trials. Raises InputError if the folder cannot be a list.
     """
+    require_folder(folder, "Give a Kaldi data folder.")
     if (folder / "segments").exists():
         raise InputError(
-            f"{folder / 'segments'}: utterances are parts of files here, and lists name whole "
-            "files; cut them first (extract-segments)"
+            f"{folder / 'segments'}: expected one file per utterance, but these utterances are "
+            "segments of files. Cut the files with Kaldi's extract-segments."
         )
     paths = read_paths(folder, root)
     speakers = read_kaldi_table(folder / "utt2spk")
@@ -107,11 +113,11 @@ def from_kaldi(
         lists[trials] = trials_from_kaldi(folder, paths)
     write_lists(lists)
     log.info(
-        "%s: %s speakers, %s utterances; their paths are relative to %s",
+        "Wrote %s with %s speakers and %s utterances. %s",
         output,
         f"{len(set(speakers.values())):,}",
         f"{len(paths):,}",
-        root or "the folder that Kaldi ran in, or absolute",
+        f"The paths are relative to {root}." if root else UNCHANGED_PATHS,
     )
 
 
@@ -123,15 +129,15 @@ def check_utterances(folder: Path, paths: Mapping[str, str], speakers: Mapping[s
     lone = sorted(paths.keys() ^ speakers.keys())
     if lone:
         raise InputError(
-            f"{folder}: want the same utterances in wav.scp and utt2spk, "
-            f"got {len(lone)} in one alone: {', '.join(lone[:10])}"
+            f"{folder}: expected the same utterances in wav.scp and utt2spk, found utterances in "
+            f"only one of the two files: {first_names(lone)}. Correct the files."
         )
     owner: dict[str, str] = {}
     for utterance, path in paths.items():
         if owner.setdefault(path, utterance) != utterance:
             raise InputError(
-                f"{folder / 'wav.scp'}: {path} is the file of {owner[path]} and of {utterance}; "
-                "remove one of them"
+                f"{folder / 'wav.scp'}: the utterances {owner[path]} and {utterance} have the same "
+                f"file {path}. Remove one of the two utterances."
             )
     check_words(speakers.values(), folder / "utt2spk")
 
@@ -147,12 +153,15 @@ def trials_from_kaldi(folder: Path, paths: Mapping[str, str]) -> list[str]:
 def check_known(
     known: Collection[str], names: Iterable[str], place: str | Path, source: str | Path
 ) -> None:
-    """Raises InputError unless all names of the file `place` are known from the file `source`."""
+    """Raises InputError unless all names of the file `place` are in `known`.
+
+    The names in `known` come from the file `source`.
+    """
     unknown = list(dict.fromkeys(name for name in names if name not in known))
     if unknown:
         raise InputError(
-            f"{place}: {len(unknown)} of its names are not in {source}: "
-            f"{', '.join(unknown[:10])}; add them there"
+            f"{place}: expected only names from {source}, found other names: "
+            f"{first_names(unknown)}. Add these names to {source}, or remove them here."
         )
 
 
@@ -173,8 +182,8 @@ def utterances_by_name(list_file: Path, utterances: Iterable[Utterance]) -> dict
         name = utterance_name(utterance.speaker, utterance.path)
         if name in by_name:
             raise InputError(
-                f"{list_file}: {by_name[name].path} and {utterance.path} would both be called "
-                f"{name}; rename one of them"
+                f"{list_file}: {by_name[name].path} and {utterance.path} would both get Kaldi's "
+                f"name {name}. Rename one of the two files."
             )
         by_name[name] = utterance
     return by_name
@@ -190,9 +199,9 @@ def sorted_names(list_file: Path, by_name: Mapping[str, Utterance]) -> list[str]
     for before, after in itertools.pairwise(names):
         if by_name[before].speaker > by_name[after].speaker:
             raise InputError(
-                f"{list_file}: Kaldi wants utterances and their speakers in one order, but "
-                f"{before} of {by_name[before].speaker} comes before "
-                f"{after} of {by_name[after].speaker}; rename one of these speakers"
+                f"{list_file}: Kaldi requires utterances and speakers in the same order, but "
+                f"{before} of speaker {by_name[before].speaker} comes before {after} of speaker "
+                f"{by_name[after].speaker}. Rename one of the two speakers."
             )
     return names
 
@@ -200,16 +209,17 @@ def sorted_names(list_file: Path, by_name: Mapping[str, Utterance]) -> list[str]
 def to_kaldi(list_file: Path, root: Path, folder: Path, trials: Path | None = None) -> None:
     """Writes the data folder of a train list of files below root.
 
-    `trials` is a list of trials of these files, which becomes folder/trials. Raises InputError if
+    `trials` is a list of trials of the files, which becomes folder/trials. Raises InputError if
     Kaldi cannot represent the list.
     """
     utterances = read_train_list(list_file)
     if any(u.spoofed for u in utterances):
         raise InputError(
-            f"{list_file}: want bona fide speech alone, as Kaldi's folders have no place for "
-            "attacks; leave the others out"
+            f"{list_file}: expected only bona fide speech, found spoofed speech. Remove the "
+            "spoofed speech, because Kaldi's data folders cannot store attacks."
         )
-    found = check_present(root, [u.path for u in utterances], list_file)
+    names = [u.path for u in utterances]
+    found = check_present(root, names, list_file, root_option="--path")
     by_name = utterances_by_name(list_file, utterances)
     names = sorted_names(list_file, by_name)
     lists: dict[str, list[str]] = {"wav.scp": [], "utt2spk": [], "spk2utt": []}
@@ -223,7 +233,7 @@ def to_kaldi(list_file: Path, root: Path, folder: Path, trials: Path | None = No
         names_of_paths = {utterance.path: name for name, utterance in by_name.items()}
         lists["trials"] = trials_to_kaldi(trials, names_of_paths, list_file)
     write_lists({folder / name: lines for name, lines in lists.items()})
-    log.info("%s: %s: %s", folder, described(utterances), ", ".join(lists))
+    log.info("Wrote %s to %s: %s.", ", ".join(lists), folder, described(utterances))
 
 
 def trials_to_kaldi(trials: Path, names: Mapping[str, str], list_file: Path) -> list[str]:
@@ -235,7 +245,8 @@ def trials_to_kaldi(trials: Path, names: Mapping[str, str], list_file: Path) -> 
     listed = read_trials(trials)
     if listed.label is None or listed.kinds is not None:
         raise InputError(
-            f"{trials}: want lines '1|0 <file> <file>', got {listed.lines[0]!r}; give such a list"
+            f"{trials}: expected lines '1|0 <file> <file>', found {listed.lines[0]!r}. Choose a "
+            "list of trials in this format."
         )
     rows = [line.split() for line in listed.lines]
     paths = itertools.chain.from_iterable(words[1:] for words in rows)

@@ -1,7 +1,7 @@
-"""Several train lists as one list.
+"""Merges several train lists into one list.
 
-The name of its list comes before the name of every speaker. The paths become relative to one folder
-that holds the files of all lists.
+Each speaker gets the name of its list as a prefix. The paths become relative to one folder that
+contains the files of all lists.
 """
 
 import logging
@@ -28,12 +28,12 @@ class Part(NamedTuple):
 
 
 def parse_part(text: str) -> Part:
-    """Returns the Part of a text 'NAME=LIST:DIR'. Raises InputError if the text is different."""
+    """Returns the Part of a text 'NAME=LIST:DIR'. Raises InputError for another text."""
     found = re.fullmatch(r"([\w.]+)=(.+):(.+)", text)
     if not found:
         raise InputError(
-            f"--merge: want NAME=LIST:DIR, NAME of letters, digits, _ and ., got '{text}'; "
-            "for instance vox1=lists/vox1.txt:data/voxceleb1"
+            f"merge: expected NAME=LIST:DIR, found '{text}'. NAME has letters, digits, _ and '.'. "
+            "An example is vox1=lists/vox1.txt:data/voxceleb1."
         )
     return Part(*found.groups())
 
@@ -58,14 +58,14 @@ def merge(parts: Sequence[Part], output: str | Path) -> None:
     """Writes the list of all parts.
 
     The list is a protocol of countermeasures if a part has spoofed speech. Raises InputError if two
-    parts have the same name or the same file, or if a path cannot stand in a list.
+    parts have the same name or the same file, or if a path cannot be written to a list.
     """
     names = [part.name for part in parts]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
-                f"--merge: {name} is the name of {names.count(name)} lists, "
-                "whose speakers could not be told apart; want another for each"
+                f"merge: {names.count(name)} lists have the name {name}. Give each list its own "
+                "NAME, because it distinguishes the speakers of the lists."
             )
     root = os.path.commonpath([os.path.abspath(part.folder) for part in parts])
     owner: dict[str, str] = {}
@@ -75,21 +75,16 @@ def merge(parts: Sequence[Part], output: str | Path) -> None:
             path, speaker = utterance.path, utterance.speaker
             if path in owner:
                 raise InputError(
-                    f"{part.list_file}: {path} (below {root}) of speaker {speaker} is on the list "
-                    f"of speaker {owner[path]} already; remove it from one of them"
+                    f"{part.list_file}: the file {path} (in {root}) belongs to two speakers, "
+                    f"{owner[path]} and {speaker}. Remove the file from one of the lists."
                 )
             owner[path] = speaker
             utterances.append(utterance)
     # Names of folders can have blanks.
     check_words(owner, root)
     write_lists({output: merged_lines(utterances)})
-    log.info(
-        "%s: %s; train with --train_list %s --train_path %s",
-        output,
-        described(utterances),
-        output,
-        root,
-    )
+    log.info("Wrote %s: %s.", output, described(utterances))
+    log.info("Options of trainSpeakerNet.py: --train_list %s --train_path %s", output, root)
 
 
 def merged_lines(utterances: Sequence[Utterance]) -> list[str]:

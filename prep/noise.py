@@ -1,9 +1,9 @@
 """Obtains MUSAN and RIRS_NOISES for --augment of the trainer.
 
-Both are downloaded and extracted. MUSAN is cut into musan_split/KIND/SOURCE/FILE/00000.wav, as
-voxceleb_trainer does it.
+Both corpora are downloaded and extracted. MUSAN is cut into pieces, as in voxceleb_trainer. The
+pieces are musan_split/KIND/SOURCE/FILE/00000.wav.
 
-python dataprep.py --augment --save_path data
+python dataprep.py augment --save_path data
 """
 
 import io
@@ -31,8 +31,8 @@ STEP = 3
 def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None]:
     """Writes the pieces of a file that do not exist yet.
 
-    voxceleb_trainer makes no piece of a file of PIECE seconds or less, and neither does this
-    function. Returns the path, the number of pieces, and an error message or None.
+    A file of PIECE seconds or less has no pieces, as in voxceleb_trainer. Returns the path, the
+    number of pieces, and an error message or None.
     """
     try:
         with Audio(musan / path) as audio:
@@ -65,6 +65,7 @@ def split_musan(folder: Path, processes: int | None = None) -> None:
     musan = folder / "musan"
     output = folder / "musan_split"
     paths = sorted(str(path.relative_to(musan)) for path in musan.glob("*/*/*.wav"))
+    log.info("Cutting %s files of %s into pieces of %d s.", f"{len(paths):,}", musan, PIECE)
     count = 0
     short = 0
     failed = {}
@@ -78,13 +79,17 @@ def split_musan(folder: Path, processes: int | None = None) -> None:
                 short += 1
             bar.update()
     log.info(
-        "%s: %s pieces of %s files, %s files of %d s or less left out; train with --augment "
-        "--musan_path %s --rir_path %s",
-        output,
-        f"{count:,}",
+        "Cut %s files into %s pieces of %d s in %s. Files without a piece, because they are not "
+        "longer than %d s: %s.",
         f"{len(paths):,}",
-        f"{short:,}",
+        f"{count:,}",
         PIECE,
+        output,
+        PIECE,
+        f"{short:,}",
+    )
+    log.info(
+        "Options of trainSpeakerNet.py: --augment --musan_path %s --rir_path %s",
         output,
         folder / "RIRS_NOISES" / "simulated_rirs",
     )

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import InputError
+from corpus.missing import first_names
 from prep.archives import extract, is_extracted, join_parts
 from prep.download import Access, download
+from prep.output import require_folder
 from prep.sources import Catalogue, Source, check_counts, is_there, read_catalogue
 
 
 class Request(NamedTuple):
-    """What the user asks for.
+    """The options of a download.
 
-    folder: the folder of everything that is made.
+    folder: the folder of all downloaded and extracted files.
     connections: number of simultaneous downloads.
-    remove: removes parts after they are joined, and archives after they are extracted.
+    remove: whether parts are removed after they are joined, and archives after the extraction.
     """
 
     folder: Path
@@ -49,12 +51,17 @@ def download_all(catalogue: Catalogue, request: Request) -> None:
 
 
 def require_files(sources: Iterable[Source], folder: Path, purpose: str) -> None:
-    """Raises InputError unless all of the files are on the disk and complete."""
+    """Raises InputError unless all files are on the disk and complete.
+
+    `purpose` says what the files are needed for.
+    """
     missing = [source.name for source in sources if not is_there(source, folder)]
     if missing:
+        remedy = "Run 'python dataprep.py download' first"
+        require_folder(folder, f"{remedy}.", "--save_path")
         raise InputError(
-            f"{folder}: want {', '.join(missing)} {purpose}, got no such files; run --download "
-            "first, or give a --file_list without them"
+            f"{folder}: cannot find {first_names(missing)} {purpose}. {remedy}, or remove the "
+            "missing files from the file list (--file_list)."
         )
 
 
@@ -68,7 +75,7 @@ def join_all(catalogue: Catalogue, request: Request) -> None:
     parts = []
     for source in archives:
         parts += [by_name[name] for name in source.parts]
-    require_files(parts, folder, "to be joined")
+    require_files(parts, folder, "to join")
     for source in archives:
         join_parts(source, folder)
     if request.remove:
@@ -79,14 +86,14 @@ def join_all(catalogue: Catalogue, request: Request) -> None:
 def extract_all(catalogue: Catalogue, request: Request) -> None:
     """Extracts all archives, and joins them first where necessary.
 
-    Users of older programs expect that extraction joins too. Raises InputError if archives are
-    missing or wrong, or if the number of files is wrong afterwards.
+    Users of voxceleb_trainer expect that the extraction also joins parts. Raises InputError if
+    archives are missing or wrong, or if the number of files is wrong afterwards.
     """
     folder = request.folder
     join_all(catalogue, request)
     archives = [source for source in catalogue.sources if source.into]
     missing = [source for source in archives if not is_extracted(source, folder)]
-    require_files(missing, folder, "to be extracted")
+    require_files(missing, folder, "to extract")
     for source in missing:
         extract(source, folder)
     if request.remove:

@@ -1,9 +1,9 @@
 """Small corpora for a first real experiment: Mini LibriSpeech and speechocean762.
 
-One command each downloads the corpus (OpenSLR 31 and 101) and makes its lists.
+Each command downloads one corpus (OpenSLR 31 or 101) and makes its lists.
 
-python dataprep.py --mini_librispeech data/mini_librispeech
-python dataprep.py --speechocean762 data/speechocean762
+python dataprep.py mini-librispeech data/mini_librispeech
+python dataprep.py speechocean762 data/speechocean762
 """
 
 import logging
@@ -15,6 +15,7 @@ import numpy as np
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below
+from corpus.missing import first_names
 from prep.constants import TRAIN_LIST, TRIALS
 from prep.kaldi import read_kaldi_table
 from prep.obtain import Request, obtain
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class SpeakerFiles(NamedTuple):
     """A part of a corpus.
 
-    folder: the folder that the files are relative to.
+    folder: the folder of the files. Their paths are relative to it.
     files: speaker -> files.
     """
 
@@ -42,14 +43,14 @@ def check_speakers(
     both = sorted(train.files.keys() & test.files.keys())
     if both:
         raise InputError(
-            f"{folder}: want other speakers to test than to train, got {', '.join(both)} in both; "
-            "download the archives again"
+            f"{folder}: expected different speakers for training and for tests, found "
+            f"{first_names(both)} in both. Download the archives again."
         )
     unknown = sorted(test.files.keys() - genders.keys())
     if unknown:
         raise InputError(
-            f"{folder}: want the gender of all test speakers, got none of {', '.join(unknown)}; "
-            "download the archives again"
+            f"{folder}: the gender is unknown for the test speakers {first_names(unknown)}. "
+            "Download the archives again."
         )
 
 
@@ -76,15 +77,22 @@ def write_corpus_lists(
         write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
     targets = sum(line.startswith("1") for line in trial_lines)
     log.info(
-        "%s: %d speakers and %s files to train, %d speakers to test, %s target and %s non-target "
-        "trials of the same gender; train with --train_list %s --train_path %s --test_list %s "
-        "--test_path %s",
-        folder,
+        "Wrote %s with %d speakers and %s files.",
+        folder / TRAIN_LIST,
         len(train.files),
         f"{len(train_lines):,}",
+    )
+    log.info(
+        "Wrote %s with %d speakers, %s target trials and %s non-target trials. Both speakers of "
+        "a non-target trial have the same gender.",
+        folder / TRIALS,
         len(test.files),
         f"{targets:,}",
         f"{len(trial_lines) - targets:,}",
+    )
+    log.info(
+        "Options of trainSpeakerNet.py: --train_list %s --train_path %s --test_list %s "
+        "--test_path %s",
         folder / TRAIN_LIST,
         train.folder,
         folder / TRIALS,
@@ -122,8 +130,9 @@ def speakers_of_tables(folder: Path) -> dict[str, list[str]]:
     speakers = read_kaldi_table(folder / "utt2spk")
     if files.keys() != speakers.keys():
         raise InputError(
-            f"{folder}: want the same utterances in wav.scp and utt2spk, got {len(files):,} and "
-            f"{len(speakers):,}; extract the archive again"
+            f"{folder}: expected the same utterances in wav.scp and utt2spk, found different "
+            f"utterances ({len(files):,} and {len(speakers):,}). Remove this folder and run the "
+            "same command again."
         )
     table: dict[str, list[str]] = {}
     for utterance in sorted(files):

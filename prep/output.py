@@ -1,6 +1,7 @@
-"""Output files that several modes of dataprep.py share: audio, lists and reports of failures."""
+"""Output files and checks that several commands of dataprep.py share."""
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -14,8 +15,10 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 
+# Largest number of error messages of files that one error shows.
+MOST_SHOWN = 10
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-# A byte order mark, which a reader of the list would drop, and bytes that are not UTF-8.
+# A byte order mark, which a reader of the list would remove, and bytes that are not UTF-8.
 UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")
 
 
@@ -36,23 +39,25 @@ def write_audio(path: Path, x: np.ndarray) -> None:
 
 
 def check_words(names: Iterable[str], place: object) -> None:
-    """Checks that a list can hold each of these names of speakers or files.
+    """Checks that a list can contain every name of a speaker or a file.
 
-    `place` says where the names come from; error messages start with it. Raises InputError for a
-    name with blanks, and for a name that is not UTF-8.
+    `place` is the file or folder of the names, for error messages. Raises InputError for a name
+    with blanks, and for a name that is not UTF-8.
     """
     for name in names:
         if name.split() != [name]:
             raise InputError(
-                f"{place}: want names without blanks, which separate the columns of a list, "
-                f"got {name!r}; rename it"
+                f"{place}: expected a name without blanks, found {name!r}. Rename this speaker "
+                "or file, because blanks separate the columns of a list."
             )
         if UNWRITABLE.search(name):
-            raise InputError(f"{place}: want names in UTF-8, got {name!r}; rename it")
+            raise InputError(
+                f"{place}: expected a name in UTF-8, found {name!r}. Rename this speaker or file."
+            )
 
 
 def encode_lines(lines: Iterable[str]) -> bytes:
-    """Returns the contents of a text file with these lines."""
+    """Returns the contents of a text file that has these lines."""
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -65,7 +70,8 @@ def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
     for path, text in texts.items():
         if path.exists() and path.read_bytes() != text:
             raise InputError(
-                f"{path}: is there already, with other lines; give another --output, or remove it"
+                f"{path}: this file exists already and has other lines. Choose another --output, "
+                "or remove this file."
             )
     for path, text in texts.items():
         write_atomically(path, text)
@@ -74,23 +80,37 @@ def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
 def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:
     """Writes the error messages of failed jobs to `path`, in the order of the jobs.
 
-    `failed` maps the failed jobs to their messages. Without failures the file is removed. Raises
-    InputError with the first ten messages if there are failures.
+    A job is a file, and `failed` maps the failed jobs to their messages. Without failures the
+    report is removed. Raises InputError with the first ten messages if there are failures.
     """
     path.unlink(missing_ok=True)
     if failed:
         messages = [failed[job] for job in jobs if job in failed]
         write_atomically(path, encode_lines(messages))
+        first = "".join(f"\n  {message}" for message in messages[:MOST_SHOWN])
         raise InputError(
-            f"{len(failed)} of {len(jobs)} files cannot be used and are left out, all in {path}; "
-            f"the first: {'; '.join(messages[:10])}"
+            f"{path}: skipped {len(failed):,} of {len(jobs):,} files, which cannot be used. This "
+            f"report lists all errors. The first errors are:{first}"
         )
+
+
+def require_folder(folder: str | os.PathLike, remedy: str, option: str = "") -> None:
+    """Raises InputError unless the folder exists.
+
+    `remedy` is a sentence that says what to do. `option` is the option that names the folder, if
+    there is one.
+    """
+    if not os.path.isdir(folder):
+        problem = "this folder does not exist"
+        if os.path.exists(folder):
+            problem = "expected a folder, found a file"
+        raise InputError(f"{option} {folder}: {problem}. {remedy}".lstrip())
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
     """Raises InputError unless `needed` bytes are free on the disk of the folder.
 
-    The folder does not have to exist yet. `what` says what needs the space.
+    The folder does not have to exist yet. `what` names the files that need the space.
     """
     existing = folder.absolute()
     while not existing.exists():
@@ -98,6 +118,6 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise InputError(
-            f"{folder}: want {needed / 1e9:,.1f} GB of free disk for {what}, "
-            f"got {free / 1e9:,.1f} GB; make room, or choose a folder elsewhere"
+            f"{folder}: expected {needed / 1e9:,.1f} GB of free disk space for {what}, found "
+            f"{free / 1e9:,.1f} GB. Free some space, or choose a folder on another disk."
         )

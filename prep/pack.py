@@ -1,12 +1,12 @@
 """Packs: the recordings of lists in few large files.
 
-Training from a network disk then opens no file for each crop. An example:
+Training from a network disk then does not open a file for each crop. An example:
 
-python dataprep.py --pack data/train_list.txt data/trials.txt --path data/vox2 --output data/pack
+python dataprep.py pack data/train_list.txt data/trials.txt --path data/vox2 --output data/pack
 
-The pack is then an argument of --train_path. corpus/roots.py describes the format of a pack and
-reads it. Samples are not compressed. They have 16 bits if that loses nothing, and are float32
-otherwise.
+Afterwards the pack is the folder for --train_path. corpus/roots.py describes the format of a pack
+and reads it. Samples are not compressed. They have 16 bits if 16 bits store them exactly, and are
+float32 otherwise.
 """
 
 import contextlib
@@ -48,13 +48,13 @@ from corpus.roots import (
     open_root,
     shard_file,
 )
-from prep.output import report_failures
+from prep.output import report_failures, require_folder
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
 # Number of files whose lengths predict the size of the pack.
 SAMPLED = 1000
-# Largest number of shards, because a loader process keeps each of them open.
+# Largest number of shards, because a loader process keeps all shards open.
 MOST_SHARDS = 500
 MB = 10**6
 # Name, bits of a sample, and all samples of a recording.
@@ -64,8 +64,8 @@ Samples = tuple[str, int, bytes]
 class PackOptions(NamedTuple):
     """Options of a pack.
 
-    `lists` are lists of files, utterances or trials. Without lists, the pack holds all audio below
-    `path`. `shard_size` is in bytes. `threads` is the number of files that are read at once.
+    `lists` are lists of files, utterances or trials. Without lists, the pack contains all audio
+    below `path`. `shard_size` is in bytes. `threads` is the number of files that are read at once.
     `enroll_list` and `spk_meta` belong to spoofing-aware trials, see read_enrolment.
     """
 
@@ -81,8 +81,8 @@ class PackOptions(NamedTuple):
 class Shard(NamedTuple):
     """Contents of a shard, as its JSON file describes them.
 
-    `recordings` has (name, frames, bits of a sample) of every recording, in their order. `crc32` is
-    the checksum of all bytes.
+    `recordings` has (name, frames, bits of a sample) of every recording, in the order of the
+    samples. `crc32` is the checksum of all bytes.
     """
 
     recordings: list
@@ -103,9 +103,10 @@ class Shard(NamedTuple):
 def recordings_of(options: PackOptions) -> dict[str, str]:
     """Returns {file below --path: speaker} of all recordings of the lists.
 
-    The speaker is "" if no list names it. Raises InputError if a file is missing or is no audio.
+    The speaker is "" if no list names it. Raises InputError if a file is missing or is not audio.
     """
     if not options.lists:
+        require_folder(options.path, "Give the folder of the recordings.", "--path")
         return dict.fromkeys(audio_below(options.path), "")
     recordings: dict[str, str] = {}
     for list_file in options.lists:
@@ -117,10 +118,10 @@ def recordings_of(options: PackOptions) -> dict[str, str]:
         arrays = [name for name in speakers if name.endswith(SUFFIXES)]
         if arrays:
             raise InputError(
-                f"{list_file}: want audio, got features or embeddings ({', '.join(arrays[:3])}); "
-                "leave them as they are, and list audio"
+                f"{list_file}: expected audio, found features or embeddings "
+                f"({', '.join(arrays[:3])}). Use a list of audio files."
             )
-        found = check_present(options.path, speakers, list_file)
+        found = check_present(options.path, speakers, list_file, root_option="--path")
         of_list = {found[name]: speaker for name, speaker in speakers.items()}
         # The first list that has a recording names its speaker.
         recordings = of_list | recordings
@@ -182,14 +183,14 @@ def check_pack_space(options: PackOptions, root: Folder | Pack, names: Sequence[
     free = shutil.disk_usage(options.output).free
     if free < expected:
         raise InputError(
-            f"--output {options.output}: want about {expected / MB:,.0f} MB on its disk, "
-            f"got {free / MB:,.0f} MB; make room, or choose another"
+            f"--output {options.output}: expected {expected / MB:,.0f} MB of free disk space, "
+            f"found {free / MB:,.0f} MB. Free some space, or choose another folder."
         )
     if expected > MOST_SHARDS * options.shard_size:
         raise InputError(
-            f"--shard_size {options.shard_size // MB}: want at most {MOST_SHARDS} shards, "
-            f"got about {expected // options.shard_size:,} for {expected / MB:,.0f} MB; "
-            f"want {expected // MOST_SHARDS // MB + 1} or more"
+            f"--shard_size: expected at most {MOST_SHARDS} shards, found about "
+            f"{expected // options.shard_size:,} shards of {options.shard_size // MB} MB. Use "
+            f"--shard_size {expected // MOST_SHARDS // MB + 1} or more, in MB."
         )
 
 
@@ -205,8 +206,8 @@ def read_shards(folder: str | Path) -> dict[int, Shard]:
             shards[int(path.stem)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"{path}: want the contents of a shard in JSON, got something else ({error}); "
-                f"remove it, and {AGAIN}"
+                f"{path}: expected the contents of a shard in JSON, found something else "
+                f"({error}). Remove this file and {AGAIN}."
             ) from None
     return shards
 
@@ -219,7 +220,7 @@ def drop_damaged_shards(folder: Path, shards: dict[int, Shard]) -> None:
     for number in list(shards):
         data = Path(shard_file(folder, number))
         if not data.is_file() or data.stat().st_size != shards[number].bytes:
-            log.warning("warning: %s is missing or torn and is made again", data)
+            log.warning("warning: %s: this shard is missing or incomplete. It is made again.", data)
             for path in (folder / INDEX, data.with_suffix(".json"), data):
                 path.unlink(missing_ok=True)
             del shards[number]
@@ -252,8 +253,8 @@ def write_shard(path: Path, recordings: Iterator[Samples], size: int) -> Shard |
         with contextlib.suppress(OSError):
             part.unlink()
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); "
-            "the shards before it stay: make room, and the same command goes on"
+            f"{path}: this shard cannot be written ({error.strerror}). Free some space and run "
+            "the same command again. It keeps the finished shards and resumes the work."
         ) from None
     shard = Shard(written, crc)
     write_atomically(path.with_suffix(".json"), json.dumps(shard._asdict()).encode())
@@ -316,7 +317,7 @@ def make_pack(options: PackOptions) -> None:
     """Packs the recordings that are not in the pack yet, in the order of speakers and names.
 
     The number of threads does not change the pack. Recordings that cannot be used are left out, and
-    failed.txt names them. Raises InputError at the end if there are such recordings.
+    failed.txt names them. Raises InputError at the end if there are any.
     """
     speakers = recordings_of(options)
     mark = options.output / MARK
@@ -333,6 +334,7 @@ def make_pack(options: PackOptions) -> None:
     root = open_root(options.path)
     if jobs:
         check_pack_space(options, root, jobs)
+    log.info("Packing %s recordings to %s.", f"{len(jobs):,}", options.output)
     failed: dict[str, str] = {}
     with tqdm(total=len(jobs), unit="file", desc="pack", disable=None) as bar:
         results = in_threads(partial(read_whole, root), jobs, options.threads)
@@ -342,8 +344,8 @@ def make_pack(options: PackOptions) -> None:
         write_index(options.output, dict(sorted(shards.items())))
     made = len(jobs) - len(failed)
     log.info(
-        "%s: %s recordings (%s packed now), %.2f hours, %s MB, in %d shards; "
-        "give it as --train_path or --test_path, with the same lists",
+        "%s contains %s recordings (%s packed now) with %.2f hours of speech. Size: %s MB. Number "
+        "of shards: %d.",
         options.output,
         f"{len(packed) + made:,}",
         f"{made:,}",
@@ -351,6 +353,7 @@ def make_pack(options: PackOptions) -> None:
         f"{sum(shard.bytes for shard in shards.values()) / MB:,.1f}",
         len(shards),
     )
+    log.info("Use this pack for --train_path or --test_path, with the same lists.")
     report_failures(options.output / FAILED, jobs, failed)
 
 
@@ -369,13 +372,14 @@ def checksum(folder: str | Path, number: int) -> tuple[int, int, int]:
 
 
 def check_pack(folder: str | Path, threads: int) -> None:
-    """Reads a whole pack. Raises InputError if it is not as it was written."""
+    """Reads a complete pack. Raises InputError if a shard has changed since it was written."""
     if not is_pack(folder):
         raise InputError(
-            f"{folder}: want a pack, got none; "
-            f"make one with --pack LIST --path DIR --output {folder}"
+            f"{folder}: expected a pack, found none. Make a pack with "
+            f"'python dataprep.py pack LIST --path DIR --output {folder}'."
         )
     shards = read_shards(folder)
+    log.info("Checking the pack %s. Number of shards: %d.", folder, len(shards))
     damaged = []
     with tqdm(total=len(shards), unit="shard", desc="check", disable=None) as bar:
         for number, size, crc in in_threads(partial(checksum, folder), shards, threads):
@@ -385,12 +389,11 @@ def check_pack(folder: str | Path, threads: int) -> None:
     if damaged:
         tables = " ".join(str(path.with_suffix(".json")) for path in damaged)
         raise InputError(
-            f"{len(damaged)} of {len(shards)} shards are not as they were written; "
-            f"remove {tables}, and {AGAIN}: it packs them anew"
+            f"{folder}: {len(damaged)} of {len(shards)} shards are damaged. Remove {tables} and "
+            f"{AGAIN}. It makes these shards again."
         )
     log.info(
-        "%s: %d shards with %s recordings are as they were written",
+        "%s is undamaged. Number of recordings: %s.",
         folder,
-        len(shards),
         f"{len(Pack(folder).name):,}",
     )

@@ -1,6 +1,7 @@
 """The file lists prep/catalogues/*.yaml, and which of their files are on the disk.
 
-A file counts as present when its MD5 sum is right. The sum is then kept in MD5SUMS beside it.
+A file counts as present when its MD5 sum is right. The sum is then kept in the file MD5SUMS of the
+same folder.
 """
 
 import fnmatch
@@ -15,7 +16,9 @@ import yaml
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.spelling import did_you_mean
 from common.writing import write_atomically
+from prep.output import require_folder
 
 # Recorded MD5 sums, in the format of md5sum -c.
 SUMS = "MD5SUMS"
@@ -24,17 +27,30 @@ CHUNK = 1 << 20
 MD5 = "[0-9a-f]{32}"
 NUMBER = "[0-9]+"
 NAME = r"[\w.+-]*\w"
-# Regular expressions for the fields of a file.
+
+
+class Form(NamedTuple):
+    """The form of a field of a file.
+
+    pattern: a regular expression for the value.
+    text: what the value must be, for messages.
+    """
+
+    pattern: str
+    text: str
+
+
 FORMS = {
-    "md5": MD5,
-    "size": NUMBER,
-    "lines": NUMBER,
-    "url": r"https?://\S+",
-    "folder": r"[\w.-]+",
-    "parts": r"\S+",
-    "into": r"\S+",
-    "after": r"[^\s/]+",
-    "tree": r"\S+",
+    "md5": Form(MD5, "32 hexadecimal digits"),
+    "size": Form(NUMBER, "a number of bytes"),
+    "lines": Form(NUMBER, "a number of lines"),
+    "url": Form(r"https?://\S+", "a URL http://... or https://..."),
+    "folder": Form(r"[\w.-]+", "a part of the URL without slashes"),
+    "parts": Form(r"\S+", "a pattern of names without blanks"),
+    "into": Form(r"\S+", "a folder without blanks"),
+    "after": Form(r"[^\s/]+", "the name of a folder, without blanks and slashes"),
+    "tree": Form(r"\S+", "a folder without blanks"),
+    "only": Form("", "a list of patterns"),
 }
 # Threads that download record their sums in one file.
 sums_lock = threading.Lock()
@@ -64,7 +80,7 @@ class Catalogue(NamedTuple):
     """A file list.
 
     base_url, key_url: templates of URLs, key_url for hosts that need an access key.
-    counts: pattern -> number of the files that match it when all archives are extracted.
+    counts: pattern -> number of the files or folders that match it after the extraction.
     """
 
     base_url: str
@@ -81,9 +97,9 @@ def bytes_bar(description: str, total: int, **more: Any) -> tqdm:
 # ---------------------------------------------------------------------- file lists
 def is_valid_field(field: str, value: Any) -> bool:
     """Whether the value of a field has the right form."""
-    if field == "only" and isinstance(value, list):
-        return True
-    return field in FORMS and isinstance(value, str) and bool(re.fullmatch(FORMS[field], value))
+    if field == "only":
+        return isinstance(value, list)
+    return isinstance(value, str) and bool(re.fullmatch(FORMS[field].pattern, value))
 
 
 def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]) -> Source:
@@ -96,22 +112,29 @@ def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]
     """
     if not re.fullmatch(NAME, name) or not isinstance(fields, dict):
         raise InputError(
-            f"{place}: want 'name: {{field: value, ...}}', the name without folders, got {name}: "
-            f"{fields}; correct it"
+            f"{place}: expected 'name: {{field: value, ...}}' with a name without folders, found "
+            f"'{name}: {fields}'. Correct this file of the list."
         )
     for field, value in fields.items():
+        if field not in FORMS:
+            fields_text = f"The fields are {', '.join(FORMS)}."
+            raise InputError(
+                f"{place}: the file {name} has the unknown field '{field}: {value}'. "
+                f"{did_you_mean(field, FORMS, fields_text)}"
+            )
         if not is_valid_field(field, value):
             raise InputError(
-                f"{place}: {name}: want the fields {', '.join(FORMS)}, only, MD5 sums of 32 "
-                f"digits and whole numbers, got {field}: {value}; correct it"
+                f"{place}: the file {name} has a wrong field: expected {FORMS[field].text}, found "
+                f"'{field}: {value}'. Correct this field."
             )
     parts = []
     if "parts" in fields:
         parts = sorted(fnmatch.filter(names, fields["parts"]))
         if not parts or name in parts:
             raise InputError(
-                f"{place}: {name}: want the parts {fields['parts']} among the names, and not "
-                f"itself, got {', '.join(parts) or 'none'}; correct it"
+                f"{place}: the file {name} has the wrong field 'parts: {fields['parts']}': "
+                "expected a pattern that matches other files of the list and not the file itself, "
+                f"found {', '.join(parts) or 'no file'}. Correct this field."
             )
     values = dict(fields)
     for field in ("size", "lines"):
@@ -149,9 +172,9 @@ def read_catalogue(path: Path) -> Catalogue:
         ValueError,
     ) as error:
         raise InputError(
-            f"{path}: want YAML with base_url, files and perhaps counts, as "
-            "prep/catalogues/voxceleb.yaml, got something else "
-            f"({' '.join(str(error).split())}); correct it"
+            f"{path}: expected YAML with base_url and files, found something else "
+            f"({' '.join(str(error).split())}). Correct the file: "
+            "prep/catalogues/voxceleb.yaml is an example."
         ) from None
 
 
@@ -197,24 +220,26 @@ def verify(path: Path, source: Source, folder: Path) -> None:
     """Compares the file at `path` with its source, and records its MD5 sum.
 
     A source without an MD5 sum is compared with the sum of its first download, if there is one.
-    Raises InputError if the size, the sum or the number of lines differs.
+    Raises InputError if the size, the sum or the number of lines differs. Its message ends with a
+    period, and the caller adds what to do.
     """
     size = os.path.getsize(path)
     if source.size not in (None, size):
-        raise InputError(f"{path}: want {source.size:,} bytes, got {size:,}")
+        raise InputError(f"{path}: expected {source.size:,} bytes, found {size:,} bytes.")
     expected = source.md5 or read_sums(folder).get(source.name)
     md5 = md5_of(path)
     if expected not in (None, md5):
         origin = ""
         if not source.md5:
             origin = (
-                f", that of the first download (if that one was wrong, remove its line in {SUMS})"
+                " The expected sum belongs to the first download. If the first download was "
+                f"wrong, remove the line of this file in {folder / SUMS}."
             )
-        raise InputError(f"{path}: want MD5 {expected}{origin}, got {md5}")
+        raise InputError(f"{path}: expected the MD5 sum {expected}, found {md5}.{origin}")
     if source.lines:
         lines = count_lines(path)
         if lines != source.lines:
-            raise InputError(f"{path}: want {source.lines:,} lines, got {lines:,}")
+            raise InputError(f"{path}: expected {source.lines:,} lines, found {lines:,} lines.")
     record_sum(folder, source.name, md5)
 
 
@@ -232,7 +257,8 @@ def is_there(source: Source, folder: Path) -> bool:
             verify(path, source, folder)
         except InputError as error:
             raise InputError(
-                f"{error}; move it away to have it made anew, or correct the file list"
+                f"{error} Move this file away and run the same command again, or correct the "
+                "file list."
             ) from None
     return True
 
@@ -245,7 +271,11 @@ def check_counts(catalogue: Catalogue, folder: Path) -> None:
     for pattern, expected in catalogue.counts.items():
         stems = {os.path.splitext(path)[0] for path in folder.glob(pattern)}
         if len(stems) != expected:
+            # The folders of the pattern before its first wildcard.
+            fixed = re.split(r"[^/]*[*?\[]", pattern)[0]
+            remedy = "Run the same command again, or correct the counts in the file list."
+            require_folder(folder / fixed, remedy)
             raise InputError(
-                f"{folder / pattern}: want {expected:,} files, got {len(stems):,}; run --extract "
-                "again, or correct the counts in the file list"
+                f"{folder / pattern}: expected {expected:,} files or folders, found "
+                f"{len(stems):,}. {remedy}"
             )

@@ -1,4 +1,4 @@
-"""The synthetic corpus: which speakers say what in which recording, its files and its lists."""
+"""The synthetic corpus: its speakers, recordings, files and lists."""
 
 import logging
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # The record of a finished corpus, and of a corpus that is being made.
 RECORD = "synthetic.json"
 UNFINISHED_RECORD = "synthetic.json.part"
-# A corpus with fewer files is finished before worker processes would have started.
+# A corpus with fewer files needs less time than the start of worker processes.
 FEW_FILES = 200
 # Streams of random numbers: the word that follows the seed.
 SPEAKER_STREAM = 0
@@ -32,7 +32,7 @@ TRIAL_STREAM = 4
 
 
 class SyntheticOptions(NamedTuple):
-    """Everything that the corpus depends on.
+    """The options that determine the corpus.
 
     `speakers` and `test_speakers` are numbers of speakers, and `files` is the number of files of a
     speaker. Raise `version` when the same options would give other samples.
@@ -58,12 +58,12 @@ class SyntheticOptions(NamedTuple):
 class File(NamedTuple):
     """One file of the corpus.
 
-    `speaker` and `recording` count from 0. `take` counts from 0 within the recording.
+    `speaker` and `recording` count from 0. `utterance` counts from 0 within the recording.
     """
 
     speaker: int
     recording: int
-    take: int
+    utterance: int
     attack: str = "-"
 
     @property
@@ -75,14 +75,14 @@ class File(NamedTuple):
     def path(self) -> str:
         """The path of the file below the folder wav."""
         prefix = "" if self.attack == "-" else f"{self.attack}_"
-        return f"{self.name}/{prefix}rec{self.recording + 1:02d}/{self.take + 1:05d}.wav"
+        return f"{self.name}/{prefix}rec{self.recording + 1:02d}/{self.utterance + 1:05d}.wav"
 
     def spoofed(self) -> "File":
         """Returns the spoofed copy of this file.
 
-        Every recording of two takes or more has copies of both attacks.
+        A recording of at least two utterances has copies of both attacks.
         """
-        return self._replace(attack="A01" if (self.recording + self.take) % 2 else "A02")
+        return self._replace(attack="A01" if (self.recording + self.utterance) % 2 else "A02")
 
 
 def speaker_name(speaker: int) -> str:
@@ -95,21 +95,21 @@ def is_female(speaker: int) -> bool:
     return speaker % 2 == 1
 
 
-def takes_of_speaker(files: int) -> list[tuple[int, int]]:
-    """Returns (recording, take) of all files of a speaker.
+def utterances_of_speaker(files: int) -> list[tuple[int, int]]:
+    """Returns (recording, utterance) of all files of a speaker.
 
     A recording has about four files. A speaker has at least two recordings.
     """
     recordings = max(2, round(files / 4))
-    takes = []
+    utterances = []
     for recording, indices in enumerate(np.array_split(np.arange(files), recordings)):
-        takes += [(recording, take) for take in range(len(indices))]
-    return takes
+        utterances += [(recording, number) for number in range(len(indices))]
+    return utterances
 
 
 def files_of_speaker(speaker: int, files: int) -> list[File]:
     """Returns the bona fide files of a speaker, in the order of their recordings."""
-    return [File(speaker, recording, take) for recording, take in takes_of_speaker(files)]
+    return [File(speaker, *numbers) for numbers in utterances_of_speaker(files)]
 
 
 # ---------------------------------------------------------------------- audio
@@ -137,14 +137,14 @@ def make_recording(job: tuple[Path, SyntheticOptions, list[File]]) -> int:
 
 def make_speech(wav: Path, seed: int, file: File, speaker: Speaker, session: Session) -> None:
     """Writes one bona fide file of 2 to 4 seconds."""
-    rng = np.random.default_rng([seed, SPEECH_STREAM, file.speaker, file.recording, file.take])
+    rng = np.random.default_rng([seed, SPEECH_STREAM, file.speaker, file.recording, file.utterance])
     speech = synthesize(rng, speaker, session, rng.uniform(2, 4))
     write_audio(wav / file.path, record(rng, session, speech))
 
 
 def make_spoofed_copy(wav: Path, seed: int, file: File, speaker: Speaker) -> None:
     """Writes the spoofed copy of a bona fide file, as loud as the file if it is not clipped."""
-    rng = np.random.default_rng([seed, COPY_STREAM, file.speaker, file.recording, file.take])
+    rng = np.random.default_rng([seed, COPY_STREAM, file.speaker, file.recording, file.utterance])
     x = soundfile.read(wav / file.path, dtype="float32")[0]
     copy = file.spoofed()
     y = vocode(x, speaker.pitch) if copy.attack == "A01" else griffin_lim(rng, x)
@@ -184,7 +184,10 @@ def corpus_lists(options: SyntheticOptions) -> dict[str, list[str]]:
 
 
 def countermeasure_lines(options: SyntheticOptions, files: dict[int, list[File]]) -> Iterator[str]:
-    """Yields the train protocol of countermeasures: every speaker's files, and then the copies."""
+    """Yields the train protocol of countermeasures.
+
+    The files of every speaker come before the copies of the files.
+    """
     for speaker in options.train_range():
         for file in files[speaker]:
             yield f"{file.name} {file.path} - {file.attack} bonafide"
@@ -220,10 +223,10 @@ def spoofing_aware_trials(options: SyntheticOptions, files: dict[int, list[File]
 
 # ---------------------------------------------------------------------- the mode of dataprep.py
 def begin_corpus(folder: Path, options: SyntheticOptions) -> bool:
-    """Reports whether the folder holds the finished corpus of these options.
+    """Returns whether the folder contains the finished corpus with the given options.
 
-    An empty or new folder gets a record that this corpus is being made. Raises InputError if the
-    folder holds anything else.
+    An empty or new folder gets a record that this corpus is unfinished. Raises InputError if the
+    folder contains anything else.
     """
     finished = folder / RECORD
     unfinished = folder / UNFINISHED_RECORD
@@ -252,12 +255,17 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
     """Makes the corpus, or the part that is missing: folder/wav, lists and synthetic.json.
 
     `processes` is the number of worker processes, None for all cores. The number does not change
-    the corpus. Raises InputError if the folder holds anything but this corpus.
+    the corpus. Raises InputError if the folder contains anything except this corpus.
     """
     if begin_corpus(folder, options):
-        log.info("%s: the corpus is there already", folder)
+        log.info("%s already contains this corpus.", folder)
         return
     total = (options.speakers + options.test_speakers) * options.files
+    log.info(
+        "Making %s files of 2 to 4 s in %s.",
+        f"{total * (2 if options.spoof else 1):,}",
+        folder / "wav",
+    )
     if total < FEW_FILES:
         processes = processes or 1
     with tqdm(total=total, unit="file", desc="synthesise", disable=None) as bar:
@@ -270,13 +278,12 @@ def make_synthetic(folder: Path, options: SyntheticOptions, processes: int | Non
     (folder / UNFINISHED_RECORD).replace(folder / RECORD)
     targets = sum(line.startswith("1") for line in lists["trials.txt"])
     log.info(
-        "%s: %d training and %d test speakers, %s files in wav/, "
-        "%s target and %s non-target trials; lists: %s",
+        "%s contains %d training speakers and %d test speakers, with %s target trials and %s "
+        "non-target trials.",
         folder,
         options.speakers,
         options.test_speakers,
-        f"{total * (2 if options.spoof else 1):,}",
         f"{targets:,}",
         f"{len(lists['trials.txt']) - targets:,}",
-        ", ".join(lists),
     )
+    log.info("The lists in this folder are %s.", ", ".join(lists))

@@ -15,10 +15,11 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.files import audio_below
+from corpus.missing import first_names
 from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
-from prep.output import check_words, write_lists
+from prep.output import check_words, require_folder, write_lists
 from prep.trial_drawing import draw_trials
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,10 @@ class TreeOptions(NamedTuple):
     """Options of the lists of a tree.
 
     `level` is the number of the folder below `folder` that is the speaker, 1 for the first.
-    `regex` has one group, which finds the speaker in the path; it replaces `level`. Speakers with
-    fewer than `min_files` files are left out. `test_speakers` is their number, or their share as a
-    float. `trials` is the largest number of trials. `table` is a file of the sexes of the speakers,
-    or None.
+    `regex` has one group, which finds the speaker in the path. If it is given, `level` is not used.
+    Speakers with fewer than `min_files` files are left out. `test_speakers` is the number of test
+    speakers, or their share as a float. `trials` is the largest number of trials. `table` is a file
+    of the sexes of the speakers, or None.
     """
 
     folder: Path
@@ -53,8 +54,9 @@ def files_of_tree(options: TreeOptions) -> Files:
     """Returns {speaker: paths}, both sorted.
 
     Files without a speaker and speakers with few files are left out. A warning counts them. Raises
-    InputError if no file or no speaker is left, or if a name cannot stand in a list.
+    InputError if no file or no speaker is left, or if a name cannot be written to a list.
     """
+    require_folder(options.folder, "Give a folder of audio files.")
     files: dict[Any, list[str]] = {}
     for path in audio_below(options.folder):
         files.setdefault(speaker_of(path, options.level, options.regex), []).append(path)
@@ -64,15 +66,17 @@ def files_of_tree(options: TreeOptions) -> Files:
     without_speaker = files.pop(None, []) + files.pop("", [])
     if not files:
         raise InputError(
-            f"{options.folder}: {option} finds no speaker in the paths of its "
-            f"{len(without_speaker)} files, as {without_speaker[0]}; give another one"
+            f"{options.folder}: {option} finds no speaker in the paths of the "
+            f"{len(without_speaker):,} files, for example {without_speaker[0]}. Correct this "
+            "option."
         )
     if without_speaker:
         log.warning(
-            "warning: left out: %s files in whose paths %s finds no speaker, as %s",
-            f"{len(without_speaker):,}",
+            "warning: %s finds no speaker in some paths, for example %s. Files left out of the "
+            "lists: %s.",
             option,
             without_speaker[0],
+            f"{len(without_speaker):,}",
         )
     files = drop_small_speakers(options, files)
     names = [*files]
@@ -90,15 +94,17 @@ def drop_small_speakers(options: TreeOptions, files: Files) -> Files:
     small = {speaker for speaker, paths in files.items() if len(paths) < options.min_files}
     if len(small) == len(files):
         raise InputError(
-            f"--min_files {options.min_files}: the {len(files)} speakers of {options.folder} "
-            f"have at most {max(map(len, files.values()))} files; lower it"
+            f"--min_files: expected speakers with at least {options.min_files} files, but the "
+            f"{len(files):,} speakers of {options.folder} have at most "
+            f"{max(map(len, files.values()))} files. Use a smaller number."
         )
     if small:
         log.warning(
-            "warning: left out: %s of %s speakers, who have fewer than %d files (--min_files)",
+            "warning: some speakers have fewer than %d files (--min_files). Speakers left out of "
+            "the lists: %s of %s.",
+            options.min_files,
             f"{len(small):,}",
             f"{len(files):,}",
-            options.min_files,
         )
     return {speaker: files[speaker] for speaker in sorted(files.keys() - small)}
 
@@ -119,12 +125,15 @@ def read_speaker_table(path: Path) -> dict[str, str]:
         if line.startswith((";", "#")) or is_header:
             continue
         if not found:
-            raise InputError(f"{path}:{number}: want '<speaker> ... m|f ...', got {line!r}")
+            raise InputError(
+                f"{path}:{number}: expected '<speaker> ... m|f ...', found {line!r}. Add the sex "
+                "of this speaker."
+            )
         sex = found[0]
         if sexes.setdefault(speaker, sex) != sex:
             raise InputError(
-                f"{path}:{number}: {speaker} is {sex} here and {sexes[speaker]} before; "
-                "remove one of the lines"
+                f"{path}:{number}: speaker {speaker} is '{sex}' here, but '{sexes[speaker]}' in an "
+                "earlier line. Remove one of the two lines."
             )
     return sexes
 
@@ -139,7 +148,8 @@ def split_speakers(files: Files, test_speakers: int | float, seed: int) -> tuple
     count = round(test_speakers * len(files)) if is_share else int(test_speakers)
     if count > len(files) or test_speakers and not count:
         raise InputError(
-            f"--test_speakers: want 1 to {len(files)}, all that there are, got {count}"
+            f"--test_speakers: expected 1 to {len(files)} speakers (the corpus has {len(files)}), "
+            f"found {count}. Use another number or share."
         )
     drawn = np.random.default_rng((seed, 0)).choice(len(files), count, replace=False)
     numbers = set(drawn.tolist())
@@ -165,19 +175,20 @@ def make_trials(
     missing = [speaker for speaker in files if speaker not in sex] if sex is not None else []
     if missing:
         raise InputError(
-            f"--speaker_table: want the sex of {len(files)} test speakers, "
-            f"got none for {len(missing)}: {', '.join(missing[:10])}; add them"
+            f"--speaker_table: expected the sex of all {len(files):,} test speakers, found no sex "
+            f"of {first_names(missing)}. Add these speakers to the table."
         )
     lines = draw_trials(np.random.default_rng((seed, 1)), files, count, sex)
     targets = count_targets(lines)
     if not 0 < targets < len(lines):
-        pair = "one with two files for target"
+        problem = "no test speaker has two files for a target trial"
         if targets:
-            pair = "two of one sex for non-target" if sex else "two for non-target"
+            problem = "there are no two test speakers for a non-target trial"
+            if sex:
+                problem = "no two test speakers of the same sex exist for a non-target trial"
         raise InputError(
-            f"--trials {count}: want target and non-target trials, but among the {len(files)} "
-            f"test speakers are no {pair} trials; take more speakers, "
-            "or those with several files (--min_files 2), or --trials 0"
+            f"--trials: {problem}. Use more --test_speakers (found {len(files)}), speakers with "
+            "several files (--min_files 2), or --trials 0."
         )
     return lines
 
@@ -197,7 +208,7 @@ def train_list_lines(files: Files) -> list[str]:
 
 
 def make_list(options: TreeOptions) -> None:
-    """Writes the train list, the test list and the trials. Lists of no speakers are left out.
+    """Writes the train list, the test list and the trials, but no list without speakers.
 
     Raises InputError before it writes anything, if the tree or the options cannot be used.
     """
@@ -210,33 +221,41 @@ def make_list(options: TreeOptions) -> None:
     write_lists({options.output / name: lines for name, lines in lists.items() if lines})
     if train:
         log.info(
-            "%s: %s speakers, %s files; train with --train_list %s --train_path %s",
+            "Wrote %s with %s speakers and %s files.",
             options.output / TRAIN_LIST,
             f"{len(train):,}",
             f"{len(lists[TRAIN_LIST]):,}",
-            options.output / TRAIN_LIST,
-            options.folder,
         )
     if test:
         log.info(
-            "%s: %s test speakers, %s files",
+            "Wrote %s with %s test speakers and %s files.",
             options.output / TEST_LIST,
             f"{len(test):,}",
             f"{len(lists[TEST_LIST]):,}",
         )
     if TRIALS in lists:
         log_trials(options, lists[TRIALS])
+    log_trainer_options(options, [name for name, lines in lists.items() if lines])
 
 
 def log_trials(options: TreeOptions, lines: Sequence[str]) -> None:
-    """Logs the numbers of trials, and how to test with them."""
+    """Logs the numbers of trials."""
     targets = count_targets(lines)
     log.info(
-        "%s: %s target and %s non-target trials%s; test with --test_list %s --test_path %s",
+        "Wrote %s with %s target trials and %s non-target trials.%s",
         options.output / TRIALS,
         f"{targets:,}",
         f"{len(lines) - targets:,}",
-        " (there are no more)" if len(lines) < options.trials else "",
-        options.output / TRIALS,
-        options.folder,
+        " No more trials are possible." if len(lines) < options.trials else "",
     )
+
+
+def log_trainer_options(options: TreeOptions, names: Sequence[str]) -> None:
+    """Logs the options of trainSpeakerNet.py that use the written lists."""
+    words = []
+    if TRAIN_LIST in names:
+        words += ["--train_list", options.output / TRAIN_LIST, "--train_path", options.folder]
+    if TRIALS in names:
+        words += ["--test_list", options.output / TRIALS, "--test_path", options.folder]
+    if words:
+        log.info("Options of trainSpeakerNet.py: %s", " ".join(map(str, words)))

@@ -18,10 +18,10 @@ def draw_pairs(
 ) -> tuple[list[int], list[int]]:
     """Draws at most `count` different pairs of files from groups of pairs.
 
-    `sizes` holds the number of pairs of every group. The function returns the group of every drawn
-    pair, and the number of the pair within its group. A large group offers no more pairs than the
-    smallest group, unless `count` requires more. Otherwise the pairs of a few speakers with many
-    files would fill most of the list.
+    `sizes` contains the number of pairs of every group. The function returns the group of every
+    drawn pair, and the number of the pair within its group. A large group offers no more pairs than
+    the smallest group, unless `count` requires more. Otherwise most pairs would come from a few
+    speakers with many files.
     """
     sizes = np.asarray(sizes)
     required = bisect.bisect_left(

@@ -1,10 +1,11 @@
 """Prepares VoxCeleb 1 and 2, with the layout of voxceleb_trainer.
 
-The files are voxceleb1/idXXXXX/video/00001.wav and voxceleb2/idXXXXX/video/00001.m4a, and .wav
-files beside the .m4a files after the conversion. The lists are downloaded too.
+The files are voxceleb1/idXXXXX/video/00001.wav and voxceleb2/idXXXXX/video/00001.m4a. After the
+conversion each .m4a file has a .wav file in the same folder. The lists are downloaded too.
 
-python dataprep.py --save_path data --download --user U --password P, then --concatenate,
---extract, --convert. --all runs all of these steps.
+The commands are download, concatenate, extract and convert. One command runs all four steps:
+
+python dataprep.py voxceleb --save_path data --user U --password P
 """
 
 import logging
@@ -16,6 +17,7 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.files import audio_below, find_files
 from corpus.lists import described, described_trials, read_train_list, read_trials
+from corpus.missing import first_names
 from prep.constants import TRAIN_LIST
 from prep.conversion import convert, find_ffmpeg
 from prep.obtain import Request, download_all, extract_all, join_all
@@ -24,13 +26,12 @@ from prep.sources import Catalogue, read_catalogue
 log = logging.getLogger(__name__)
 # Folder of the compressed files.
 COMPRESSED = "voxceleb2"
-STEPS = ("download", "concatenate", "extract", "convert")
 
 
 def convert_all(catalogue: Catalogue, request: Request, format: str, processes: int | None) -> None:
-    """Converts VoxCeleb2 to WAV or FLAC beside the .m4a files.
+    """Converts VoxCeleb2 to WAV or FLAC files in the folders of the .m4a files.
 
-    Writes a train list of all its files if the catalogue has no train list.
+    Writes a train list of all VoxCeleb2 files if the catalogue has no train list.
     """
     tree = request.folder / COMPRESSED
     train_list = request.folder / TRAIN_LIST
@@ -42,7 +43,7 @@ def convert_all(catalogue: Catalogue, request: Request, format: str, processes: 
 
 
 def missing_files(tree: Path, names: list[str]) -> tuple[list[str], int]:
-    """Returns the listed files that do not exist, and how many of them can be converted."""
+    """Returns the listed files that do not exist, and the number of files that can be converted."""
     found = find_files(str(tree), names)
     missing = [name for name, path in found.items() if path is None]
     convertible = 0
@@ -53,9 +54,9 @@ def missing_files(tree: Path, names: list[str]) -> tuple[list[str], int]:
 
 
 def check_list(path: Path, tree: Path) -> None:
-    """Compares a list with the files of its tree, and prints what is in the list.
+    """Compares a list with the files of its tree, and logs the contents of the list.
 
-    Raises InputError if files are missing, except files that --convert can make.
+    Raises InputError if files are missing, except files that the conversion can make.
     """
     if path.name == TRAIN_LIST:
         utterances = read_train_list(path)
@@ -67,15 +68,15 @@ def check_list(path: Path, tree: Path) -> None:
         description = described_trials(trials)
     missing, convertible = missing_files(tree, names)
     if convertible < len(missing):
-        more = ", ..." if len(missing) > 10 else ""
         raise InputError(
             f"{path}: {len(missing) - convertible:,} of {len(names):,} files are missing in "
-            f"{tree}: {', '.join(missing[:10])}{more}; run --extract again, or correct the list"
+            f"{tree}: {first_names(missing)}. Run 'python dataprep.py extract' again, or correct "
+            "the list."
         )
-    state = f"all files are in {tree}"
+    state = f"All files are in {tree}."
     if convertible:
-        state = f"{convertible:,} files wait for --convert"
-    log.info("%s: %s; %s", path, description, state)
+        state = f"'python dataprep.py convert' must still convert {convertible:,} files."
+    log.info("%s: %s. %s", path, description, state)
 
 
 def check_downloaded_lists(catalogue: Catalogue, folder: Path) -> None:

@@ -22,10 +22,10 @@ STOPS = {signal.SIGINT, signal.SIGTERM}
 def in_parallel(work: Callable[[Any], Any], jobs: Iterable, processes: int | None) -> Iterator[Any]:
     """Yields work(job) for every job, in any order.
 
-    `processes` is the number of worker processes: 1 stays in this process, None uses all cores. If
-    the caller stops before the last result, the workers end their current jobs. `work` must be
-    picklable where new processes do not inherit memory. Exceptions of `work` are raised here.
-    Raises InputError if a worker process was killed.
+    `processes` is the number of worker processes. 1 means no worker process, and None means one
+    process per core. If the caller stops before the last result, the workers end their current
+    jobs. `work` must be picklable where new processes do not inherit memory. Exceptions of
+    `work` are raised here. Raises InputError if a worker process was killed.
 
     multiprocessing.Pool and concurrent.futures have locks. A signal at the wrong moment leaves
     these locks locked. Here every worker has one pipe, which needs no lock.
@@ -54,8 +54,8 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable, processes: int | Non
                 yield from results
     except (EOFError, ConnectionError):
         raise InputError(
-            "a worker process was killed, perhaps because memory ran out; "
-            "with fewer --processes the same command goes on"
+            "--processes: a worker process was killed, perhaps because the memory is full. Run the "
+            "same command with fewer --processes. It resumes the work."
         ) from None
     finally:
         terminate_workers(list(workers.values()))

@@ -20,7 +20,7 @@ class Confusion(NamedTuple):
     rows: names of the speakers with the highest error rates.
     columns: the same speakers, or the kinds of trials of a spoofing-aware list.
     accepted, trials: numbers of trials [rows, columns].
-    speakers: number of speakers in the whole scores file.
+    speakers: number of speakers in the scores file.
     """
 
     rows: list[str]
@@ -31,7 +31,7 @@ class Confusion(NamedTuple):
 
     @property
     def share(self) -> np.ndarray:
-        """Share of accepted trials [rows, columns] between 0 and 1, NaN where no trials are."""
+        """Share of accepted trials [rows, columns] between 0 and 1, NaN without trials."""
         return np.where(self.trials > 0, self.accepted / np.maximum(self.trials, 1), np.nan)
 
 
@@ -74,7 +74,7 @@ def confusion(scores: Scores, threshold: float, most: int = 12) -> Confusion:
         return confusion_of_claims(scores, accepted, most)
     names, left, right = speaker_pairs(scores)
     rows = worst_of_pairs(scores.labels, accepted, left, right, len(names), most)
-    # The row of each speaker in the table; -1 for a speaker that the table does not show.
+    # The row of each speaker in the table, -1 for a speaker that the table does not show.
     row_of = np.full(len(names), -1)
     row_of[rows] = np.arange(len(rows))
     left, right = row_of[left], row_of[right]
@@ -119,7 +119,7 @@ def worst_of_pairs(
     speakers: int,
     most: int,
 ) -> np.ndarray:
-    """Find the speakers with the most errors; each trial counts for both its speakers."""
+    """Find the speakers with the most errors. Each trial counts for both its speakers."""
     speaker = np.append(left, right)
     kind = np.tile(labels.astype(int), 2)
     wrong = np.tile(accepted != labels, 2)
@@ -195,8 +195,8 @@ def make_embedding_map(
         counts.append(len(chosen))
     if len(paths) < FEWEST_UTTERANCES:
         raise InputError(
-            f"{folder}: want at least 5 embeddings for a map, got {len(paths)}; "
-            "give a folder with more of them"
+            f"{folder}: expected at least {FEWEST_UTTERANCES} embeddings for a map, "
+            f"found {len(paths)}. Give a folder with more embeddings."
         )
     # The embeddings have length 1, so their squared distances are twice the cosine distances.
     x = load_embeddings(folder, paths)

@@ -34,7 +34,7 @@ def read_log(save_path: str | Path) -> list[LogLine]:
     path = Path(save_path, LOG)
     if not path.is_file():
         raise ValueError(
-            f"{path}: there is no such file; want the run folder of a training (--save_path)"
+            f"{path}: there is no such file. Give the run folder of a training (its --save_path)."
         )
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
@@ -43,7 +43,9 @@ def read_log(save_path: str | Path) -> list[LogLine]:
             break
         lines.append(parse_log_line(text, f"{path}:{number}"))
     if not lines:
-        raise ValueError(f"{path}: has no complete line yet; wait for the end of the first epoch")
+        raise ValueError(
+            f"{path}: the log has no complete line yet. Wait for the end of the first epoch."
+        )
     return lines
 
 
@@ -55,13 +57,14 @@ def parse_log_line(text: str, place: str) -> LogLine:
         line = None
     if not isinstance(line, dict) or "epoch" not in line:
         raise ValueError(
-            f"{place}: want an epoch's line of a training log in JSON, got {text.strip()[:60]!r}"
+            f"{place}: expected the JSON line of an epoch in a training log, "
+            f"found {text.strip()[:60]!r}."
         )
     return line
 
 
 def curves_of(lines: Sequence[LogLine]) -> Panels:
-    """Collect the losses and all EERs of a log by epoch; a panel without curves is left out."""
+    """Collect the losses and all EERs of a log by epoch. A panel without curves is left out."""
     panels = {"Loss": {"training": "loss", "validation": "valid_loss"}, "EER (%)": {}}
     for line in lines:
         for name in line:
@@ -93,7 +96,9 @@ def plot_curves(stem: str | Path, runs: Mapping[str, Sequence[LogLine]]) -> list
     for run_panels in curves.values():
         panels.update(dict.fromkeys(run_panels))
     if not panels:
-        raise ValueError("the logs hold neither losses nor EERs")
+        raise ValueError(
+            f"{', '.join(runs)}: the logs have neither losses nor EERs. Give other runs."
+        )
     figure = Figure(figsize=(6.0 * len(panels), 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]

@@ -54,6 +54,8 @@ def plot_det(
 ) -> None:
     """Draw DET curves into the image file `path`, with EER points and a legend with the EERs.
 
+    The legend is below the plot.
+
     systems: {name of the system: {name of the EER: (EER in per cent, rates)}}. A system has up to
     three curves, one colour and one marker.
     bands: {name of the system: {name of the EER: (p_miss [2, G], p_fa [2, G])}}. The area between
@@ -81,7 +83,9 @@ def plot_det(
                 draw_band(axes, system_bands[name], look["color"])
             draw_curve(axes, rates, look["color"], dashes)
             draw_eer(axes, eer, limits, look)
-            draw_legend_entry(axes, f"{system}: {name} {eer:.2f} %", look, dashes)
+            # A dollar would start a formula.
+            label = f"{system}: {name} {eer:.2f} %".replace("$", r"\$")
+            draw_legend_entry(axes, label, look, dashes)
     style_axes(axes, limits, ticks, title)
     FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
 
@@ -133,5 +137,5 @@ def style_axes(axes: Axes, limits: np.ndarray, ticks: np.ndarray, title: str) ->
     axes.grid(color="0.92", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    # The handles are long enough to show the dashes.
-    axes.legend(frameon=False, loc="upper right", handlelength=3.5)
+    # The legend is below the plot, so it covers no curve. Its handles show the dashes.
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), handlelength=3.5)

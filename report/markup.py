@@ -123,7 +123,7 @@ def section(name: str, intro: str | None, *content: Element) -> Element:
 
 
 def side_by_side(figures: Iterable[Element], look: str = "grid") -> Element:
-    """Put figures beside each other.
+    """Put figures next to each other.
 
     look: 'grid', or 'grid small' for three in a row if the page is wide enough.
     """

@@ -1,6 +1,6 @@
 """One self-contained HTML page about several runs.
 
-python tuneThreshold.py --report exps/demo exps/longer --output report.html
+python tuneThreshold.py report exps/demo exps/longer --output report.html
 
 The page shows results, DET curves, scores, thresholds, training, embeddings, speakers and
 configurations. It needs no network and no scripts, and its policy forbids the browser both.
@@ -23,6 +23,7 @@ from report.curves import Curve, curves_of
 from report.det import COLOURS
 from report.markup import Element, figure, html, html_table, section, side_by_side, tag
 from report.runs import ReportedRun
+from report.trial_plots import eer_name
 
 # The browser loads nothing and runs nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -70,7 +71,7 @@ def panel_chart(
         entries.append((f"line {look}", name))
     caption = "Equal error rates of the evaluations during the training."
     if panel == "Loss":
-        caption = "Mean loss of each epoch; losses of different functions do not compare."
+        caption = "Mean loss of each epoch. Different loss functions cannot be compared."
     return figure(svg.chart(frame, *marks, label=f"{panel} by epoch"), caption, (panel,), entries)
 
 
@@ -86,7 +87,9 @@ def training_section(runs: Sequence[ReportedRun]) -> Element:
         chart = panel_chart(panel, curves)
         if chart is not None:
             charts.append(chart)
-    intro = None if charts else "No curves: want a run folder with the log of two epochs or more."
+    intro = None
+    if not charts:
+        intro = "There are no curves. They need a run folder with the log of at least two epochs."
     return section("Training", intro, side_by_side(charts))
 
 
@@ -98,9 +101,9 @@ def embedding_figure(folder: str | Path) -> Element:
     if found.total == len(found.names):
         part = f"all {found.total} speakers"
     caption = (
-        f"{len(found.places):,} utterances of {part}. Near each other is alike, by the cosine of "
-        "their embeddings; distances between groups say little (t-SNE). A speaker's name stands "
-        "above its utterances; colours and shapes repeat."
+        f"{len(found.places):,} utterances of {part}. Utterances with similar embeddings (by their "
+        "cosine) are near each other. Distances between groups say little in such a map (t-SNE). "
+        "The name of a speaker is above the utterances of this speaker. Colours and shapes repeat."
     )
     drawing = svg.cluster_map(found.places, found.names, found.speaker)
     return figure(drawing, caption, (str(folder),), look="beside")
@@ -111,8 +114,8 @@ def embeddings_section(folders: Sequence[str | Path]) -> Element:
     intro = None
     if not folders:
         intro = (
-            "No map: none were given. --embeddings takes the folder that "
-            "trainSpeakerNet.py --extract wrote."
+            "There is no map. The option --embeddings DIR of this report draws the embeddings in a "
+            "folder that trainSpeakerNet.py --extract wrote."
         )
     return section("Embeddings", intro, *map(embedding_figure, folders))
 
@@ -123,22 +126,23 @@ def confusion_figure(run: ReportedRun) -> Element:
     try:
         found = confusion(run.scores, run.summary.eer_threshold)
     except ValueError as error:
-        return tag("p", f"{run.name}: no confusions between speakers: {error}.")
+        return tag("p", f"{run.name}: there is no table of speakers, because {error}.")
     speakers = f"all {found.speakers} speakers"
     if len(found.rows) < found.speakers:
         speakers = (
-            f"the {len(found.rows)} of {found.speakers} speakers with the most errors "
+            f"the {len(found.rows)} of {found.speakers} speakers with the highest error rates "
             "(mean over the kinds of trials)"
         )
-    reading = "On the diagonal it should be 100; off it are false accepts."
+    reading = "The diagonal should be 100. All other cells show false accepts."
     if run.scores.kinds is not None:
         reading = (
-            "A row is a claimed speaker, a column a kind of trial: under target it should be 100, "
-            "else 0."
+            "A row is a claimed speaker, and a column is a kind of trial. The column target should "
+            "be 100, and the other columns should be 0."
         )
     caption = (
-        f"Share of trials accepted at the EER threshold, in per cent, of {speakers}, worst first. "
-        f"{reading} Empty: no such trials."
+        "Share of the trials, in per cent, that the threshold of the "
+        f"{eer_name(run.summary)} accepts. The table shows {speakers}, the worst speaker first. "
+        f"{reading} An empty cell has no trials."
     )
     drawing = svg.heat_map(
         found.rows, found.columns, found.share, cell_titles(found), f"Confusions of {run.name}"
@@ -160,7 +164,7 @@ def cell_titles(found: Confusion) -> list[list[str]]:
 
 # ---------------------------------------------------------------------- configuration
 def option_text(value: Any) -> str:
-    """Write the value of an option; the items of a list are separated by blanks."""
+    """Write the value of an option. The items of a list are separated by blanks."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -203,7 +207,7 @@ def configuration_section(runs: Sequence[ReportedRun]) -> Element:
     intro = None
     scores_alone = [run.name for run in runs if not run.config and not run.command]
     if scores_alone:
-        intro = f"{enumeration(scores_alone)}: scores alone, without the folder of a run."
+        intro = f"No options are shown for scores files: {enumeration(scores_alone)}."
     return section("Configuration and commands", intro, *parts)
 
 
@@ -216,7 +220,7 @@ def page_style() -> str:
 
 
 def colour_rules(replacements: Mapping[str, str]) -> str:
-    """Write the CSS rules of the classes of COLOURS, some of which are replaced."""
+    """Write the CSS rules of the classes of COLOURS with some replacements."""
     rules = ""
     for number, value in enumerate(COLOURS):
         rules += f".c{number}{{--c:{replacements.get(value, value)}}}"
@@ -270,7 +274,7 @@ def report_page(
     header = tag(
         "header",
         tag("h1", "Speaker verification"),
-        tag("p", f"{names}. Definition of the EER: {definition}."),
+        tag("p", f"This page is about {names}. Definition of the EER: {definition}."),
     )
     body = tag("body", header, tag("main", *parts), tag("footer", command))
     return html(tag("html", page_head(f"Speaker verification: {names}"), body, lang="en"))

@@ -12,6 +12,7 @@ from metrics.scores import Scores, read_scores
 from metrics.summary import SasvSummary, Summary
 from report.curves import LogLine, read_log
 from report.markup import colour
+from report.names import short_names
 
 AnySummary = Summary | SasvSummary
 Summarize = Callable[[Scores], AnySummary]
@@ -20,7 +21,7 @@ Summarize = Callable[[Scores], AnySummary]
 class ReportedRun(NamedTuple):
     """What a report shows of a run.
 
-    name: the heading. colour: the class that colours its marks.
+    name: the heading. colour: the class that colours the marks of the run.
     scores, summary: the last evaluation, None before the first one.
     log: the lines of log.jsonl. config: the options by name. command: the text of command.txt.
     The last three are empty for a scores file.
@@ -45,12 +46,12 @@ def read_run_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not YAML: {reason}; take it off to make a report without it"
+            f"{path}: expected YAML, found an error: {reason}. Repair the file, or remove it."
         ) from None
     if not isinstance(config, dict):
         raise InputError(
-            f"{path}: want lines 'option: value', got {config!r:.60}; "
-            "take it off to make a report without it"
+            f"{path}: expected lines 'option: value', found {config!r:.60}. "
+            "Repair the file, or remove it."
         )
     return config
 
@@ -64,8 +65,8 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
     folder = Path(path)
     if not folder.exists():
         raise InputError(
-            f"{path}: there is no such file or folder; "
-            "want the run folder of a training (--save_path) or a scores file"
+            f"{path}: there is no such file or folder. "
+            "Give the run folder of a training (its --save_path) or a scores file."
         )
     if not folder.is_dir():
         scores, summary = read_evaluation(folder, summarize)
@@ -76,8 +77,8 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
     command = folder / COMMAND
     if not (scores_file.is_file() or log.is_file()):
         raise InputError(
-            f"{path}: has neither result/scores.txt nor log.jsonl; "
-            "want the run folder of a training (--save_path) or a scores file"
+            f"{path}: the folder has neither {SCORES} nor {LOG}. "
+            "Give the run folder of a training (its --save_path) or a scores file."
         )
     scores, summary = read_evaluation(scores_file, summarize)
     return ReportedRun(
@@ -92,7 +93,7 @@ def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> 
 
 
 def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, AnySummary | None]:
-    """Read a scores file and compute its metrics; two times None if there is no such file.
+    """Read a scores file and compute its metrics. Returns two times None without such a file.
 
     Raises ValueError if the file is not a scores file, or if the metrics are undefined.
     """
@@ -105,19 +106,13 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
         raise ValueError(f"{path}: {error}") from None
 
 
-def run_names(paths: Sequence[str | Path]) -> list[str]:
-    """Name runs by the last part of their paths, or by the whole paths if two names are equal."""
-    last_parts = [Path(path).resolve().name for path in paths]
-    if len({*last_parts}) == len(paths):
-        return last_parts
-    return [str(path) for path in paths]
-
-
 def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
-    """Read all runs of a report; see read_run. Raises InputError if a path is given twice."""
+    """Read all runs of a report, see read_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
-        raise InputError(f"--report: want every run once, got {' '.join(paths)}")
+        raise InputError(
+            f"report: expected each run once, found {' '.join(paths)}. Remove the repeated run."
+        )
     runs = []
-    for number, (path, name) in enumerate(zip(paths, run_names(paths), strict=True)):
+    for number, (path, name) in enumerate(zip(paths, short_names(paths), strict=True)):
         runs.append(read_run(path, name, colour(number), summarize))
     return runs

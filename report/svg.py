@@ -144,7 +144,7 @@ def horizontal_grid(frame: Frame, right: int) -> tuple[str, list[Element]]:
 
 
 def axis_names(frame: Frame, right: int, bottom: int) -> list[Element]:
-    """Write the names of both scales beside the frame."""
+    """Write the names of both scales next to the frame."""
     middle = (TOP + bottom) / 2
     across = tag(
         "text",
@@ -292,7 +292,7 @@ def heat_map(
 ) -> Element:
     """Draw a table of shares as coloured cells with numbers in per cent.
 
-    share: [rows, columns] between 0 and 1; NaN leaves a cell empty. titles: the text of each cell
+    share: [rows, columns] between 0 and 1. NaN leaves a cell empty. titles: the text of each cell
     that a browser shows under the pointer.
     """
     cell = min((HEAT_WIDTH - HEAT_LEFT) / len(columns), HEAT_CELL)

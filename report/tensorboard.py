@@ -41,8 +41,8 @@ def writer_class() -> type[SummaryWriter]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError(
-            f"--tensorboard: the package tensorboard is not installed ({error}): "
-            "pip install -r requirements-optional.txt, or leave the option out"
+            f"--tensorboard: the package tensorboard is not installed ({error}). "
+            "Run `pip install -r requirements-optional.txt`, or leave out the option."
         ) from None
     return SummaryWriter
 
@@ -50,7 +50,7 @@ def writer_class() -> type[SummaryWriter]:
 def open_board(run_folder: Path) -> SummaryWriter:
     """Open the writer of a run, which continues after the last line of log.jsonl.
 
-    A run that has no TensorBoard folder yet gets the events of the whole log.
+    A run that has no TensorBoard folder yet gets the events of the complete log.
     """
     folder = run_folder / "tensorboard"
     log = run_folder / LOG

@@ -11,6 +11,7 @@ from common.trial_kinds import TRIAL_KINDS
 from metrics.rates import corners, probit
 from metrics.scores import Scores
 from metrics.summary import SasvSummary
+from metrics.thresholds import threshold_text
 from report import svg
 from report.det import Rates, det_axis
 from report.markup import Element, figure, html_table, section, side_by_side, swatch, tag
@@ -24,25 +25,34 @@ KIND_COLOURS = dict(zip(TRIAL_KINDS, ("c5", "c4", "c3"), strict=True))
 SMALL_GRID = "grid small"
 
 RESULTS_INTRO = (
-    "EER: equal error rate; minDCF(p): least detection cost at a prior p of target trials, divided "
-    "by that of accepting or rejecting all."
+    "The equal error rate (EER) is the error rate at the threshold where misses and false accepts "
+    "are equally frequent."
+)
+PLAIN_INTRO = (
+    " minDCF(p) is the lowest detection cost at the prior probability p of a target trial. It is "
+    "divided by the cost of the better trivial system, which accepts or rejects all trials."
 )
 SASV_INTRO = (
-    " SASV-EER: targets against all others; SV-EER: against other speakers; SPF-EER: against "
-    "spoofed speech, and against each attack; a-DCF: least cost over both kinds of false accepts."
+    " The SASV-EER compares targets with all other trials, the SV-EER with trials of other "
+    "speakers, and the SPF-EER with spoofed speech. Each of several attacks has its own column. "
+    "The a-DCF is the lowest detection cost that counts both kinds of false accepts."
 )
 DET_CAPTION = (
-    "Misses against false accepts at every threshold, on normal-deviate axes; lower left is "
-    "better. The dots are the equal error rates."
+    "Misses against false accepts at every threshold, on normal-deviate axes. A curve nearer to "
+    "the lower left corner is better. The dots mark the equal error rates."
 )
 HISTOGRAM_CAPTION = (
-    f"Share of the trials of each kind in {BINS} bins of scores; at the dashed threshold misses "
+    f"Share of the trials of each kind in {BINS} bins of scores. At the dashed threshold, misses "
     "and false accepts are equally frequent."
 )
 THRESHOLDS_INTRO = (
-    "A trial is accepted where its score is at or above the threshold; the rates are of these "
-    "trials. P_fa ≤ 1 %: the lowest threshold that keeps it, of spoofing-aware trials over "
-    "non-targets and spoofs together."
+    "A trial is accepted if its score is at or above the threshold. The table shows the error "
+    "rates of the trials at several thresholds. The row P_fa ≤ 1 % has the lowest threshold whose "
+    "false-accept rate is at most 1 %."
+)
+SASV_THRESHOLDS_INTRO = (
+    " For spoofing-aware scores, this rate counts non-targets and spoofed trials together. "
+    "P_fa,non counts only non-targets, and P_fa,spf counts only spoofed trials."
 )
 
 
@@ -54,6 +64,11 @@ def run_heading(run: ReportedRun) -> tuple[Element, str]:
 def any_spoofing_aware(runs: Sequence[ReportedRun]) -> bool:
     """Return whether any run has spoofing-aware scores."""
     return any(isinstance(run.summary, SasvSummary) for run in runs)
+
+
+def eer_name(summary: AnySummary) -> str:
+    """Return the name of the EER over all trials: SASV-EER if some speech is spoofed."""
+    return next(iter(summary.curves))
 
 
 # ---------------------------------------------------------------------- results
@@ -144,8 +159,8 @@ def trial_counts(scores: Scores) -> str:
 def comparison_note(same_trials: bool) -> str:
     """Say whether the errors of several runs can be compared."""
     if same_trials:
-        return "All runs scored the same trials; the least error in each column is bold."
-    return "The runs scored different trials: their errors do not compare."
+        return "All runs scored the same trials. The lowest error in each column is bold."
+    return "The runs scored different trials, so their errors cannot be compared."
 
 
 def results_section(runs: Sequence[ReportedRun], tandem: Mapping[str, str]) -> Element:
@@ -154,6 +169,8 @@ def results_section(runs: Sequence[ReportedRun], tandem: Mapping[str, str]) -> E
     tandem: {name of a run: text about its scores combined with a countermeasure}.
     """
     text = RESULTS_INTRO
+    if any(not isinstance(run.summary, SasvSummary) for run in runs):
+        text += PLAIN_INTRO
     if any_spoofing_aware(runs):
         text += SASV_INTRO
     parts = [result_table(family) for family in families(runs)]
@@ -197,7 +214,7 @@ def det_frame(limits: np.ndarray, ticks: np.ndarray) -> svg.Frame:
 
 
 def det_line(frame: svg.Frame, rates: Rates, look: str, title: str) -> list[Element]:
-    """Draw the part of a DET curve inside the frame; an empty list if the curve is outside."""
+    """Draw the part of a DET curve inside the frame. Returns an empty list for a curve outside."""
     _, p_miss, p_fa = rates
     kept = corners(p_miss, p_fa)
     x, y = svg.visible_part(frame, probit(p_fa[kept]), probit(p_miss[kept]))
@@ -233,7 +250,8 @@ def score_histogram(run: ReportedRun) -> Element:
     for name, share in shares.items():
         marks.append(svg.histogram_area(frame, edges, share, KIND_COLOURS[name]))
     threshold = run.summary.eer_threshold
-    marks.append(svg.vertical_line(frame, threshold, f"EER, {threshold:.3g}"))
+    text = threshold_text(threshold, run.summary.rates[0], digits=3)
+    marks.append(svg.vertical_line(frame, threshold, f"{eer_name(run.summary)}, {text}"))
     drawing = svg.chart(frame, *marks, label=f"Score histograms of {run.name}")
     return figure(drawing, HISTOGRAM_CAPTION, run_heading(run), entries)
 
@@ -249,7 +267,7 @@ def operating_points(summary: AnySummary, far: Sequence[float]) -> list[tuple[st
 
     far: the false-accept rates of the summary's points.
     """
-    points = [(next(iter(summary.curves)), summary.eer_threshold)]
+    points = [(eer_name(summary), summary.eer_threshold)]
     if not isinstance(summary, SasvSummary):
         points += [(f"minDCF({cost.p_target:g})", cost.threshold) for cost in summary.costs]
     elif summary.a_dcf:
@@ -280,7 +298,7 @@ def threshold_table(run: ReportedRun, far: Sequence[float]) -> Element:
     accepts = false_accepts(run.summary)
     rows = []
     for name, threshold in operating_points(run.summary, far):
-        number = svg.minus(f"{threshold:.4f}").replace("inf", "∞")
+        number = svg.minus(threshold_text(threshold, run.summary.rates[0])).replace("inf", "∞")
         p_miss, _ = rates_at(run.summary.rates, threshold)
         shares = [f"{100 * rates_at(rates, threshold)[1]:.3f}" for rates in accepts.values()]
         rows.append((name, number, f"{100 * p_miss:.2f}", *shares))
@@ -290,6 +308,10 @@ def threshold_table(run: ReportedRun, far: Sequence[float]) -> Element:
 
 def thresholds_section(runs: Sequence[ReportedRun], far: Sequence[float]) -> Element:
     """Make the tables of the thresholds of all runs. far: see operating_points."""
-    look = "grid" if any_spoofing_aware(runs) else SMALL_GRID
+    text = THRESHOLDS_INTRO
+    look = SMALL_GRID
+    if any_spoofing_aware(runs):
+        text += SASV_THRESHOLDS_INTRO
+        look = "grid"
     tables = [threshold_table(run, far) for run in runs]
-    return section("Thresholds", THRESHOLDS_INTRO, side_by_side(tables, look))
+    return section("Thresholds", text, side_by_side(tables, look))

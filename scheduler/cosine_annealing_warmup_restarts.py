@@ -1,7 +1,7 @@
 """Cosine annealing with warm restarts (Loshchilov and Hutter, arXiv:1608.03983), as in SASV2.
 
-Every cycle starts with a linear warm-up. The peaks can fall from cycle to cycle. The command
-trains with a single cycle.
+Every cycle starts with a linear warm-up. The highest rate can fall from cycle to cycle. This
+command trains with a single cycle.
 
     python trainSpeakerNet.py --scheduler cosine_annealing_warmup_restarts --lr_wstep 5 \
         --lr_per_step ...
@@ -28,27 +28,26 @@ def Scheduler(
     lr_per_step: bool = False,
     lr_tmul_of: Literal["cycle", "descent"] = "cycle",
 ) -> LambdaLR:
-    """lr_t0: epochs of the first cycle; 0 for max_epoch, a single cycle
-    lr_tmul: length of a cycle over that of the cycle before
-    lr_max: highest learning rate of the first cycle; 0 for lr
+    """lr_t0: number of epochs in the first cycle (0: --max_epoch)
+    lr_tmul: factor of the cycle length from one cycle to the next
+    lr_max: highest learning rate in the first cycle (0: --lr)
     lr_min: lowest learning rate
-    lr_wstep: epochs of linear warm-up in every cycle
-    lr_gamma: highest learning rate of a cycle over that of the cycle before
-    lr_per_step: the rate changes at every update; otherwise it is constant over an epoch
-    lr_tmul_of: what lr_tmul lengthens: cycle, the whole (SASV2); descent, its part after the
-        warm-up (ska-tdnn)
+    lr_wstep: number of warm-up epochs in every cycle
+    lr_gamma: factor of the highest learning rate from one cycle to the next
+    lr_per_step: change the learning rate at every update instead of every epoch
+    lr_tmul_of: part that --lr_tmul lengthens: the cycle (SASV2), or the descent (ska-tdnn)
     """
     lr = optimizer.param_groups[0]["lr"]
     first_length = lr_t0 or max_epoch
     first_peak = lr_max or lr
     if lr <= 0:
-        raise ValueError(f"--lr: want more than 0, got {lr}")
+        raise ValueError(f"--lr: expected more than 0, found {lr}.")
     if lr_tmul < 1:
-        raise ValueError(f"--lr_tmul: want 1 or more, got {lr_tmul}")
+        raise ValueError(f"--lr_tmul: expected at least 1, found {lr_tmul}.")
     if not 0 <= lr_wstep < first_length:
         raise ValueError(
-            "--lr_wstep: want a warm-up of fewer epochs than the cycle has "
-            f"({first_length}), got {lr_wstep}"
+            f"--lr_wstep: expected at least 0 and less than the {first_length} epochs of the first "
+            f"cycle, found {lr_wstep}."
         )
 
     def cycle_at(epoch: float) -> tuple[int | float, float, float]:
@@ -81,7 +80,7 @@ def longer_cycle(epoch: float, first_length: float, ratio: float) -> tuple[int, 
 
     Every cycle is `ratio` times as long as the cycle before. ratio: above 1.
     """
-    # By rounding, the logarithm of a whole number can be slightly too low.
+    # Rounding can make the logarithm of an integer slightly too low.
     number = math.floor(math.log(epoch / first_length * (ratio - 1) + 1, ratio) + 1e-9)
     start = math.floor(first_length * (ratio**number - 1) / (ratio - 1))
     return number, start, first_length * ratio**number

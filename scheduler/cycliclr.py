@@ -21,21 +21,20 @@ def Scheduler(
     lr_decay: float = 1.0,
 ) -> LambdaLR:
     """lr_cyclic_min: lowest learning rate
-    lr_cyclic_max: highest learning rate of the first cycle
-    lr_up_size: epochs of the way up
-    lr_down_size: epochs of the way down
-    lr_mode: height of the cycles: triangular, all the same; triangular2, half of the one before;
-        exp_range, times lr_decay every epoch
-    lr_decay: factor of each epoch in exp_range
+    lr_cyclic_max: highest learning rate in the first cycle
+    lr_up_size: number of epochs with a rising learning rate in a cycle
+    lr_down_size: number of epochs with a falling learning rate in a cycle
+    lr_mode: height of the cycles: constant, halved each cycle, or times --lr_decay each epoch
+    lr_decay: factor of the learning rate per epoch, for --lr_mode exp_range
     """
     lr = optimizer.param_groups[0]["lr"]
     length = lr_up_size + lr_down_size
     if lr <= 0:
-        raise ValueError(f"--lr: want more than 0, got {lr}")
+        raise ValueError(f"--lr: expected more than 0, found {lr}.")
     if min(lr_up_size, lr_down_size) < 1:
         raise ValueError(
-            "--lr_up_size, --lr_down_size: want at least 1 epoch each, got "
-            f"{lr_up_size} and {lr_down_size}"
+            "--lr_up_size, --lr_down_size: expected at least 1 epoch each, found "
+            f"{lr_up_size} and {lr_down_size}."
         )
 
     def factor(step: int) -> float:

@@ -37,11 +37,10 @@ def Scheduler(
     lr_decay: float = 0.1,
     lr_threshold: float = 1e-4,
 ) -> Plateau:
-    """lr_follows: what is to improve: the mean training loss of the epoch, or the EER of the epochs
-        that are evaluated
-    lr_patience: results without improvement that are tolerated
-    lr_decay: factor of each fall
-    lr_threshold: least improvement that counts, relative
+    """lr_follows: result that has to improve: training loss, or EER of the evaluated epochs
+    lr_patience: number of results without improvement that are tolerated
+    lr_decay: factor of the learning rate after a plateau
+    lr_threshold: smallest relative improvement that counts
     """
     return Plateau(
         optimizer, lr_follows, patience=lr_patience, factor=lr_decay, threshold=lr_threshold

@@ -1,4 +1,7 @@
-"""The learning rate falls by a factor every few epochs."""
+"""The learning rate falls by a factor every few epochs.
+
+By default it falls every test_interval epochs, as in voxceleb_trainer.
+"""
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -12,8 +15,8 @@ def Scheduler(
     lr_decay: float = 0.95,
     lr_decay_interval: int = 0,
 ) -> LambdaLR:
-    """lr_decay: factor of each fall
-    lr_decay_interval: epochs between falls; 0 for test_interval, as in voxceleb_trainer
+    """lr_decay: factor of the learning rate after every --lr_decay_interval epochs
+    lr_decay_interval: number of epochs between changes (0: --test_interval)
     """
     interval = lr_decay_interval or test_interval
     return LambdaLR(optimizer, lambda step: lr_decay ** (step // steps_per_epoch // interval))

@@ -14,7 +14,7 @@ from common.constants import SAMPLE_RATE
 
 # Samples between frames of the vocal tract: 8 ms.
 SHIFT = 128
-# A frame has 2 SHIFT samples. The rest of the FFT is for the ringing of the filter.
+# A frame has 2 * SHIFT samples. The other samples of the FFT contain the ringing of the filter.
 FFT = 512
 # Frequency of every bin in Hz.
 HERTZ = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE).astype(np.float32)
@@ -76,7 +76,7 @@ PHONES = {
     "_": Phone(500, 1500, 2500, 0.05, 0.22, 0.0),
 }
 PHONE_NAMES = list(PHONES)
-# The fields of all phones, and the columns of these fields.
+# The fields of all phones, and the columns of the fields.
 TARGETS = np.array(list(PHONES.values()), dtype=np.float32)  # [phones, fields]
 FORMANTS = slice(0, 3)
 SHORTEST = 3
@@ -141,8 +141,8 @@ class Session(NamedTuple):
 def draw_speaker(rng: np.random.Generator, female: bool) -> Speaker:
     """Draws a random speaker.
 
-    Pitch and vocal tract have the means of women and of men. Their spread is wider than in real
-    speakers, because real voices differ in more properties than a Speaker has.
+    The means of pitch and vocal tract are the means of real women or men. Their variance is larger
+    than in real speakers, because real voices also differ in properties that a Speaker lacks.
     """
     return Speaker(
         female=female,
@@ -165,8 +165,8 @@ def draw_speaker(rng: np.random.Generator, female: bool) -> Speaker:
 def draw_session(rng: np.random.Generator) -> Session:
     """Draws random recording conditions.
 
-    They are an equaliser of some dB, a room with 0.1 to 0.4 s of reverberation, and noise at 20 to
-    40 dB.
+    They are an equaliser of some dB, a room with 0.1 to 0.4 s of reverberation, and noise. The
+    signal-to-noise ratio is 20 to 40 dB.
     """
     octave = np.log2(np.maximum(HERTZ, 60) / 1000)
     decibel = rng.normal(0, 0.5) * octave
@@ -201,7 +201,8 @@ def draw_phones(
     syllables = [0]
     length = 0.0
     count = 0
-    # The durations are drawn below, so there are 30 percent more phones. The surplus is cut.
+    # The durations are drawn below. Therefore 30 % more phones are drawn here, and the surplus is
+    # cut off at the end.
     while length < 1.3 * seconds * rate:
         for _ in range(rng.integers(3, 8)):
             count += 1
@@ -304,14 +305,14 @@ def pitch_contour(
 ) -> np.ndarray:
     """Draws the pitch [T] in Hz from the phone [n] and the syllable [n] of each frame.
 
-    Every syllable has an accent. The accents lie on a line that falls through each phrase.
+    Every syllable has an accent. The accents are added to a line that falls during each phrase.
     """
     n = len(phone)
     accent = rng.normal(0, speaker.liveliness, syllable[-1] + 1)[syllable]
     pause = phone == PHONE_NAMES.index("_")
     begins = np.flatnonzero(~pause & np.append(True, pause[:-1]))
     phrase = np.maximum(np.searchsorted(begins, np.arange(n), "right") - 1, 0)
-    # Frames since the begin of the phrase.
+    # Frames since the start of the phrase.
     since = np.arange(n) - begins[phrase]
     contour = smooth(accent + 0.12 - 0.16 * since * SHIFT / SAMPLE_RATE, 13)
     return speaker.pitch * session.pitch * np.exp(interpolate_frames(contour))
@@ -329,7 +330,7 @@ def synthesize(
     phone, syllable = draw_phones(rng, seconds, speaker.rate * session.rate)
     n = len(phone)
     target = TARGETS[phone]  # [n, fields]
-    # A gesture of the articulators takes about 50 ms.
+    # A gesture of the articulators lasts about 50 ms.
     low = smooth(target[:, FORMANTS] * speaker.accent[phone], 7)  # [n, 3]
     low = low * speaker.tract[:3]
     high = (NEUTRAL[3:] * speaker.tract[3:])[None]  # [1, 4]
@@ -341,7 +342,7 @@ def synthesize(
     glottal = glottal_source(rng, speaker, pitch, interpolate_frames(voice))
     source = short_time_spectra(glottal)  # [n + 1, bins]
     noise = short_time_spectra(rng.standard_normal(n * SHIFT, dtype=np.float32))
-    # Spectrum i lies between frames i - 1 and i of the vocal tract, so the last frame counts twice.
+    # Spectrum i is between frames i - 1 and i of the vocal tract, so the last frame counts twice.
     frame = np.append(np.arange(n), n - 1)
     source *= (1 / (1 + 1j * HERTZ / (speaker.tilt * session.tilt))).astype(np.complex64)
     source += (0.12 * breath[frame, None]).astype(np.float32) * noise
@@ -366,8 +367,8 @@ def frication_gain(speaker: Speaker, centre: np.ndarray, friction: np.ndarray) -
 def record(rng: np.random.Generator, session: Session, speech: np.ndarray) -> np.ndarray:
     """Returns the recording of speech [T], float32 [T] below full scale.
 
-    The speech passes through channel and room. Noise is added, and the result has the level of the
-    session.
+    The speech is filtered by the channel and the room. Then noise is added, and the sum is scaled
+    to the level of the session.
     """
     recorded = overlap_add(short_time_spectra(speech) * session.channel)
     recorded = scipy.signal.oaconvolve(recorded, session.room.astype(np.float32))[: len(speech)]

@@ -1,7 +1,7 @@
 """Vocoders that make spoofed copies: analysis of speech, and synthesis from the analysis.
 
-`vocode`, and `griffin_lim` with its defaults, are attacks A01 and A02 of the synthetic corpus.
-COPIES holds the vocoders of copy synthesis.
+`vocode` is attack A01 of the synthetic corpus, and `griffin_lim` with its defaults is attack A02.
+COPIES contains the vocoders of copy synthesis.
 """
 
 import functools
@@ -25,7 +25,7 @@ def vocode(x: np.ndarray, pitch: float, order: int = 18) -> np.ndarray:
     """Returns speech x [T] with a constant pitch in Hz: attack A01, a monotone vocoder.
 
     Linear prediction of this order gives the spectral envelopes. Pulses excite the filters. The
-    result has the whole frames of x, [T // SHIFT * SHIFT].
+    result contains the complete frames of x, [T // SHIFT * SHIFT].
     """
     x = x[: len(x) // SHIFT * SHIFT]
     power = np.abs(short_time_spectra(x)) ** 2
@@ -51,9 +51,9 @@ def vocode(x: np.ndarray, pitch: float, order: int = 18) -> np.ndarray:
 def mel_projection(bands: int) -> np.ndarray:
     """Returns a matrix [FFT / 2 + 1, FFT / 2 + 1] that reduces a spectrum to mel bands and back.
 
-    The way back from the mel bands of magnitudes is by least squares.
+    The spectrum is computed from the mel bands of magnitudes by least squares.
     """
-    # Imported here, because it takes seconds to load.
+    # Imported here, because the import needs seconds.
     import torchaudio
 
     filters = torchaudio.functional.melscale_fbanks(
@@ -65,10 +65,10 @@ def mel_projection(bands: int) -> np.ndarray:
 def griffin_lim(
     rng: np.random.Generator, x: np.ndarray, iterations: int = 8, bands: int | None = None
 ) -> np.ndarray:
-    """Returns speech [T] from the magnitude spectrogram of x [T] alone (Griffin & Lim 1984).
+    """Returns speech [T] from the magnitude spectrogram of x [T] (Griffin & Lim 1984).
 
-    The first phases are random. With `bands`, the spectrogram passes through this number of mel
-    bands first, as the input of neural vocoders does.
+    The first phases are random. With `bands`, the spectrogram is first reduced to this number of
+    mel bands, like the input of neural vocoders.
     """
     window = {"nperseg": FFT, "noverlap": FFT - SHIFT}
     magnitude = np.abs(scipy.signal.stft(x, **window)[2])  # [FFT / 2 + 1, n]
@@ -92,9 +92,9 @@ def world(x: np.ndarray, period: float = 5.0, coefficients: int | None = None) -
     """
     pyworld = import_pyworld()
     x = x.astype(float)
-    # Harvest is better in noise, but it takes five times as long as everything else.
+    # Harvest is better in noise, but it needs five times the time of all other steps.
     pitch, time = pyworld.dio(x, SAMPLE_RATE, frame_period=period)
-    # In Hz, 0 where unvoiced.
+    # The pitch is in Hz, and 0 in unvoiced frames.
     pitch = pyworld.stonemask(x, pitch, time, SAMPLE_RATE)  # [n]
     envelope = pyworld.cheaptrick(x, pitch, time, SAMPLE_RATE)  # [n, bins]
     aperiodicity = pyworld.d4c(x, pitch, time, SAMPLE_RATE)  # [n, bins]
@@ -119,8 +119,8 @@ def import_pyworld() -> ModuleType:
     except ImportError as error:
         others = " ".join(name for name, vocoder in COPIES.items() if not vocoder.needs)
         raise InputError(
-            f"--vocoders world: want the package pyworld, got: {error}; "
-            f"pip install {PYWORLD}, or choose --vocoders {others}"
+            f"--vocoders: world and world_coded need the package pyworld ({error}). Install it "
+            f"with 'pip install {PYWORLD}', or choose --vocoders {others}."
         ) from None
     return pyworld
 
@@ -128,9 +128,9 @@ def import_pyworld() -> ModuleType:
 class Vocoder(NamedTuple):
     """A vocoder of copy synthesis.
 
-    `attack` is its name in protocols, and `text` describes it in --help. `copy` takes a random
-    generator and speech [T], and returns speech [T]. `needs` imports an optional package that the
-    vocoder requires.
+    `attack` is its name in protocols, and `text` describes it in --help. `copy` is a function of a
+    random generator and speech [T] that returns speech [T]. `needs` imports an optional package
+    that the vocoder requires.
     """
 
     attack: str

@@ -47,7 +47,7 @@ def corpus(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("corpus")
     sizes = "--speakers 8 --files 6 --test_speakers 4 --trials 60"
-    assert dataprep.main(["--synthetic", str(folder), *sizes.split()]) in (0, None)
+    assert dataprep.main(["synthetic", str(folder), *sizes.split()]) in (0, None)
     return folder
 
 

@@ -155,7 +155,7 @@ def test_names_that_lead_outside(name, bad, tmp_path):
         zipped(path, files)
     else:
         tarred(path, files, prefix="")
-    assert_refused(path, "want names of files below the folder")
+    assert_refused(path, "expected files inside one folder")
     assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
@@ -209,7 +209,7 @@ def test_link_and_password_in_zip(tmp_path):
 def test_bombs(name, tmp_path):
     assert_refused(
         MAKERS[name](tmp_path / name, {"zeros": bytes(5_000_000)}),
-        "want at most 100 times the size of the archive",
+        "expected files of at most 100 times the size of the archive",
     )
 
 
@@ -219,7 +219,7 @@ def test_bombs(name, tmp_path):
         # The contents are cut off, so that their checksum is wrong.
         (50, "is damaged .*CRC"),
         # The checksum of the contents is right. Only their number of bytes shows the damage.
-        (200, "is damaged .*out/a: 100 of 200 bytes"),
+        (200, "is damaged .*out/a has 100 of 200 bytes"),
     ],
 )
 def test_zip_with_a_wrong_size(size, message, tmp_path):
@@ -238,7 +238,7 @@ def test_tar_header_of_absurd_size(tmp_path):
     info.type = tarfile.XHDTYPE
     info.size = 1 << 30
     (tmp_path / "a.tgz").write_bytes(gzip.compress(info.tobuf() + bytes(1024)))
-    assert_refused(tmp_path / "a.tgz", "a header of absurd size")
+    assert_refused(tmp_path / "a.tgz", "a header has an absurd size")
 
 
 @kinds
@@ -251,10 +251,10 @@ def test_file_that_is_there_twice(name, tmp_path):
         path.write_bytes(path.read_bytes().replace(b"top/b", b"top/a"))
     else:
         make(path, {"top/a": b"1", "./top/a": b"2"})
-    assert_refused(path, "want every file once")
+    assert_refused(path, "expected every file once")
     path.unlink()
     make(path, {"top/a": b"1", "a": b"2"})
-    with pytest.raises(InputError, match="two files have the same place"):
+    with pytest.raises(InputError, match="two files have the same path"):
         archives.extract(source_of(path), tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -268,7 +268,9 @@ def test_damaged_archives(name, tmp_path):
         folder = tmp_path / str(i)
         folder.mkdir()
         (folder / name).write_bytes(broken)
-        with pytest.raises(InputError, match="damaged.*; remove it and download it again"):
+        with pytest.raises(
+            InputError, match=r"damaged.*\. Remove this file and download it again\."
+        ):
             archives.extract(source_of(folder / name), folder)
         for found, data in contents(folder / "out").items():
             assert found.endswith(".part") or data == FILES[found]
@@ -280,7 +282,7 @@ def test_full_disk(name, tmp_path, monkeypatch):
     size = sum(len(data) for data in FILES.values())
     archives.members_of(path, source_of(path))
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
-    assert_refused(path, "GB of free disk for what is in")
+    assert_refused(path, "GB of free disk space for the contents of a.")
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=size))
     archives.extract(source_of(path), tmp_path)
 
@@ -347,7 +349,7 @@ def test_wrong_whole_keeps_the_parts(parts, tmp_path, capsys):
     md5 = hashlib.md5((tmp_path / "whole.zip").read_bytes()).hexdigest()
     listed.write_text(listed.read_text().replace(md5, "0" * 32))
     assert run(*parts, "--extract", "--remove_archives") == 2
-    assert "its parts are kept" in capsys.readouterr().err
+    assert "its parts were kept" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         "MD5SUMS",
         "parta",
@@ -363,11 +365,11 @@ def test_missing_wrong_and_longer_parts(parts, tmp_path, capsys):
     (folder / "a.zip.part").write_bytes(bytes(1 << 20))
     (folder / "partb").rename(tmp_path / "partb")
     assert run(*parts, "--concatenate") == 2
-    message = "want partb to be joined, got no such files; run --download first"
+    message = "cannot find partb to join. Run 'python dataprep.py download' first"
     assert message in capsys.readouterr().err
     (folder / "partb").write_bytes(b"x")
     assert run(*parts, "--concatenate") == 2
-    assert "want MD5" in capsys.readouterr().err
+    assert "expected the MD5 sum" in capsys.readouterr().err
     (tmp_path / "partb").rename(folder / "partb")
     assert run(*parts, "--extract") == 0
     assert contents(folder / "out") == FILES
@@ -377,7 +379,26 @@ def test_counts(parts, tmp_path, capsys):
     listed = tmp_path / "list.yaml"
     listed.write_text(listed.read_text().replace("out/*/*.wav: 9", "out/*/*.wav: 10"))
     assert run(*parts, "--extract") == 2
-    assert "want 10 files, got 9" in capsys.readouterr().err
+    assert "expected 10 files or folders, found 9." in capsys.readouterr().err
+    listed.write_text(listed.read_text().replace("out/*/*.wav: 10", "none/*/*.wav: 10"))
+    assert run(*parts, "--extract") == 2
+    folder = tmp_path / "data" / "none"
+    assert f"{folder}: this folder does not exist. Run the same" in capsys.readouterr().err
+
+
+def test_a_folder_that_does_not_exist(parts, tmp_path, capsys):
+    """The message says that the folder does not exist, not that its files are missing."""
+    (tmp_path / "data").rename(tmp_path / "old")
+    for step in ("--concatenate", "--extract"):
+        assert run(*parts, step) == 2
+        message = (
+            f"--save_path {tmp_path}/data: this folder does not exist. Run 'python dataprep.py"
+        )
+        assert message in capsys.readouterr().err
+    (tmp_path / "data").write_text("a file")
+    assert run(*parts, "--extract") == 2
+    message = f"--save_path {tmp_path}/data: expected a folder, found a file."
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,7 +1,8 @@
 """Errors that users see.
 
-Each is one line that says the place, what was expected, what was found and what to do. The exit
-code is 2, there is no traceback, and no file is lost.
+Each message is one line with the place, what was expected, what was found and what to do. Names of
+weights follow in lines of their own. The exit code is 2, there is no traceback, and no file is
+lost.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from conftest import small_run
 
 import dataprep
 import tuneThreshold
+from network.components import build_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -114,6 +116,22 @@ def noise_folders(w, kinds):
     return ["--augment", "--musan_path", w.folder / "musan", "--rir_path", w.folder / "rir"]
 
 
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 132735\n"
+
+
+def weights_of(w, model, **options):
+    """A file with the bare weights of a model, as others publish them."""
+    path = w.folder / "weights.model"
+    torch.save(build_model(model, **options).state_dict(), path)
+    return path
+
+
+def same_speakers(w):
+    """The training of the checkpoint in a copy of its run folder."""
+    shutil.copytree(w.checkpoint.parent.parent, w.folder / "run")
+    return w.train()
+
+
 def other_speakers(w):
     """A training with other speakers in the run folder of the checkpoint."""
     shutil.copytree(w.checkpoint.parent.parent, w.folder / "run")
@@ -125,23 +143,30 @@ CASES = {
     # The train list
     "train list missing": (
         lambda w: w.train("--train_list", w.folder / "no.txt"),
-        r"no\.txt: No such file",
+        r"^error: --train_list \S*no\.txt: there is no such file\. Check the path\.$",
     ),
     "train list empty": (lambda w: w.train(text=""), r"train\.txt.*empty"),
     "train list of one column": (
         lambda w: w.train(text="\n".join([*w.lines[:3], "id001", *w.lines[3:]])),
-        r"train\.txt:4: want '<speaker> <file>', got 'id001'",
+        r"train\.txt:4: expected '<speaker> <file>', found 'id001'",
     ),
     "train list of three columns": (
         lambda w: w.train(text=w.lines[0] + "\n" + w.lines[1] + " 7"),
-        r"train\.txt:2: want '<speaker> <file>'",
+        r"train\.txt:2: expected '<speaker> <file>'",
     ),
     "train list of bytes": (
         lambda w: w.train(text=b"id1 a.wav\n\xff\xfe\x00 b.wav\n"),
         r"train\.txt.*(UTF-8|utf-8)",
     ),
     "train list not given": (lambda w: ["--save_path", w.folder / "run"], r"--train_list"),
-    "train list is a folder": (lambda w: w.train("--train_list", w.folder), r"directory|folder"),
+    "train list is a folder": (
+        lambda w: w.train("--train_list", w.folder),
+        r"^error: --train_list \S+: expected a file, found a folder\.$",
+    ),
+    "train list is a folder, other spelling": (
+        lambda w: w.train("--train_labels_path", w.folder),
+        r"^error: --train_labels_path \S+: expected a file, found a folder\.$",
+    ),
     "files missing": (lambda w: w.train("--train_path", w.folder), r"48 .*missing"),
     "one speaker only": (lambda w: w.train(text="\n".join(w.lines[:6])), r"batch_size"),
     "nPerSpeaker too large": (lambda w: w.train("--nPerSpeaker", 7), r"nPerSpeaker"),
@@ -181,20 +206,20 @@ CASES = {
     # Trials
     "trial list missing": (
         lambda w: w.train("--test_list", w.folder / "no.txt"),
-        r"no\.txt: No such file",
+        r"^error: --test_list \S*no\.txt: there is no such file\. Check the path\.$",
     ),
     "trial list empty": (lambda w: w.test(""), r"trials\.txt.*empty"),
     "trial of four columns": (
         lambda w: w.test(w.trials[0] + "\n" + w.trials[1] + " x"),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trial with label 2": (
         lambda w: w.test(w.trials[0] + "\n" + "2" + w.trials[1][1:]),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trials labelled and not": (
         lambda w: w.test(w.trials[0] + "\n" + w.trials[1][2:]),
-        r"trials\.txt:2: want '1\|0 <file> <file>'",
+        r"trials\.txt:2: expected '1\|0 <file> <file>'",
     ),
     "trial names an unknown file": (
         lambda w: w.test(w.trials[0] + "\n1 who.wav " + w.trials[1].split()[2]),
@@ -212,49 +237,103 @@ CASES = {
     "option of nonsense": (lambda w: w.train("--qqqqq"), r"unknown option --qqqqq.*--help"),
     "option of the wrong type": (
         lambda w: w.train("--lr", "fast"),
-        r"--lr.*invalid float value: 'fast'",
+        r"^error: --lr: expected a number, found 'fast'\.$",
     ),
     "option out of range": (
         lambda w: w.train("--batch_size", 0),
-        r"--batch_size: want at least 1, got 0",
+        r"^error: --batch_size: expected at least 1, found 0\.$",
     ),
-    "option without value": (lambda w: [*w.train(), "--lr"], r"--lr"),
-    "word too many": (lambda w: w.train("--seed", 1, "extra"), r"'extra' belongs to no option"),
-    "model unknown": (lambda w: w.train("--model", "ResNet"), r"--model.*'ResNet'.*ResNetSE34L"),
+    "option out of range, other spelling": (
+        lambda w: w.train("--num_utt", 0),
+        r"^error: --num_utt: expected at least 1, found 0\.$",
+    ),
+    "option out of range, other spelling in a config": (
+        lambda w: w.config("nSpeakers: 0\n"),
+        r"^error: \S*options\.yaml: nSpeakers: expected at least 1, found 0\.$",
+    ),
+    "option refused later, other spelling": (
+        lambda w: w.train("--num_utt", 7),
+        r"--num_utt\b(?!.*--nPerSpeaker)",
+    ),
+    "option refused later, other spelling in a config": (
+        lambda w: w.config("num_utt: 7\n"),
+        r"--num_utt\b(?!.*--nPerSpeaker)",
+    ),
+    "option of the wrong type, other spelling": (
+        lambda w: w.train("--learning_rate", "fast"),
+        r"^error: --learning_rate: expected a number, found 'fast'\.$",
+    ),
+    "flag with a value": (
+        lambda w: w.train("--log_input", "True"),
+        r"^error: --log_input: expected no value because this is a flag, found 'True'\. Write "
+        r"--log_input or --no-log_input\.$",
+    ),
+    "option without value": (
+        lambda w: [*w.train(), "--lr"],
+        r"^error: --lr: expected a value, found none\.$",
+    ),
+    "blank after a backslash": (
+        lambda w: [*w.train("--max_frames", 50), " "],
+        r"^error: found a blank word after --max_frames 50\. Probably there is a blank after a "
+        r"backslash at the end of a line\. Remove this blank\.$",
+    ),
+    "word before all options": (
+        lambda w: ["train", *w.train()],
+        r"^error: expected an option, found 'train'\.",
+    ),
+    "word too many": (
+        lambda w: w.train("--seed", 1, "extra"),
+        r"^error: --seed: expected one value \(1\), found also 'extra'\. Remove 'extra'\.$",
+    ),
+    "model unknown": (
+        lambda w: w.train("--model", "ResNetSE35L"),
+        r"^error: --model: expected one of .*, found 'ResNetSE35L'\. Did you mean ResNetSE34L\?$",
+    ),
+    "word that is not the name of a model": (
+        lambda w: w.train("--front_end", "xyz"),
+        r"^error: --front_end: expected one of .*ResNetSE34L.*, found 'xyz'\.$",
+    ),
     "loss unknown": (
         lambda w: w.train("--trainfunc", "hinge"),
-        r"--trainfunc.*'hinge'.*softmaxproto",
+        r"--trainfunc.*softmaxproto.*'hinge'",
     ),
     "pooling unknown": (lambda w: w.train("--encoder_type", "MEAN"), r"--encoder_type.*'MEAN'"),
     "device not there": (lambda w: w.train("--device", "cuda:77"), r"--device cuda:77"),
     "device of nonsense": (lambda w: w.train("--device", "toaster"), r"--device toaster"),
-    "--config without a file": (lambda w: [*w.train(), "--config"], r"--config: want a file"),
+    "--config without a file": (
+        lambda w: [*w.train(), "--config"],
+        r"--config: expected a file after it",
+    ),
     "config missing": (lambda w: w.train("--config", w.folder / "no.yaml"), r"no\.yaml"),
+    "config is a folder": (
+        lambda w: w.train("--config", w.folder),
+        r"^error: --config \S+: expected a YAML file, found a folder\.$",
+    ),
     "config empty": (lambda w: w.config(""), r"options\.yaml.*nothing"),
     "config not a mapping": (
         lambda w: w.config("- lr\n- 0.1\n"),
-        r"options\.yaml.*want lines 'option: value', got list",
+        r"options\.yaml: expected lines 'option: value', found list",
     ),
     "config not YAML": (lambda w: w.config("lr: [0.1\nseed: 1"), r"options\.yaml.*not YAML.*line"),
     "config with an unknown key": (
         lambda w: w.config("nPerSpeakr: 2\n"),
-        r"options\.yaml: nPerSpeakr: unknown option.*Did you mean --nPerSpeaker",
+        r"^error: \S*options\.yaml: nPerSpeakr: unknown option\. Did you mean nPerSpeaker\?$",
     ),
     "config with the wrong type": (
         lambda w: w.config("lr: fast\n"),
-        r"options\.yaml: lr:.*invalid float value: 'fast'",
+        r"^error: \S*options\.yaml: lr: expected a number, found 'fast'\.$",
     ),
     "config with a word for a flag": (
         lambda w: w.config("mixedprec: sometimes\n"),
-        r"options\.yaml: mixedprec: want true or false, got 'sometimes'",
+        r"options\.yaml: mixedprec: expected true or false, found 'sometimes'\.",
     ),
     "config with a flag for a number": (
         lambda w: w.config("lr: true\n"),
-        r"options\.yaml: lr: want one value.*got True",
+        r"options\.yaml: lr: expected one value.*found True\.",
     ),
     "config with a list for a number": (
         lambda w: w.config("lr: [1, 2]\n"),
-        r"options\.yaml: lr: want one value",
+        r"options\.yaml: lr: expected one value",
     ),
     "config with an unset variable": (
         lambda w: w.config("train_path: ${NO_SUCH_VARIABLE}/x\n"),
@@ -284,19 +363,65 @@ CASES = {
     ),
     "checkpoint with code in it": (
         lambda w: w.evaluate(model=with_code(w)),
-        r"code\.model: want a checkpoint.*code in it was not run",
+        r"code\.model: expected a checkpoint.*No code of this file was run\.",
     ),
     "pickle with code in it": (
         lambda w: w.evaluate(model=w.write("code.model", pickle.dumps({"model": Code()}))),
         r"code\.model: cannot be read",
     ),
+    "checkpoint is a run folder": (
+        lambda w: w.evaluate(model=w.checkpoint.parent.parent),
+        r"^error: --initial_model (\S+): expected a checkpoint, found a folder\. Give "
+        r"\1/model/last\.model or \1/model/best\.model\.$",
+    ),
+    "checkpoint is another folder": (
+        lambda w: w.evaluate(model=w.folder),
+        r"^error: --initial_model \S+: expected a checkpoint, found a folder\. Give a file\.$",
+    ),
+    "checkpoint is a Git LFS pointer": (
+        lambda w: w.evaluate(model=w.write("lfs.model", LFS_POINTER)),
+        r"lfs\.model: expected a checkpoint, found a Git LFS pointer.*`git lfs pull`",
+    ),
+    "checkpoint is a web page": (
+        lambda w: w.evaluate(model=w.write("page.model", "\n<!DOCTYPE html>\n<html></html>\n")),
+        r"page\.model: expected a checkpoint, found an HTML page\. Download the file itself",
+    ),
+    "checkpoint is empty": (
+        lambda w: w.evaluate(model=w.write("empty.model", "")),
+        r"empty\.model: expected a checkpoint, found an empty file\.",
+    ),
+    "published checkpoint without --model": (
+        lambda w: w.use("--eval", *w.trials_of_corpus(), model=weights_of(w, "VGG4L", nOut=24)),
+        r"ResNetSE34L was assumed because no --model was given\. All shapes fit with --model VGG4L "
+        r"--nOut 24\. Give these options\.(\n  .*){10}\n  and \d+ more\n$",
+    ),
+    "published checkpoint with another pooling": (
+        lambda w: w.evaluate(
+            *("--model", "ResNetSE34L"),
+            model=weights_of(w, "ResNetSE34L", encoder_type="ASP"),
+        ),
+        r"\(names: 1 misshaped\)\. All shapes fit with --encoder_type ASP\. Give this option\.\n"
+        r"  misshaped: model\.fc\.weight, \[512, 256\] in the file, \[512, 128\] here\n$",
+    ),
+    "published checkpoint of another size": (
+        lambda w: w.evaluate(
+            *("--model", "ResNetSE34L", "--pooling_type", "SAP"),
+            model=weights_of(w, "ResNetSE34L", nOut=48),
+        ),
+        r"All shapes fit with --nOut 48\. Give this option\.",
+    ),
     "checkpoint of another model": (
         lambda w: w.evaluate("--model", "ECAPA_TDNN"),
-        r"--model ECAPA_TDNN contradicts .*--model ResNetSE34L",
+        r"--model ECAPA_TDNN contradicts .*--model ResNetSE34L\. Leave --model out to use the "
+        r"network of the checkpoint\.$",
     ),
     "checkpoint of another size": (
         lambda w: w.evaluate("--nOut", 64),
         r"--nOut 64 contradicts .*--nOut 32",
+    ),
+    "checkpoint of another size, other spelling": (
+        lambda w: w.evaluate("--embedding_size", 64),
+        r"--embedding_size 64 contradicts .*--embedding_size 32\. Leave --embedding_size out",
     ),
     "checkpoint of other weights": (
         lambda w: w.train("--initial_model", published(w), "--model", "ECAPA_TDNN"),
@@ -304,7 +429,7 @@ CASES = {
     ),
     "nothing fits, --partial": (
         lambda w: w.train("--initial_model", nonsense(w), "--partial"),
-        r"nothing in it fits",
+        r"no weight fits the network",
     ),
     "run folder of other speakers": (
         other_speakers,
@@ -312,7 +437,13 @@ CASES = {
     ),
     "run folder of another model": (
         lambda w: [*other_speakers(w), "--model", "ECAPA_TDNN"],
-        r"--model ECAPA_TDNN contradicts",
+        r"--model ECAPA_TDNN contradicts \S*last\.model, which was trained with --model ResNetSE34L"
+        r"\. To resume this run, give --model ResNetSE34L\. To start a new run, give a new "
+        r"--save_path\.$",
+    ),
+    "run folder of another loss": (
+        lambda w: [*same_speakers(w), "--trainfunc", "softmax"],
+        r"was trained with --trainfunc softmaxproto\. .*To start a new run, give a new --save_path",
     ),
     # Using a checkpoint
     "--eval without checkpoint": (
@@ -336,7 +467,7 @@ CASES = {
     # The run folder
     "save_path below a file": (
         lambda w: w.train("--save_path", w.write("file", "x") / "run"),
-        r"file/run/model: Not a directory",
+        r"^error: --save_path \S*/file/run/model: Not a directory\. Check the path\.$",
     ),
     "save_path cannot be made": (
         lambda w: w.train("--save_path", "/proc/nowhere/run"),
@@ -428,7 +559,7 @@ def test_full_disk(corpus, tmp_path):
     "text, message",
     [
         ("", "empty"),
-        ("1 a b\n", "want"),
+        ("1 a b\n", "expected"),
         ("1 a b 0.5\n0 a c nan\n", "nan|NaN|finite"),
         ("1 a b 0.5\n0 a c high\n", "high"),
         ("1 a b 0.1\n1 a c 0.2\n", "target"),

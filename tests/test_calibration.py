@@ -244,11 +244,11 @@ def test_separated_trials_and_constant_measures_stay_finite():
 @pytest.mark.parametrize(
     "inputs, labels, prior, message",
     [
-        ({"score": [0.1, 0.2]}, [True, True], 0.05, "got 2 and 0"),
-        ({"score": [0.1, 0.2]}, [False, False], 0.05, "got 0 and 2"),
-        ({"score": [0.5, 0.5]}, [False, True], 0.05, "score is the same for all 2 trials"),
-        ({"score": [0.1, 0.2]}, [False, True], 1.0, "effective_prior.*got 1"),
-        ({"score": [0.1, 0.2]}, [False, True], 0.0, "effective_prior.*got 0"),
+        ({"score": [0.1, 0.2]}, [True, True], 0.05, "found 2 target and 0 non-target"),
+        ({"score": [0.1, 0.2]}, [False, False], 0.05, "found 0 target and 2 non-target"),
+        ({"score": [0.5, 0.5]}, [False, True], 0.05, "found the same score for all 2 trials"),
+        ({"score": [0.1, 0.2]}, [False, True], 1.0, "effective_prior.*found 1"),
+        ({"score": [0.1, 0.2]}, [False, True], 0.0, "effective_prior.*found 0"),
     ],
 )
 def test_what_cannot_be_trained(inputs, labels, prior, message):
@@ -265,7 +265,8 @@ def test_inputs_must_be_those_of_the_training():
         {"score": np.zeros(1), "norm_min": np.zeros(1), "norm_max": np.zeros(1)},
     ):
         with pytest.raises(
-            InputError, match="calibration of dev.txt takes score, norm_min, got score"
+            InputError,
+            match="calibration of dev.txt expected the inputs score, norm_min, found score",
         ):
             calibration.llrs(inputs)
 
@@ -306,31 +307,31 @@ def test_inputs_of_quality_measures():
     "text, message",
     [
         ("", "empty"),
-        ("trial\tnorm_enrol\n1 a b\t1\n", "q.txt:1: want the names"),
-        ("1 a b\t1\t2\n", "q.txt:1: want the names"),
+        ("trial\tnorm_enrol\n1 a b\t1\n", "q.txt:1: expected the names"),
+        ("1 a b\t1\t2\n", "q.txt:1: expected the names"),
         (
             "trial\tnorm_enrol\tnorm_test\n1 a b\t1\t2\n",
-            "q.txt:3: want the trials .* here '0 a c', got nothing",
+            "q.txt:3: expected the trials .* here '0 a c', found nothing",
         ),
         (
             "trial\tnorm_enrol\tnorm_test\n1 a b\t1\t2\n0 a x\t1\t2\n",
-            "q.txt:3: want the trials .* here '0 a c', got '0 a x'",
+            "q.txt:3: expected the trials .* here '0 a c', found '0 a x'",
         ),
         (
             "trial\tnorm_enrol\tnorm_test\n1 a b\t1\t2\n0 a c\t1\n",
-            "q.txt:3: want 3 columns .* got 2",
+            "q.txt:3: expected 3 columns .* found 2",
         ),
         (
             "trial\tnorm_enrol\tnorm_test\n1 a b\t1\t2\n0 a c\t1\tx\n",
-            "q.txt:3: want a number as norm_test, got 'x'",
+            "q.txt:3: expected a number as norm_test, found 'x'",
         ),
         (
             "trial\tnorm_enrol\tnorm_test\n1 a b\t1\t2\n0 a c\t0\t1\n",
-            "q.txt:3: want a number above 0 as norm_enrol, got '0'",
+            "q.txt:3: expected a number above 0 as norm_enrol, found '0'",
         ),
         (
             "trial\tsnr_enrol\tsnr_test\n1 a b\t-1\t2\n0 a c\tnan\t1\n",
-            "q.txt:3: want a number as snr_enrol, got 'nan'",
+            "q.txt:3: expected a number as snr_enrol, found 'nan'",
         ),
     ],
 )
@@ -371,6 +372,7 @@ def test_calibrate_and_apply(tmp_path, capsys):
     assert not err
     assert "500 target and 1,500 non-target trials, effective prior 0.05" in out
     assert printed(out, "Cllr") >= printed(out, "minCllr")
+    assert re.search(r"^Cllr .* bits$", out, re.M)
     calibration = load(tmp_path / "c.json")
     assert calibration.inputs == ["score"]
     assert calibration.effective_prior == 0.05
@@ -431,7 +433,7 @@ def test_fusion_with_quality_measures(tmp_path, capsys):
     assert fused.read_text() == before
     code, _, err = command(capsys, "--apply", saved, *parts)
     assert code == 2
-    assert "takes score_1, score_2, duration_min, duration_max, got score_1, score_2" in err
+    assert "inputs score_1, score_2, duration_min, duration_max, found score_1, score_2." in err
 
 
 def test_trials_without_labels_are_calibrated_too(tmp_path, capsys):
@@ -477,9 +479,9 @@ def case_of_other_trials(tmp_path):
     [
         (
             case_of_other_trials,
-            r"b\.txt: want the trials of the other scores file, .*, the first: 0 a/7.wav b.wav",
+            r"b\.txt: expected the 2,000 trials of the other scores file .*first for '0 a/7.wav",
         ),
-        (lambda p: ("--calibrate", scores_file(p / "a.txt", 0)), "--calibrate: want --output"),
+        (lambda p: ("--calibrate", scores_file(p / "a.txt", 0)), "--output: expected a value"),
         (
             lambda p: (
                 "--calibrate",
@@ -489,7 +491,7 @@ def case_of_other_trials(tmp_path):
                 "--effective_prior",
                 1.5,
             ),
-            "effective_prior.*got 1.5",
+            "effective_prior.*found 1.5",
         ),
         (
             lambda p: (
@@ -506,12 +508,12 @@ def case_of_other_trials(tmp_path):
         (lambda p: ("--apply", p / "no.json", scores_file(p / "a.txt", 0)), "no.json"),
         (
             lambda p: ("--apply", scores_file(p / "a.txt", 0), scores_file(p / "b.txt", 0)),
-            "a.txt: want a calibration as tuneThreshold.py --calibrate writes",
+            "a.txt: expected a calibration that `tuneThreshold.py calibrate` wrote",
         ),
-        (lambda p: ("--apply", p / "c.json"), "want scores files"),
+        (lambda p: ("--apply", p / "c.json"), "SCORES: expected a value, found none"),
         (
             lambda p: ("--quality", "q", scores_file(p / "a.txt", 0)),
-            "goes with --calibrate or --apply",
+            "It belongs to calibrate and fuse and apply",
         ),
         (
             lambda p: (
@@ -523,7 +525,7 @@ def case_of_other_trials(tmp_path):
                 "--plot",
                 "x",
             ),
-            "want scores files",
+            "--plot: calibrate has no such option",
         ),
     ],
 )
@@ -549,5 +551,5 @@ def test_bad_words(words, message, tmp_path, capsys):
 def test_spoiled_calibrations_are_refused(change, tmp_path):
     calibration = Calibration(["score"], [2.0], 1.0, 0.05, 1, 1, ["dev"])
     (tmp_path / "c.json").write_text(json.dumps(calibration._asdict() | change))
-    with pytest.raises(InputError, match="want a calibration"):
+    with pytest.raises(InputError, match="expected a calibration"):
         load(tmp_path / "c.json")

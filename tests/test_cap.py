@@ -68,7 +68,7 @@ def test_loss_parity():
 def test_training_step_parity(case):
     """Loss and gradients, from the features of the reference on.
 
-    The reference sends every set through the network by itself, so batch statistics are those of
+    The reference sends every set through the network separately, so batch statistics come from
     one set. A difference of 5e-6 in the features would switch ReLUs and change gradients by some
     per cent.
     """
@@ -236,8 +236,20 @@ def test_losses_of_embeddings_are_refused_before_training(trainfunc, corpus, tmp
     words = f"--model ResNetSE34L --encoder_type CAP --trainfunc {trainfunc}"
     code, _, err = program(*small_run(corpus, folder, *words.split()))
     assert code == 2
-    assert "--encoder_type" in err
+    message = (
+        f"--trainfunc {trainfunc}: this loss needs one embedding per utterance, but --encoder_type "
+        "CAP keeps the frames. Choose --trainfunc angleproto, proto or triplet, or another "
+        "--encoder_type."
+    )
+    assert message in err
     assert not folder.exists()
+
+
+def test_the_batch_size_auto_comes_after_the_check_of_the_loss(corpus, tmp_path, program):
+    words = "--model ResNetSE34L --encoder_type CAP --trainfunc softmax --batch_size auto"
+    code, _, err = program(*small_run(corpus, tmp_path / "run", *words.split()))
+    assert code == 2
+    assert "--trainfunc softmax: this loss needs one embedding per utterance" in err
 
 
 def test_averaging_frames_is_refused():

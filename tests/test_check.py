@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def write_lines(path, lines):
 
 @pytest.fixture(params=[noises, real_speech])
 def speech(request, tmp_path):
-    """A sound corpus: train.txt of four speakers, trials.txt of two others, files in wav/."""
+    """A corpus without problems: train.txt of four speakers, trials.txt of two other speakers.
+
+    The files are in wav/.
+    """
     names = [name for _, name in TRAIN] + TESTED
     for name, x in zip(names, request.param(len(names)), strict=True):
         (tmp_path / "wav" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +103,9 @@ def recheck(folder):
 def test_sound_corpus(speech, capsys):
     assert checked(speech) == (0, {"train.txt": {}, "trials.txt": {}})
     out = capsys.readouterr().out
-    assert "train.txt: 12 lines, 12 sound" in out
-    assert "16 files" in out
-    assert "all sound" in out
+    assert "train.txt has 12 lines. The 12 valid lines are in " in out
+    assert "Read 16 files with " in out
+    assert f"Findings: 0. The report is {speech}/out/check.json." in out
     for name in ("train", "trials"):
         cleaned = (speech / "out" / f"{name}.clean.txt").read_text()
         assert cleaned == (speech / f"{name}.txt").read_text()
@@ -238,10 +242,10 @@ def test_damaged_file(name, speech, capsys):
     damage(speech, speech / "wav" / BAD)
     assert checked(speech) == (1, {"train.txt": {(kind, BAD, "id1"): figure}, "trials.txt": {}})
     out = capsys.readouterr().out
-    assert "12 lines, 11 sound" in out
-    assert f"  {kind} " in out
+    assert "12 lines. The 11 valid lines are in " in out
+    assert re.search(rf"\n  {kind} +1 +1  .*\. Example: {BAD}: ", out)
     assert BAD in out
-    assert "most findings: id1 1\n" in out
+    assert "Speakers with most findings: id1: 1\n" in out
     lines = (speech / "train.txt").read_text().splitlines()
     cleaned = (speech / "out" / "train.clean.txt").read_text().splitlines()
     assert cleaned == [line for line in lines if BAD not in line]
@@ -322,7 +326,7 @@ def test_all_at_once(speech, capsys):
         findings = {"train.txt": expected, "trials.txt": {}}
         assert checked(speech, "--processes", processes) == (1, findings)
     out = capsys.readouterr().out
-    assert f"{12 + 3 * len(DAMAGE)} lines, {12 + 2 * len(DAMAGE)} sound" in out
+    assert f"{12 + 3 * len(DAMAGE)} lines. The {12 + 2 * len(DAMAGE)} valid lines are in " in out
     assert recheck(speech) == 0
 
 
@@ -412,7 +416,7 @@ def read_train(train, spoofed):
 
 
 def select_lines(listing, lines):
-    """The listing with only these lines."""
+    """The listing with only the given lines."""
     owners = listing.owners and [listing.owners[i] for i in lines]
     return listing._replace(lines=lines, named=[listing.named[i] for i in lines], owners=owners)
 
@@ -487,11 +491,14 @@ def test_words_that_are_refused(tmp_path, capsys):
         (tmp_path / name).write_text("id1 a.wav\n")
     (tmp_path / "bad.txt").write_text("id1 a.wav\nid2\n")
     for words, message in (
-        (["--path", tmp_path / "nowhere"], "got no folder"),
-        (["--path", *[tmp_path] * 3], "one for each of 2 lists, got 3"),
-        ([], "none of its files is in"),
-        (["--output", tmp_path / "out"], "would be one file"),
-        (["--check", tmp_path / "bad.txt"], "bad.txt:2: want '<speaker> <file>', got 'id2'"),
+        (
+            ["--path", tmp_path / "nowhere"],
+            f"--path {tmp_path}/nowhere: this folder does not exist.",
+        ),
+        (["--path", *[tmp_path] * 3], "one folder for each of the 2 lists, found 3 folders."),
+        ([], "is missing in"),
+        (["--output", tmp_path / "out"], "would have the same path"),
+        (["--check", tmp_path / "bad.txt"], "bad.txt:2: expected '<speaker> <file>', found 'id2'"),
         (["--check", tmp_path / "nothing.txt"], "No such file"),
     ):
         lists = [tmp_path / "train.txt", tmp_path / "b" / "train.txt"]
@@ -520,9 +527,11 @@ def test_trainer_warns_of_speakers_in_both_lists(caplog):
         for tested in (range(20, 24), range(7, 12), range(8)):
             pairs = [(f"id{speaker}/y/1.wav", f"id{speaker}/z/1.wav") for speaker in tested]
             warn_of_shared_speakers(train, [(Trials.of_pairs(pairs), None)])
-    assert [message.split(". ")[0] for message in caplog.messages] == [
-        "warning: 2 speakers of the trials are also in the train list (s7, s8)",
-        "warning: 8 speakers of the trials are also in the train list (s0, s1, s2, s3, s4, ...)",
+    end = ". The EER will be lower than the EER of new speakers. Use trials of other speakers."
+    names = "s0, s1, s2, s3, s4, s5, s6, s7"
+    assert caplog.messages == [
+        f"warning: 2 speakers are in the train list and in the trials: s7, s8{end}",
+        f"warning: 8 speakers are in the train list and in the trials: {names}{end}",
     ]
 
 
@@ -536,5 +545,5 @@ def test_start_of_a_run(shared, corpus, tmp_path, program):
         words += ["--test_list", tmp_path / "trials.txt"]
     code, out, err = program(*small_run(corpus, tmp_path / "run", *words))
     assert code == 0
-    message = "1 speakers of the trials are also in the train list (id10001)"
+    message = "1 speaker is in the train list and in the trials: id10001"
     assert (message in out + err) == shared

@@ -1,8 +1,8 @@
-"""The "Coming from" tables of the docs: each of our commands in them runs as it is written.
+"""The pages of the five systems: all commands run, and the published ones do what they did.
 
-The files of the test corpus have the names that the commands use; only sizes change. Commands of
-dataprep.py that need a server are tested with the servers, and commands with ASVspoof 2019 in
-test_sasv.py.
+Every command of a page runs in the order of the page, in a folder with small data that have the
+names of the pages. Only sizes change. Commands of dataprep.py that need a server are tested with
+the servers, and the published commands with ASVspoof 2019 in test_sasv.py.
 """
 
 import argparse
@@ -16,46 +16,34 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import small_run
-from test_docs import DOCS, PROGRAMS, ROOT, embeddings, words_of
-from test_models import model
-from test_sasv import published
+from pages import ROOT, SYSTEM_PAGES, SYSTEMS, commands_of, section_lines
+from small_world import (
+    PUBLISHED_SECTION,
+    SETTINGS,
+    SIZES,
+    double_attention,
+    place_asvspoof,
+    run,
+    run_command,
+    write_asvspoof,
+    write_world,
+)
+from test_docs import embeddings
 
 from network.checkpoints import read_checkpoint
 from options import VALUES
 from options.parser import parse
 
-SECTION = DOCS.partition("## Coming from")[2].partition("\n## ")[0]
-# The commands of the tables. One needs a server, see above.
-COMMANDS = [
-    command
-    for command in re.findall(r"`python (\w+\.py [^`]+)`", SECTION)
-    if not command.startswith("dataprep.py --save_path")
+# The same second-level headings on every page of a system.
+HEADINGS = [
+    "Data",
+    "Train",
+    "Evaluate",
+    "Use",
+    PUBLISHED_SECTION,
+    "What differs from the original",
+    "Results",
 ]
-# Options with which a training takes about a second.
-SIZES = words_of(
-    {
-        "batch_size": 4,
-        "max_frames": 30,
-        "eval_frames": 30,
-        "num_eval": 1,
-        "nDataLoaderThread": 0,
-        "device": "cpu",
-        "max_steps": 2,
-    }
-)
-# Settings as the double-attention project pickles them.
-SETTINGS = {
-    "front_end": "VGG3L",
-    "kernel_size": 32,
-    "embedding_size": 24,
-    "heads_number": 4,
-    "pooling_method": "MHA",
-    "mask_prob": 0.3,
-    "normalization": "cmvn",
-    "out_dir": "elsewhere",
-    "num_spkrs": 5,
-}
 # {loss of the enhancement project: config that trains with it, configs/enhance_<...>.yaml}
 LOSSES = {
     "MSE": "mse_cs",
@@ -70,159 +58,91 @@ LOSSES = {
 }
 
 
-def run(command, *more):
-    """Run a command line without `python`, and further words. Returns the exit code."""
-    script, *words = shlex.split(command)
-    return PROGRAMS[script].main([*words, *map(str, more)]) or 0
-
-
 def enhance(config, *more):
-    """Train the enhancement network of a config for a few steps. Returns the exit code."""
+    """Trains the enhancement network of a config for a few steps. Returns the exit code."""
     command = f"trainSpeakerNet.py --config configs/enhance_{config}.yaml --nOut 16"
     return run(command, *SIZES, *more)
 
 
-def double_attention():
-    """Make the network of the double-attention project with the sizes in SETTINGS."""
-    net = model(
-        "VGG3L", encoder_type="MHA", kernel_size=32, nOut=24, heads_number=4, normalization="cmvn"
-    )
-    return net.eval()
-
-
-def link_files(root, corpus, store):
-    """Link the audio, the lists and two checkpoints to the names that the commands use.
-
-    store: the folder of the checkpoints, which have the format of the published ones.
-    """
-    wav = corpus / "wav"
-    links = {
-        "data/voxceleb1": wav,
-        "data/voxceleb2": wav,
-        "data/voxceleb/voxceleb1": wav,
-        "data/voxceleb/voxceleb2": wav,
-        "data/features": wav,
-        "data/train_list.txt": corpus / "train_list.txt",
-        "data/veri_test.txt": corpus / "trials.txt",
-        "data/librispeech.txt": corpus / "trials.txt",
-        "configs": ROOT / "configs",
-    }
-    torch.manual_seed(0)
-    networks = {
-        "baseline_lite_ap": model("ResNetSE34L"),
-        "baseline_v2_smproto": model("ResNetSE34V2", encoder_type="ASP"),
-    }
-    for name, net in networks.items():
-        links[f"{name}.model"] = store / f"{name}.model"
-        torch.save(published({"model": net.state_dict(), "loss": {}}), store / f"{name}.model")
-    for link, file in links.items():
-        (root / link).parent.mkdir(parents=True, exist_ok=True)
-        (root / link).symlink_to(file)
-
-
-def write_double_attention_files(root, corpus):
-    """Write the lists, the pickled settings and the checkpoint of the double-attention project."""
-    numbers = {}
-    train_lines = ""
-    for line in (corpus / "train_list.txt").read_text().splitlines():
-        speaker, file = line.removesuffix(".wav").split()
-        numbers.setdefault(speaker, len(numbers))
-        train_lines += f"{file} {numbers[speaker]} None\n"
-    (root / "data/train.lst").write_text(train_lines)
-    first_file = train_lines.split()[0]
-    shutil.copy(corpus / "wav" / f"{first_file}.wav", root / "a.wav")
-    (root / "files.lst").write_text("a\n")
-    pairs = {"0": "", "1": ""}
-    for line in (corpus / "trials.txt").read_text().splitlines():
-        label, pair = line.replace(".wav", "").split(" ", 1)
-        pairs[label] += f"{pair}\n"
-    (root / "data/clients.lst").write_text(pairs["1"])
-    (root / "data/impostors.lst").write_text(pairs["0"])
-    settings = argparse.Namespace(**SETTINGS)
-    (root / "config.pkl").write_bytes(pickle.dumps(settings))
-    state = {
-        "model": double_attention().state_dict(),
-        "settings": settings,
-        "optimizer": {},
-        "epoch": 3,
-        "step": 7,
-    }
-    torch.save(state, root / "model.chkpt")
-
-
-def write_embeddings(root, corpus):
-    """Write the trees of embeddings that the commands use."""
-    for name, part in (("voxceleb2", "train"), ("voxceleb1", "test"), ("librispeech", "test")):
-        shutil.copytree(embeddings(corpus, 16) / part, root / "data/embeddings" / name)
-    tree = root / "data/embeddings/voxceleb1"
-    assert run("dataprep.py --combine_embeddings", tree) == 0
-    assert run("dataprep.py --embedding_lists", tree, "--name", "valid") == 0
-
-
-@pytest.fixture(scope="module")
-def world(corpus, tmp_path_factory):
-    """A folder with all files that the commands name."""
-    root = tmp_path_factory.mktemp("world")
-    link_files(root, corpus, tmp_path_factory.mktemp("store"))
-    write_double_attention_files(root, corpus)
-    write_embeddings(root, corpus)
-    assert run("trainSpeakerNet.py", *small_run(corpus, root / "exps/test", "--max_steps", 1)) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        assert enhance("mse_cs") == 0
-    return root
+@pytest.fixture
+def place(corpus, checkpoint, tmp_path, monkeypatch):
+    """A folder with all files that the pages assume. It is the working directory."""
+    write_world(tmp_path, corpus, checkpoint.parent.parent)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPEECH_DATA", "data")
+    return tmp_path
 
 
 @pytest.fixture
-def place(world, tmp_path, monkeypatch):
-    """A copy of the folder, which is the working directory."""
-    shutil.copytree(world, tmp_path / "world", symlinks=True)
-    monkeypatch.chdir(tmp_path / "world")
+def embedded(place, corpus):
+    """The same with embeddings of 16 numbers, their targets and lists, and a trained network."""
+    for name, part in (("voxceleb2", "train"), ("voxceleb1", "test")):
+        tree = place / "data" / "embeddings" / name
+        shutil.copytree(embeddings(corpus, 16) / part, tree)
+    assert run("dataprep.py --combine_embeddings", tree) == 0
+    assert run("dataprep.py --embedding_lists", tree, "--name", "valid") == 0
+    return place
 
 
-def sizes_of(command):
-    """Return options with which a command takes about a second."""
-    if command.startswith("dataprep.py"):
-        return ["--processes", "1"] if "--embedding_lists" not in command else []
-    if command.startswith("tuneThreshold.py") or "--modelConfig" in command:
-        return []
-    words = [*SIZES]
-    if "enhance_" in command:
-        words += ["--nOut", "16"]
-    if "DoubleMHA" in command:
-        words += ["--kernel_size", "64"]
-    if "--randomSlicing" in command:
-        words += ["--max_frames", "200"]
-    return words
+# ---------------------------------------------------------------------- the pages
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_commands_of_the_page(system, place, tmp_path_factory, capsys, caplog):
+    commands = commands_of(SYSTEM_PAGES[system])
+    published = commands_of(SYSTEM_PAGES[system], [PUBLISHED_SECTION])
+    if system == "spoofing":
+        la = tmp_path_factory.mktemp("LA")
+        write_asvspoof(tmp_path_factory.mktemp("made"), la)
+        place_asvspoof(place, la)
+        # test_sasv.py runs these.
+        commands = [command for command in commands if command not in published]
+    failures = []
+    for command in commands:
+        caplog.clear()
+        capsys.readouterr()
+        code = run_command(command)
+        printed = "".join(capsys.readouterr())
+        warned = "no effect" in printed + caplog.text
+        if code or (warned and command in published):
+            failures.append(f"{command}\n{printed[-600:]}")
+    assert not failures, "\n\n".join(failures)
+    assert len(commands) > 8
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_of_the_tables(command, place, capsys, caplog):
-    if not re.search(" --(eval|check|generate|plot) |scores.txt", f"{command} "):
-        # A finished run would only say that it is finished.
-        shutil.rmtree("exps")
-    if " --extract " in command:
-        shutil.rmtree("data/embeddings/voxceleb1")
-    capsys.readouterr()
-    assert run(command, *sizes_of(command)) == 0, capsys.readouterr().err
-    assert "no effect" not in caplog.text + "".join(capsys.readouterr())
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_pages_have_the_same_sections(system):
+    lines = SYSTEM_PAGES[system].read_text().splitlines()
+    assert [line[3:] for line in lines if line.startswith("## ")] == HEADINGS
 
 
-def test_the_tables_have_all_kinds_of_command():
-    assert len(COMMANDS) > 20
-    assert {command.split()[0] for command in COMMANDS} == {*PROGRAMS}
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_published_commands_are_quoted_and_translated(system):
+    section = "\n".join(section_lines(SYSTEM_PAGES[system], [PUBLISHED_SECTION]))
+    assert "```text\n" in section
+    assert "```bash\npython " in section
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_of_enhancement_by_its_config(loss, place):
+def test_every_loss_of_enhancement_by_its_config(loss, embedded):
     assert enhance(LOSSES[loss], "--trainfunc", loss, "--save_path", "exps/new") == 0
     options = read_checkpoint("exps/new/model/last.model")["options"]
     assert options["trainfunc"] == VALUES["trainfunc"].get(loss, loss)
-    assert f"`{loss}`" in SECTION
+    section = section_lines(SYSTEM_PAGES["embedding_enhancement"], [PUBLISHED_SECTION])
+    rows = [line for line in section if f"`configs/enhance_{LOSSES[loss]}.yaml`" in line]
+    assert any(line.startswith("| ") and f"`{loss}`" in line for line in rows)
+
+
+def test_the_published_enhancement_of_session_alignment():
+    """MyLinearNetv2_Exp6-4.yaml trains DA_MSE on pairs of one speaker in each batch."""
+    page = SYSTEM_PAGES["embedding_enhancement"].read_text()
+    quoted = page.index("--config configs/MyLinearNetv2_Exp6-4.yaml")
+    command = re.search("```bash\n(.*?)```", page[quoted:], re.S)[1]
+    words = " ".join(command.replace("\\\n", "").split())
+    assert "--trainfunc DA_MSE --sigma 1 --batch_size 1 --nPerSpeaker 40" in words
 
 
 # ---------------------------------------------------------------------- checkpoints of the commands
-def test_a_run_folder_means_its_last_checkpoint(place, capsys):
+def test_a_run_folder_means_its_last_checkpoint(embedded, capsys):
     assert enhance("mse_cs", "--max_steps", 6) == 0
     # The best checkpoint becomes an older one.
     folder = Path("exps/enhance_mse_cs/model")
@@ -266,15 +186,18 @@ class Code:
     [
         (
             pickle.dumps(argparse.Namespace(kernel_size=Code())),
-            "trainer, got something else (it holds builtins.exec); nothing",
+            "trainer, found something else (it contains builtins.exec). No code",
         ),
-        (pickle.dumps(argparse.Namespace(**SETTINGS))[:40], "config.pkl: want pickled settings"),
-        (pickle.dumps([1, 2]), "config.pkl: want pickled settings"),
+        (
+            pickle.dumps(argparse.Namespace(**SETTINGS))[:40],
+            "config.pkl: expected pickled settings",
+        ),
+        (pickle.dumps([1, 2]), "config.pkl: expected pickled settings"),
         (
             pickle.dumps(argparse.Namespace(front_end="VGG9L")),
-            "config.pkl: front_end: argument --model/--front_end: invalid choice: 'VGG9L'",
+            "config.pkl: front_end: expected one of ECAPA_TDNN, ",
         ),
-        (None, "--modelConfig config.pkl: No such file"),
+        (None, "--modelConfig config.pkl: there is no such file."),
     ],
 )
 def test_unusable_settings(settings, message, tmp_path, monkeypatch, program):

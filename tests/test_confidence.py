@@ -382,26 +382,29 @@ def test_speakers_of_spoofing_aware_trials(tmp_path):
     [
         (
             [],
-            "trial 2, '0 x/a/1 x/b/1': got one speaker, x, .*"
-            "its label contradicts; give --speaker_level",
+            "trial 2, '0 x/a/1 x/b/1': the names of its files have one speaker, x. "
+            "This contradicts the label. Give --speaker_level",
         ),
-        (["--speaker_level", "3"], "x/a/1: has no folder number 3 "),
-        (["--speaker_level", "0"], "want 1 .* got 0"),
-        (["--speaker_regex", "/([0-9])"], "'1 x/a/1 x/a/2': got two speakers, 1 and 2,"),
-        (["--speaker_regex", "(b)"], r"\(b\): finds no speaker in x/a/1"),
-        (["--speaker_regex", "b"], "want one group"),
+        (["--speaker_level", "3"], "x/a/1: the name has no folder number 3, "),
+        (["--speaker_level", "0"], "expected at least 1 .* found 0"),
+        (
+            ["--speaker_regex", "/([0-9])"],
+            "'1 x/a/1 x/a/2': the names of its files have two speakers, 1 and 2.",
+        ),
+        (["--speaker_regex", "(b)"], r"\(b\): the expression finds no speaker in x/a/1"),
+        (["--speaker_regex", "b"], "expected one group, which is the speaker, found 0 groups"),
         (["--speaker_regex", "("], "--speaker_regex"),
         (
             ["--speaker_table", "short"],
-            "short: want the speakers of all files of the trials, x/b/1 is missing",
+            "short: expected the speakers of all files of the trials, but x/b/1 is missing",
         ),
         (
             ["--speaker_table", "twice"],
-            "twice:2: want '<file> <speaker>', one speaker for a file, got 'x/a/1 b'",
+            "twice:2: expected '<file> <speaker>' with one speaker for each file, found 'x/a/1 b'",
         ),
-        (["--bootstrap", "1"], "want 2 resamples or more"),
-        (["--confidence", "95"], "a share between 0 and 1, got 95"),
-        (["--seed", "-1"], "--seed: want 0"),
+        (["--bootstrap", "1"], "expected at least 2 resamples, found 1"),
+        (["--confidence", "95"], "a number between 0 and 1, found 95"),
+        (["--seed", "-1"], "--seed: expected at least 0, found -1"),
     ],
 )
 def test_bad_words(words, message, tmp_path, monkeypatch, capsys):
@@ -451,7 +454,7 @@ def test_command(tmp_path, capsys):
     low, high = interval(known["minDCF(0.01)"], min_dcf(*rates, 0.01)[0], 0.8)
     assert f"[{low:.4f}, {high:.4f}]" in out
     assert not err.replace("\r", "").strip()
-    assert "in brackets 80 % intervals: 50 resamples of 12 speakers" in out
+    assert "Brackets show 80 % intervals from 50 resamples of 12 speakers." in out
     # The option --bootstrap does not change the metrics.
     numbers = [line.split()[:2] for line in out.splitlines()[2:8]]
     assert numbers == [line.split()[:2] for line in before.splitlines()[2:8]]
@@ -495,16 +498,17 @@ def test_compare(tmp_path, capsys, monkeypatch):
     [
         (
             lambda lines: lines[1:],
-            "want the trials of the other scores file, 272 in any order, got 271; "
-            "1 are not as often in both, the first: 1 s0/0 s0/x0\n",
+            "expected the 272 trials of the other scores file in any order, found 271 trials. The "
+            "number of occurrences differs for 1 trials, first for '1 s0/0 s0/x0'.\n",
         ),
         (
             lambda lines: [*lines, lines[4]],
-            "272 in any order, got 273; 1 are not as often in both, the first: 1 s0/4 s0/x4\n",
+            "found 273 trials. The number of occurrences differs for 1 trials, first for "
+            "'1 s0/4 s0/x4'.\n",
         ),
         (
             lambda lines: ["0 s0/0 s0/x0 1\n", *lines[1:]],
-            "2 are not as often in both, the first: 0 s0/0 s0/x0\n",
+            "The number of occurrences differs for 2 trials, first for '0 s0/0 s0/x0'.\n",
         ),
     ],
 )
@@ -536,7 +540,7 @@ def test_spoofing_aware_command(tmp_path, capsys):
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     for name in ("SASV-EER", "SV-EER", "SPF-EER", "a-DCF"):
         assert "[" in rows[name]
-    assert "20 resamples of 9 speakers" in rows["in"]
+    assert "20 resamples of 9 speakers" in rows["Brackets"]
 
 
 def test_options_without_effect_give_a_warning(tmp_path, capsys, monkeypatch):
@@ -544,13 +548,13 @@ def test_options_without_effect_give_a_warning(tmp_path, capsys, monkeypatch):
     path = scores_file(tmp_path / "s.txt")
     assert tuneThreshold.main([str(path), "--seed", "3", "--bins", "2"]) == 0
     assert capsys.readouterr().err == (
-        "warning: --seed has no effect without --bootstrap\n"
-        "warning: --bins has no effect without --by\n"
+        "warning: --seed has no effect without --bootstrap.\n"
+        "warning: --bins has no effect without --by.\n"
     )
     assert tuneThreshold.main([str(path), "--speaker_level", "1", "--adcf_c_miss", "2"]) == 0
     assert capsys.readouterr().err == (
-        "warning: --adcf_c_miss has no effect on '1|0' scores\n"
-        "warning: --speaker_level has no effect without --bootstrap or --by or --worst\n"
+        "warning: --adcf_c_miss has no effect on '1|0' scores.\n"
+        "warning: --speaker_level has no effect without --bootstrap or --by or --worst.\n"
     )
     assert tuneThreshold.main([str(path), "--speaker_level", "1", "--worst", "2"]) == 0
     assert not capsys.readouterr().err

@@ -143,7 +143,9 @@ def test_published_command_converts_in_place_and_only_once(speech, wavs, tmp_pat
     folder = writable_copy(speech, tmp_path / "voxceleb2")
     for count in (5, 0):
         assert dataprep.main(["--save_path", str(tmp_path), "--convert"]) == 0
-        assert f"5 files in WAV ({count} made now)" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert f"Converting 5 files of {folder} to WAV by ffmpeg (16 kHz, mono, 16 bits)." in out
+        assert f"{folder} contains 5 converted WAV files ({count} converted now)." in out
     for path in folder.rglob("*.m4a"):
         name = path.relative_to(folder)
         wav = path.with_suffix(".wav")
@@ -193,7 +195,7 @@ DAMAGED = {
 def test_damaged_files_are_reported_and_stop_nothing(damaged, wavs, capsys):
     for _ in range(2):
         assert convert(damaged, "--processes", "2") == 2
-        assert "5 of 10 files cannot be used and are left out" in capsys.readouterr().err
+        assert "skipped 5 of 10 files, which cannot be used." in capsys.readouterr().err
         report = (damaged / "convert_failed.txt").read_text().splitlines()
         for line, (name, message) in zip(report, DAMAGED.items(), strict=True):
             assert line.startswith(f"{damaged}/{name}: ")
@@ -218,7 +220,10 @@ def test_cut_files_are_converted_again_and_foreign_files_are_kept(speech, wavs, 
     soundfile.write(music, np.zeros((100, 2)), 44100)
     before = music.read_bytes()
     assert convert(folder) == 2
-    assert f"{music}: is there already, 44100 Hz, 2 channels" in capsys.readouterr().err
+    assert (
+        f"{music}: expected 16000 Hz and 1 channel, but this existing file has 44100"
+        in capsys.readouterr().err
+    )
     assert music.read_bytes() == before
     assert cut.read_bytes() == complete
     assert empty.read_bytes() == (wavs / empty.relative_to(folder)).read_bytes()
@@ -313,10 +318,10 @@ def test_no_room(speech, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert convert(speech, "--output", tmp_path / "a") == 2
     errors = capsys.readouterr().err
-    assert "GB for 26 files in WAV, got 5e-06 GB free" in errors
-    assert "--format flac" in errors
+    assert "GB of free disk space for 26 WAV files, found 5e-06 GB." in errors
+    assert "or use --format flac." in errors
     assert not list((tmp_path / "a").rglob("*.wav"))
-    needed = float(errors.split("want ")[1].split()[0]) * 1e9
+    needed = float(errors.split("expected ")[1].split()[0]) * 1e9
     # 26 files of 0.5 s, 32,000 bytes per second
     assert needed == pytest.approx(26 * 0.5 * 32000, rel=0.2)
 
@@ -325,7 +330,10 @@ def test_the_disk_fills_up(speech, tmp_path, monkeypatch, capsys):
     script = "echo 'Error writing trailer: No space left on device' >&2; exit 228"
     fake_ffmpeg(tmp_path / "bin", script, monkeypatch)
     assert convert(speech, "--output", tmp_path / "a", "--processes", "2") == 2
-    assert "the disk is full; make room" in capsys.readouterr().err
+    assert (
+        "the disk is full. Free some space and run the same command again."
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "a" / "convert_failed.txt").exists()
 
 
@@ -339,7 +347,7 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
     assert convert(tmp_path) == 2
     assert not (tmp_path / ".convert.lock").exists()
     errors = capsys.readouterr().err
-    assert "found none; install it" in errors
+    assert "it is not installed. Install it with" in errors
     assert f"pip install {conversion.PACKAGE}" in errors
     assert conversion.PACKAGE in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
@@ -347,12 +355,11 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["nowhere"], "got no folder"),
-        (["empty"], "want files to convert (.m4a, "),
-        (["two"], "two/a.m4a and two/a.mp3: would both become out/a.wav"),
-        ([], "is for --convert TREE"),
-        (["two", "--extract"], "give --convert alone"),
-        (["--save_path", "x"], "is for --convert TREE"),
+        (["nowhere"], "nowhere: this folder does not exist. Choose the folder"),
+        (["empty"], "expected compressed audio (.m4a, "),
+        (["two"], "two/a.mp3: this file and two/a.m4a would both become out/a.wav"),
+        ([], "expected the folder to convert too"),
+        (["--save_path", "x"], "expected the folder to convert too"),
     ],
 )
 def test_words_that_are_refused(words, message, tmp_path, monkeypatch, capsys):

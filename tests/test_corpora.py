@@ -21,6 +21,7 @@ from corpus.enrolment import lists_beside
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
 from prep import noise, openslr
+from prep.asvspoof import CM, PROTOCOLS, check_part
 from prep.constants import CATALOGUES
 from prep.conversion import convert, find_ffmpeg
 from prep.sources import read_catalogue
@@ -41,8 +42,8 @@ def md5(data):
 def serve(server, tmp_path, files, name, sums=True, **more):
     """Puts files on the server, and writes a file list like prep/catalogues/NAME.
 
-    The list has all fields of the published one except MD5 sums, counts and hosts. Its MD5 sums
-    are those of `files`. `more` are further entries of the list. Returns the path of the list.
+    The list has all fields of the published list except MD5 sums, counts and hosts. The MD5 sums
+    are computed from `files`. `more` are further entries of the list. Returns the path of the list.
     """
     server.files.update(files)
     fields = {}
@@ -184,12 +185,13 @@ def test_voxceleb_step_by_step(voxceleb_host, server, tmp_path, monkeypatch, cap
     assert run("--save_path", "./data", "--extract", *words) == 0
     out = capsys.readouterr().out
     assert corpus_files(data) == extracted
-    assert "train_list.txt: 2 speakers, 3 utterances; 3 files wait for --convert" in out
-    assert "2 trials of 3 files: target 1, nontarget 1; all files are in" in out
+    to_convert = "'python dataprep.py convert' must still convert 3 files."
+    assert f"train_list.txt: 2 speakers, 3 utterances. {to_convert}" in out
+    assert "2 trials of 3 files: target 1, nontarget 1. All files are in" in out
     assert run("--save_path", "./data", "--convert", *words) == 0
     assert corpus_files(data) == converted
     out = capsys.readouterr().out
-    assert "2 speakers, 3 utterances; all files are in data/voxceleb2" in out
+    assert "2 speakers, 3 utterances. All files are in data/voxceleb2." in out
     train = read_train_list("data/train_list.txt")
     check_files("data/voxceleb2", [utterance.path for utterance in train], "")
     check_files("data/voxceleb1", read_trials("data/list_test_all.txt").paths(), "")
@@ -280,7 +282,9 @@ def expected_pieces(data):
 def test_noise(noise_host, server, tmp_path, capsys):
     """The pieces have the samples of voxceleb_trainer, and the augmentation finds all files."""
     assert run(*noise_host) == 0
-    assert "6 pieces of 4 files, 1 files of 5 s or less left out" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Cut 4 files into 6 pieces of 5 s in {tmp_path}/data/musan_split. " in out
+    assert "because they are not longer than 5 s: 1.\n" in out
     data = tmp_path / "data"
     rooms = data / "RIRS_NOISES" / "simulated_rirs"
     expected = expected_pieces(data)
@@ -312,7 +316,7 @@ def test_file_of_musan_that_cannot_be_used(tmp_path):
     folder.mkdir(parents=True)
     (folder / "good.wav").write_bytes(sound(tmp_path, 0, 6))
     (folder / "bad.wav").write_bytes(b"RIFF")
-    with pytest.raises(ValueError, match="1 of 2 files cannot be used"):
+    with pytest.raises(ValueError, match="skipped 1 of 2 files, which cannot be used"):
         noise.split_musan(tmp_path, 1)
     assert list((tmp_path / "musan_split").rglob("*.wav")) == [
         tmp_path / "musan_split/noise/a/good/00000.wav"
@@ -367,7 +371,7 @@ def test_asvspoof(tmp_path, capsys):
     for _ in range(2):
         assert run("--asvspoof2019", archive, "--save_path", data) == 0
     out = capsys.readouterr().out
-    assert "eval: 4 files of the protocol, 2 more for enrolment, 0 others" in out
+    assert "found 4 files of the protocol, 2 more files for enrolment, and 0 other files." in out
     for name, count in (("cm.train.trn", 4), ("cm.train_dev.trn", 8)):
         path = data / "protocols" / f"ASVspoof2019.LA.{name}.txt"
         names = [utterance.path for utterance in read_train_list(path)]
@@ -387,9 +391,9 @@ def test_asvspoof(tmp_path, capsys):
 @pytest.mark.parametrize(
     "without, message",
     [
-        ("LA_D_0000001.flac", "of dev, got 5, without 1 of them: LA_D_0000001"),
-        ("LA_E_A0000001.flac", "of eval, got 5, without 1 of them: LA_E_A0000001"),
-        ("ASVspoof2019.LA.cm.dev.trl.txt", "ASVspoof2019.LA.cm.dev.trl.txt: want this protocol"),
+        ("LA_D_0000001.flac", "cannot find 1 of 6 files in the protocols of dev: LA_D_0000001."),
+        ("LA_E_A0000001.flac", "cannot find 1 of 6 files in the protocols of eval: LA_E_A0000001."),
+        ("ASVspoof2019.LA.cm.dev.trl.txt", "ASVspoof2019.LA.cm.dev.trl.txt: the archive does not"),
     ],
 )
 def test_incomplete_asvspoof(without, message, tmp_path, capsys):
@@ -398,6 +402,19 @@ def test_incomplete_asvspoof(without, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data" / "protocols").exists()
     assert run("--asvspoof2019", tmp_path / "nothing.zip") == 2
+    assert "nothing.zip: this file does not exist. Download LA.zip" in capsys.readouterr().err
+
+
+def test_asvspoof_without_a_folder(tmp_path, capsys):
+    """The message says that the folder of a part does not exist."""
+    la = tmp_path / "data" / "LA"
+    (la / CM).mkdir(parents=True)
+    for part, name in PROTOCOLS.items():
+        (la / CM / name).write_text(f"LA_1 LA_{part}_1 - - bonafide\n")
+    with pytest.raises(InputError) as error:
+        check_part(la, "dev")
+    folder = la / "ASVspoof2019_LA_dev" / "flac"
+    assert str(error.value) == f"{folder}: this folder does not exist. Download LA.zip again."
 
 
 # ---------------------------------------------------------------------- small corpora
@@ -498,10 +515,10 @@ def test_speechocean(server, tmp_path, capsys):
     # Two speakers with three files each have only 6 target and 9 non-target pairs.
     check_trials(data / "trials.txt", data, test_genders, [6, 9])
     out = capsys.readouterr().out
-    message = (
-        "2 speakers and 6 files to train, 2 speakers to test, 6 target and 9 non-target trials"
-    )
-    assert message in out
+    assert f"Wrote {data}/train_list.txt with 2 speakers and 6 files." in out
+    message = "with 2 speakers, 6 target trials and 9 non-target trials."
+    assert f"Wrote {data}/trials.txt {message}" in out
+    assert f"trainSpeakerNet.py: --train_list {data}/train_list.txt --train_path {data} " in out
 
 
 @pytest.mark.parametrize(
@@ -510,12 +527,12 @@ def test_speechocean(server, tmp_path, capsys):
         (
             {"b": ["b0"], "a": ["a1"]},
             {"a": "f", "b": "f"},
-            "want other speakers to test than to train, got a in both",
+            "expected different speakers for training and for tests, found a in both",
         ),
         (
             {"b": ["b0"], "c": ["c0"]},
             {"b": "f"},
-            "want the gender of all test speakers, got none of c",
+            "the gender is unknown for the test speakers c.",
         ),
     ],
 )
@@ -530,8 +547,11 @@ def test_wrong_test_speakers(test, genders, message, tmp_path):
 @pytest.mark.parametrize(
     "tables, message",
     [
-        ({"wav.scp": "1 a.wav\n2 b.wav\n", "utt2spk": "1 x\n"}, "got 2 and 1"),
-        ({"wav.scp": "1\n"}, "got '1'"),
+        (
+            {"wav.scp": "1 a.wav\n2 b.wav\n", "utt2spk": "1 x\n"},
+            r"found different utterances \(2 and 1\)",
+        ),
+        ({"wav.scp": "1\n"}, "found '1'"),
     ],
 )
 def test_bad_tables(tables, message, tmp_path):

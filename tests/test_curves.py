@@ -43,16 +43,16 @@ def test_runs_are_drawn_over_each_other(tmp_path, capsys):
     assert tuneThreshold.main(["--plot", *map(str, runs)]) == 0
     drawn = (tmp_path / "first" / "curves.svg").read_text()
     for text in (
-        f"{runs[0]}: training",
-        f"{runs[0]}: validation",
-        f"{runs[0]}: EER 2",
-        f"{runs[1]}: training",
+        ">first: training<",
+        ">first: validation<",
+        ">first: EER 2<",
+        ">second: training<",
         "Epoch",
         "Loss",
         "EER (%)",
     ):
         assert text in drawn
-    assert f"{runs[1]}: EER" not in drawn
+    assert "second: EER" not in drawn
     assert (tmp_path / "first" / "curves.png").read_bytes()[1:4] == b"PNG"
     assert tuneThreshold.main(["--plot", *map(str, runs), "--curves", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both.svg").read_text() == drawn
@@ -66,10 +66,13 @@ def test_an_incomplete_last_line_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, r"log\.jsonl: there is no such file; want the run folder"),
-        ("", r"log\.jsonl: has no complete line yet"),
-        ('{"epoch": 1}\nnonsense\n', r"log\.jsonl:2: want an epoch's line.*'nonsense'"),
-        ("3\n", r"log\.jsonl:1: want an epoch's line"),
+        (None, r"log\.jsonl: there is no such file. Give the run folder"),
+        ("", r"log\.jsonl: the log has no complete line yet"),
+        (
+            '{"epoch": 1}\nnonsense\n',
+            r"log\.jsonl:2: expected the JSON line of an epoch.*'nonsense'",
+        ),
+        ("3\n", r"log\.jsonl:1: expected the JSON line of an epoch"),
         ('{"epoch": 1}\n', r"neither losses nor EERs"),
     ],
 )
@@ -78,5 +81,11 @@ def test_errors_of_logs(text, message, tmp_path, capsys):
         (tmp_path / "log.jsonl").write_text(text)
     assert tuneThreshold.main(["--plot", str(tmp_path)]) == 2
     assert re.search(message, capsys.readouterr().err)
-    with pytest.raises(SystemExit):
-        tuneThreshold.main(["scores.txt", "--plot", str(tmp_path)] if text else [])
+
+
+def test_a_scores_file_is_no_run(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    for words in (["scores.txt", "--plot", str(run)], ["plot", str(run), "scores.txt"]):
+        assert tuneThreshold.main(words) == 2
+        assert "scores.txt/log.jsonl: " in capsys.readouterr().err
+    assert not (run / "curves.png").exists()

@@ -66,17 +66,17 @@ def test_train_list(tmp_path):
 @pytest.mark.parametrize(
     "text, place, message",
     [
-        ("", "", "is empty; want lines '<speaker> <file>'"),
-        (" \n\n", "", "is empty"),
-        ("id001\n", ":1", "want '<speaker> <file>', got 'id001'"),
-        ("a 1.wav\nid001\n", ":2", "want '<speaker> <file>', got 'id001'"),
-        ("a 1.wav\n\nb 2.wav\n", ":2", "want '<speaker> <file>', got ''"),
-        ("a 1.wav\nb my file.wav", ":2", "want '<speaker> <file>', got 'b my file.wav'"),
-        (b"a 1.wav\nb \xff.wav\n", ":2", "want text in UTF-8, got the byte 0xff"),
+        ("", "", "expected lines '<speaker> <file>', found an empty file"),
+        (" \n\n", "", "found an empty file"),
+        ("id001\n", ":1", "expected '<speaker> <file>', found 'id001'"),
+        ("a 1.wav\nid001\n", ":2", "expected '<speaker> <file>', found 'id001'"),
+        ("a 1.wav\n\nb 2.wav\n", ":2", "expected '<speaker> <file>', found ''"),
+        ("a 1.wav\nb my file.wav", ":2", "expected '<speaker> <file>', found 'b my file.wav'"),
+        (b"a 1.wav\nb \xff.wav\n", ":2", "expected text in UTF-8, found the byte 0xff"),
         (
             "a 1.wav\nc 3.wav\nb 1.wav\n",
             ":3",
-            "1.wav of speaker b is in line 1 already, of speaker a",
+            "1.wav (speaker b) is also in line 1 (speaker a)",
         ),
     ],
 )
@@ -112,23 +112,23 @@ def test_trials_without_labels(tmp_path):
 @pytest.mark.parametrize(
     "text, place, message",
     [
-        ("", "", "is empty; want lines '1|0 <file> <file>' or '<file> <file>'"),
-        ("a.wav\n", ":1", "want '1|0 <file> <file>' or '<file> <file>', got 'a.wav'"),
+        ("", "", "expected lines '1|0 <file> <file>' or '<file> <file>', found an empty file"),
+        ("a.wav\n", ":1", "expected '1|0 <file> <file>' or '<file> <file>', found 'a.wav'"),
         (
             "yes a.wav b.wav\n",
             ":1",
-            "want '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', got "
+            "expected '1|0 <file> <file>' or '<speaker> <file> target|nontarget|spoof', found "
             "'yes a.wav b.wav'",
         ),
-        ("1 a b\n0 a b\na b\n", ":3", "want '1|0 <file> <file>', got 'a b'"),
-        ("1 a b\n2 a b\n", ":2", "want '1|0 <file> <file>', got '2 a b'"),
-        ("a b\n1 a b\n", ":2", "want '<file> <file>', got '1 a b'"),
+        ("1 a b\n0 a b\na b\n", ":3", "expected '1|0 <file> <file>', found 'a b'"),
+        ("1 a b\n2 a b\n", ":2", "expected '1|0 <file> <file>', found '2 a b'"),
+        ("a b\n1 a b\n", ":2", "expected '<file> <file>', found '1 a b'"),
         (
             "1 a b\n1 a c\n",
             "",
-            "want target and non-target (or spoof) trials, got 2 target trials alone",
+            "expected target and non-target (or spoof) trials, found only target trials (2)",
         ),
-        ("0 a b\n", "", "got 1 non-target trials alone"),
+        ("0 a b\n", "", "found only non-target trials (1)"),
     ],
 )
 def test_bad_trials(tmp_path, text, place, message):
@@ -147,17 +147,65 @@ def test_file_list(tmp_path):
 def test_missing_files_are_counted_and_ten_are_named(tmp_path):
     write(tmp_path / "there.wav", NOISE)
     paths = ["there.wav", *(f"{i}.wav" for i in range(12)), "0.wav"]
-    with pytest.raises(
-        InputError, match=r"list: 12 of 13 files are missing in .*: 0.wav, .*, 9.wav, \.\.\.$"
-    ):
+    message = r"^list: 12 of 13 files are missing in .*: 0.wav, .*, 9.wav and 2 more\. Correct "
+    with pytest.raises(InputError, match=message):
         check_files(str(tmp_path), paths, "list")
     check_files(str(tmp_path), ["there.wav", str(tmp_path / "there.wav")], "list")
+
+
+@pytest.mark.parametrize(
+    "root, option, message",
+    [
+        (
+            "nowhere",
+            {"root_option": "--train_path"},
+            "--train_path nowhere: this folder does not exist. list names 2 files in it. Correct "
+            "--train_path.",
+        ),
+        (
+            "nowhere",
+            {},
+            "nowhere: this folder does not exist. list names 2 files in it. Correct the folder.",
+        ),
+        (
+            "folder",
+            {"root_option": "--train_path"},
+            "list: 2 of 2 files are missing in folder. The first file was expected at "
+            "folder/id1/a.wav, which is --train_path joined with the name in the list. Correct "
+            "--train_path or the list.",
+        ),
+        (
+            "",
+            {"root_option": "--test_path"},
+            "list: 2 of 2 files are missing in the current folder. The first file was expected at "
+            "id1/a.wav, because --test_path is not given. Correct --test_path or the list.",
+        ),
+    ],
+)
+def test_a_wrong_folder_is_named_with_its_option(root, option, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(InputError) as error:
+        check_files(root, ["id1/a.wav", "id1/b.wav"], "list", **option)
+    assert str(error.value) == message
+
+
+def test_absolute_names_are_not_joined(tmp_path):
+    with pytest.raises(InputError, match=r"expected at /nowhere/a\.wav\. Correct the folder or"):
+        check_files(str(tmp_path), ["/nowhere/a.wav", "/nowhere/b.wav"], "list")
+
+
+def test_the_remedy_for_compressed_audio_converts_its_folder(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"no audio")
+    message = f"Convert its folder with 'python dataprep.py convert {tmp_path}', or the file"
+    with pytest.raises(InputError, match=message):
+        Audio(tmp_path / "a.m4a")
 
 
 def test_headers_are_checked(tmp_path, monkeypatch):
     for i in range(9):
         write(tmp_path / f"{i}.wav", NOISE, rate=8000 if i % 4 == 0 else 16000)
-    with pytest.raises(InputError, match=r"0\.wav: .*8000 Hz.*the first of 3 such files of list"):
+    with pytest.raises(InputError, match=r"0\.wav: .*8000 Hz.*the first of 3 such files in list\."):
         check_files(str(tmp_path), [f"{i}.wav" for i in range(9)], "list")
     monkeypatch.setattr(corpus.files, "FILES_CHECKED", 2)
     with pytest.raises(InputError, match="the first of 2 such files"):
@@ -254,26 +302,29 @@ def spoiled(value):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda d: str(d / "none.wav"), "cannot be opened: No such file"),
-        (lambda d: str(d), "cannot be opened: Is a directory"),
+        (lambda d: str(d / "none.wav"), "cannot be opened \\(No such file"),
+        (lambda d: str(d), "cannot be opened \\(Is a directory"),
         (
             lambda d: cut(write(d / "a.wav", NOISE), 0),
-            "cannot be read as audio .*; convert it: ffmpeg -i ",
+            "cannot read this file as audio .*\\. Convert it with 'ffmpeg -i ",
         ),
-        (lambda d: cut(write(d / "a.wav", NOISE), 30), "cannot be read as audio|is empty"),
-        (lambda d: text_file(d, "hello world"), "cannot be read as audio"),
-        (lambda d: write(d / "a.wav", NOISE[:0]), "is empty, without samples"),
+        (
+            lambda d: cut(write(d / "a.wav", NOISE), 30),
+            "cannot read this file as audio|contains no samples",
+        ),
+        (lambda d: text_file(d, "hello world"), "cannot read this file as audio"),
+        (lambda d: write(d / "a.wav", NOISE[:0]), "contains no samples"),
         (
             lambda d: write(d / "a.flac", NOISE[:0]),
-            "is empty, without samples|cannot be read as audio",
+            "contains no samples|cannot read this file as audio",
         ),
         (
             lambda d: cut(write(d / "a.wav", NOISE), 30000),
-            "truncated: its header promises 80000 bytes of samples, got 29956",
+            "truncated: expected 80000 bytes of samples, .* found 29956",
         ),
         (
             lambda d: cut(write(d / "a.wav", NOISE, "PCM_24"), 30000),
-            "truncated: its header promises 120000",
+            "truncated: expected 120000 bytes",
         ),
         (
             lambda d: cut(write(d / "a.flac", NOISE), 30000),
@@ -281,18 +332,25 @@ def spoiled(value):
         ),
         (
             lambda d: without_length(write(d / "a.flac", NOISE)),
-            "its header does not tell its length; convert it",
+            "header does not state the length of the file. Convert it",
         ),
         (
             lambda d: write(d / "a.wav", NOISE, rate=8000),
-            "want 16000 Hz, 1 channel, got 8000 Hz, 1 channel; convert it: ffmpeg -i .* OUT.wav",
+            "expected 16000 Hz and 1 channel, found 8000 Hz and 1 channel. Convert it with "
+            "'ffmpeg -i .* OUT.wav'",
         ),
         (
             lambda d: write(d / "a.wav", np.stack([NOISE, NOISE], 1)),
-            "got 16000 Hz, 2 channels; convert it",
+            "found 16000 Hz and 2 channels. Convert it",
         ),
-        (lambda d: write(d / "a.wav", spoiled(np.nan), "FLOAT"), "sample 777 is not finite"),
-        (lambda d: write(d / "a.wav", spoiled(-np.inf), "DOUBLE"), "sample 777 is not finite"),
+        (
+            lambda d: write(d / "a.wav", spoiled(np.nan), "FLOAT"),
+            "found NaN or infinity as sample 777",
+        ),
+        (
+            lambda d: write(d / "a.wav", spoiled(-np.inf), "DOUBLE"),
+            "found NaN or infinity as sample 777",
+        ),
     ],
 )
 def test_audio_that_cannot_be_used(tmp_path, make, message):
@@ -302,7 +360,7 @@ def test_audio_that_cannot_be_used(tmp_path, make, message):
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
     # An error that the header or the end of a file shows is reported before the training starts.
-    if "finite" not in message:
+    if "NaN" not in message:
         with pytest.raises(InputError):
             check_files("", [path], "list")
 
@@ -477,10 +535,10 @@ def test_errors_of_a_worker_reach_the_main_process(files, tmp_path, workers):
     loader = train_loader(
         TrainDataset(utterances, str(folder), max_frames=20, seed=0), sampler, workers=workers
     )
-    with pytest.raises(InputError, match=r"^\S*bad\.wav: sample 77 is not finite"):
+    with pytest.raises(InputError, match=r"^\S*bad\.wav: expected finite samples, .* sample 77\."):
         list(batches(loader))
     evaluation = EvalDataset([u.path for u in utterances], str(folder), eval_frames=0, num_eval=1)
-    with pytest.raises(InputError, match=r"^\S*bad\.wav: sample 77 is not finite"):
+    with pytest.raises(InputError, match=r"^\S*bad\.wav: expected finite samples, .* sample 77\."):
         list(batches(eval_loader(evaluation, workers=workers)))
 
 
@@ -508,7 +566,7 @@ def test_signals_to_workers(files, monkeypatch):
 
 # ---------------------------------------------------------------------- sampler
 def utterances_of(counts):
-    """Utterances of speakers s0, s1, ..., of which number s has counts[s] utterances."""
+    """Utterances of speakers s0, s1, ..., speaker number s has counts[s] utterances."""
     utterances = []
     for i in range(max(counts)):
         for speaker, count in enumerate(counts):
@@ -774,7 +832,7 @@ def test_noises_are_files_of_their_kind(noises, monkeypatch):
 
 def test_reverberation_is_a_convolution(noises):
     augment = Augment(*noises)
-    # The second time the spectrum is taken from the cache.
+    # The second time the spectrum comes from the cache.
     for name in augment.files["rir"] * 2:
         response = soundfile.read(Path(noises[1], name))[0]
         want = np.convolve(SPEECH, response / np.linalg.norm(response))[: len(SPEECH)]
@@ -837,10 +895,13 @@ def test_digital_silence(noises, tmp_path):
 def test_folders_of_augmentation(noises, tmp_path):
     musan, rir = noises
     for folders, message in [
-        ((None, rir), "want --musan_path FOLDER with files music/"),
-        ((musan, None), "want --rir_path FOLDER"),
-        ((str(tmp_path), rir), r"--musan_path .*: want files music/\*/\*/\*.wav in it, got none"),
-        ((musan, str(tmp_path)), r"--rir_path .*: want files \*/\*/\*.wav in it, got none"),
+        ((None, rir), "expected --musan_path DIR with files music/"),
+        ((musan, None), "expected --rir_path DIR"),
+        (
+            (str(tmp_path), rir),
+            r"--musan_path .*: expected files music/\*/\*/\*.wav in .*, found none",
+        ),
+        ((musan, str(tmp_path)), r"--rir_path .*: expected files \*/\*/\*.wav in .*, found none"),
     ]:
         with pytest.raises(InputError, match=message):
             Augment(*folders)
@@ -859,7 +920,9 @@ def test_speed_copies():
     ]
     assert len(classes_of(utterances)) == 6
     for factors in ([1.0, 0.9], [0.9, 0.9]):
-        with pytest.raises(InputError, match="--speed_factors: want different speeds other than 1"):
+        with pytest.raises(
+            InputError, match="--speed_factors: expected different factors other than 1"
+        ):
             speed_copies(utterances, factors)
 
 

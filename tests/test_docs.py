@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from kill_resume import noise_corpus
+from pages import PAGES, ROOT, SYSTEM_PAGES, commands_of
 
 import dataprep
 import trainSpeakerNet
@@ -24,7 +25,6 @@ import tuneThreshold
 from options import components
 from prep import conversion
 
-ROOT = Path(__file__).parent.parent
 PROGRAMS = {
     "dataprep.py": dataprep,
     "trainSpeakerNet.py": trainSpeakerNet,
@@ -33,11 +33,10 @@ PROGRAMS = {
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 # The losses are written by `python tests/test_docs.py`, after a change that is meant to move them.
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-DOCS = "\n".join(page.read_text() for page in PAGES)
-# A command in a code block. Other tests run two kinds of commands: test_sasv.py those that name
-# lists of ASVspoof 2019, and test_export.py those with --export.
-COMMAND = re.compile(r" {4}(SPEECH_DATA=\S+ )?python (\./)?\w+\.py (?!.*ASVspoof2019|--export)")
+# Other tests run some commands: test_sasv.py those that name lists of ASVspoof 2019, test_export.py
+# those with --export, and test_extending.py those of docs/extending.md.
+TESTED_ELSEWHERE = re.compile("ASVspoof2019|--export")
+COMMAND = re.compile(r"(SPEECH_DATA=\S+ )?python (\./)?\w+\.py ")
 # Paths of modules and YAML files, such as corpus/lists.py.
 PATH = re.compile(r"(?<![\w./-])(?:\./)?((?:\w+/)+\w+\.(?:py|yaml))\b")
 # Paths in the repositories of other projects, whose commands the docs quote.
@@ -50,24 +49,24 @@ FOREIGN_PATHS = {
 USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"}
 
 
-def code_lines(title):
-    """Return the lines in the code blocks of a section of the docs."""
-    section = DOCS.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^ {4}(.+)", section, re.M)
-
-
-# Sections whose commands depend on each other. One test runs all commands of a section.
-SCRIPTS = {
-    title: code_lines(title)
-    for title in ("Double attention from speech to EER", "Score normalisation, calibration, fusion")
-}
+# Commands that depend on each other: (page, titles of its sections). One test runs all commands of
+# an entry in their order.
+SCRIPTS = (("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),)
 
 
 def single_commands():
-    """Return the commands of the docs that do not belong to a section in SCRIPTS."""
-    in_scripts = sum(SCRIPTS.values(), [])
-    commands = [line.strip() for line in DOCS.splitlines() if COMMAND.match(line)]
-    return [command for command in commands if command not in in_scripts]
+    """Return the commands that belong neither to SCRIPTS nor to the pages of the systems."""
+    in_scripts = [line for page, titles in SCRIPTS for line in commands_of(ROOT / page, titles)]
+    commands = []
+    for page in PAGES:
+        # test_extending.py and test_coming_from.py run these.
+        if page.name == "extending.md" or page in SYSTEM_PAGES.values():
+            continue
+        for line in commands_of(page):
+            ours = COMMAND.match(line) and not TESTED_ELSEWHERE.search(line)
+            if ours and line not in in_scripts and line not in commands:
+                commands.append(line)
+    return commands
 
 
 def slow_if(condition):
@@ -92,6 +91,8 @@ def test_files_named_in_the_docs_exist():
     pages = [*PAGES, ROOT / "Makefile", *ROOT.glob("requirements*.txt")]
     pages += (ROOT / "configs").glob("*.yaml")
     missing = {page.name: missing_files(page) for page in pages if missing_files(page)}
+    # The reader of this page writes the files that it names. test_extending.py does so.
+    missing.pop("extending.md", None)
     assert not missing, f"write the present paths of these files: {missing}"
 
 
@@ -176,8 +177,8 @@ def embeddings(corpus, dim):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, draw.standard_normal((2, dim), np.float32))
     train = str(root / "train")
-    assert dataprep.main(["--combine_embeddings", train]) == 0
-    assert dataprep.main(["--embedding_lists", train, "--name", "train"]) == 0
+    assert dataprep.main(["combine-embeddings", train]) == 0
+    assert dataprep.main(["embedding-lists", train, "--name", "train"]) == 0
     return root
 
 
@@ -312,8 +313,11 @@ def workplace(noisy, checkpoint, enhanced, tmp_path, monkeypatch):
     for name in ("demo", "speechocean_mini"):
         folder = tmp_path / "exps" / name
         folder.mkdir(parents=True)
-        for part in ("model", "result", "config.yaml"):
+        for part in ("model", "config.yaml"):
             (folder / part).symlink_to(trained / part)
+        shutil.copytree(trained / "result", folder / "result")
+        # --eval writes such a file.
+        shutil.copy(folder / "result" / "scores.txt", folder / "result" / "scores_best_trials.txt")
     return tmp_path
 
 
@@ -345,16 +349,17 @@ def small_preparation(words, corpus, folder):
     The files that the command names are written.
     """
     words = [*words]
-    if "--synthetic" in words:
-        words[words.index("--synthetic") + 1] = str(folder / "made")
+    options = vars(dataprep.parse_command(words)[1])
+    if "synthetic" in options:
+        words[words.index(str(options["synthetic"]))] = str(folder / "made")
         words += ["--speakers", "2", "--files", "2", "--test_speakers", "3"]
-    elif "--copy_synthesis" in words:
-        words[words.index("--copy_synthesis") + 1] = str(corpus / "train_list.txt")
+    elif "copy_synthesis" in options:
+        words[words.index(str(options["copy_synthesis"]))] = str(corpus / "train_list.txt")
         words += ["--path", str(corpus / "wav"), "--limit_per_speaker", "1"]
         words += ["--vocoders", "griffin_lim"]
-    elif "--merge" in words:
+    elif "merge" in options:
         write_corpora(words[1 : words.index("--output")], corpus)
-    elif "--convert" in words:
+    elif words[0] == "convert" or "--convert" in words:
         target = folder / "data" / "voxceleb2" / "00001.m4a"
         target.parent.mkdir()
         source = min((corpus / "wav").rglob("*.wav"))
@@ -388,7 +393,7 @@ def exit_code(main, words):
     "command",
     [pytest.param(command, marks=slow_if("--nproc" in command)) for command in single_commands()],
 )
-def test_command_of_readme(command, noisy, workplace, monkeypatch, capsys):
+def test_command_of_a_page(command, noisy, workplace, monkeypatch, capsys):
     setting, _, rest = command.rpartition("python ")
     if setting:
         monkeypatch.setenv("SPEECH_DATA", str(workplace))
@@ -406,7 +411,7 @@ def test_command_of_readme(command, noisy, workplace, monkeypatch, capsys):
         words = small_training(words, noisy, workplace)
     elif script == "dataprep.py":
         words = small_preparation(words, noisy, workplace)
-    elif "--plot" not in words and "--report" not in words:
+    elif not {"--plot", "--report", "plot", "report"} & {*words}:
         words += ["--det", str(workplace / "det.png")]
     code = exit_code(PROGRAMS.get(script, tuneThreshold).main, words)
     assert code in (0, None), capsys.readouterr().err
@@ -438,8 +443,8 @@ def small_step(script, words):
     return words
 
 
-@pytest.mark.parametrize("title", SCRIPTS)
-def test_script_of_readme(title, corpus, checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("page", "titles"), SCRIPTS, ids=[Path(page).stem for page, _ in SCRIPTS])
+def test_script_of_a_page(page, titles, corpus, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(checkpoint.parent.parent, tmp_path / "exps" / "demo")
     for name, wav in zip("ab", sorted((corpus / "wav").rglob("*.wav")), strict=False):
@@ -447,7 +452,7 @@ def test_script_of_readme(title, corpus, checkpoint, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic").symlink_to(corpus)
-    lines = SCRIPTS[title]
+    lines = commands_of(ROOT / page, titles)
     for line in lines:
         if not line.startswith("python "):
             subprocess.run(line, shell=True, check=True)
@@ -464,7 +469,7 @@ def write_golden_losses():
     sizes = {"speakers": 8, "files": 6, "test_speakers": 4, "trials": 60}
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
-        dataprep.main(["--synthetic", str(corpus), *words_of(sizes)])
+        dataprep.main(["synthetic", str(corpus), *words_of(sizes)])
         noise_corpus(corpus)
         write_spoofing_lists(corpus)
         os.environ["SPEECH_DATA"] = folder

@@ -20,7 +20,7 @@ from prep.obtain import Request
 
 PASSWORD = "hunter2&pass"
 KEY = "k/e+y"
-# No message and no file may contain one of these. The last one is the key as part of a URL.
+# No message and no file may contain a secret. The last secret is the key as part of a URL.
 SECRETS = (PASSWORD, KEY, "k%2Fe%2By")
 
 
@@ -70,7 +70,7 @@ def get(tmp_path, server, files, capsys):
 
 
 def assert_complete(tmp_path, files):
-    """The folder contains these files, their MD5 sums, and nothing else."""
+    """The folder contains only the given files and their MD5 sums."""
     found = tree(tmp_path / "data")
     sums = found.pop("MD5SUMS").decode()
     assert found == files
@@ -91,7 +91,7 @@ def test_password(get, server, files, tmp_path, monkeypatch):
     for words in ([], ["--user", "me", "--password", "hunter3"]):
         code, text = get(*words)
         assert code == 2
-        message = "want the file, got 401 Unauthorized; give the right --user and --password"
+        message = "expected the file, found 401 Unauthorized. Give the right --user and --password."
         assert f"{server.url}/a.bin: {message}" in text
     assert not any(path.is_file() for path in (tmp_path / "data").rglob("*"))
     assert get("--user", "me", "--password", PASSWORD)[0] == 0
@@ -118,7 +118,7 @@ def test_password_of_environment_and_netrc(get, server, files, tmp_path, monkeyp
 def test_key(get, server, files, tmp_path):
     server.key = KEY
     _, text = get("--key", "wrong")
-    assert f"{server.url}/get?file=a.bin&key=***: want the file, got 403 Forbidden" in text
+    assert f"{server.url}/get?file=a.bin&key=***: expected the file, found 403 Forbidden" in text
     assert get("--key", KEY)[0] == 0
     assert_complete(tmp_path, files)
     code, text = get("--key", KEY, "--base_url", server.url + "/x")
@@ -127,7 +127,7 @@ def test_key(get, server, files, tmp_path):
     (tmp_path / "data" / "a.bin").unlink()
     code, text = get("--key", KEY, "--base_url", server.url + "/x")
     assert code == 2
-    assert "want a URL with {key} in it" in text
+    assert "expected a URL that contains {key}" in text
 
 
 def test_password_goes_only_to_its_host(get, server, files, tmp_path):
@@ -155,7 +155,7 @@ def test_password_goes_only_to_its_host(get, server, files, tmp_path):
 def test_unusable_urls(get, url):
     code, text = get("--base_url", url)
     assert code == 2
-    assert "want a URL http://HOST/" in text
+    assert "expected a URL http://HOST/" in text
 
 
 def test_base_url(get, server, files, tmp_path):
@@ -169,7 +169,7 @@ def test_missing_file_is_reported_before_the_first_byte(get, server, files, tmp_
     del server.files["c.txt"]
     code, text = get()
     assert code == 2
-    assert "c.txt: want the file, got 404 Not Found; the file has moved" in text
+    assert "c.txt: expected the file, found 404 Not Found. The file is not at this" in text
     assert len(server.requests) <= 3
     assert not any(path.is_file() for path in (tmp_path / "data").rglob("*"))
 
@@ -181,7 +181,7 @@ def test_busy_and_broken(get, server, files, tmp_path, caplog):
     code, text = get()
     assert code == 0
     assert_complete(tmp_path, files)
-    assert "a.bin: 503 Service Unavailable; again in 0 s" in text
+    assert "warning: a.bin: 503 Service Unavailable. The next attempt starts in 0 s." in text
     assert [ranges for name, ranges, *_ in server.requests if name == "b.bin"] == [
         "bytes=0-",
         "bytes=0-",
@@ -195,13 +195,13 @@ def test_gives_up_and_resumes_later(get, server, files, tmp_path):
     server.failures = {"a.bin": [503] * 100}
     code, text = get()
     assert code == 2
-    assert "cannot be reached: 503 Service Unavailable, 8 times" in text
+    assert "8 attempts to download failed (503 Service Unavailable). Run the same" in text
     server.failures = {}
     server.cuts = {"b.bin": [None, 4000] + [0] * 100}
     code, text = get()
     assert code == 2
-    assert "1 of 3 files are missing" in text
-    assert "4,000 of 12,345 bytes came" in text
+    assert "1 of 3 downloads failed" in text
+    assert "received 4,000 of 12,345 bytes" in text
     assert (tmp_path / "data" / "a.bin").exists()
     server.cuts = {}
     server.requests.clear()
@@ -228,7 +228,7 @@ def test_server_without_ranges(get, server, files, tmp_path):
 
 
 def test_kill_while_a_download_starts_again(get, server, files, tmp_path, monkeypatch):
-    """The version of the new file is never stored beside the beginning of the old file."""
+    """The version of the new file is never stored with the beginning of the old file."""
     catalogue(tmp_path / "list.yaml", server, {"b.bin": {}})
     server.cuts = {"b.bin": [None, 4000] + [0] * 7}
     assert get()[0] == 2
@@ -285,7 +285,7 @@ def test_web_page(get, server, files, tmp_path):
     server.kind = "text/html; charset=utf-8"
     code, text = get()
     assert code == 2
-    assert "want a file, got a web page; give the right --user" in text
+    assert "expected a file, found a web page. Give the right --user" in text
     assert not tree(tmp_path / "data")
     assert len(server.requests) <= 3
 
@@ -295,8 +295,9 @@ def test_wrong_sum(get, server, files, tmp_path):
     server.files = {**files, "a.bin": bytes(5000)}
     code, text = get()
     assert code == 2
-    assert f"want MD5 {md5(files['a.bin'])}, got {md5(bytes(5000))}; it is removed" in text
-    assert "1 of 3 files" in text
+    sums = f"expected the MD5 sum {md5(files['a.bin'])}, found {md5(bytes(5000))}."
+    assert f"{sums} The downloaded file was removed." in text
+    assert "1 of 3 downloads" in text
     assert sorted(tree(tmp_path / "data")) == ["MD5SUMS", "b.bin", "c.txt"]
     server.files = files
     assert get()[0] == 0
@@ -310,7 +311,7 @@ def test_file_without_a_sum_must_stay_as_it_was_downloaded_first(get, server, fi
     server.files = {"a.bin": bytes(5000)}
     code, text = get()
     assert code == 2
-    assert "that of the first download" in text
+    assert "The expected sum belongs to the first download" in text
     server.files = files
     assert get()[0] == 0
 
@@ -327,13 +328,16 @@ def test_files_from_elsewhere(get, server, files, tmp_path):
     (tmp_path / "data" / "a.bin").write_bytes(b"mine")
     code, text = get()
     assert code == 2
-    assert "move it away" in text
+    assert "Move this file away" in text
     assert (tmp_path / "data" / "a.bin").read_bytes() == b"mine"
 
 
 def test_number_of_lines_and_size(get, server, files, tmp_path):
     server.files["c.txt"] = b"1 a b\n0 a c\n"
-    for field, message in (("lines", "want 3 lines, got 2"), ("size", "want 3 bytes, got 12")):
+    for field, message in (
+        ("lines", "expected 3 lines, found 2"),
+        ("size", "expected 3 bytes, found 12"),
+    ):
         catalogue(tmp_path / "list.yaml", server, {"c.txt": {field: 3}})
         code, text = get()
         assert code == 2
@@ -345,7 +349,7 @@ def test_full_disk(get, server, files, tmp_path, monkeypatch):
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=17000))
     code, text = get()
     assert code == 2
-    assert "GB of free disk for 3 files" in text
+    assert "GB of free disk space for 3 files" in text
     assert not tree(tmp_path / "data")
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=17346))
     assert get()[0] == 0
@@ -356,13 +360,16 @@ def test_full_disk(get, server, files, tmp_path, monkeypatch):
     [
         ("files: {a/b: {}}", "without folders"),
         ("files: {a: {md5: 12}}", "md5: 12"),
-        ("files: {a: {md6: x}}", "md6: x"),
-        ("files: [a]", "want YAML"),
-        ("files: {a: {parts: b*}}", "got none"),
-        ("files: {a: {parts: a*}}", "not itself"),
-        ("files: {a: 3}", "want 'name"),
-        ("[", "want YAML"),
-        ("files: {a: {}}\ncounts: {x: y}", "want YAML"),
+        ("files: {a: {md6: x}}", "the unknown field 'md6: x'. Did you mean md5?"),
+        ("files: {a: {wrong: x}}", "The fields are md5, size, lines, url,"),
+        ("files: {a: {size: x}}", "expected a number of bytes, found 'size: x'"),
+        ("files: {a: {only: x}}", "expected a list of patterns, found 'only: x'"),
+        ("files: [a]", "expected YAML"),
+        ("files: {a: {parts: b*}}", "found no file"),
+        ("files: {a: {parts: a*}}", "not the file itself"),
+        ("files: {a: 3}", "expected 'name"),
+        ("[", "expected YAML"),
+        ("files: {a: {}}\ncounts: {x: y}", "expected YAML"),
     ],
 )
 def test_bad_file_lists(text, message, tmp_path, capsys):

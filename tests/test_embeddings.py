@@ -202,7 +202,10 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
         (tmp_path / speaker).mkdir(exist_ok=True)
         np.save(tmp_path / speaker / f"{take}.npy", np.ones(4, np.float32))
     assert dataprep.main(["--embedding_lists", str(tmp_path), "--name", "n"]) == 0
-    assert "n_distribution_list.txt: left out, no speaker has pairs" in capsys.readouterr().out
+    assert (
+        "n_distribution_list.txt: this list is not written, because no speaker"
+        in capsys.readouterr().out
+    )
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
         "n_normal_list.txt",
         "n_test_list.txt",
@@ -213,33 +216,36 @@ def test_a_tree_without_sessions_has_no_distribution_list(tmp_path, capsys):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: want an array"),
-        (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: want an array"),
+        (lambda f: f.write_bytes(b"no array"), r"x/0\.npy: expected an array"),
+        (lambda f: f.write_bytes(f.read_bytes()[:100]), r"x/0\.npy: expected an array"),
         (
             lambda f: np.save(f, np.zeros((2, D), np.float32)),
-            r"x/0\.npy: the mean of its embeddings is zero",
+            r"x/0\.npy: the mean of the embeddings is zero",
         ),
         (
             lambda f: np.save(f, np.full((2, D), np.nan, np.float32)),
-            r"x/0\.npy: want finite numbers",
+            r"x/0\.npy: expected finite numbers",
         ),
-        (lambda f: np.save(f, np.ones((2, D), int)), r"x/0\.npy: want embeddings.*int64 \[2, 16\]"),
+        (
+            lambda f: np.save(f, np.ones((2, D), int)),
+            r"x/0\.npy: expected embeddings.*int64 \[2, 16\]",
+        ),
         (
             lambda f: np.save(f, np.ones((2, 3, D), np.float32)),
-            r"x/0\.npy: want embeddings.*\[2, 3, 16\]",
+            r"x/0\.npy: expected embeddings.*\[2, 3, 16\]",
         ),
-        (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: want an array"),
+        (lambda f: np.save(f, np.array([{}]), allow_pickle=True), r"x/0\.npy: expected an array"),
         (
             lambda f: np.save(f, np.ones((2, 5), np.float32)),
-            r"\.npy: want embeddings of (5|16) numbers",
+            r"\.npy: expected embeddings of (5|16) numbers",
         ),
         (
             lambda f: f.parents[1].rename(f.parents[2] / "id01_type2"),
-            r"targets of id01 and id01_type2 would have the same name",
+            r"targets of the speakers id01 and id01_type2 would have the same file name",
         ),
         (
             lambda f: shutil.rmtree(f.parents[2]),
-            r"want a folder speaker/session/utterance\.npy, got nothing",
+            r"expected a folder with speaker/session/utterance\.npy, found no folder",
         ),
     ],
 )
@@ -501,12 +507,12 @@ CASES = {
         lambda w: w(
             "MSE", "--train_list", w.corpus / "train_list.txt", "--train_path", w.corpus / "wav"
         ),
-        r"train_list\.txt: the model takes embeddings, "
-        r"and 48 of 48 \.npy files are missing.*--extract",
+        r"train_list\.txt: 48 of 48 \.npy files are missing .*, which is --train_path joined.* "
+        r"This model needs embeddings\. .*--extract",
     ),
     "embedding model, trials of speech": (
         lambda w: w("MSE", "--test_list", w.corpus / "trials.txt", "--test_path", w.corpus / "wav"),
-        r"trials\.txt: the model takes embeddings",
+        r"trials\.txt: 24 of 24 \.npy files are missing .* needs embeddings",
     ),
     "--check of speech": (
         lambda w: [
@@ -516,7 +522,7 @@ CASES = {
             "--test_path",
             w.corpus / "wav",
         ],
-        r"the model takes embeddings",
+        r"This model needs embeddings",
     ),
     "--check without trials": (lambda w: ["--check"], r"--check needs trials\. Give --test_list"),
     "--generate without a list": (
@@ -525,34 +531,34 @@ CASES = {
     ),
     "no targets": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=None)),
-        r"want a target.*none for 1: .*id03\.npy; make them: .*--combine_embeddings",
+        r"expected a target.*1 targets are missing: .*id03\.npy\. Create .*combine-embeddings",
     ),
     "targets of another size": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03_npy=np.ones(5, np.float32))),
-        r"id03\.npy: want a target of 16 numbers",
+        r"id03\.npy: expected a target of 16 numbers",
     ),
     "embeddings of two sizes": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.ones((1, 5), np.float32))),
-        r"id03/x/1\.npy: want embeddings of 16 numbers",
+        r"id03/x/1\.npy: expected embeddings of 16 numbers",
     ),
     "embeddings of another size than the model's": (lambda w: w("MSE", "--nOut", 32), r"--nOut"),
     "embedding with NaN": (
         lambda w: w(tree=spoiled(w.train, w.folder, id03__x__1_npy=np.full(D, np.nan, np.float32))),
-        r"id03/x/1\.npy: want finite",
+        r"id03/x/1\.npy: expected finite",
     ),
     "other speaker unknown": (
         lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id99\nid01 id01/x/0.npy id00\n"),
-        r"want a target.*id99\.npy",
+        r"expected a target.*id99\.npy",
     ),
     "other speaker is the same": (
         lambda w: w("MyTriplet_CS", list="id00 id00/x/0.npy id01\nid01 id01/x/0.npy id01\n"),
-        r"list\.txt:2: want '<speaker> <file> <other speaker>'",
+        r"list\.txt:2: expected '<speaker> <file> <other speaker>'",
     ),
     "pair with a strange flag": (
         lambda w: w(
             "DA", list="id00 id00/x/0.npy id00/x/1.npy 1\nid01 id01/x/0.npy id01/x/1.npy 2\n"
         ),
-        r"list\.txt:2: want '<speaker> <file> <file> 0\|1'",
+        r"list\.txt:2: expected '<speaker> <file> <file> 0\|1'",
     ),
     "triplets in groups": (
         lambda w: w("MyTriplet_CS", "--nPerSpeaker", 2),
@@ -564,19 +570,21 @@ CASES = {
     ),
     "file twice": (
         lambda w: w(list="id00 id00/x/0.npy\nid00 id00/x/1.npy\nid01 id00/x/0.npy\n"),
-        r"list\.txt:3: id00/x/0\.npy is in line 1 already",
+        r"list\.txt:3: expected each example once, but id00/x/0\.npy is also in line 1",
     ),
     "DA without pairs": (
         lambda w: w("DA", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants session.*'<speaker> <file> <file> 0\|1'",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <file> 0\|1' for --trainfunc "
+        r"DA, found 'id00 id00/x/0\.npy'\. Choose such a list with --train_list",
     ),
     "triplet loss without others": (
         lambda w: w("MyTriplet_CS", "--train_list", w.train / "all_normal_list.txt"),
-        r"wants other.*<other speaker>",
+        r"all_normal_list\.txt:1: expected lines '<speaker> <file> <other speaker>' for "
+        r"--trainfunc MyTriplet_CS, found 'id00 .*\. Choose such a list with --train_list",
     ),
     "validation without pairs": (
         lambda w: w("DA", "--valid_list", w.train / "all_normal_list.txt", "--valid_path", w.train),
-        r"all_normal_list\.txt: --trainfunc: this loss wants session",
+        r"all_normal_list\.txt:1: expected lines .* for --trainfunc DA.* with --valid_list",
     ),
     "validation of unknown classes": (
         lambda w: w(
@@ -625,6 +633,6 @@ def test_error_messages(name, train, test, corpus, tmp_path, program, monkeypatc
 def test_targets_need_embeddings_of_one_size(tmp_path):
     for i, size in enumerate((4, 5)):
         np.save(tmp_path / f"{i}.npy", np.ones(size, np.float32))
-    message = r"1\.npy: want embeddings of 4 numbers, as in 0\.npy, got 5"
+    message = r"1\.npy: expected embeddings of 4 numbers as in 0\.npy, found 5 numbers\."
     with pytest.raises(InputError, match=message):
         compute_targets(tmp_path, ["0.npy", "1.npy"])

@@ -66,7 +66,7 @@ def test_features_equal_the_references(tmp_path, capsys):
     (tmp_path / "files.lst").write_text(f"{tmp_path}/a\n")
     code, out, err = make(capsys, "-i", tmp_path / "files.lst")
     assert code == 0, err
-    assert "features of 1 files (1 made now" in out
+    assert "Features of 1 files are in . (1 files with" in out
     raw = np.load(tmp_path / "a.npy")
     assert raw.dtype == np.float32
     assert raw.shape == (252, 80)
@@ -105,13 +105,13 @@ def test_mirrored_in_parallel_and_resumed(recordings, capsys):
     made[2].unlink()
     code, out, _ = make(capsys, *words)
     assert code == 0
-    assert "features of 6 files (1 made now" in out
+    assert f"Features of 6 files are in {recordings}/out (1 files with 0.00 hours" in out
     assert [path.read_bytes() for path in made] == before
     assert not list((recordings / "wav").rglob("*.npy"))
     assert not list(recordings.rglob("*.part"))
     code, _, err = make(capsys, *words, "--feature_type", "sasv2")
     assert code == 2
-    assert "holds other features than --feature_type sasv2 --n_mels 80" in err
+    assert "expected the features --feature_type sasv2 --n_mels 80 of" in err
 
 
 def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
@@ -121,8 +121,8 @@ def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
     (recordings / "wav" / f"{names[1]}.wav").write_bytes(good[:1000])
     code, _, err = make(capsys, "-i", recordings / "files.lst", "--path", recordings / "wav")
     assert code == 2
-    assert "2 of 6 files cannot be used" in err
-    assert "want 512 samples or more, got 511" in err
+    assert "skipped 2 of 6 files, which cannot be used" in err
+    assert "expected at least 512 samples (32 ms), found 511 samples." in err
     assert len((recordings / "wav" / "features_failed.txt").read_text().splitlines()) == 2
     assert len(list((recordings / "wav").rglob("*.npy"))) == 4
     for name in names[:2]:
@@ -134,8 +134,8 @@ def test_files_that_cannot_be_used_are_left_out_and_named(recordings, capsys):
 @pytest.mark.parametrize(
     "line, words, message",
     [
-        ("nowhere/a", [], "1 of 1 files are missing"),
-        ("../wav/a", ["--output", "out"], "want files below --path .*, got ../wav/a.wav"),
+        ("nowhere/a", [], "the file is missing"),
+        ("../wav/a", ["--output", "out"], "expected files inside --path .*, found ../wav/a.wav"),
     ],
 )
 def test_lists_that_are_refused(line, words, message, recordings, capsys, monkeypatch):
@@ -172,15 +172,19 @@ def test_old_pickles(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.pickle", pickle.dumps(Code()), "it holds builtins.exec.*no code of it was run"),
-        ("a.pickle", b"", "got something else"),
-        ("a.pickle", pickle.dumps({"a": 1}), "got dict"),
-        ("a.pickle", pickle.dumps(np.zeros((2, 3, 4))), r"got float64 \[2, 3, 4\]"),
+        (
+            "a.pickle",
+            pickle.dumps(Code()),
+            "it contains builtins.exec.*No code from the file was run",
+        ),
+        ("a.pickle", b"", "found another content"),
+        ("a.pickle", pickle.dumps({"a": 1}), "found dict"),
+        ("a.pickle", pickle.dumps(np.zeros((2, 3, 4))), r"found float64 \[2, 3, 4\]"),
         ("a.pickle", pickle.dumps(np.array([[1.0, np.nan]])), "NaN"),
         ("a.pickle", pickle.dumps(np.array([[Code()]])), "builtins.exec"),
-        ("a.pickle", pickle.dumps(np.zeros((80, 0))), r"got float64 \[80, 0\]"),
-        ("a.npy", b"no array", "got something else"),
-        ("b.npy", None, "no such file"),
+        ("a.pickle", pickle.dumps(np.zeros((80, 0))), r"found float64 \[80, 0\]"),
+        ("a.npy", b"no array", "found another content"),
+        ("b.npy", None, "this file does not exist"),
     ],
 )
 def test_files_that_are_no_features(name, content, message, tmp_path):
@@ -193,7 +197,7 @@ def test_files_that_are_no_features(name, content, message, tmp_path):
 def test_bands_and_stretches(tmp_path):
     x = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
     np.save(tmp_path / "a.npy", x)
-    with pytest.raises(InputError, match="a.npy: want 80 bands, got 8"):
+    with pytest.raises(InputError, match="a.npy: expected 80 mel bands, found 8"):
         Features(tmp_path / "a.npy", FeatureInput(80, "cmn"))
     with Features(tmp_path / "a.npy", FeatureInput(8, "none")) as features:
         np.testing.assert_array_equal(
@@ -240,7 +244,7 @@ def test_labelled_list(tmp_path):
     ]
     assert classes_of(utterances) == {"00": 0, "02": 1, "10": 2}
     for bad in ("b x None", "b 1 none", "b 1", "b -1 None"):
-        with pytest.raises(InputError, match="l:2: want '<file> <label> None|-1', got"):
+        with pytest.raises(InputError, match="l:2: expected '<file> <label> None|-1', found"):
             read_train_list(text(tmp_path / "l", "a 0 None", bad))
 
 
@@ -251,7 +255,7 @@ def test_clients_and_impostors(tmp_path):
     assert trials.lines == ["1 a b", "1 a c", "0 a d", "0 b d", "0 c d"]
     assert trials.label.tolist() == [True, True, False, False, False]
     assert trials.paths() == ["a", "b", "c", "d"]
-    with pytest.raises(InputError, match="impostors:1: want '<file> <file>', got '1 a b'"):
+    with pytest.raises(InputError, match="impostors:1: expected '<file> <file>', found '1 a b'"):
         read_clients_and_impostors(clients, text(impostors, "1 a b"))
 
 
@@ -478,7 +482,7 @@ def test_random_slicing(suffix, tmp_path):
     assert lengths[::2] != lengths[1::2]
     with pytest.raises(
         InputError,
-        match="--randomSlicing: cuts batches to 200 frames or more; want .* --max_frames, got 199",
+        match="--max_frames: expected at least 200 frames for --randomSlicing, found 199",
     ):
         TrainDataset(utterances, tmp_path, random_slicing=True, **options | {"max_frames": 199})
 
@@ -494,29 +498,32 @@ def test_random_slicing(suffix, tmp_path):
         (
             lambda folder, stem: (folder / f"{stem}.npy").rename(folder / f"{stem}.wav"),
             [],
-            "train.lst: want features for all of the 48 files or for none, got them for 47, but "
-            "not for .*wav; extract the others",
+            "train.lst: expected features for all 48 files or for none, found features for 47 "
+            "files and none for .*wav. Extract the others",
         ),
         (
             lambda folder, stem: np.save(folder / f"{stem}.npy", np.zeros((50, 40), np.float32)),
             [],
-            "npy: want 80 bands, got 40",
+            "npy: expected 80 mel bands, found 40",
         ),
         (
             lambda folder, stem: (folder / f"{stem}.npy").write_bytes(b"torn"),
             [],
-            "npy: want an array of finite numbers",
+            "npy: expected an array of finite numbers",
         ),
         (
             None,
             ["--speed_perturb"],
-            "--augment and --speed_perturb change audio, but the files of the train list are "
-            "features",
+            "--augment, --speed_perturb: expected audio files in the train list, found features",
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
         (None, ["--valid_impostors", ""], "--valid_clients together with --valid_impostors"),
         (None, ["--test_list", "trials.txt"], "and without --test_list"),
-        (None, ["--randomSlicing"], "--randomSlicing: cuts batches to 200 frames or more"),
+        (
+            None,
+            ["--randomSlicing"],
+            "--max_frames: expected at least 200 frames for --randomSlicing",
+        ),
         (
             None,
             ["--randomSlicing", "--compile", "--max_frames", 210],

@@ -102,7 +102,7 @@ def embeddings(spoofed=0):
 
 
 def speech(net):
-    """A batch of 4 groups of 2 utterances, as waves or as what the model takes."""
+    """A batch of 4 groups of 2 utterances, as waves or as embeddings."""
     return {
         "x": torch.randn(4, 2, 16000 if net.takes == "waves" else net.dim),
         "label": torch.arange(4),

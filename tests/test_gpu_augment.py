@@ -1,4 +1,4 @@
-"""--gpu_augment: torch mixes whole batches of crops.
+"""--gpu_augment: torch mixes all crops of a batch.
 
 The crops equal those that NumPy mixes, and a run with the option equals a run without it.
 """
@@ -56,7 +56,7 @@ def sounds(tmp_path_factory):
 
 
 def datasets(sounds, packs="", **options):
-    """Two data sets: NumPy mixes the batches of the first, mixed() those of the second."""
+    """Two data sets: NumPy mixes the batches of the first, mixed() the batches of the second."""
     folder, utterances = sounds
     augment = Augment(str(folder / f"musan{packs}"), str(folder / f"rir{packs}"))
     speech = str(folder / "speech")

@@ -23,15 +23,15 @@ def test_every_job_once(jobs, processes):
 
 
 def fail_at_five(x):
-    """Job 5 fails. Later jobs take longer than any test."""
+    """Job 5 fails. Later jobs need more time than any test."""
     if x == 5:
-        raise InputError("five: not wanted")
+        raise InputError("five: not allowed")
     if x > 5:
         time.sleep(100)
 
 
 def test_an_error_ends_the_other_workers():
-    with pytest.raises(InputError, match="five: not wanted"):
+    with pytest.raises(InputError, match="five: not allowed"):
         list(in_parallel(fail_at_five, range(16), 3))
     assert not multiprocessing.active_children()
 

@@ -80,6 +80,12 @@ def test_spoofing_aware_trials_are_named():
     assert "SASV-EER  4.00 %  SV-EER  2.00 %  SPF-EER 12.50 %" in text_of(SPOOFING)
 
 
+def test_thresholds_keep_the_digits_that_decide():
+    texts = {"threshold": "0.414213562"}
+    line = LINES.of_epoch({"epoch": 3, "step": 225}, TRIALS, 0.1, None, texts)
+    assert line.endswith("threshold 0.414213562")
+
+
 def test_normalised_scores_are_named():
     results = TRIALS | {"EER_asnorm": 3.9, "minDCF_asnorm": 0.3, "threshold_asnorm": 2.5}
     assert "EER asnorm  3.90 %  minDCF asnorm 0.3000" in text_of(results)

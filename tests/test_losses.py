@@ -23,7 +23,7 @@ from loss import with_real
 from loss._margin import MarginSettings, add_margin, subtract_margin
 from models import SpeakerModel
 from options import VALUES
-from options.plugins import options_of
+from options.plugins import help_texts, options_of
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).with_name("reference")
@@ -317,7 +317,7 @@ def test_the_least_number_of_utterances_is_enough_for_every_gradient(name):
 def test_fewer_utterances_than_declared_are_refused(name):
     least = loss_class(name).min_utterances
     loss, message = refusal(name, least - 1)
-    assert f"add --nPerSpeaker {least}" in message, (
+    assert f"Add --nPerSpeaker {least}." in message, (
         f"loss/{name}.py declares min_utterances = {least}: with {least - 1} utterance(s) per "
         "speaker, forward() must raise ValueError with the text of too_few_utterances(): call "
         f"require_pairs(rep) first. It said: {message or 'nothing'}"
@@ -441,6 +441,25 @@ def test_linear_similarity_is_a_product_of_mean_projections(name):
     )
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_frames_are_accepted_if_declared(name):
+    """The attribute `pairwise` says whether a loss works with a pairwise pooling, such as CAP."""
+
+    def pooled_pair(ref, qry):
+        size = (len(qry), len(ref), 6)
+        return ref.mean(-1).expand(size), qry.mean(-1).unsqueeze(1).expand(size)
+
+    accepted = True
+    try:
+        loss_function(name)(embeddings(4, 2, 6, 9), batch([0, 1, 2, 3]), pooled_pair)
+    except ValueError:
+        accepted = False
+    assert loss_class(name).pairwise == accepted, (
+        f"loss/{name}.py: forward() {'accepts' if accepted else 'rejects'} the frames of a "
+        f"pairwise pooling: set the class attribute pairwise to {accepted}"
+    )
+
+
 @pytest.mark.parametrize("name", filter(classifies, LOSSES))
 def test_classification_requires_embeddings(name):
     with pytest.raises(ValueError, match=r"--encoder_type.*"):
@@ -539,7 +558,7 @@ def test_every_margin_follows_the_schedule(name):
     assert value(0, margin=0.4) > value(0, margin=0.2) > value(0, margin=0.0), (
         f"loss/{name}.py: a larger margin must give a larger loss: check the sign of the margin"
     )
-    with pytest.raises(ValueError, match="want 0 <= margin_from <= margin_until"):
+    with pytest.raises(ValueError, match=r"at most --margin_until \(0\), found 5"):
         loss_function(name, margin_from=5)
 
 
@@ -574,17 +593,33 @@ def test_defaults_of_margins(name, margin, scale, easy_margin):
 
 
 def test_help_of_margins():
-    """The docstring of a loss replaces the help of the settings. A help text may have two lines."""
+    """The docstring of a loss replaces the help of the settings."""
     texts = {}
     for name in ("amsoftmax", "aamsoftmax", "sasv_multitask", "sphereface2"):
         texts[name] = {option.name: option.help for option in options_of("trainfunc", name)}
-    assert texts["amsoftmax"]["margin"] == "taken off the cosine of the true speaker"
-    assert texts["aamsoftmax"]["margin"] == "added to the angle to the true speaker, radians"
+    assert texts["amsoftmax"]["margin"] == "margin subtracted from the cosine of the target speaker"
+    in_radians = "margin added to the angle of the target speaker, in radians"
+    assert texts["aamsoftmax"]["margin"] == in_radians
     assert texts["aamsoftmax"]["scale"] == "factor of the cosines"
-    assert texts["sasv_multitask"]["scale"] == "factor of the cosines of the speakers"
-    assert texts["sphereface2"]["margin"].endswith("0.3 and 0.25 in large-margin fine-tuning")
+    assert texts["sasv_multitask"]["scale"] == "factor of the cosines in the softmax loss"
+    assert texts["sphereface2"]["margin"].endswith(
+        "(typically 0.2 for --margin_type C, 0.15 for A)"
+    )
     for options in texts.values():
-        assert options["margin_start"] == "margin at first, see margin_until"
+        assert options["margin_start"] == "margin before update --margin_from"
+
+
+def test_help_of_two_lines():
+    class Documented:
+        """Summary.
+
+        margin: a text that is
+            longer than a line
+        scale: factor
+        """
+
+    texts = help_texts(Documented)
+    assert texts == {"margin": "a text that is longer than a line", "scale": "factor"}
 
 
 @pytest.mark.parametrize("growth", ["exponential", "linear"])
@@ -756,7 +791,9 @@ def test_two_tasks_by_a_loop(head):
     assert loss.bonafide(x)[1, 0].item() == pytest.approx(
         F.cosine_similarity(x[1, 0], loss.direction[0], 0).item(), abs=1e-6
     )
-    with pytest.raises(ValueError, match="wants some in every batch: set --num_spk"):
+    with pytest.raises(
+        ValueError, match="expected bona fide speech in every batch, .* Set --num_spk"
+    ):
         loss(x, batch([4] * 4, [True] * 4), pair)
 
 
@@ -848,9 +885,9 @@ def test_missing_entries_of_the_batch_are_named(name):
     full = batch([0, 1])
     for key in loss.reads:
         incomplete = {k: v for k, v in full.items() if k != key}
-        with pytest.raises(ValueError, match=f"--trainfunc: this loss wants {key}"):
+        with pytest.raises(ValueError, match=f"--trainfunc: this loss needs the entries {key} of"):
             loss(embeddings(2, 2, 6), incomplete, pair)
-    with pytest.raises(ValueError, match="wants embeddings of 6 numbers"):
+    with pytest.raises(ValueError, match=r"--nOut: expected 6, .* found embeddings of shape \[5\]"):
         loss(embeddings(2, 2, 5), full, pair)
 
 

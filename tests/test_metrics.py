@@ -202,8 +202,12 @@ def test_order_and_type_do_not_matter():
     [
         ([1, 2], [1, 1], r"no non-target \(0\) trials, all 2 are target"),
         ([1, 2], [0, 0], r"no target \(1\) trials, all 2 are non-target"),
-        ([1, np.nan, np.inf], [0, 1, 1], r"trial 2: want a finite score, got nan \(2 such"),
-        ([1, 2], [0, 2], r"want 1 \(target\) and 0"),
+        (
+            [1, np.nan, np.inf],
+            [0, 1, 1],
+            r"trial 2: expected a finite score, found nan \(not finite in 2 trials",
+        ),
+        ([1, 2], [0, 2], r"expected the labels 1 \(target\) and 0"),
         ([1, 2], [0, 1, 1], r"shapes \(2,\) and \(3,\)"),
     ],
 )
@@ -216,10 +220,10 @@ def test_bad_trials(scores, labels, message):
     "options, message",
     [
         ({"p_target": 0}, "0 < p_target < 1"),
-        ({"p_target": (0.05, 1.5)}, "got p_target 1.5"),
+        ({"p_target": (0.05, 1.5)}, "found p_target 1.5"),
         ({"c_miss": -1}, "costs above 0"),
         ({"c_fa": np.nan}, "costs above 0"),
-        ({"p_fa": (0.1, 10)}, "fraction between 0 and 1, got 10"),
+        ({"p_fa": (0.1, 10)}, "--far: expected a false-accept rate between 0 and 1, found 10"),
     ],
 )
 def test_bad_options(options, message):
@@ -290,20 +294,20 @@ def test_scores_file_is_read_exactly(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (b"", "s.txt: empty"),
-        (b"1 a b 1\n0 a b\n", "s.txt:2: want '1|0 <file> <file> <score>', got '0 a b'"),
+        (b"", "found an empty file"),
+        (b"1 a b 1\n0 a b\n", "s.txt:2: expected '1|0 <file> <file> <score>', found '0 a b'"),
         (
             b"a b 0.5\n",
-            "target|nontarget|spoof <score>', got 'a b 0.5': without a label nothing to evaluate",
+            "target|nontarget|spoof <score>', found 'a b 0.5'. Metrics need a label",
         ),
-        (b"2 a b 0.5\n", "s.txt:1: want '1|0"),
-        (b"1 a b 0.5 7\n", "s.txt:1: want '1|0"),
-        (b"1 a b 0.5\n\n0 a b 0.4\n", "s.txt:2: want '1|0"),
-        (b"1 a b high\n", "s.txt:1: want a number as the score, got 'high'"),
-        (b"1 a b 0.5\n0 a b nan\n", "s.txt:2: want a finite score, got 'nan'"),
-        (b"1 a b -inf\n", "s.txt:1: want a finite score, got '-inf'"),
-        (b"1 a b 0.5\n1 a c 0.4\n", "s.txt: no non-target (0) trials, all 2 are target"),
-        (b"1 a b 0.5\n0 \xff c 0.4\n", "s.txt: want a text file in UTF-8, got byte 0xff"),
+        (b"2 a b 0.5\n", "s.txt:1: expected '1|0"),
+        (b"1 a b 0.5 7\n", "s.txt:1: expected '1|0"),
+        (b"1 a b 0.5\n\n0 a b 0.4\n", "s.txt:2: expected '1|0"),
+        (b"1 a b high\n", "s.txt:1: expected a number as the score, found 'high'"),
+        (b"1 a b 0.5\n0 a b nan\n", "s.txt:2: expected a finite score, found 'nan'"),
+        (b"1 a b -inf\n", "s.txt:1: expected a finite score, found '-inf'"),
+        (b"1 a b 0.5\n1 a c 0.4\n", "s.txt: found no non-target (0) trials, all 2 are target"),
+        (b"1 a b 0.5\n0 \xff c 0.4\n", "s.txt: expected a text file in UTF-8, found the byte 0xff"),
     ],
 )
 def test_bad_scores_file(text, message, tmp_path, capsys):

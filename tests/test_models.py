@@ -55,7 +55,7 @@ COMPONENTS = [
 ]
 MODELS = [name for part, name in COMPONENTS if part == "models"]
 POOLINGS = [name for part, name in COMPONENTS if part == "pooling"]
-# Largest relative errors of embeddings and of features. RawNet3 takes logarithms of nearly empty
+# Largest relative errors of embeddings and of features. RawNet3 computes logarithms of nearly empty
 # bands, which amplify the last digit.
 TOLERANCES = {"RawNet3": (1e-3, 3e-3)}
 
@@ -68,7 +68,7 @@ SMALL = {
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
 }
-# Of these models, only the first utterance is compared with the reference.
+# Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
 RENAMED = {
     "num_mels": "n_mels",
@@ -99,7 +99,7 @@ def noise(*shape, seed=0):
 
 
 def inputs_of(net, rows, samples=16000):
-    """Noise of the kind that a model takes: waves or embeddings."""
+    """Noise of the kind that a model accepts: waves or embeddings."""
     return noise(rows, samples) if net.takes == "waves" else noise(rows, net.dim)
 
 
@@ -178,7 +178,7 @@ def test_options_have_one_owner():
 
 # ---------------------------------------------------------------------- parity
 def reference_cases(file, models=MODELS):
-    """Parameters of a test: the cases of a file of fixtures, of these models."""
+    """Parameters of a test: the cases of the given models in a file of fixtures."""
     cases = []
     for case in golden.load_cases(REFERENCE / file):
         # The cases of embedding enhancement have the model among the options.
@@ -271,7 +271,7 @@ def record_outputs(net):
 
 
 def check_features(net, case, outputs, wave, tolerance):
-    """Compares the features of the front end with those of the reference."""
+    """Compares the features of the front end with the features of the reference."""
     expected = case.arrays["features"]
     # RawNet3 has its own front end.
     if "features_slice" in case.hparams:
@@ -303,7 +303,7 @@ def test_parity(case):
     net = reference_model(case)
     of_embedding, of_features = TOLERANCES.get(case.hparams["model"], (2e-5, 1e-5))
     outputs = record_outputs(net)
-    # The fixtures hold outputs of modules for the last of these.
+    # The fixtures contain outputs of modules for the last key.
     keys = [key for key in ("input_q", "input_long", "input") if key in case.hparams]
     rows = slice(None)
     if case.hparams["model"] in SLOW:
@@ -394,7 +394,7 @@ def test_dmha_features_parity():
 
 
 def test_names_of_the_original_trainer_are_known():
-    """The authors of MFA-Conformer store the network as `encoder.`, beside front end and loss."""
+    """The authors of MFA-Conformer store the network as `encoder.`, next to front end and loss."""
     case = golden.load_cases(REFERENCE / "model_mfa_conformer_zyzisyz.npz")[0]
     net = reference_model(case)
     stored = [f"encoder.{entry['name']}" for entry in case.state]
@@ -618,7 +618,7 @@ def test_training_options_and_old_names_are_real(net):
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(name, option, options):
-    with pytest.raises(ValueError, match=f"--{option}: want"):
+    with pytest.raises(ValueError, match=f"--{option}: expected .*, found"):
         small(name, **options)
 
 
@@ -626,7 +626,7 @@ def test_a_model_without_dim_is_refused(monkeypatch):
     module = types.ModuleType("models.Sizeless")
     module.MainModel = type("MainModel", (SpeakerModel,), {})
     monkeypatch.setitem(sys.modules, "models.Sizeless", module)
-    with pytest.raises(InputError, match=r"models/Sizeless\.py: .* set self\.dim in __init__"):
+    with pytest.raises(InputError, match=r"models/Sizeless\.py: .* Set self\.dim in __init__"):
         build_model("Sizeless")
 
 
@@ -639,7 +639,7 @@ def test_an_option_without_a_default_is_refused(monkeypatch):
     module = types.ModuleType("models.Optionless")
     module.MainModel = MainModel
     monkeypatch.setitem(sys.modules, "models.Optionless", module)
-    with pytest.raises(InputError, match=r"models/Optionless\.py: .* width; give it a default"):
+    with pytest.raises(InputError, match=r"models/Optionless\.py: .* width\. Give it a default"):
         build_model("Optionless")
 
 
@@ -703,12 +703,12 @@ def test_dropout_of_enhancement_drops_numbers_and_not_utterances():
 
 
 def test_embeddings_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="--nOut: this model maps embeddings of 64 numbers"):
+    with pytest.raises(ValueError, match="--nOut: expected embeddings of 64 numbers, found"):
         model("MyLinearNet", nOut=64)(noise(2, 16000))
 
 
 def test_excite_add_is_its_formula():
-    """Values and gradients of the fused operation against those of autograd for the formula."""
+    """Values and gradients of the fused operation equal the results of autograd for the formula."""
     torch.manual_seed(0)
     shapes = ((3, 8, 4, 5), (3, 8, 4, 5), (2, 8), (2,), (8, 2), (8,))
     draw = [torch.randn(shape, requires_grad=True) for shape in shapes]

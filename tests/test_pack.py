@@ -417,14 +417,14 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
 def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, capsys):
     folder = copy_pack(packed, tmp_path / "pack")
     assert run("--check_pack", folder) == 0
-    assert "as they were written" in capsys.readouterr().out
+    assert " is undamaged. Number of recordings: " in capsys.readouterr().out
     data = bytearray((folder / "00002.pcm").read_bytes())
     data[12345] ^= 4
     (folder / "00002.pcm").write_bytes(data)
     assert run("--check_pack", folder) == 2
     err = capsys.readouterr().err
-    assert "error: 1 of" in err
-    assert f"remove {folder}/00002.json, and run the dataprep.py --pack" in err
+    assert f"error: {folder}: 1 of" in err
+    assert f"Remove {folder}/00002.json and run the " in err
     (folder / "00002.json").unlink()
     pack_up(loose, folder)
     assert contents(folder) == contents(packed)
@@ -436,21 +436,25 @@ def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, 
         (
             "00001.pcm",
             None,
-            "00001.pcm: want 10..... bytes, got no file; copy it again, "
-            "or run the dataprep.py --pack command",
+            "00001.pcm: expected 10..... bytes, found no file. Copy the file again, "
+            "or run the 'python dataprep.py pack' command",
         ),
-        ("00001.pcm", b"torn", "00001.pcm: want 10..... bytes, got 4; copy it again"),
+        ("00001.pcm", b"torn", "00001.pcm: expected 10..... bytes, found 4. Copy the file again"),
         (
             roots.INDEX,
             None,
-            "want a finished pack, got one without index.npz; "
-            "run the dataprep.py --pack command that made it again",
+            "expected a finished pack, found a pack without index.npz. "
+            "To finish the pack, run the 'python dataprep.py pack' command",
         ),
-        (roots.INDEX, b"PK", "index.npz: damaged .*; remove it, and run"),
-        (roots.INDEX, "cut", "index.npz: damaged"),
-        (roots.INDEX, "flip", "index.npz: damaged"),
+        (
+            roots.INDEX,
+            b"PK",
+            "index.npz: the index of the pack is damaged .*. Remove this file and run",
+        ),
+        (roots.INDEX, "cut", "index.npz: the index of the pack is damaged"),
+        (roots.INDEX, "flip", "index.npz: the index of the pack is damaged"),
         (roots.MARK, b'{"version": 0}', r"other options: version 0 \(now 1\)"),
-        (roots.MARK, b"{", "want the options of a pack in JSON"),
+        (roots.MARK, b"{", "expected the options of a pack in JSON"),
     ],
 )
 def test_damaged_packs(file, content, message, loose, packed, tmp_path):
@@ -483,12 +487,12 @@ def test_shard_torn_while_in_use(packed, tmp_path):
         table.open(name) as recording,
         pytest.raises(
             InputError,
-            match=f"00001.pcm: truncated: want 200 bytes of {name}, got 0; copy it again",
+            match=f"00001.pcm: the file is truncated: expected 200 bytes of {name}, found 0. Copy",
         ),
     ):
         recording.read(0, 200 // (recording.bits // 8))
     (folder / "00002.pcm").unlink()
-    with pytest.raises(InputError, match="00002.pcm: cannot be opened: No such file"):
+    with pytest.raises(InputError, match="00002.pcm: the file cannot be opened .No such file"):
         table.open(pack.read_shards(folder)[2].recordings[0][0])
 
 
@@ -496,7 +500,11 @@ def test_missing_in_the_pack(loose, tmp_path, program):
     folder = pack_up(loose, tmp_path / "pack", ["trials.txt"])
     code, _, err = program(*small_run(loose, tmp_path / "run", "--train_path", folder))
     assert code == 2
-    assert f"train_list.txt: 48 of 48 files are missing in {folder}; correct" in err
+    message = (
+        f"train_list.txt: 48 of 48 files are missing in {folder}. The first missing recording is"
+    )
+    assert message in err
+    assert "Correct --train_path or the list." in err
     assert not (tmp_path / "run").exists()
 
 
@@ -512,10 +520,10 @@ def test_broken_files_are_left_out_and_packed_after_repair(loose, tmp_path, caps
     for _ in range(2):
         assert run(*words) == 2
         report = (tmp_path / "pack" / "failed.txt").read_text().splitlines()
-        assert "error: 3 of" in capsys.readouterr().err and len(report) == 3
+        assert ": skipped 3 of" in capsys.readouterr().err and len(report) == 3
         assert "8000 Hz" in report[0]
-        assert "cannot be read as audio" in report[1]
-        assert "not finite" in report[2]
+        assert "cannot read this file as audio" in report[1]
+        assert "found NaN or infinity" in report[2]
     assert Pack(str(tmp_path / "pack")).audio() == ["0.wav", "1.wav", "5.wav"]
     for i in (2, 3, 4):
         soundfile.write(tmp_path / f"{i}.wav", np.full(100, 0.1), 16000)
@@ -527,10 +535,10 @@ def test_broken_files_are_left_out_and_packed_after_repair(loose, tmp_path, caps
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("id1 a.npy", "want audio, got features or embeddings .*; leave them"),
-        ("id1", "1 of 1 files are missing"),
-        ("a b c d e f g", "list:1: want"),
-        ("id1 nowhere.wav", "1 of 1 files are missing"),
+        ("id1 a.npy", "expected audio, found features or embeddings .*Use a list of audio"),
+        ("id1", "the file is missing"),
+        ("a b c d e f g", "list:1: expected"),
+        ("id1 nowhere.wav", "the file is missing"),
     ],
 )
 def test_bad_lists(line, message, tmp_path):
@@ -544,44 +552,44 @@ def test_folders(loose, packed, tmp_path, program, capsys):
     """A folder with other files cannot become a pack, and some modes do not read packs."""
     with pytest.raises(InputError, match="new or empty folder"):
         pack_up(loose, loose)
-    with pytest.raises(InputError, match="want audio files"):
+    with pytest.raises(InputError, match="--path .*/nowhere: this folder does not exist"):
+        pack_up(tmp_path, tmp_path / "pack", [], path="nowhere")
+    with pytest.raises(InputError, match="expected audio files"):
         pack_up(tmp_path, tmp_path / "pack", [], path=".")
     train_list = loose / "train_list.txt"
     assert run("--features", "-i", train_list, "--path", packed) == 2
-    assert "got a pack, which holds audio" in capsys.readouterr().err
+    assert "found a pack. A pack contains no features or embeddings." in capsys.readouterr().err
     output = tmp_path / "copies"
     assert run("--copy_synthesis", train_list, "--path", packed, "--output", output) == 2
-    assert "got a pack, which holds audio" in capsys.readouterr().err
+    assert "found a pack. A pack contains no features or embeddings." in capsys.readouterr().err
     (tmp_path / "list").write_text("a b.npy\na c.npy\n")
     words = ["--train_list", tmp_path / "list", "--train_path", packed]
-    message = (
-        "got a pack, which holds audio for training and evaluation and no features or embeddings"
-    )
+    message = "found a pack. A pack contains no features or embeddings."
     for model in ("MyLinearNet", "VGG4L"):
         code, _, err = program(*small_run(loose, tmp_path / "run", "--model", model, *words))
         assert code == 2 and message in err
-    with pytest.raises(InputError, match="want a pack, got none"):
+    with pytest.raises(InputError, match="expected a pack, found none"):
         pack.check_pack(loose, 1)
 
 
 def test_space_on_the_disk(loose, tmp_path, monkeypatch):
     too_many = (
-        r"--shard_size 0: want at most 500 shards, "
-        r"got about [\d,]+ for \d+ MB; want 1 or more"
+        r"--shard_size: expected at most 500 shards, found about [\d,]+ shards of 0 MB. "
+        r"Use --shard_size 1 or more"
     )
     with pytest.raises(InputError, match=too_many):
         pack_up(loose, tmp_path / "a", size=1000)
     monkeypatch.setattr(
         pack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
     )
-    too_small = r"--output .*: want about \d+ MB on its disk, got 1 MB; make room"
+    too_small = r"--output .*: expected \d+ MB of free disk space, found 1 MB. Free some"
     with pytest.raises(InputError, match=too_small):
         pack_up(loose, tmp_path / "b")
     monkeypatch.undo()
     monkeypatch.setattr(pack.os, "fsync", raising(OSError(28, "No space left on device")))
     full = (
-        "00000.pcm: cannot be written .No space left on device.; "
-        "the shards before it stay: make room"
+        r"00000.pcm: this shard cannot be written \(No space left on device\)\. "
+        "Free some space and run the same command again."
     )
     with pytest.raises(InputError, match=full):
         pack_up(loose, tmp_path / "a")

@@ -156,7 +156,7 @@ def test_weights_and_statistics_are_float32_under_autocast(name, pooling, shape)
     Half precision rounds weights of 1/T, so their sum is not 1.
     """
     frames = random_frames(shape.rows, shape.channels, 1).bfloat16().expand(*shape)
-    # The variances of these are small beside the squared means.
+    # The variances of `moving` are small compared with the squared means.
     moving = (0.1 * random_frames(*shape) + 10.0).bfloat16()
     for x, tolerance in ((frames, 2e-4), (moving, 0.01)):
         expected = pooled_pairs(pooling, x.float())
@@ -253,7 +253,7 @@ def test_heads_are_left_out_of_training_steps_but_never_all():
 )
 def test_heads_that_do_not_split_or_are_all_left_out_are_refused(option, value):
     options = {"heads_number": 4, "mask_prob": 0.3} | {option: value}
-    with pytest.raises(ValueError, match=f"--{option}: want .*, got {value}"):
+    with pytest.raises(ValueError, match=f"--{option}: expected .*, found {value}"):
         make("DoubleMHA", 8, **options)
 
 
@@ -268,7 +268,7 @@ def test_pooled_deviations_have_limits():
 
 @torch.no_grad()
 def test_mqmha_is_its_definition():
-    """Every query of every head by itself, for one utterance, as in arXiv:2110.05042."""
+    """Every query of every head separately, for one utterance, as in arXiv:2110.05042."""
     heads = 3
     queries = 2
     size = 4
@@ -290,7 +290,7 @@ def test_mqmha_is_its_definition():
 
 
 def test_mqmha_needs_a_query():
-    with pytest.raises(ValueError, match="--queries: want at least 1, got 0"):
+    with pytest.raises(ValueError, match="--queries: expected at least 1, found 0"):
         make("MQMHA", 8, heads_number=2, queries=0)
 
 

@@ -75,8 +75,8 @@ def test_train_list_of_spoofceleb(tmp_path, header):
     path = text(tmp_path, "twice.csv", *header, "x,id1,a00", "x,id2,a01")
     first_line = 1 + len(header)
     message = (
-        f"twice.csv:{first_line + 1}: x of speaker id2 is in line {first_line} already, of speaker "
-        "id1"
+        rf"twice.csv:{first_line + 1}: expected each file once, but x \(speaker id2\) is also in "
+        rf"line {first_line} \(speaker id1\)"
     )
     with pytest.raises(InputError, match=message):
         read_train_list(path)
@@ -94,7 +94,7 @@ def test_train_list_of_spoofceleb(tmp_path, header):
     ],
 )
 def test_bad_train_lists(tmp_path, lines, number):
-    with pytest.raises(InputError, match=rf"l:{number}: want '<.*, got "):
+    with pytest.raises(InputError, match=rf"l:{number}: expected '<.*, found "):
         read_train_list(text(tmp_path, "l", *lines))
 
 
@@ -118,7 +118,7 @@ def test_spoofed_speech_is_the_last_class():
         "zoe@0.9",
         "spoof",
     }
-    with pytest.raises(InputError, match="a speaker is called 'spoof'"):
+    with pytest.raises(InputError, match="--train_list: a speaker is named 'spoof'"):
         classes_of([Utterance("spoof", "a"), Utterance("tom", "b", "A01")])
 
 
@@ -214,14 +214,14 @@ def test_unlabelled_trials_after_a_header(tmp_path):
 def test_enrolment_lists_given_and_tables(tmp_path):
     path = text(tmp_path, "trials.txt", "s1 E_1 bonafide target", "s2 E_2 bonafide nontarget")
     message = (
-        "no enrolment for 2 of 2 speakers in a list beside it: s1, s2; give lists .* by "
-        "--enroll_list"
+        "expected enrolment files for 2 speakers, found none for 2 of them in the folder of this "
+        "list: s1, s2. Add --enroll_list LIST"
     )
     with pytest.raises(InputError, match=message):
         read_trials(path)
     lists = [text(tmp_path, "women", "s1 A_1"), text(tmp_path, "men", "s2 A_2,A_3")]
     assert read_trials(path, lists).models == [("A_1",), ("A_2", "A_3")]
-    with pytest.raises(InputError, match="no enrolment for 1 of 2 speakers in .*women: s2"):
+    with pytest.raises(InputError, match="found none for 1 of them in .*women: s2"):
         read_trials(path, lists[:1])
     table = tmp_path / "meta.pk"
     utterances = {
@@ -231,13 +231,16 @@ def test_enrolment_lists_given_and_tables(tmp_path):
     table.write_bytes(pickle.dumps(utterances))
     # Lists come before the table. The table enrols neither tested nor spoofed utterances.
     assert read_trials(path, lists[:1], str(table)).models == [("A_1",), ("B_2",)]
-    with pytest.raises(InputError, match="again:2: s1 is enrolled already"):
+    with pytest.raises(
+        InputError,
+        match="again:2: expected one line for each speaker .*, but s1 has an earlier line",
+    ):
         read_trials(
             path,
             [text(tmp_path, "again", "s2 A_2", "s1 A_4"), text(tmp_path, "first", "s1 A_1")][::-1],
         )
     with pytest.raises(
-        InputError, match="bad:1: want '<speaker> <file>,<file>,...', got 's1 A_1 A_2'"
+        InputError, match="bad:1: expected '<speaker> <file>,<file>,...', found 's1 A_1 A_2'"
     ):
         read_trials(path, [text(tmp_path, "bad", "s1 A_1 A_2")])
 
@@ -254,8 +257,8 @@ class Code:
     [
         (pickle.dumps({"s": {"bonafide": Code()}}), "builtins.exec"),
         (pickle.dumps(np.zeros(3)), "numpy"),
-        (b"no pickle", "something else"),
-        (b"", "something else"),
+        (b"no pickle", "found another content"),
+        (b"", "found another content"),
         (pickle.dumps({"s": ["a"]}), "another structure"),
         (pickle.dumps({"s": {"real": ["a"]}}), "another structure"),
         (pickle.dumps({"s": {"bonafide": [1]}}), "another structure"),
@@ -263,7 +266,7 @@ class Code:
 )
 def test_tables_that_are_refused(tmp_path, content, message):
     (tmp_path / "meta.pk").write_bytes(content)
-    with pytest.raises(InputError, match=f"meta.pk: want .*{message}"):
+    with pytest.raises(InputError, match=f"meta.pk: expected .*{message}"):
         read_speaker_meta(tmp_path / "meta.pk")
 
 
@@ -278,7 +281,9 @@ def test_training_list_must_agree_with_its_table(tmp_path):
     ]
     check_against_meta(utterances, tmp_path / "meta.pk", "list")
     for wrong in (Utterance("s2", "T_1"), Utterance("s1", "T_1", "A01")):
-        with pytest.raises(InputError, match="list: T_1 is .* but bonafide of s1 in .*meta.pk"):
+        with pytest.raises(
+            InputError, match="list: T_1 is .* but bonafide speech of speaker s1 in .*meta.pk"
+        ):
             check_against_meta([*utterances[1:], wrong], tmp_path / "meta.pk", "list")
 
 
@@ -292,7 +297,7 @@ def test_training_list_must_agree_with_its_table(tmp_path):
     ],
 )
 def test_bad_trials(tmp_path, bad):
-    with pytest.raises(InputError, match=rf"l:{len(bad)}: want '<.*, got "):
+    with pytest.raises(InputError, match=rf"l:{len(bad)}: expected '<.*, found "):
         read_trials(text(tmp_path, "l", *bad))
 
 
@@ -316,7 +321,9 @@ def test_public_protocols():
     assert not set(trials.files) & set(sum(trials.models, ()))
     dev = PROTOCOLS / "ASVspoof2019.LA.asv.dev.gi.trl.txt"
     # The enrolment lists of the development set are not in this folder.
-    with pytest.raises(InputError, match="no enrolment for 10 of 10 speakers"):
+    with pytest.raises(
+        InputError, match="expected enrolment files for 10 speakers, found none for 10 of them"
+    ):
         read_trials(dev)
 
 

@@ -25,7 +25,8 @@ from metrics.scores import Scores
 from report import trial_plots
 from report.confusion import confusion, make_embedding_map
 from report.markup import html
-from report.runs import ReportedRun, run_names
+from report.names import short_names
+from report.runs import ReportedRun
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
@@ -202,7 +203,7 @@ def test_contents(pages, inputs):
         f"{known.eer:.2f}",
         f"{known.min_dcf:.4f}",
         f"{known.costs[1].value:.4f}",
-        f"{known.eer_threshold:.4f}",
+        f"{known.eer_threshold:.5g}",
         "6 / 60",
         f"{sasv.eer:.2f}",
         f"{sasv.spf_eer:.2f}",
@@ -214,7 +215,7 @@ def test_contents(pages, inputs):
         "revision abc",
         "Options that differ",
         "All 4 options",
-        "aware.txt: scores alone",
+        "No options are shown for scores files: aware.",
         "all 8 speakers",
         "id5",
         "All runs scored the same trials",
@@ -223,9 +224,9 @@ def test_contents(pages, inputs):
     ):
         assert value in text, value
     alone = " ".join(checked(pages["alone"]).texts)
-    assert "No map: none were given" in alone
-    assert "No curves" in alone
-    assert "the least error" not in alone
+    assert "There is no map." in alone
+    assert "There are no curves" in alone
+    assert "The lowest error" not in alone
 
 
 def test_the_same_again_is_the_same_page(pages, inputs):
@@ -244,7 +245,7 @@ def test_different_trials_have_no_best(inputs, tmp_path):
     plain_scores(tmp_path / "fewer.txt", 0, speakers=5)
     text = report(tmp_path, inputs / "first", tmp_path / "fewer.txt")
     assert 'class="best"' not in text
-    assert "their errors do not compare" in text
+    assert "their errors cannot be compared" in text
     assert 'class="best"' in report(tmp_path, inputs / "first", inputs / NASTY)
 
 
@@ -366,25 +367,48 @@ def test_map_keeps_speakers_together(inputs):
     assert fewer.total == 8
 
 
+def test_sentences_fit_the_scores(inputs, pages):
+    """A page without spoofed speech does not mention it, and a page with it names the SASV-EER."""
+    plain = " ".join(checked(pages["alone"]).texts)
+    for word in ("spoof", "SASV", "SPF", "a-DCF", "non-targets"):
+        assert word not in plain
+    assert "minDCF(p) is the lowest detection cost" in plain
+    aware = " ".join(checked(report(inputs, inputs / "aware.txt")).texts)
+    for text in ("The SASV-EER compares", "P_fa,spf counts", "SASV-EER, "):
+        assert text in aware
+    assert "minDCF" not in aware
+
+
 # ---------------------------------------------------------------------- errors
 def test_names():
-    assert run_names(["exps/a", "exps/b/"]) == ["a", "b"]
-    scores_files = ["x/scores.txt", "y/scores.txt"]
-    assert run_names(scores_files) == scores_files
+    for paths, names in (
+        (["exps/a", "exps/b/"], ["a", "b"]),
+        (["exps/a.1", "exps/b.txt"], ["a.1", "b"]),
+        (["x/scores.txt", "y/scores.txt"], ["x/scores", "y/scores"]),
+        (["z/x/scores.txt", "y/x/scores.txt"], ["z/x/scores.txt", "y/x/scores.txt"]),
+        (["exps/a/result/scores.txt", "exps/b/result/scores_best.txt"], ["a", "b"]),
+        (
+            ["exps/a/result/scores.txt", "exps/a/result/scores_best.txt", "exps/b"],
+            ["a/scores", "a/scores_best", "b"],
+        ),
+        (["exps/a", "exps/a/result/scores.txt"], ["exps/a", "a/scores"]),
+    ):
+        assert short_names(paths) == names
+        assert short_names(paths[::-1]) == names[::-1]
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
         (["{}/no"], "no: there is no such file or folder"),
-        (["{}/embeddings"], "has neither result/scores.txt nor log.jsonl"),
-        (["{}/first", "{}/first"], "want every run once"),
+        (["{}/embeddings"], "the folder has neither result/scores.txt nor log.jsonl"),
+        (["{}/first", "{}/first"], "expected each run once"),
         (
             ["{}/first", "--embeddings", "{}/first/model"],
             "want a folder speaker/session/utterance.npy",
         ),
-        (["{}/first/config.yaml"], "config.yaml:1: want"),
-        (["{}/first", "--cm", "{}/aware.txt"], "--cm: want spoofing-aware scores"),
+        (["{}/first/config.yaml"], "config.yaml:1: expected"),
+        (["{}/first", "--cm", "{}/aware.txt"], "--cm: expected spoofing-aware scores"),
         (["{}/first", "--output", "{}/first/log.jsonl/x.html"], "cannot be written"),
     ],
 )
@@ -400,17 +424,19 @@ def test_errors_of_inputs(words, message, inputs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["s.txt", "--embeddings", "x"], "--embeddings: goes with --report"),
-        (["--report", "x", "--det", "d.png"], "--det: has no effect with --report"),
-        (["--plot", "x", "--bootstrap", "9"], "--bootstrap: has no effect with --plot"),
-        (["s.txt", "--curves", "x"], "--curves: goes with --plot"),
+        (["s.txt", "--embeddings", "x"], "It belongs to report."),
+        (["--report", "x", "--det", "d.png"], "--det: report has no such option."),
+        (["--plot", "x", "--bootstrap", "9"], "--bootstrap: plot has no such option."),
+        (
+            ["s.txt", "--curves", "x"],
+            "--curves: the program without a sub-command has no such option. It belongs to plot.",
+        ),
         (
             ["--calibrate", "s.txt", "--output", "c.json", "--cm", "c.txt"],
-            "--cm: has no effect with --calibrate",
+            "--cm: calibrate has no such option.",
         ),
-        (["s.txt", "--effective_prior", "0.5"], "--effective_prior: goes with --calibrate"),
-        (["s.txt", "--report", "x"], "--report"),
-        ([], "--report"),
+        (["s.txt", "--effective_prior", "0.5"], "It belongs to calibrate and fuse."),
+        ([], "expected scores files or a sub-command, found nothing."),
     ],
 )
 def test_options_that_exclude_each_other(words, message, capsys):

@@ -6,8 +6,6 @@ published commands.
 
 import argparse
 import os
-import pickle
-import re
 import shlex
 from pathlib import Path
 
@@ -16,8 +14,9 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import Tiny, small_run
+from pages import SYSTEM_PAGES, commands_of
+from small_world import PUBLISHED_SECTION, with_published_names, write_asvspoof
 
-import dataprep
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
 from inference.scorer import Scorer
@@ -149,78 +148,28 @@ def eers_of(made, trials, folder):
 
 
 # ---------------------------------------------------------------------- whole runs
-# List of the synthetic corpus -> its name in ASVspoof 2019.
-LISTS = {
-    "cm.train.trn.txt": "ASVspoof2019.LA.cm.train_dev.trn.txt",
-    "asv.eval.trl.txt": "ASVspoof2019.LA.asv.eval.gi.trl.txt",
-    "asv.eval.trn.txt": "ASVspoof2019.LA.asv.eval.female.trn.txt",
-}
-
-
 @pytest.fixture(scope="module")
 def spoofed(tmp_path_factory):
     """A synthetic corpus with spoofed copies, in the layout of ASVspoof 2019 LA, and its lists."""
-    made = tmp_path_factory.mktemp("made")
     la = tmp_path_factory.mktemp("LA")
-    words = ["--synthetic", str(made), "--speakers", "6", "--files", "4", "--test_speakers", "4"]
-    assert dataprep.main([*words, "--trials", "20", "--spoof"]) in (0, None)
-    for folder in ("ASVspoof2019_LA_train/flac", "ASVspoof2019_LA_eval/flac"):
-        (la / folder).mkdir(parents=True)
-    for folder in ("protocols", "spk_meta"):
-        (la / folder).mkdir()
-    names = copy_as_flac(made / "wav", la)
-    for old, new in LISTS.items():
-        lines = []
-        for line in (made / old).read_text().splitlines():
-            lines.append(renamed_line(line, names, is_train=old.startswith("cm")))
-        write_lines(la / "protocols" / new, lines)
-    train = (la / "protocols" / LISTS["cm.train.trn.txt"]).read_text().splitlines()
-    first_speaker = train[0].split()[0]
-    others = [line for line in train if line.split()[0] != first_speaker]
-    write_lines(la / "protocols" / "ASVspoof2019.LA.cm.train.trn.txt", others)
-    (la / "spk_meta" / "spk_meta_trn.pk").write_bytes(pickle.dumps(files_by_kind(train)))
-    (la / "spk_meta" / "spk_meta_eval.pk").write_bytes(pickle.dumps({}))
+    write_asvspoof(tmp_path_factory.mktemp("made"), la)
     return la
-
-
-def copy_as_flac(wavs, la):
-    """Writes all files of a corpus to the folders of ASVspoof. Returns {old name: new name}."""
-    names = {}
-    for path in wavs.rglob("*.wav"):
-        old = path.relative_to(wavs)
-        name = "LA_" + str(old).replace("/", "_")[:-4]
-        names[str(old)] = name
-        part = "eval" if int(old.parts[0][2:]) > 10006 else "train"
-        sf.write(la / f"ASVspoof2019_LA_{part}" / "flac" / f"{name}.flac", *sf.read(path))
-    return names
-
-
-def renamed_line(line, names, is_train):
-    """Returns a line of a list with the new names of its files."""
-    speaker, files, *rest = line.split()
-    renamed = ",".join(names[file] for file in files.split(","))
-    if is_train:
-        # The published list names another folder than the one on the disk.
-        renamed = f"ASVspoof2019_LA_train/wav/{renamed}"
-    return " ".join([speaker, renamed, *rest])
-
-
-def files_by_kind(train):
-    """Returns {speaker: {"bonafide": files, "spoof": files}}, the format of spk_meta files."""
-    table = {}
-    for line in train:
-        speaker, file, *_, kind = line.split()
-        kinds = table.setdefault(speaker, {"bonafide": [], "spoof": []})
-        kinds[kind].append(Path(file).name)
-    return table
 
 
 SMALL = shlex.split(
     "--num_spk 4 --batch_size 12 --max_frames 40 --eval_frames 40 --num_eval 1 "
     "--nDataLoaderThread 0 --device cpu --max_steps 2"
 )
-LINES = (Path(__file__).parent.parent / "docs" / "spoofing.md").read_text().splitlines()
-COMMANDS = [shlex.split(line)[2:] for line in LINES if re.match(" {4}python .*ASVspoof2019", line)]
+# The words of the published commands, after `python trainSpeakerNet.py`.
+COMMANDS = [
+    shlex.split(command)[2:]
+    for command in commands_of(SYSTEM_PAGES["spoofing"], [PUBLISHED_SECTION])
+]
+# Options of the published command that its translation leaves out.
+LEFT_OUT = shlex.split(
+    "--spk_meta_train spk_meta/spk_meta_trn.pk --spk_meta_eval spk_meta/spk_meta_eval.pk "
+    "--musan_path musan_split --rir_path RIRS_NOISES/simulated_rirs"
+)
 # Options of models that have an effect on their size -> small values.
 SMALL_SIZES = {
     "frt_c": 8,
@@ -245,9 +194,10 @@ def small_model(command):
 @pytest.fixture
 def place(spoofed, tmp_path, monkeypatch):
     """A folder with all files and folders that the published commands name."""
-    (tmp_path / "LA").symlink_to(spoofed)
-    for folder in ("protocols", "spk_meta"):
-        (tmp_path / folder).symlink_to(spoofed / folder)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "LA").symlink_to(spoofed)
+    (tmp_path / "data" / "protocols").symlink_to(spoofed / "protocols")
+    (tmp_path / "spk_meta").symlink_to(spoofed / "spk_meta")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -258,7 +208,7 @@ def test_published_commands(place, program):
     Training from random weights, fine-tuning of weights with a head of other speakers, evaluation.
     """
     scratch, tuning, evaluation = COMMANDS
-    code, out, err = program(*scratch, *SMALL, *small_model(scratch))
+    code, out, err = program(*scratch, *LEFT_OUT, *SMALL, *small_model(scratch))
     assert code == 0, err
     assert "6 speakers, 24 utterances; 24 spoofed: A01 12, A02 12" in out
     assert "4 enrolled speakers" in out
@@ -267,29 +217,21 @@ def test_published_commands(place, program):
     assert state["classes"]["spoof"] == 40
     assert state["loss"]["aamsoftmax.weight"].shape[0] == 41
     assert state["model"].keys()
-    torch.save(published(state), "pretrained_weight.model")
+    torch.save(with_published_names(state), "pretrained_weight.model")
     words = ["--output", "scores.txt", "--device", "cpu", "--nDataLoaderThread", 0]
     code, out, err = program(*evaluation, *words, *small_model(scratch))
     assert code == 0 and "SASV-EER" in out, err
     lines = Path("scores.txt").read_text().splitlines()
-    trials = Path("protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
+    trials = Path("data/protocols/ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines()
     assert [line.rsplit(" ", 1)[0] for line in lines] == trials
 
     other_speakers = ["--save_path", "before", "--num_class", 7]
     assert program(*tuning[:-2], *SMALL, *small_model(tuning), *other_speakers)[0] == 0
-    torch.save(published(read_checkpoint("before/model/last.model")), "pretrained_weight.model")
+    state = read_checkpoint("before/model/last.model")
+    torch.save(with_published_names(state), "pretrained_weight.model")
     code, out, err = program(*tuning, *SMALL, *small_model(tuning))
     left_out = "pretrained_weight.model: left out: misshaped: loss.aamsoftmax.weight, [7, "
     assert code == 0 and left_out in out, err
-
-
-def published(state):
-    """Returns the weights of a checkpoint with the names of published checkpoints."""
-    weights = {}
-    for prefix, part in (("__S__", "model"), ("__L__", "loss")):
-        for name, value in state[part].items():
-            weights[f"{prefix}.{name}"] = value
-    return weights
 
 
 def scores_of(path):

@@ -475,7 +475,7 @@ THREE = ["target", "nontarget", "spoof"]
         (
             lambda: a_dcf([1, 2], ["target", "spoof"]),
             NotDefined,
-            "no nontarget trials among 2: want target, nontarget, spoof",
+            "no nontarget trials among 2. The metric needs target, nontarget, spoof trials",
         ),
         (
             lambda: t_eer([1, 2], [1, 2], ["target", "target"]),
@@ -496,7 +496,7 @@ THREE = ["target", "nontarget", "spoof"]
         (
             lambda: sasv_eers([1, 2], ["target", "Spoof"]),
             ValueError,
-            "trial 2: want a kind of target, nontarget, spoof, got 'Spoof'",
+            "trial 2: expected a kind of target, nontarget, spoof, found 'Spoof'",
         ),
         (lambda: sasv_eers([1, 2], THREE), ValueError, r"shapes \(2,\), \(3,\)"),
         (
@@ -507,48 +507,52 @@ THREE = ["target", "nontarget", "spoof"]
         (
             lambda: sasv_eers([1, 2, np.nan], THREE),
             ValueError,
-            "trial 3: want a finite score, got nan",
+            "trial 3: expected a finite score, found nan",
         ),
         (
             lambda: min_t_dcf([1, 2, np.nan], [1, 2, 3], THREE),
             ValueError,
-            "trial 3: want a finite score, got nan",
+            "trial 3: expected a finite score, found nan",
         ),
         (
             lambda: t_eer([1, 2, 3], [1, np.inf, 3], THREE),
             ValueError,
-            "trial 2: want a finite score, got inf",
+            "trial 2: expected a finite score, found inf",
         ),
         (
             lambda: t_eer([1, 2, 3], [1, 2, 3], THREE, 1.5),
             ValueError,
-            "prevalence between 0 and 1, got 1.5",
+            "--prevalence: expected a number between 0 and 1, found 1.5",
         ),
         (
             lambda: a_dcf([1, 2, 3], THREE, p_spoof=0.6, p_nontarget=0.4),
             ValueError,
-            "a-DCF: want priors .* got p_spoof 0.6, p_nontarget 0.4",
+            "a-DCF: expected priors .* found p_spoof 0.6, p_nontarget 0.4",
         ),
-        (lambda: a_dcf([1, 2, 3], THREE, p_spoof=0, p_nontarget=0), ValueError, "not all"),
+        (
+            lambda: a_dcf([1, 2, 3], THREE, p_spoof=0, p_nontarget=0),
+            ValueError,
+            "a sum above 0 and below 1",
+        ),
         (
             lambda: a_dcf([1, 2, 3], THREE, c_fa_spoof=0),
             ValueError,
-            "costs above 0; .*c_fa_spoof 0",
+            "costs above 0, .*c_fa_spoof 0",
         ),
         (
             lambda: min_t_dcf([1, 2, 3], [1, 2, 3], THREE, c_fa_cm=-1),
             ValueError,
-            "t-DCF: want .* costs above 0; .*c_fa_cm -1",
+            "t-DCF: expected .* costs above 0, .*c_fa_cm -1",
         ),
         (
             lambda: min_t_dcf([2, 1, 0], [1, 2, 0], THREE),
             NotDefined,
-            "no spoof passes verification at its EER point",
+            "rejects all spoofed trials at its EER point",
         ),
         (
             lambda: min_t_dcf([1, 3, 4, 2], [1, 2, 0, 3], [*THREE, "target"], c_fa_asv=1000),
             NotDefined,
-            "errs too often at its EER point",
+            "too many errors at its EER point",
         ),
     ],
 )
@@ -684,33 +688,45 @@ def test_reader(tmp_path):
     [
         (
             "s a bonafide target 0.5\n1 a b 0.5\n",
-            "s.txt:2: want '<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>', "
-            "got '1 a b 0.5'",
+            "s.txt:2: expected '<speaker> <file> bonafide|<attack> target|nontarget|spoof "
+            "<score>', found '1 a b 0.5'",
         ),
         (
             "s a bonafide target 0.5\ns b A07 Spoof 0.5\n",
-            "s.txt:2: want '<speaker> <file> bonafide|<attack>",
+            "s.txt:2: expected '<speaker> <file> bonafide|<attack>",
         ),
         (
             "s a bonafide target 0.5\ns b A07 target 0.5\n",
-            "an attack before spoof, got 'A07 target'",
+            "an attack before spoof, found 'A07 target'",
         ),
-        ("s a bonafide target 0.5\ns b - spoof 0.5\n", "s.txt:2: want 'bonafide', '-' or 'a00'"),
-        ("s a bonafide target 0.5\ns b A07 spoof nan\n", "s.txt:2: want a finite score, got 'nan'"),
-        ("s a target 0.5\ns b spoof high\n", "s.txt:2: want a number as the score, got 'high'"),
+        (
+            "s a bonafide target 0.5\ns b - spoof 0.5\n",
+            "s.txt:2: expected 'bonafide', '-' or 'a00'",
+        ),
+        (
+            "s a bonafide target 0.5\ns b A07 spoof nan\n",
+            "s.txt:2: expected a finite score, found 'nan'",
+        ),
+        (
+            "s a target 0.5\ns b spoof high\n",
+            "s.txt:2: expected a number as the score, found 'high'",
+        ),
         (
             "s a target 0.5\ns b A07 spoof 0.5\n",
-            "s.txt:2: want '<speaker> <file> target|nontarget|spoof <score>', got",
+            "s.txt:2: expected '<speaker> <file> target|nontarget|spoof <score>', found",
         ),
-        ("1 a b 0.5\ns b A07 spoof 0.5\n", "s.txt:2: want '1|0 <file> <file> <score>', got"),
+        ("1 a b 0.5\ns b A07 spoof 0.5\n", "s.txt:2: expected '1|0 <file> <file> <score>', found"),
         (
             "s a target\n",
-            "s.txt:1: want '1|0 <file> <file> <score>' or '<speaker> <file> bonafide|<attack>",
+            "s.txt:1: expected '1|0 <file> <file> <score>' or '<speaker> <file> bonafide|<attack>",
         ),
-        ("s a nontarget 0.5\ns b spoof 0.1\n", "s.txt: no target trials among 2: want target"),
+        (
+            "s a nontarget 0.5\ns b spoof 0.1\n",
+            "s.txt: found no target trials among 2. The metric needs target",
+        ),
         (
             "s a target 0.5\ns b target 0.1\n",
-            "s.txt: no nontarget or spoof trials, all 2 are target",
+            "s.txt: found no nontarget or spoof trials, all 2 are target",
         ),
     ],
 )
@@ -772,10 +788,10 @@ def test_command(tmp_path, capsys, monkeypatch):
     # One plot shows spoofing-aware scores and plain scores.
     assert tuneThreshold.main([str(path), str(plain)]) == 0
     assert {name: [*curves] for name, curves in drawn.items()} == {
-        str(path): ["SASV-EER", "SV-EER", "SPF-EER"],
-        str(plain): ["EER"],
+        "s": ["SASV-EER", "SV-EER", "SPF-EER"],
+        "plain": ["EER"],
     }
-    assert drawn[str(path)]["SV-EER"][0] == sasv_eers(read.scores, read.kinds)["SV-EER"]
+    assert drawn["s"]["SV-EER"][0] == sasv_eers(read.scores, read.kinds)["SV-EER"]
 
 
 def test_verification_that_rejects_all_spoofs(tmp_path, capsys):
@@ -783,7 +799,9 @@ def test_verification_that_rejects_all_spoofs(tmp_path, capsys):
     path.write_text("s a target 2\ns b nontarget 1\ns c spoof 0\n")
     assert tuneThreshold.main([str(path), "--cm", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "min t-DCF              -   not defined: no spoof passes verification" in out
+    assert (
+        "min t-DCF              -   not defined: the verification rejects all spoofed trials" in out
+    )
     assert "t-EER             0.00 %" in out
 
 
@@ -792,8 +810,8 @@ def test_options_without_effect_give_a_warning(tmp_path, capsys):
     words = "--p_target 0.1 --prevalence 0.5 --tdcf_p_spoof 0.1 --adcf_c_miss 2"
     assert tuneThreshold.main([str(path), *words.split()]) == 0
     assert capsys.readouterr().err == (
-        "warning: --p_target has no effect on spoofing-aware scores\n"
-        "warning: --prevalence, --tdcf_p_spoof has no effect without --cm\n"
+        "warning: --p_target has no effect on spoofing-aware scores.\n"
+        "warning: --prevalence, --tdcf_p_spoof have no effect without --cm.\n"
     )
     plain = tmp_path / "plain.txt"
     plain.write_text("1 a b 1\n0 a c 0\n")
@@ -822,25 +840,30 @@ def test_countermeasure_scores(tmp_path):
     [
         (
             lambda trials, cm: trials[:5] + trials[6:],
-            ":6: want the trials of the scores file in their order, here 'id5 utt5 ",
+            ":6: expected the trials of the scores file in the same order, here 'id5 utt5 ",
         ),
         (
             lambda trials, cm: trials[:9],
-            ":10: want the trials of the scores file in their order, here 'id2 utt9 ",
+            ":10: expected the trials of the scores file in the same order, here 'id2 utt9 ",
         ),
         (
             lambda trials, cm: [*trials, "id1 x bonafide target 1\n"],
-            ":11: want the trials of the scores file in their order, here nothing, got 'id1 x ",
+            ":11: expected the trials of the scores file in the same order, here nothing, "
+            "found 'id1 x ",
         ),
-        (lambda trials, cm: trials[::-1], ":8: want one score for id2, got another above"),
-        (lambda trials, cm: [*cm, "utt4 7\n"], ":11: want one score for utt4, got another above"),
+        (lambda trials, cm: trials[::-1], ":8: expected one score for id2, found another one"),
+        (
+            lambda trials, cm: [*cm, "utt4 7\n"],
+            ":11: expected one score for utt4, found another one",
+        ),
         (
             lambda trials, cm: cm[:4] + cm[7:],
-            ": want '<file> ... <score>' for every tested file, 3 are missing, the first utt4",
+            ": expected '<file> ... <score>' for every tested file, but 3 files are missing. The "
+            "first one is utt4",
         ),
-        (lambda trials, cm: [*cm, "1.5\n"], ":11: want '<file> ... <score>', got '1.5'"),
-        (lambda trials, cm: [*cm, "x y\n"], ":11: want a number as the score, got 'y'"),
-        (lambda trials, cm: [], ": empty: want lines '<file> ... <score>'"),
+        (lambda trials, cm: [*cm, "1.5\n"], ":11: expected '<file> ... <score>', found '1.5'"),
+        (lambda trials, cm: [*cm, "x y\n"], ":11: expected a number as the score, found 'y'"),
+        (lambda trials, cm: [], ": expected lines '<file> ... <score>', found an empty file"),
     ],
 )
 def test_bad_countermeasure_scores(change, message, tmp_path, capsys):
@@ -860,11 +883,14 @@ def test_bad_words(tmp_path, capsys):
     two = tmp_path / "two.txt"
     two.write_text("s a target 2\ns c spoof 0\n")
     for words, message in (
-        ([plain, "--cm", path], "--cm: want spoofing-aware scores"),
-        ([path, "--adcf_p_spoof", "1"], "a-DCF: want priors"),
+        ([plain, "--cm", path], "--cm: expected spoofing-aware scores"),
+        ([path, "--adcf_p_spoof", "1"], "a-DCF: expected priors"),
         ([two, "--cm", two], "no nontarget trials"),
-        ([path, "--cm", path, "--tdcf_c_fa_asv", "0"], "t-DCF: want priors"),
-        ([path, "--cm", path, "--prevalence", "2"], "prevalence between 0 and 1"),
+        ([path, "--cm", path, "--tdcf_c_fa_asv", "0"], "t-DCF: expected priors"),
+        (
+            [path, "--cm", path, "--prevalence", "2"],
+            "--prevalence: expected a number between 0 and 1",
+        ),
         ([path, "--cm", tmp_path / "no"], "no"),
     ):
         assert tuneThreshold.main([str(word) for word in words]) == 2

@@ -145,7 +145,7 @@ def test_bad_line_in_any_block(tmp_path, three_at_once, number, bad):
     lines[number] = bad
     (tmp_path / "t.txt").write_text("\n".join(lines))
     with pytest.raises(
-        InputError, match=rf"t\.txt:{number + 1}: want '1\|0 <file> <file>', got '{bad}'"
+        InputError, match=rf"t\.txt:{number + 1}: expected '1\|0 <file> <file>', found '{bad}'"
     ):
         read_trials(tmp_path / "t.txt")
     lines = [f"{line} {i}".strip() for i, line in enumerate(lines)]
@@ -154,7 +154,7 @@ def test_bad_line_in_any_block(tmp_path, three_at_once, number, bad):
             "\n".join([*lines[:number], line, *lines[number + 1 :]]) + "\n"
         )
         with pytest.raises(
-            ValueError, match=rf"s\.txt:{number + 1}: want .*, got '({line}|nan|x)'"
+            ValueError, match=rf"s\.txt:{number + 1}: expected .*, found '({line}|nan|x)'"
         ):
             read_scores(tmp_path / "s.txt")
 
@@ -188,14 +188,14 @@ def test_scores_of_many_blocks(tmp_path, three_at_once):
             attacks = ["spoof" if "spoof" in w else "bonafide" for w in words]
         assert read.attacks.tolist() == attacks
     (tmp_path / "s").write_text("\n".join([*families["spoof"], "s e A03 target 1"]))
-    with pytest.raises(ValueError, match=r"s:9: want 'bonafide', .* got 'A03 target'"):
+    with pytest.raises(ValueError, match=r"s:9: expected 'bonafide', .* found 'A03 target'"):
         read_scores(tmp_path / "s")
     (tmp_path / "u").write_text("a b 1\na c 2\nb c 3\na  d 4\n")
     read = read_scores(tmp_path / "u", labelled=False)
     assert read.lines == ["a b", "a c", "b c", "a d"]
     assert read.scores.tolist() == [1, 2, 3, 4]
     assert read.labels is None
-    with pytest.raises(ValueError, match="u:1: want .* nothing to evaluate"):
+    with pytest.raises(ValueError, match="u:1: expected .* Metrics need a label"):
         read_scores(tmp_path / "u")
 
 
@@ -349,7 +349,7 @@ def test_buckets_and_mixed_precision_are_choices(corpus, checkpoint, tmp_path, p
 
 
 def test_a_training_in_mixed_precision_evaluates_in_it(corpus, tmp_path, program):
-    """The scores equal those of --eval --mixedprec bit for bit, and those of --eval nearly."""
+    """The scores equal --eval --mixedprec bit for bit, and --eval up to rounding."""
     assert program(*small_run(corpus, tmp_path / "run", "--mixedprec", "--max_epoch", 1))[0] == 0
     found = [scores_in(tmp_path / "run" / "result" / "scores.txt")]
     for words in (["--mixedprec"], []):
@@ -468,7 +468,7 @@ def test_a_matrix_in_blocks(loss, scoring, monkeypatch):
             [],
             "found 2 files of 2 speakers. Add files, or list them without speakers",
         ),
-        ("1 {1} {3}", [], "want '<file>' or '<speaker> <file>', got '1 "),
+        ("1 {1} {3}", [], "expected '<file>' or '<speaker> <file>', found '1 "),
         ("{1}\n{3}\nno.wav", [], "1 of 3 files are missing"),
         (
             "{1}\n{3}",

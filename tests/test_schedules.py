@@ -88,7 +88,7 @@ def test_schedule_is_a_function_of_the_step(name):
         resumed.step()
         second.step()
     assert np.array_equal(got, want[17:]), (
-        f"scheduler/{name}.py: the learning rates after a resume differ from those of an "
+        f"scheduler/{name}.py: the learning rates after a resume differ from an "
         "undisturbed run: compute the rate from the step alone, and keep all state in state_dict()"
     )
 

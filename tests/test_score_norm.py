@@ -210,7 +210,7 @@ def test_equal_cohort_scores_are_an_error():
     np.testing.assert_allclose(normalise_scores(np.array([1.0, 3.0]), mean, std, "znorm"), [1, 1.5])
     for norm in ("tnorm", "snorm", "asnorm"):
         with pytest.raises(
-            InputError, match="trial 1 scores the same against every file of the cohort"
+            InputError, match="trial 1 has the same score, .*, against every file of the cohort"
         ):
             normalise_scores(np.array([1.0, 3.0]), mean, std, norm)
 
@@ -304,7 +304,7 @@ def test_evaluation(corpus, checkpoint, tmp_path, program):
     assert code == 0
     assert not err
     assert len(re.findall(r"^EER", out, re.M)) == 2
-    assert "a cohort of 48, by utterance" in out
+    assert "a cohort of 48 utterances" in out
     without_cohort = checkpoint.parent.parent / "result" / "scores.txt"
     assert (tmp_path / "s.txt").read_text() == without_cohort.read_text()
     raw = read_scores(tmp_path / "s.txt")
@@ -408,27 +408,30 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
     assert "Probability" in program(*words, full, "--score_norm", "snorm", *cohort_of(corpus))[1]
     code, _, err = program(*words, full)
     assert code == 2
-    assert "takes score, duration_min, cohort_max, got score, duration_min;" in err
+    assert "inputs score, duration_min, cohort_max, found score, duration_min." in err
     fusion = calibration_file(tmp_path / "f.json", ["score_1", "score_2"], [1.0, 1.0])
     code, _, err = program(*words, fusion)
     assert code == 2
-    assert "takes score_1, score_2, got score;" in err
+    assert "inputs score_1, score_2, found score." in err
     for prior in (0, 1):
         code, _, err = program(*words, plain, "--prior", prior)
         assert code == 2
         assert "--prior: expected a probability" in err
     code, _, err = program(*words, corpus / "trials.txt")
     assert code == 2
-    assert "want a calibration" in err
+    assert "expected a calibration" in err
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (lambda c: ["--score_norm", "asnorm"], "--score_norm asnorm: want --cohort_list FILE"),
+        (
+            lambda c: ["--score_norm", "asnorm"],
+            "--score_norm asnorm: expected .* Add --cohort_list LIST",
+        ),
         (
             lambda c: ["--score_norm", "asnorm", *cohort_of(c)],
-            "want a cohort of at least 300, got 48 .*lower --top_n",
+            "expected a cohort of at least 300 utterances .*, found 48. Lower --top_n",
         ),
         (
             lambda c: [
@@ -436,7 +439,7 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
                 "asnorm",
                 *cohort_of(c, "--cohort_by", "speaker", "--top_n", 9),
             ],
-            r"at least 9, got 8 \(--cohort_by speaker\)",
+            r"at least 9 speakers \(--cohort_by\), found 8",
         ),
         (
             lambda c: ["--score_norm", "asnorm", "--top_n", 5, *cohort_of(c)[:2]],
@@ -472,7 +475,10 @@ def test_is_refused_before_training(words, message, corpus, tmp_path, program):
 
 def test_a_list_without_speakers_is_an_error(tmp_path):
     (tmp_path / "cohort.txt").write_text("a.wav\nb.wav\n")
-    with pytest.raises(InputError, match="want the speakers .* got 'a.wav'"):
+    with pytest.raises(
+        InputError,
+        match="cohort.txt:1: expected '<speaker> <file>' for --cohort_by speaker, found 'a.wav'",
+    ):
         read_cohort(tmp_path / "cohort.txt", "speaker")
 
 

@@ -310,22 +310,22 @@ def test_command(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--by gender", "--by gender: want --table FILE with this column$"),
-        ("--by duration", "want --table FILE with this column, or --path DIR"),
+        ("--by gender", "--by gender: this needs --table FILE with the column.$"),
+        ("--by duration", "this needs --table FILE with the column, or --path DIR"),
         # Lines '1|0 <file> <file> <score>' do not name attacks.
-        ("--by attack", "--by attack: want --table"),
-        ("--by colour --table t.csv", "t.csv: want a column colour, got gender, age"),
+        ("--by attack", "--by attack: this needs --table"),
+        ("--by colour --table t.csv", "t.csv: expected a column colour, found gender, age"),
         (
             "--by b --table short",
-            "short: want all speakers of the trials in the first column, or all files; "
-            "11 of 12 speakers are missing, the first s1",
+            "short: expected all speakers or all files of the trials in the first column, but "
+            "11 of 12 speakers are missing. The first one is s1",
         ),
-        ("--by b --table ragged", r"ragged:3: want 2 columns \(a, b\), got 3: 's1 2 3'"),
-        ("--by b --table twice", "twice:3: want one line for s1, got another"),
+        ("--by b --table ragged", r"ragged:3: expected 2 columns \(a, b\), found 3: 's1 2 3'"),
+        ("--by b --table twice", "twice:3: expected one line for s1, found another"),
         ("--by b --table none", "No such file"),
-        ("--by b --table empty", "empty: empty: want lines"),
-        ("--worst 0", "--worst: want 1 or more, got 0"),
-        ("--by b --table short --bins nan", "--bins: want numbers"),
+        ("--by b --table empty", "empty: expected lines .*, found an empty file"),
+        ("--worst 0", "--worst: expected at least 1, found 0"),
+        ("--by b --table short --bins nan", "--bins: expected finite numbers"),
         ("--by duration --path .", "files are missing in ."),
     ],
 )

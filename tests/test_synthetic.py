@@ -98,17 +98,17 @@ def test_lists_and_files(small):
 def test_fewer_trials_than_requested():
     lists = synthetic.corpus_lists(synthetic.SyntheticOptions(1, 4, 3, 1000, 0, False))
     labels = [line[0] for line in lists["trials.txt"]]
-    # All that exist: 2 x 2 takes of 3 speakers, and 4 x 4 takes of one pair of speakers.
+    # All trials that exist: 2 x 2 utterances of 3 speakers, and 4 x 4 of one pair of speakers.
     assert labels.count("1") == 3 * 4 and labels.count("0") == 16
     assert len(set(lists["trials.txt"])) == len(labels)
 
 
 def test_recordings_of_about_four_files():
     for files, recordings in [(2, 2), (3, 2), (6, 2), (8, 2), (20, 5)]:
-        takes = synthetic.takes_of_speaker(files)
-        assert len({recording for recording, _ in takes}) == recordings
+        utterances = synthetic.utterances_of_speaker(files)
+        assert len({recording for recording, _ in utterances}) == recordings
     for files in range(2, 40):
-        assert len(set(synthetic.takes_of_speaker(files))) == files
+        assert len(set(synthetic.utterances_of_speaker(files))) == files
 
 
 def test_levels(small):
@@ -169,7 +169,7 @@ def test_more_speakers_do_not_change_the_others(small, tmp_path):
 def test_second_call_does_nothing(small, capsys):
     before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
     assert make(small, "--spoof") == 0
-    assert "already" in capsys.readouterr().out
+    assert f"{small} already contains this corpus." in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in small.rglob("*")}
 
 

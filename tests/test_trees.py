@@ -59,7 +59,7 @@ def speakers_of_list(path):
 
 
 def texts(folder, names=None):
-    """Returns {file name: text} of the files of a folder, or of these files only."""
+    """Returns {file name: text} of the files of a folder, or of the given files only."""
     return {name: (folder / name).read_text() for name in names or os.listdir(folder)}
 
 
@@ -100,7 +100,7 @@ def test_where_the_speaker_is(tree, tmp_path, capsys, words, speakers):
     utterances = read_train_list(tmp_path / "out" / "train_list.txt")
     assert Counter(u.speaker for u in utterances) == speakers
     left_out = 36 - sum(speakers.values())
-    warning = f"left out: {left_out} files in whose paths --speaker_regex"
+    warning = f"Files left out of the lists: {left_out}."
     assert (warning in capsys.readouterr().out) == (left_out > 0)
 
 
@@ -110,8 +110,8 @@ def test_speakers_with_few_files(tree, tmp_path, capsys):
     speakers = speakers_of_list(tmp_path / "out" / "train_list.txt")
     assert speakers == {"id0", "id1", "id2", "id3", "id4", "id5", "some"}
     out = capsys.readouterr().out
-    assert "left out: 1 of 8 speakers, who have fewer than 2 files" in out
-    assert "left out: 1 files" in out and "loose.wav" in out
+    assert "fewer than 2 files (--min_files). Speakers left out of the lists: 1 of 8." in out
+    assert "for example loose.wav. Files left out of the lists: 1." in out
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,32 @@ def test_speakers_with_few_files(tree, tmp_path, capsys):
     [
         (
             ["--speaker_level", "4"],
-            "--speaker_level 4 finds no speaker in the paths of its 36 files, as id0/video0/0.wav",
+            "--speaker_level 4 finds no speaker in the paths of the 36 files, for example "
+            "id0/video0/0.wav.",
         ),
         (["--speaker_regex", "(x)"], "--speaker_regex (x) finds no speaker"),
-        (["--speaker_regex", "id."], "want one group in brackets"),
-        (["--speaker_regex", "(id"], "want a regular expression, got '(id'"),
-        (["--min_files", "7"], "--min_files 7: the 6 speakers of {tree} have at most 6 files"),
-        (["--test_speakers", "7"], "--test_speakers: want 1 to 6, all that there are, got 7"),
-        (["--test_speakers", "1%"], "--test_speakers: want 1 to 6, all that there are, got 0"),
-        (["--test_speakers", "0.1"], "want a number as 40 or a share as 10%, got '0.1'"),
-        (["--test_speakers", "1"], "no two for non-target trials"),
+        (["--speaker_regex", "id."], "expected one pair of brackets"),
+        (["--speaker_regex", "(id"], "expected a regular expression, found '(id'"),
+        (
+            ["--min_files", "7"],
+            "--min_files: expected speakers with at least 7 files, but the 6 speakers of",
+        ),
+        (
+            ["--test_speakers", "7"],
+            "--test_speakers: expected 1 to 6 speakers (the corpus has 6), found 7",
+        ),
+        (
+            ["--test_speakers", "1%"],
+            "--test_speakers: expected 1 to 6 speakers (the corpus has 6), found 0",
+        ),
+        (
+            ["--test_speakers", "0.1"],
+            "expected a number such as 40 or a share such as 10%, found '0.1'",
+        ),
+        (["--test_speakers", "1"], "there are no two test speakers for a non-target trial"),
         (
             ["--test_speakers", "2", "--speaker_table", "{tree}/table"],
-            "--speaker_table: want the sex of 2 test speakers, got none for 1: ",
+            "--speaker_table: expected the sex of all 2 test speakers, found no sex of id",
         ),
     ],
 )
@@ -147,6 +160,13 @@ def test_unusable_options(tree, tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("mode", ["--make_list", "--from_kaldi"])
+def test_a_folder_that_does_not_exist(mode, tmp_path, capsys):
+    assert run(mode, tmp_path / "nowhere", "--output", tmp_path / "out") == 2
+    assert f"{tmp_path}/nowhere: this folder does not exist. Give a " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["a b", "a\u00a0b", "a\u2028b", "\ufeffa"])
 def test_names_that_no_list_can_hold(tmp_path, capsys, name):
     make_files(tmp_path / "tree", [f"{name}/1.wav"])
@@ -157,7 +177,7 @@ def test_names_that_no_list_can_hold(tmp_path, capsys, name):
 def test_names_that_are_not_utf8(tmp_path, capsys):
     make_files(tmp_path / "tree", [os.fsdecode(b"a/\xff.wav")])
     assert run("--make_list", tmp_path / "tree", "--output", tmp_path) == 2
-    assert "want names in UTF-8" in capsys.readouterr().err
+    assert "expected a name in UTF-8, found" in capsys.readouterr().err
 
 
 def test_lists_are_not_overwritten(tree, tmp_path, capsys):
@@ -167,7 +187,7 @@ def test_lists_are_not_overwritten(tree, tmp_path, capsys):
     assert run(*words, tmp_path / "out") == 0
     before = texts(tmp_path / "out")
     assert run(*words, tmp_path / "out", "--seed", 1) == 2
-    assert "is there already, with other lines" in capsys.readouterr().err
+    assert "this file exists already and has other lines." in capsys.readouterr().err
     assert texts(tmp_path / "out") == before
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "trials.txt").write_text("other lines\n")
@@ -330,8 +350,8 @@ def test_tables_of_speakers(tmp_path, table, speakers):
 @pytest.mark.parametrize(
     "table, message",
     [
-        ("a m\nb x\n", ":2: want '<speaker> ... m|f ...', got 'b x'"),
-        ("a m\na f\n", ":2: a is f here and m before"),
+        ("a m\nb x\n", ":2: expected '<speaker> ... m|f ...', found 'b x'"),
+        ("a m\na f\n", ":2: speaker a is 'f' here, but 'm' in an earlier line"),
     ],
 )
 def test_bad_tables_of_speakers(tmp_path, table, message):
@@ -395,16 +415,15 @@ def test_merge_with_spoofed_speech(tmp_path):
 @pytest.mark.parametrize(
     "parts, message",
     [
-        (["vox={0}/vox.txt"], "want NAME=LIST:DIR"),
-        (["a-b={0}/vox.txt:{0}/data/vox"], "want NAME=LIST:DIR, NAME of letters"),
+        (["vox={0}/vox.txt"], "expected NAME=LIST:DIR, found 'vox="),
+        (["a-b={0}/vox.txt:{0}/data/vox"], "expected NAME=LIST:DIR, found 'a-b="),
         (
             ["vox={0}/vox.txt:{0}/data/vox", "vox={0}/own.txt:{0}/data/own/wav"],
-            "vox is the name of 2 lists",
+            "2 lists have the name vox.",
         ),
         (
             ["vox={0}/vox.txt:{0}/data/vox", "again={0}/vox.txt:{0}/data/../data/vox"],
-            "id1/1.wav (below {0}/data/vox) of speaker again-id1 is on the list of "
-            "speaker vox-id1 already",
+            "the file id1/1.wav (in {0}/data/vox) belongs to two speakers, vox-id1 and again-id1.",
         ),
         (["vox={0}/vox.txt:{0}/data/own/wav"], "1 of 2 files are missing"),
         (["vox={0}/none.txt:{0}/data/vox"], "No such file"),
@@ -526,30 +545,37 @@ GOOD = {"wav.scp": "u1 /c/1.wav\nu2 /c/2.wav\n", "utt2spk": "u1 a\nu2 b\n"}
     [
         (
             {"wav.scp": "u1 /c/1.wav\nu2 sph2pipe -f wav 2.sph |\n"},
-            "wav.scp:2: want a path, got a command: sph2pipe -f wav 2.sph |; "
-            "run these commands into files",
+            "wav.scp:2: expected a path, found the command 'sph2pipe -f wav 2.sph |'. Write the "
+            "output of the commands to files",
         ),
         (
             {"wav.scp": "u1 /c/1.ark:17\nu2 /c/2.wav\n"},
-            "wav.scp:1: want an audio file, got a place in an archive",
+            "wav.scp:1: expected an audio file, found the place /c/1.ark:17 in an archive",
         ),
-        ({"wav.scp": "u1 /c/1.wav\nu2 /c/my file.wav\n"}, "wav.scp:2: want names without blanks"),
-        ({"wav.scp": "u1 /c/1.wav\nu2\n"}, "wav.scp:2: want '<utterance> ...', got 'u2'"),
-        ({"wav.scp": "u1 /c/1.wav\nu1 /c/2.wav\n"}, "wav.scp:2: u1 is there twice"),
+        (
+            {"wav.scp": "u1 /c/1.wav\nu2 /c/my file.wav\n"},
+            "wav.scp:2: expected a name without blanks",
+        ),
+        ({"wav.scp": "u1 /c/1.wav\nu2\n"}, "wav.scp:2: expected '<utterance> ...', found 'u2'"),
+        (
+            {"wav.scp": "u1 /c/1.wav\nu1 /c/2.wav\n"},
+            "wav.scp:2: the utterance u1 has a second line",
+        ),
         (
             {"wav.scp": "u1 /c/1.wav\nu2 /c/1.wav\n"},
-            "wav.scp: /c/1.wav is the file of u1 and of u2",
+            "wav.scp: the utterances u1 and u2 have the same file /c/1.wav.",
         ),
         (
             {"utt2spk": "u1 a\nu3 a\n"},
-            "want the same utterances in wav.scp and utt2spk, got 2 in one alone: u2, u3",
+            "expected the same utterances in wav.scp and utt2spk, found utterances in only one of "
+            "the two files: u2, u3.",
         ),
-        ({"utt2spk": "u1 a\nu2 a b\n"}, "utt2spk: want names without blanks"),
-        ({"segments": "u1 r1 0.0 1.0\n"}, "segments: utterances are parts of files here"),
-        ({"trials": "u1 u2 target\nu1 u9 nontarget\n"}, "trials: 1 of its names are not in"),
+        ({"utt2spk": "u1 a\nu2 a b\n"}, "utt2spk: expected a name without blanks"),
+        ({"segments": "u1 r1 0.0 1.0\n"}, "segments: expected one file per utterance"),
+        ({"trials": "u1 u2 target\nu1 u9 nontarget\n"}, "/wav.scp, found other names: u9."),
         (
             {"trials": "u1 u2 1\n"},
-            "trials:1: want '<utterance> <utterance> target|nontarget', got 'u1 u2 1'",
+            "trials:1: expected '<utterance> <utterance> target|nontarget', found 'u1 u2 1'",
         ),
     ],
 )
@@ -566,29 +592,29 @@ def test_kaldi_paths_outside_of_the_folder(tmp_path, capsys):
     for name, text in GOOD.items():
         (tmp_path / name).write_text(text)
     assert run("--from_kaldi", tmp_path, "--output", tmp_path / "new.txt", "--path", "/d") == 2
-    assert "want files below --path /d" in capsys.readouterr().err
+    assert "expected files inside --path /d, found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "lines, trial, message",
     [
-        (["a 1.wav", "a 1.flac"], None, "1.wav and 1.flac would both be called a-1"),
+        (["a 1.wav", "a 1.flac"], None, "1.wav and 1.flac would both get Kaldi's name a-1."),
         (
             ["a b-1.wav", "a-b 2.wav", "a c.wav"],
             None,
-            "Kaldi wants utterances and their speakers in one order",
+            "Kaldi requires utterances and speakers in the same order",
         ),
-        (["a 1.wav - - bonafide", "a 2.wav - A01 spoof"], None, "want bona fide speech alone"),
+        (["a 1.wav - - bonafide", "a 2.wav - A01 spoof"], None, "expected only bona fide speech"),
         (["a 1.wav", "b none.wav"], None, "1 of 2 files are missing"),
         (
             ["a 1.wav", "b 2.wav"],
             ["1 1.wav 2.wav", "0 1.wav 3.wav"],
-            "trials.txt: 1 of its names are not in",
+            "/list.txt, found other names: 3.wav.",
         ),
         (
             ["a 1.wav", "b 2.wav"],
             ["1.wav 2.wav"],
-            "want lines '1|0 <file> <file>', got '1.wav 2.wav'",
+            "expected lines '1|0 <file> <file>', found '1.wav 2.wav'",
         ),
     ],
 )

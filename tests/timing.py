@@ -16,7 +16,7 @@ def seconds_of(work):
 def medians(works, repeats=REPEATS):
     """Measure the median seconds of several functions: {name: work} -> {name: seconds}.
 
-    The first call of each function is not counted. The functions take turns, so that a slow period
+    The first call of each function is not counted. The functions alternate, so that a slow period
     of the machine slows all of them.
     """
     for work in works.values():

@@ -49,18 +49,20 @@ class EpochLines:
         results: Mapping[str, float],
         lr: float | None,
         best: Best | None,
+        texts: Mapping[str, str] | None = None,
     ) -> str:
         """Returns the line of an epoch, or of an evaluation within an epoch.
 
         numbers: epoch, step, means of the terms, and the entries of Clock.report().
-        results: of the evaluation, empty without one. lr: the current learning rate.
+        results: of the evaluation, empty without one. lr: the current learning rate. texts: of
+        results that need more digits than usual.
         """
         cells = [
             *self.first_cells(numbers["epoch"], numbers["step"]),
             *self.cells_of_losses(numbers, lr),
             cell_or_blanks(speed_cell, numbers.get("utt_per_s")),
             cell_or_blanks(waiting_cell, numbers.get("waiting")),
-            *self.cells_of_results(results, best),
+            *self.cells_of_results(results, best, texts or {}),
         ]
         return "  ".join(cells).rstrip()
 
@@ -91,10 +93,12 @@ class EpochLines:
             cells.append(cell_or_blanks(loss_cell, terms.get(name)))
         return [*cells, cell_or_blanks(rate_cell, lr)]
 
-    def cells_of_results(self, results: Mapping[str, float], best: Best | None) -> list[str]:
+    def cells_of_results(
+        self, results: Mapping[str, float], best: Best | None, texts: Mapping[str, str]
+    ) -> list[str]:
         """Returns a cell for each result. The best one precedes the first threshold."""
         names = list(results)
-        cells = [result_cell(name, results) for name in names]
+        cells = [evaluation_cell(name, results, texts) for name in names]
         if results and best:
             is_eer = "EER" in results
             place = names.index("threshold") if is_eer else len(names)
@@ -145,10 +149,11 @@ def waiting_cell(share: float) -> str:
     return f"data wait {100 * share:3.0f} %"
 
 
-def result_cell(name: str, results: Mapping[str, float]) -> str:
+def evaluation_cell(name: str, results: Mapping[str, float], texts: Mapping[str, str]) -> str:
     """Returns the cell of one result of an evaluation.
 
     name: as in log.jsonl, for instance valid_loss, or EER_asnorm_2 for the second list of trials.
+    texts: of thresholds.
     """
     value = results[name]
     if name.startswith("valid_"):
@@ -163,4 +168,5 @@ def result_cell(name: str, results: Mapping[str, float]) -> str:
         return f"{label} {value:5.2f} %"
     if metric in COSTS:
         return f"{label} {value:6.4f}"
-    return f"{label} {value:<9.6g}"
+    text = texts.get(name, f"{value:.6g}")
+    return f"{label} {text:<9}"

@@ -26,8 +26,8 @@ def log_overview(task: Task) -> None:
     options = task.options
     net = task.trainer.net
     rows = network_rows(options, net)
-    rows += [("Loss", loss_text(task)), ("Data", data_text(task))]
-    rows.append(("Optimizer", optimizer_text(task)))
+    rows += [("Loss", loss_row(task)), ("Data", data_row(task))]
+    rows.append(("Optimizer", optimizer_row(task)))
     rows += device_rows(options, task.trainer.device)
     rows.append(("Output", with_origin(options, "save_path")))
     log_rows(rows)
@@ -38,7 +38,7 @@ def log_overview(task: Task) -> None:
         )
 
 
-def loss_text(task: Task) -> str:
+def loss_row(task: Task) -> str:
     """Describes the loss. Only a loss with a classifier has a number of classes."""
     options = task.options
     parts = [with_origin(options, "trainfunc")]
@@ -48,7 +48,7 @@ def loss_text(task: Task) -> str:
     return ", ".join(parts)
 
 
-def data_text(task: Task) -> str:
+def data_row(task: Task) -> str:
     """Describes the train list and the updates of an epoch."""
     listed = plural(len(task.dataset.utterances), "utterance")
     if task.options.speed_perturb:
@@ -58,7 +58,7 @@ def data_text(task: Task) -> str:
     return f"{listed}, {updates} per epoch, {plural(utterances, 'utterance')} per update"
 
 
-def optimizer_text(task: Task) -> str:
+def optimizer_row(task: Task) -> str:
     """Describes optimizer and schedule."""
     options = task.options
     learning_rate = task.trainer.optimizer.param_groups[0]["lr"]

@@ -68,6 +68,8 @@ class TrainingRun:
         self.stale = 0
         self.validated = 0
         self.result: dict = {}
+        # Thresholds of the last evaluation, with the digits that decide.
+        self.threshold_texts: dict[str, str] = {}
         self.saved_at = time.monotonic()
         self.warned_of_waiting = False
         self.folder.open(argv)
@@ -289,6 +291,7 @@ class TrainingRun:
             for part, summary in summaries.items():
                 for name, value in summary.results().items():
                     result[f"{name}{part}{suffix}"] = value
+                self.threshold_texts[f"threshold{part}{suffix}"] = summary.eer_threshold_text
             self.folder.write_trials(number, summaries.get(""), reps, trainer.step)
         self.result = result
         return result
@@ -350,7 +353,8 @@ class TrainingRun:
         best = Best(min(error, self.best), self.best_number)
         lr = trainer.terms.get("lr", trainer.optimizer.param_groups[0]["lr"])
         shown = best if line["step"] and best.value < math.inf else None
-        self.folder.write_log(line | results, self.lines.of_epoch(line, results, lr, shown))
+        text = self.lines.of_epoch(line, results, lr, shown, self.threshold_texts)
+        self.folder.write_log(line | results, text)
 
     def warn_of_waiting(self, line: dict) -> None:
         """Warns once if training spends much of its time waiting for data."""

@@ -16,6 +16,7 @@ from common.errors import InputError
 from corpus.augment import mixed
 from corpus.cohort import load_cohort
 from corpus.lists import classes_of
+from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
 from DatasetLoader import batches
 from inference.evaluation import read_tests, refuse_pairwise
@@ -26,6 +27,7 @@ from network.components import build
 from network.devices import resolve_device
 from options.plugins import find
 from SpeakerNet import Trainer
+from training.fit import check_entries, check_pooling
 from training.memory import largest_batch
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
@@ -50,6 +52,7 @@ class Task:
                 f"--ema: expected a decay below 1, found {options.ema:g}. Give for instance 0.999, "
                 "or 0 for no moving average."
             )
+        check_pooling(options)
         self.source = source_of(options)
         utterances = self.read_lists()
         self.valid = None
@@ -70,7 +73,11 @@ class Task:
         """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.train_list, options.train_path, options
+            self.source.read_train,
+            options.train_list,
+            options.train_path,
+            options,
+            "--train_path",
         )
         self.tests = distributed.on_rank_zero(read_tests, options, self.source)
         self.cohort = distributed.on_rank_zero(load_cohort, options, self.source)
@@ -95,7 +102,11 @@ class Task:
         unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
         options = argparse.Namespace(**vars(self.options) | unchanged)
         utterances = distributed.on_rank_zero(
-            self.source.read_train, options.valid_list, options.valid_path, options
+            self.source.read_train,
+            options.valid_list,
+            options.valid_path,
+            options,
+            "--valid_path",
         )
         unknown = [name for name in classes_of(utterances) if name not in self.classes]
         loss = find("trainfunc", options.trainfunc)
@@ -158,6 +169,7 @@ class Task:
         trainer = self.make_trainer()
         trainer.skip_nonfinite = math.inf
         (batch,) = batches([self.dataset[next(iter(sampler))]])
+        check_entries(options, batch, "train_list")
         limit = np.count_nonzero(sampler.groups) // distributed.world_size()
         sizes = distributed.gather(largest_batch(trainer, batch, limit))
         smallest = distributed.on_rank_zero(lambda: min(sizes))
@@ -205,10 +217,10 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
-        self.terms = self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]))
+        self.terms = self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]), "train_list")
         if self.valid:
             first_groups = self.valid_items[0][1][:3]
-            self.try_batch(self.valid, (0, first_groups), f"{options.valid_list}: ")
+            self.try_batch(self.valid, (0, first_groups), "valid_list")
         if options.compile and options.randomSlicing:
             raise InputError(
                 "--compile: the compiled model accepts crops of one length, and --randomSlicing "
@@ -221,33 +233,36 @@ class Task:
                 "Give --test_list, --valid_clients and --valid_impostors, or --valid_list."
             )
 
-    def try_batch(self, dataset, item, place: str = "") -> list[str]:
+    def try_batch(self, dataset, item, list_option: str) -> list[str]:
         """Computes the loss of one batch -> names of the terms of the loss.
 
         Raises InputError if model or loss refuses the batch.
+
+        list_option: the name of the option that names the list, without dashes.
         """
         (batch,) = batches([dataset[item]])
+        check_entries(self.options, batch, list_option)
         # In eval mode the batch statistics do not change.
         self.trainer.net.eval()
         try:
             with torch.no_grad():
                 return list(self.trainer.net(mixed(self.trainer.on_device(batch))))
         except ValueError as error:
+            place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error
 
 
 def warn_of_shared_speakers(utterances: list, tests: list) -> None:
-    """Warns of training speakers who are also in the trials."""
+    """Warns if training speakers are in the trials too."""
     originals = [u for u in utterances if u.speed == 1]
     level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
     for trials, _ in tests:
         shared = shared_speakers(level, folders, trials.paths())
         if shared:
-            more = ", ..." if len(shared) > 5 else ""
+            count = "1 speaker is" if len(shared) == 1 else f"{len(shared):,} speakers are"
             log.warning(
-                "warning: %d speakers of the trials are also in the train list (%s%s). The EER "
-                "will be lower than on unknown speakers. Remove these speakers from one list.",
-                len(shared),
-                ", ".join(shared[:5]),
-                more,
+                "warning: %s in the train list and in the trials: %s. The EER will be lower than "
+                "the EER of new speakers. Use trials of other speakers.",
+                count,
+                first_names(shared),
             )

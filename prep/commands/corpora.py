@@ -1,7 +1,10 @@
-"""Modes that obtain corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019 and OpenSLR."""
+"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019 and OpenSLR."""
 
 import argparse
 import os
+import textwrap
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +13,13 @@ from prep.commands.options import (
     CORPUS_TRIALS,
     PROCESSES,
     SAVE_PATH,
-    Mode,
+    Arguments,
+    Subcommand,
     download_options,
+    one_of,
     path_option,
-    switch_option,
 )
-from prep.constants import CODECS, COMPRESSED_SUFFIXES
+from prep.constants import CODECS, COMPRESSED_SUFFIXES, STEPS, WIDTH
 
 if TYPE_CHECKING:
     from prep.download import Access
@@ -47,10 +51,10 @@ def secret_of(args: argparse.Namespace, name: str) -> str | None:
     return getattr(args, name) or os.environ.get(f"VOXCELEB_{name.upper()}")
 
 
-def run_voxceleb(args: argparse.Namespace) -> None:
-    """Runs the chosen steps of VoxCeleb, or converts any folder with --convert TREE."""
+def run_steps(steps: Collection[str], args: argparse.Namespace) -> None:
+    """Runs some steps of VoxCeleb."""
     # Imported here, because --help does not need these modules.
-    from prep import conversion, voxceleb
+    from prep import voxceleb
     from prep.download import Access
 
     user = secret_of(args, "user")
@@ -58,72 +62,155 @@ def run_voxceleb(args: argparse.Namespace) -> None:
     key = secret_of(args, "key")
     if bool(user) != bool(password):
         raise InputError(
-            "want --user and --password (or VOXCELEB_USER and VOXCELEB_PASSWORD), got only one of "
-            "them; give both"
-        )
-    steps = [step for step in voxceleb.STEPS if args.all or getattr(args, step)]
-    if isinstance(args.convert, Path):
-        if len(steps) > 1:
-            raise InputError(
-                f"--convert {args.convert}: names a folder, and VoxCeleb2's is known; give "
-                "--convert alone"
-            )
-        output = args.output or args.convert
-        conversion.convert(args.convert, output, args.format, args.processes)
-        return
-    if args.output:
-        raise InputError(
-            f"--output {args.output}: is for --convert TREE; VoxCeleb goes to --save_path"
+            "expected --user and --password (or VOXCELEB_USER and VOXCELEB_PASSWORD), found only "
+            "one of them. Give both."
         )
     request = request_of(args, args.save_path, Access(args.base_url, user, password, key))
     voxceleb.prepare(steps, request, args.format, args.processes)
 
 
-VOXCELEB = Mode(
-    run_voxceleb,
-    {
-        "--download": switch_option(
-            "VoxCeleb 1 and 2, and their lists; what is there already is verified"
-        ),
-        "--concatenate": switch_option("joins the parts of archives"),
-        "--extract": switch_option(
-            "extracts DIR/voxceleb1 and DIR/voxceleb2, dev and test together; joins first where "
-            "that was not done"
-        ),
-        "--convert": path_option(
-            "TREE",
-            "converts DIR/voxceleb2, or the compressed files below any TREE "
-            f"({', '.join(COMPRESSED_SUFFIXES)}), to 16 kHz mono audio of 16 bits, by ffmpeg",
-            nargs="?",
-            const=True,
-        ),
-        "--all": switch_option("all of these, one after the other; so do several of them together"),
-        "--save_path": SAVE_PATH,
-        "--user": {
-            "metavar": "NAME",
-            "help": "for the host of VoxCeleb (environment VOXCELEB_USER, or ~/.netrc)",
-        },
-        "--password": {"metavar": "WORD", "help": "(VOXCELEB_PASSWORD, or ~/.netrc)"},
-        "--key": {
-            "metavar": "KEY",
-            "help": "access key of the newer host, in the place of user and password "
-            "(VOXCELEB_KEY)",
-        },
-        **download_options("voxceleb.yaml"),
-        "--output": path_option(
-            "DIR",
-            "of --convert TREE: gets the files, in folders like those of TREE (each beside its "
-            "original)",
-        ),
-        "--format": {
-            "choices": list(CODECS),
-            "default": "wav",
-            "help": "of what is converted; flac takes about half the room, but longer to read "
-            "(%(default)s)",
-        },
-        "--processes": PROCESSES,
+def run_convert(args: argparse.Namespace) -> None:
+    """Converts the compressed files of a folder, or the files of VoxCeleb2."""
+    # Imported here, because --help does not need it.
+    from prep import conversion
+
+    if args.convert:
+        output = args.output or args.convert
+        conversion.convert(args.convert, output, args.format, args.processes)
+    elif args.output:
+        raise InputError(
+            f"--output {args.output}: expected the folder to convert too, found none. Write "
+            f"convert DIR --output {args.output}."
+        )
+    else:
+        run_steps(["convert"], args)
+
+
+def run_voxceleb(args: argparse.Namespace) -> None:
+    """Runs the steps of VoxCeleb that --steps names."""
+    run_steps(args.steps, args)
+
+
+VOXCELEB_OPTIONS: dict[str, Arguments] = {
+    "--save_path": SAVE_PATH,
+    "--user": {
+        "metavar": "NAME",
+        "help": "user name for the host of VoxCeleb (default: the environment variable "
+        "VOXCELEB_USER, or ~/.netrc)",
     },
+    "--password": {
+        "metavar": "WORD",
+        "help": "password of this user (default: VOXCELEB_PASSWORD, or ~/.netrc)",
+    },
+    "--key": {
+        "metavar": "KEY",
+        "help": "access key of the newer host, which replaces user name and password (default: "
+        "VOXCELEB_KEY)",
+    },
+    **download_options("voxceleb.yaml"),
+    "--format": {
+        "metavar": "|".join(CODECS),
+        "type": one_of(CODECS),
+        "default": "wav",
+        "help": "format of the converted files; FLAC needs about half the disk space, but more "
+        "time to read (default: %(default)s)",
+    },
+    "--processes": PROCESSES,
+}
+OUTPUT_OPTION = path_option(
+    "DIR",
+    "folder for the converted files of DIR, with the same subfolders (default: next to each "
+    "original)",
 )
+STEPS_OPTION = {
+    "metavar": "STEP",
+    "nargs": "+",
+    "type": one_of(STEPS),
+    "default": list(STEPS),
+    "help": f"steps to run: {', '.join(STEPS)}, always in this order (default: all)",
+}
+
+
+def voxceleb_options(*shown: str) -> dict[str, Arguments]:
+    """The options of VoxCeleb, of which the help shows some.
+
+    Every step accepts all options, because published commands repeat them for every step.
+    """
+    options = {}
+    for flag, arguments in VOXCELEB_OPTIONS.items():
+        hidden = {} if flag in shown else {"help": argparse.SUPPRESS}
+        options[flag] = {**arguments, **hidden}
+    return options
+
+
+VOXCELEB_COMMANDS = {
+    "download": Subcommand(
+        partial(run_steps, ["download"]),
+        "download VoxCeleb 1 and 2 with their lists",
+        "Downloads the archives of VoxCeleb 1 and 2 and their lists. Existing files are verified "
+        "and not downloaded again.",
+        voxceleb_options(
+            "--save_path",
+            "--user",
+            "--password",
+            "--key",
+            "--file_list",
+            "--base_url",
+            "--connections",
+        ),
+        (
+            "download --save_path data --user USERNAME --password PASSWORD",
+            "download --save_path data --key KEY",
+        ),
+    ),
+    "concatenate": Subcommand(
+        partial(run_steps, ["concatenate"]),
+        "join the parts of the VoxCeleb archives",
+        "Joins the downloaded parts of the VoxCeleb archives, and verifies the archives.",
+        voxceleb_options("--save_path", "--file_list", "--remove_archives"),
+        ("concatenate --save_path data",),
+    ),
+    "extract": Subcommand(
+        partial(run_steps, ["extract"]),
+        "extract the VoxCeleb archives",
+        "Extracts the VoxCeleb archives to voxceleb1 and voxceleb2 in the folder of --save_path. "
+        "The development and test parts share these folders. Parts that are not joined yet are "
+        "joined first.",
+        voxceleb_options("--save_path", "--file_list", "--remove_archives"),
+        ("extract --save_path data", "extract --save_path data --remove_archives"),
+    ),
+    "convert": Subcommand(
+        run_convert,
+        "convert VoxCeleb2 or the files of DIR to 16 kHz mono WAV or FLAC",
+        "Converts compressed audio files to 16 kHz mono audio with 16 bits, with ffmpeg. Converted "
+        "files that exist are kept.",
+        {
+            "--output": OUTPUT_OPTION,
+            **voxceleb_options("--save_path", "--file_list", "--format", "--processes"),
+        },
+        ("convert --save_path data", "convert data/voxceleb2 --output data/flac --format flac"),
+        value=path_option(
+            "DIR",
+            "convert the compressed files in this folder and its subfolders (default: voxceleb2 "
+            "in the folder of --save_path)",
+            nargs="?",
+        ),
+        notes=textwrap.fill(
+            f"Extensions of compressed files: {', '.join(COMPRESSED_SUFFIXES)}.",
+            WIDTH,
+        ),
+    ),
+    "voxceleb": Subcommand(
+        run_voxceleb,
+        "run the four steps above, one after the other",
+        "Downloads, joins, extracts and converts VoxCeleb 1 and 2.",
+        {"--steps": STEPS_OPTION, **voxceleb_options(*VOXCELEB_OPTIONS)},
+        (
+            "voxceleb --save_path data --user USERNAME --password PASSWORD",
+            "voxceleb --save_path data --key KEY --remove_archives",
+        ),
+    ),
+}
 
 
 # ---------------------------------------------------------------------- other corpora
@@ -161,54 +248,50 @@ def run_speechocean(args: argparse.Namespace) -> None:
     openslr.make_speechocean(public_request(args, args.speechocean762), args.trials, args.seed)
 
 
-CORPUS_MODES = {
-    # All steps of VoxCeleb share one table of options.
-    **dict.fromkeys(("--download", "--concatenate", "--extract", "--convert", "--all"), VOXCELEB),
-    "--augment": Mode(
+CORPUS_COMMANDS = {
+    **VOXCELEB_COMMANDS,
+    "augment": Subcommand(
         run_augment,
+        "download MUSAN and RIRS_NOISES for augmentation",
+        "Downloads and extracts MUSAN and RIRS_NOISES, and cuts MUSAN into pieces of 5 seconds, "
+        "one every 3 seconds.",
         {
-            "--augment": switch_option(
-                "downloads and extracts MUSAN and RIRS_NOISES, and cuts MUSAN into pieces of 5 s "
-                "every 3 s: DIR/musan_split, DIR/RIRS_NOISES/simulated_rirs"
-            ),
             "--save_path": SAVE_PATH,
             **download_options("augment.yaml"),
             "--processes": PROCESSES,
         },
+        ("augment --save_path data",),
+        notes="With --save_path data, train with --augment --musan_path data/musan_split\n"
+        "--rir_path data/RIRS_NOISES/simulated_rirs.",
     ),
-    "--asvspoof2019": Mode(
+    "asvspoof2019": Subcommand(
         run_asvspoof,
-        {
-            "--asvspoof2019": path_option(
-                "LA.zip",
-                "extracts it to DIR/LA, checks that all files of its protocols are there, and "
-                "links the protocols to DIR/protocols",
-            ),
-            "--save_path": SAVE_PATH,
-        },
+        "extract ASVspoof 2019 LA",
+        "Extracts ASVspoof 2019 LA to LA in the folder of --save_path, checks that all files of "
+        "its protocols exist, and makes links to the protocols in the folder protocols.",
+        {"--save_path": SAVE_PATH},
+        ("asvspoof2019 LA.zip --save_path data",),
+        value=path_option(
+            "ZIP", "archive LA.zip, from https://datashare.ed.ac.uk/handle/10283/3336"
+        ),
     ),
-    "--mini_librispeech": Mode(
+    "mini-librispeech": Subcommand(
         run_mini_librispeech,
-        {
-            "--mini_librispeech": path_option(
-                "DIR",
-                "downloads Mini LibriSpeech (OpenSLR 31) and makes DIR/train_list.txt of "
-                "train-clean-5 and DIR/trials.txt of dev-clean-2",
-            ),
-            **CORPUS_TRIALS,
-            **download_options("mini_librispeech.yaml"),
-        },
+        "download Mini LibriSpeech and make its lists",
+        "Downloads Mini LibriSpeech (OpenSLR 31). Makes DIR/train_list.txt from train-clean-5 and "
+        "DIR/trials.txt from dev-clean-2, with non-target trials of the same gender.",
+        {**CORPUS_TRIALS, **download_options("mini_librispeech.yaml")},
+        ("mini-librispeech data/mini_librispeech",),
+        value=path_option("DIR", "folder of the corpus"),
     ),
-    "--speechocean762": Mode(
+    "speechocean762": Subcommand(
         run_speechocean,
-        {
-            "--speechocean762": path_option(
-                "DIR",
-                "downloads speechocean762 (OpenSLR 101) and makes DIR/train_list.txt and "
-                "DIR/trials.txt of its train and test speakers",
-            ),
-            **CORPUS_TRIALS,
-            **download_options("speechocean762.yaml"),
-        },
+        "download speechocean762 and make its lists",
+        "Downloads speechocean762 (OpenSLR 101). Makes DIR/train_list.txt from its training "
+        "speakers and DIR/trials.txt from its test speakers, with non-target trials of the same "
+        "gender.",
+        {**CORPUS_TRIALS, **download_options("speechocean762.yaml")},
+        ("speechocean762 data/speechocean762",),
+        value=path_option("DIR", "folder of the corpus"),
     ),
 }

@@ -1,9 +1,16 @@
-"""Modes for files of features and of embeddings."""
+"""Sub-commands for files of features and of embeddings."""
 
 import argparse
 from pathlib import Path
 
-from prep.commands.options import PROCESSES, Mode, number_option, path_option, switch_option
+from prep.commands.options import (
+    PROCESSES,
+    Subcommand,
+    number_option,
+    one_of,
+    path_option,
+    text_table,
+)
 from prep.constants import FEATURE_TYPES, ListSizes
 
 SIZES = ListSizes()
@@ -21,7 +28,7 @@ def run_features(args: argparse.Namespace) -> None:
 
 
 def run_combine_embeddings(args: argparse.Namespace) -> None:
-    """Makes the targets of enhancement."""
+    """Computes the targets of embedding enhancement."""
     # Imported here, because --help does not need it.
     from prep import embedding_lists
 
@@ -29,7 +36,7 @@ def run_combine_embeddings(args: argparse.Namespace) -> None:
 
 
 def run_embedding_lists(args: argparse.Namespace) -> None:
-    """Makes the lists of embeddings to train on."""
+    """Makes the lists of embedding enhancement."""
     # Imported here, because --help does not need it.
     from prep import embedding_lists
 
@@ -37,81 +44,107 @@ def run_embedding_lists(args: argparse.Namespace) -> None:
     embedding_lists.make_lists(args.embedding_lists, args.name, sizes, args.seed)
 
 
-def feature_texts() -> str:
-    """All types of features, as --help describes them."""
-    return "; ".join(f"{name} = {kind.text}" for name, kind in FEATURE_TYPES.items())
-
-
 FEATURE_OPTIONS = {
-    "--features": switch_option(
-        "extracts log-mel features, before their normalisation over time: float32 [frames, "
-        "bands], .npy"
-    ),
-    "-i": path_option(
+    "-i/--input": path_option(
         "LIST",
-        "a file a line, without its extension (.flac or .wav is found) or with it; or a train list",
-        dest="input",
+        "list of audio files: one path per line, with or without its extension, or a train list",
         required=True,
     ),
     "--path": path_option(
-        "DIR",
-        "folder that the files of LIST are relative to (the current one)",
-        default=Path(),
+        "DIR", "folder of the files of LIST (default: the current folder)", default=Path()
     ),
     "--output": path_option(
-        "DIR", "gets the features, in folders like those of --path (each beside its audio)"
+        "DIR",
+        "folder for the features, with the same subfolders as --path (default: next to each audio "
+        "file)",
     ),
     "--feature_type": {
-        "choices": list(FEATURE_TYPES),
+        "metavar": "NAME",
+        "type": one_of(FEATURE_TYPES),
         "default": "mfsc",
-        "help": f"{feature_texts()} (%(default)s)",
+        "help": "type of the features, see below (default: %(default)s)",
     },
-    "--n_mels": number_option(1, "mel bands (%(default)s)", default=80),
-    "--processes": PROCESSES,
-}
-COMBINE_OPTIONS = {
-    "--combine_embeddings": path_option(
-        "DIR",
-        "of the embeddings DIR/speaker/session/utterance.npy makes the targets of each speaker "
-        "anew: DIR/SPEAKER.npy, the mean over utterances of unit vectors (B), and "
-        "DIR/SPEAKER_type2.npy, of the mean as it is, made a unit vector (C)",
-    ),
+    "--n_mels": number_option(1, "number of mel bands (default: %(default)s)", default=80),
     "--processes": PROCESSES,
 }
 EMBEDDING_LIST_OPTIONS = {
-    "--embedding_lists": path_option(
-        "DIR",
-        "makes lists of the embeddings DIR/speaker/session/utterance.npy: "
-        "DIR/NAME_normal_list.txt, lines 'speaker file'; NAME_test_list.txt, trials; "
-        "NAME_triplet_list.txt, 'speaker file other-speaker'; NAME_distribution_list.txt, "
-        "'speaker file file 1|0', 1 = of one session",
-    ),
     "--name": {
         "metavar": "NAME",
         "required": True,
         "help": "beginning of the names of the lists",
     },
     "--same": number_option(
-        0,
-        "target trials of each file, fewer where there are not as many (%(default)s)",
-        default=SIZES.same,
+        0, "largest number of target trials per file (default: %(default)s)", default=SIZES.same
     ),
     "--different": number_option(
-        0, "non-target trials of each file (%(default)s)", default=SIZES.different
+        0,
+        "largest number of non-target trials per file (default: %(default)s)",
+        default=SIZES.different,
     ),
-    "--others": number_option(0, "triplets of each file (%(default)s)", default=SIZES.others),
+    "--others": number_option(
+        0, "largest number of triplets per file (default: %(default)s)", default=SIZES.others
+    ),
     "--pairs": number_option(
         0,
-        "pairs of one session of each speaker, and as many of two; fewer where there are not as "
-        "many (%(default)s)",
+        "largest number of pairs per speaker within one session, and also across two sessions "
+        "(default: %(default)s)",
         default=SIZES.pairs,
     ),
     "--seed": number_option(
-        0, "another seed, other trials, triplets and pairs (%(default)s)", default=0
+        0,
+        "seed of the random draw of trials, triplets and pairs (default: %(default)s)",
+        default=0,
     ),
 }
-FEATURE_MODES = {
-    "--features": Mode(run_features, FEATURE_OPTIONS),
-    "--combine_embeddings": Mode(run_combine_embeddings, COMBINE_OPTIONS),
-    "--embedding_lists": Mode(run_embedding_lists, EMBEDDING_LIST_OPTIONS),
+EMBEDDING_LISTS = {
+    "NAME_normal_list.txt": "training files, lines '<speaker> <file>'",
+    "NAME_test_list.txt": "trials, lines '1|0 <file> <file>'",
+    "NAME_triplet_list.txt": "triplets, lines '<speaker> <file> <other speaker>'",
+    "NAME_distribution_list.txt": "pairs, lines '<speaker> <file> <file> 1|0' (1: same session)",
+}
+FEATURE_COMMANDS = {
+    "features": Subcommand(
+        run_features,
+        "write log-mel features of audio files",
+        "Writes log-mel features of audio files, one .npy file with float32 [frames, bands] for "
+        "each file. Training normalises them over time later.",
+        FEATURE_OPTIONS,
+        (
+            "features -i data/files.lst --path data/voxceleb2",
+            "features -i data/train_list.txt --path data/voxceleb2 --output data/features "
+            "--feature_type logmel",
+        ),
+        notes=text_table(
+            "Types of features", {name: kind.text for name, kind in FEATURE_TYPES.items()}
+        ),
+    ),
+    "combine-embeddings": Subcommand(
+        run_combine_embeddings,
+        "compute the targets of embedding enhancement",
+        "Computes two targets for each speaker from the embeddings "
+        "DIR/speaker/session/utterance.npy. Existing targets are replaced.",
+        {"--processes": PROCESSES},
+        ("combine-embeddings data/embeddings/train",),
+        value=path_option("DIR", "folder of the embeddings"),
+        notes=text_table(
+            "Targets",
+            {
+                "DIR/SPEAKER.npy": "mean of the unit-length embeddings of the utterances (B)",
+                "DIR/SPEAKER_type2.npy": "mean of the embeddings, scaled to unit length (C)",
+            },
+        ),
+    ),
+    "embedding-lists": Subcommand(
+        run_embedding_lists,
+        "make the lists of embedding enhancement",
+        "Makes lists of the embeddings DIR/speaker/session/utterance.npy, for training and "
+        "testing embedding enhancement. Existing lists are replaced.",
+        EMBEDDING_LIST_OPTIONS,
+        (
+            "embedding-lists data/embeddings/train --name train",
+            "embedding-lists data/embeddings/test --name valid --same 8 --different 8",
+        ),
+        value=path_option("DIR", "folder of the embeddings"),
+        notes=text_table("Lists in DIR", EMBEDDING_LISTS),
+    ),
 }

@@ -1,12 +1,12 @@
-"""Modes that make and check packs."""
+"""Sub-commands that make and check packs."""
 
 import argparse
 
-from prep.commands.options import THREADS, Mode, integer, path_option
+from prep.commands.options import THREADS, Subcommand, integer, path_option
 
 
 def run_pack(args: argparse.Namespace) -> None:
-    """Makes a pack of the recordings of lists, or adds them to a pack."""
+    """Puts the recordings of lists into a new or an existing pack."""
     # Imported here, because --help does not need it.
     from prep import pack
 
@@ -31,41 +31,53 @@ def run_check_pack(args: argparse.Namespace) -> None:
 
 
 PACK_OPTIONS = {
-    "--pack": path_option(
-        "LIST",
-        "puts the recordings of the lists (train lists, trials, a file a line; without LIST all "
-        "audio below --path) into few large files, which train and evaluate as the loose ones do, "
-        "to the bit, and fast from network disks",
-        nargs="*",
-    ),
-    "--path": path_option(
-        "DIR", "folder that the files of the lists are relative to; only read", required=True
-    ),
+    "--path": path_option("DIR", "folder of the files of the lists, only read", required=True),
     "--output": path_option(
-        "DIR",
-        "the pack, for --train_path, --test_path, --musan_path or --rir_path; what it lacks of "
-        "the lists is added to one that is there",
-        required=True,
+        "DIR", "folder of the pack; missing recordings are added to an existing pack", required=True
     ),
     "--shard_size": {
         "metavar": "MB",
         "type": integer(1),
         "default": 2000,
-        "help": "size of the large files (%(default)s)",
+        "help": "size of each large file in MB (default: %(default)s)",
     },
     "--enroll_list": path_option(
         "LIST",
-        "as for trainSpeakerNet.py: who enrols the speakers of spoofing-aware trials",
+        "lists of the enrolment files of spoofing-aware trials, as for trainSpeakerNet.py",
         nargs="+",
     ),
-    "--spk_meta_eval": path_option("FILE", "the same as a pickled table"),
+    "--spk_meta_eval": path_option(
+        "FILE", "pickled table of the enrolment files, instead of --enroll_list"
+    ),
     "--threads": THREADS,
 }
-CHECK_PACK_OPTIONS = {
-    "--check_pack": path_option("DIR", "reads a whole pack and compares its checksums"),
-    "--threads": THREADS,
-}
-PACK_MODES = {
-    "--pack": Mode(run_pack, PACK_OPTIONS),
-    "--check_pack": Mode(run_check_pack, CHECK_PACK_OPTIONS),
+PACK_COMMANDS = {
+    "pack": Subcommand(
+        run_pack,
+        "put recordings into few large files, for network disks",
+        "Puts recordings into a pack, which consists of few large files that network disks read "
+        "fast.",
+        PACK_OPTIONS,
+        (
+            "pack data/train_list.txt --path data/voxceleb2 --output data/pack",
+            "pack data/synthetic/train_list.txt data/synthetic/trials.txt "
+            "--path data/synthetic/wav --output data/pack",
+        ),
+        value=path_option(
+            "LIST",
+            "train list, trial list or list of files (default: all audio in --path)",
+            nargs="*",
+        ),
+        notes="The pack replaces the folder in --train_path, --test_path, --musan_path or "
+        "--rir_path of\ntrainSpeakerNet.py. Training and evaluation give exactly the same results "
+        "as with single files.",
+    ),
+    "check-pack": Subcommand(
+        run_check_pack,
+        "compare the checksums of a pack",
+        "Reads a complete pack and compares its checksums.",
+        {"--threads": THREADS},
+        ("check-pack data/pack",),
+        value=path_option("DIR", "folder of the pack"),
+    ),
 }

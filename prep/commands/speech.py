@@ -1,8 +1,16 @@
-"""Modes that make speech: the synthetic corpus, and vocoded copies of bona fide speech."""
+"""Sub-commands that make speech: a synthetic corpus, and spoofed copies of bona fide speech."""
 
 import argparse
 
-from prep.commands.options import PROCESSES, Mode, number_option, path_option, switch_option
+from prep.commands.options import (
+    PROCESSES,
+    Subcommand,
+    number_option,
+    one_of,
+    path_option,
+    switch_option,
+    text_table,
+)
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
 from synthesis.names import VOCODERS
 
@@ -19,7 +27,7 @@ def run_synthetic(args: argparse.Namespace) -> None:
 
 
 def run_copy_synthesis(args: argparse.Namespace) -> None:
-    """Makes vocoded copies of the files of a list."""
+    """Makes spoofed copies of the files of a list."""
     # Imported here, because it loads scipy, which --help does not need.
     from prep import copy_synthesis
 
@@ -34,68 +42,93 @@ def run_copy_synthesis(args: argparse.Namespace) -> None:
     copy_synthesis.make_copies(options, args.processes)
 
 
-def vocoder_texts() -> str:
-    """All vocoders with their attacks, as --help describes them."""
-    return "; ".join(f"{name} = {attack}, {text}" for name, (attack, text) in VOCODERS.items())
-
-
 SYNTHETIC_OPTIONS = {
-    "--synthetic": path_option("DIR", "makes synthetic speech in DIR/wav, lists in DIR"),
-    "--speakers": number_option(1, "training speakers (%(default)s)", default=40),
+    "--speakers": number_option(
+        1, "number of training speakers (default: %(default)s)", default=40
+    ),
     "--files": number_option(
-        2, "files of each speaker, 2 to 4 s, about four a recording (%(default)s)", default=20
+        2, "number of files per speaker, of 2 to 4 s each (default: %(default)s)", default=20
     ),
     "--test_speakers": number_option(
-        3, "speakers of the trials, other than the training ones (%(default)s)", default=10
+        3,
+        "number of test speakers, in addition to the training speakers (default: %(default)s)",
+        default=10,
     ),
     "--trials": number_option(
         2,
-        "trials, half target, across recordings, half non-target, same sex; fewer where there "
-        "are not as many (%(default)s)",
+        "largest number of trials, half of them target trials (default: %(default)s)",
         default=2000,
     ),
-    "--seed": number_option(0, "another seed, other speech (%(default)s)", default=0),
+    "--seed": number_option(
+        0, "seed; each seed gives other speech (default: %(default)s)", default=0
+    ),
     "--spoof": switch_option(
-        "adds a spoofed copy of each file (A01 monotone vocoder, A02 Griffin-Lim) and ASVspoof "
-        "protocols"
+        "add a spoofed copy of each file, and protocols in the format of ASVspoof 2019"
     ),
     "--processes": PROCESSES,
 }
+SYNTHETIC_NOTES = """A recording gives about four files. The files of a target trial come from
+different recordings, and the speakers of a non-target trial have the same sex.
+
+Spoofed copies are made by A01, a monotone vocoder, and A02, Griffin-Lim."""
 COPY_SYNTHESIS_OPTIONS = {
-    "--copy_synthesis": path_option(
-        "LIST",
-        "makes vocoded copies of the bona fide speech of LIST, lines '<speaker> <file>' or a cm "
-        "protocol",
-    ),
-    "--path": path_option(
-        "DIR", "folder that the files of LIST are relative to; only read", required=True
-    ),
-    "--output": path_option(
-        "DIR",
-        f"gets {COPY_PROTOCOL}, the copies (DIR/W01/..., the names below as in --path) and a link "
-        f"DIR/{COPY_ORIGINALS} to --path: train with --train_list DIR/{COPY_PROTOCOL} "
-        "--train_path DIR",
-        required=True,
-    ),
+    "--path": path_option("DIR", "folder of the files of LIST, only read", required=True),
+    "--output": path_option("DIR", "folder of the copies and their protocol", required=True),
     "--vocoders": {
         "nargs": "+",
-        "choices": list(VOCODERS),
+        "type": one_of(VOCODERS),
         "default": list(VOCODERS),
         "metavar": "NAME",
-        "help": f"which copies each file gets (all): {vocoder_texts()}. More of them may be added "
-        "later",
+        "help": "vocoders that copy each file, see below (default: all)",
     },
     "--limit_per_speaker": number_option(
-        1,
-        "copy only N files of each speaker, drawn by the seed; all files stay bona fide lines "
-        "(all). May be raised later",
+        1, "number of files per speaker that are copied, drawn at random (default: all)"
     ),
     "--seed": number_option(
-        0, "another seed, other phases and another choice of files (%(default)s)", default=0
+        0, "seed of the phases and of the drawn files (default: %(default)s)", default=0
     ),
     "--processes": PROCESSES,
 }
-SPEECH_MODES = {
-    "--synthetic": Mode(run_synthetic, SYNTHETIC_OPTIONS),
-    "--copy_synthesis": Mode(run_copy_synthesis, COPY_SYNTHESIS_OPTIONS),
+COPY_SYNTHESIS_NOTES = f"""Files in the folder of --output:
+  {COPY_PROTOCOL:18}  protocol of the original files and the copies
+  {COPY_ORIGINALS:18}  link to the folder of --path
+  W01, W02, G01, G02  copies, with the same names as in --path
+
+With --output data/copies, train with --train_list data/copies/{COPY_PROTOCOL} and
+--train_path data/copies. The protocol lists all original files as bona fide, also with
+--limit_per_speaker. The same command with more vocoders or a higher limit adds copies."""
+SPEECH_COMMANDS = {
+    "synthetic": Subcommand(
+        run_synthetic,
+        "make a small corpus of synthetic speakers",
+        "Makes synthetic speech in DIR/wav, and a train list and trials in DIR.",
+        SYNTHETIC_OPTIONS,
+        ("synthetic data/synthetic", "synthetic data/sasv --speakers 20 --spoof"),
+        value=path_option("DIR", "folder of the corpus"),
+        notes=SYNTHETIC_NOTES,
+    ),
+    "copy-synthesis": Subcommand(
+        run_copy_synthesis,
+        "make spoofed copies of bona fide speech with vocoders",
+        "Makes spoofed copies of the bona fide speech of a list. Vocoders analyse and synthesise "
+        "each file again.",
+        COPY_SYNTHESIS_OPTIONS,
+        (
+            "copy-synthesis data/train_list.txt --path data/voxceleb2 --output data/copies",
+            "copy-synthesis data/train_list.txt --path data/voxceleb2 --output data/copies "
+            "--vocoders griffin_lim griffin_lim_mel --limit_per_speaker 20",
+        ),
+        value=path_option(
+            "LIST", "train list with lines '<speaker> <file>', or a protocol of countermeasures"
+        ),
+        notes="\n\n".join(
+            [
+                text_table(
+                    "Vocoders",
+                    {name: f"{attack}, {text}" for name, (attack, text) in VOCODERS.items()},
+                ),
+                COPY_SYNTHESIS_NOTES,
+            ]
+        ),
+    ),
 }
