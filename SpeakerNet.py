@@ -74,7 +74,7 @@ class NonFiniteLoss(ArithmeticError):
     """
 
     def __init__(self, step: int, index: list[int]):
-        super().__init__(f"the loss or its gradient is not finite at step {step}")
+        super().__init__(f"The loss or its gradient is not finite at step {step}")
         self.step = step
         self.index = index
 
@@ -150,13 +150,13 @@ class Trainer:
 
     # ------------------------------------------------------------------ set-up
     def distribute(self, gather: bool = False, sync_batchnorm: bool = False) -> None:
-        """Makes every later update one of all processes: gradients are averaged over them.
+        """Makes all processes share every later update: gradients are averaged over them.
 
-        gather: see SpeakerNet. sync_batchnorm: compute batch statistics over all processes too.
-        Raises InputError for sync_batchnorm without GPUs, which torch's layer needs.
+        gather: see SpeakerNet. sync_batchnorm: also compute batch statistics over all processes.
+        Raises InputError for sync_batchnorm without GPUs, because the layer of torch needs them.
         """
         if sync_batchnorm and self.device.type != "cuda":
-            raise InputError("--sync_batchnorm: works on GPUs alone; leave it out")
+            raise InputError("--sync_batchnorm works on GPUs only. Leave it out.")
         if distributed.world_size() == 1:
             return
         if sync_batchnorm:
@@ -176,8 +176,8 @@ class Trainer:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"--compile does not work here: {reason}; it wants a C++ compiler (g++) and "
-                "Python's headers"
+                f"--compile does not work here: {reason}. It needs a C++ compiler (g++) and the "
+                "header files of Python. Install them, or leave out --compile."
             ) from None
         self.net.model.compile(dynamic=False)
 
@@ -260,7 +260,7 @@ class Trainer:
     def _update(self, group: list[dict]) -> None:
         """Makes one update from a group of batches.
 
-        Nothing here waits for the device. What the host has to know is read back by sync().
+        Nothing here waits for the device. sync() reads back the numbers that the host needs.
         """
         buffers = list(self.net.buffers())
         buffers_before = [buffer.clone() for buffer in buffers] if self.skip_nonfinite else []
@@ -356,7 +356,7 @@ class Trainer:
         return state
 
     def resume(self, state: dict) -> None:
-        """Continues exactly where `state()` was taken. The weights must have been loaded before.
+        """Continues exactly where `state()` was called. The weights must have been loaded before.
 
         A run with an average continues from the trained weights, not from the average. If the
         average is new, it starts here.

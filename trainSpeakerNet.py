@@ -79,7 +79,7 @@ class Command:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError):
             remedy = memory_remedy(options, in_training=self.action is None)
-            text = f"{text.partition('. ')[0]}; {remedy}"
+            text = f"{text.partition('. ')[0]}. {remedy}"
         elif isinstance(error, MisfitError) and options:
             text = explain_misfit(error, options, self.spellings.names, in_use=bool(self.action))
         elif isinstance(error, OSError) and error.filename:

@@ -1,8 +1,8 @@
 """The processes of one training or evaluation.
 
-Each process holds the whole network and computes its share of every batch. torchrun, or
+Each process holds a complete network and computes its share of every batch. torchrun, or
 distributed/launch.py, starts the processes. In a single process every function returns the
-obvious result, so callers need not ask whether there are other processes.
+obvious result, so callers need not check whether there are other processes.
 
 Python objects and flags travel over the CPUs (gloo). Gradients and gathered embeddings travel over
 the network's device.
@@ -19,14 +19,14 @@ import torch.distributed as dist
 
 from common.errors import InputError
 
-# A lost process ends the others, whoever started them. Checking the files of a list may take hours.
+# If a process is lost, the launcher ends the others. Checking the files of a list may need hours.
 TIMEOUT = datetime.timedelta(days=1)
 
 
 def join() -> None:
-    """Connects to the other processes if the environment (torchrun's variables) names any.
+    """Connects to the other processes if the variables of torchrun are set in the environment.
 
-    From then on only rank 0 prints log lines.
+    Afterwards only rank 0 prints log lines.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         return

@@ -17,7 +17,7 @@ RUN_ID = "trainSpeakerNet"
 
 
 def is_repeated(environ: Mapping[str, str]) -> bool:
-    """Whether another process has already printed this process's warnings about options."""
+    """Returns whether another process has already printed the warnings about options."""
     return environ.get("RANK", "0") != "0" or environ.get("TORCHELASTIC_RUN_ID") == RUN_ID
 
 
@@ -34,17 +34,18 @@ def number_of_processes(options: argparse.Namespace) -> int:
     on_cpu = options.device == "cpu" or not torch.cuda.is_available()
     if options.device and ":" in options.device:
         raise InputError(
-            f"--device {options.device}: names one GPU, --distributed takes all of "
-            "CUDA_VISIBLE_DEVICES; leave one of them out"
+            f"--device {options.device}: this is one GPU, but --distributed uses all GPUs of "
+            "CUDA_VISIBLE_DEVICES. Leave out one of the two options."
         )
     if on_cpu and not options.nproc:
         raise InputError(
-            "--distributed: there is no GPU here; on a CPU say how many processes, --nproc N"
+            "--distributed: this machine has no GPU. Give the number of processes with --nproc "
+            "N to use the CPU."
         )
     if not on_cpu and (options.nproc or 1) > torch.cuda.device_count():
         raise InputError(
-            f"--nproc {options.nproc}: there are {torch.cuda.device_count()} GPUs here, and each "
-            "process wants its own"
+            f"--nproc: expected at most {torch.cuda.device_count()}, the number of GPUs, found "
+            f"{options.nproc}. Each process needs its own GPU. Lower --nproc."
         )
     return options.nproc or torch.cuda.device_count()
 
@@ -52,11 +53,11 @@ def number_of_processes(options: argparse.Namespace) -> int:
 def launch(processes: int, port: int, words: Sequence[str]) -> int:
     """Runs a Python program in several processes and waits for them.
 
-    words: the program and its command line. port: of this machine, where the processes meet; 0
-    chooses a free one. If a process fails, the others are ended. Returns the exit code of the first
-    process that failed, else 0.
+    words: the program and its command line. port: where the processes connect; 0 chooses a free
+    port. If a process fails, the others are ended. Returns the exit code of the first process that
+    failed, else 0.
     """
-    # The engine would repeat at length what a failed process has printed.
+    # Without this, the engine repeats the output of a failed process at length.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     cpus = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpus // processes)))

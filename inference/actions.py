@@ -1,7 +1,7 @@
 """The actions of trainSpeakerNet.py besides training: a function run_* for each.
 
-Every action takes the options and the checkpoint of --initial_model, as read_checkpoint() returned
-it, or None.
+The arguments of an action are the options and the checkpoint of --initial_model, as
+read_checkpoint() returned it, or None.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import torch
 import distributed
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from common.run_paths import SCORES
 from common.writing import write_atomically
 from corpus.cohort import Cohort, load_cohort
 from inference.all_pairs import evaluate_pairs, read_files
@@ -30,6 +29,8 @@ from inference.evaluation import (
 )
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
+from inference.overview import log_use
+from inference.score_paths import require_writable, scores_paths
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
 from inference.verification import run_verify
@@ -44,23 +45,30 @@ log = logging.getLogger("trainSpeakerNet")
 
 
 def print_scores(
-    scorer: Scorer, tests: list, options: argparse.Namespace, path: Path, cohort: Cohort | None
+    scorer: Scorer,
+    tests: list,
+    options: argparse.Namespace,
+    paths: list[Path],
+    cohort: Cohort | None,
 ) -> None:
-    """Evaluates every list of trials; prints the metrics and the names of the scores files."""
+    """Evaluates every list of trials; prints the metrics and the paths of the scores files.
+
+    paths: of the scores file of each list. Raises InputError if they cannot be written.
+    """
+    distributed.on_rank_zero(require_writable, paths[0].parent)
     refuse_pairwise(scorer.pairwise, options)
     represented_cohort = represent_cohort(scorer, cohort, options)
     parts = [""]
     if cohort is not None:
         parts.append(f"_{options.score_norm}")
-    for number, (trials, dataset) in enumerate(tests, 1):
-        path_of_scores = path_of_list(path, number)
+    for path, (trials, dataset) in zip(paths, tests, strict=True):
         summaries = evaluate_trials(
-            scorer, trials, dataset, options, path_of_scores, cohort=represented_cohort
+            scorer, trials, dataset, options, path, cohort=represented_cohort
         )
-        without_metric = f"{len(trials.lines)} trials without labels: no metric"
+        without_metric = f"{len(trials.lines):,} trials without labels, so there is no metric."
         for part in parts:
             log.info("%s", summaries.get(part, without_metric))
-            log.info("scores: %s", path_of_part(path_of_scores, part))
+            log.info("Scores: %s", path_of_part(path, part))
 
 
 def run_eval(options: argparse.Namespace, state: dict | None) -> None:
@@ -69,26 +77,29 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
     tests = distributed.on_rank_zero(read_tests, options, source)
     if not tests:
         raise InputError(
-            "--eval: want --test_list FILE (and --test_path FOLDER), or --valid_clients and "
-            "--valid_impostors"
+            "--eval needs trials. Give --test_list FILE and --test_path DIR, or --valid_clients "
+            "FILE and --valid_impostors FILE."
         )
     cohort = distributed.on_rank_zero(load_cohort, options, source)
-    path = Path(options.output or Path(options.save_path, SCORES))
-    print_scores(load_scorer(options, state), tests, options, path, cohort)
+    scorer = load_scorer(options, state)
+    log_use(options, scorer.net, scorer.device)
+    print_scores(scorer, tests, options, scores_paths(options), cohort)
 
 
 def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
-    """Scores embeddings as they are: the baseline of an enhancement."""
+    """Scores embeddings without a network: the baseline of an enhancement."""
     source = SOURCES[Identity.takes]
     tests = distributed.on_rank_zero(read_tests, options, source)
     if not tests:
         raise InputError(
-            "--check: want --test_list FILE with trials of embeddings (and --test_path FOLDER)"
+            "--check needs trials. Give --test_list FILE with trials of embeddings, and "
+            "--test_path DIR."
         )
     path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
     cohort = distributed.on_rank_zero(load_cohort, options, source)
     scorer = Scorer(SpeakerNet(Identity(), Loss()), device=resolve_device(options.device))
-    print_scores(scorer, tests, options, path, cohort)
+    paths = [path_of_list(path, number) for number, _ in enumerate(tests, 1)]
+    print_scores(scorer, tests, options, paths, cohort)
 
 
 def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
@@ -98,36 +109,37 @@ def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
     files = distributed.on_rank_zero(read_files, options, source, root)
     scorer = load_scorer(options, state)
     refuse_pairwise(scorer.pairwise, options)
+    log_use(options, scorer.net, scorer.device)
     path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
     dataset = source.eval_dataset([*dict.fromkeys(files.paths)], root, options)
     summary = evaluate_pairs(scorer, files, dataset, options, path)
-    without_metric = f"{len(files.names):,} files, whose list tells no speakers: no metric"
+    without_metric = f"{len(files.names):,} files without speakers, so there is no metric."
     log.info("%s", summary or without_metric)
-    log.info("scores: %s", path)
+    log.info("Scores: %s", path)
 
 
 def new_file(path: str, option: str) -> Path:
     """Returns the Path of a file to write. Raises InputError if it exists."""
     if Path(path).exists():
         raise InputError(
-            f"{option} {path}: is there already and is not overwritten; give another name, or "
-            "remove it"
+            f"{option}: {path} exists and is not overwritten. Give another name, or remove the "
+            "file."
         )
     return Path(path)
 
 
 def run_average(options: argparse.Namespace, _: dict | None) -> None:
-    """Writes the mean of checkpoints of one run, a checkpoint that is used like them."""
+    """Writes the mean of checkpoints of one run. The mean is a checkpoint itself."""
     if not options.output:
-        raise InputError("--average: want --output FILE for the checkpoint to be made")
+        raise InputError("--average needs --output FILE, the path of the new checkpoint.")
     path = new_file(options.output, "--output")
     files = checkpoints_of(options.average)
     distributed.on_rank_zero(lambda: write_checkpoint(average(files), path))
-    log.info("%s: the mean of %s", path, ", ".join(map(str, files)))
+    log.info("Wrote %s, the mean of %s.", path, ", ".join(map(str, files)))
 
 
 def run_export(options: argparse.Namespace, state: dict | None) -> None:
-    """Writes the network as an ONNX file; its metadata hold what is needed to use it."""
+    """Writes the network as an ONNX file, whose metadata say how to use it."""
     path = new_file(options.export, "--export")
     require_packages()
     options.device = "cpu"
@@ -141,14 +153,14 @@ def run_export(options: argparse.Namespace, state: dict | None) -> None:
     found = largest_difference(model, data)
     if not found <= TOLERANCE:
         raise InputError(
-            "--export: the file would give other embeddings than this network: want a relative "
-            f"difference of at most {TOLERANCE:g}, got {found:.1e}; nothing was written; try other "
-            "versions of the packages (requirements-optional.txt)"
+            "--export: the embeddings of the ONNX file differ from the embeddings of this network. "
+            f"Expected a relative difference of at most {TOLERANCE:g}, found {found:.1e}. No file "
+            "was written. Try other versions of the packages (requirements-optional.txt)."
         )
     distributed.on_rank_zero(lambda: write_atomically(path, data))
     shown = "  ".join(f"{name} {value}" for name, value in facts.items())
-    log.info("%s: opset %d, %s", path, OPSET, shown)
-    log.info("largest relative difference to PyTorch: %.1e", found)
+    log.info("Wrote %s: opset %d, %s", path, OPSET, shown)
+    log.info("Largest relative difference to PyTorch: %.1e", found)
 
 
 def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """--all_pairs: the scores of every pair of the files of a list, F (F - 1) / 2 trials.
 
-Neither the score matrix nor the text is ever whole in memory. Metrics need all scores at once,
-about 50 bytes per pair.
+Neither the complete score matrix nor the complete text is in memory at any time. Metrics need all
+scores at once, about 50 bytes per pair.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from metrics.scores import score_lines
 class PairedFiles(NamedTuple):
     """The files of --all_pairs.
 
-    names: as they stand in the list. paths: as they were found. speaker: number of each file's
-    speaker, int64 [F], or None if the list names no speakers.
+    names: as in the list. paths: of the files that were found. speaker: number of the speaker of
+    each file, int64 [F], or None if the list names no speakers.
     """
 
     names: list[str]
@@ -46,23 +46,23 @@ def read_files(options: argparse.Namespace, source: DataSource, root: str) -> Pa
     for name in ("score_norm", "qualities"):
         if getattr(options, name):
             raise InputError(
-                f"--{name}: is of trials that a list names, not of --all_pairs; leave it out, or "
-                "write them down for --eval"
+                f"--{name} does not work with --all_pairs. Leave it out, or write the trials to a "
+                "list and use --eval."
             )
     speakers = read_utterances(options.all_pairs)
     if len(speakers) < 2:
         raise InputError(
-            f"{options.all_pairs}: want two files or more, whose pairs are scored, got "
-            f"{len(speakers)}"
+            f"{options.all_pairs}: expected at least two files, whose pairs are scored, found "
+            f"{len(speakers)}. Add files to the list."
         )
     number = None
     if None not in speakers.values():
         number = NumberedNames().numbers_of(list(speakers.values()))
         if number.max() == 0 or np.bincount(number).max() == 1:
             raise InputError(
-                f"{options.all_pairs}: want several speakers, and several files of one, got "
-                f"{len(speakers)} files of {number.max() + 1} speakers; add others, or list files "
-                "without speakers to get scores without metrics"
+                f"{options.all_pairs}: expected several speakers, and several files of at least "
+                f"one speaker, found {len(speakers)} files of {number.max() + 1} speakers. Add "
+                "files, or list them without speakers to get scores without metrics."
             )
     found = source.check_files(root, [*speakers], options.all_pairs, options, "--test_path")
     return PairedFiles([*speakers], [found[name] for name in speakers], number)
@@ -78,8 +78,8 @@ def evaluate_pairs(
     """
     if scorer.fusion:
         raise InputError(
-            f"--all_pairs: the score of --trainfunc {options.trainfunc} depends on which file of a "
-            "pair is the tested one; take --fusion 0, or --eval with a list of trials"
+            f"--all_pairs: with --trainfunc {options.trainfunc} the score depends on which file of "
+            "a pair is the test file. Use --fusion 0, or --eval with a list of trials."
         )
     reps = represent_all(scorer, dataset, options)
 
@@ -98,7 +98,7 @@ def write_pairs(
     path: Path,
 ):
     """See evaluate_pairs(). bank: representations [K, ...] of the F files."""
-    # The part of each row that is right of the diagonal, for the metrics.
+    # The part of each row to the right of the diagonal, for the metrics.
     kept: list[np.ndarray] = []
 
     def rows():
@@ -107,7 +107,7 @@ def write_pairs(
             for row in block.cpu().numpy():
                 number += 1
                 if files.speaker is not None:
-                    # A copy, because a view would keep the whole block in memory.
+                    # A copy, because a view would keep the complete block in memory.
                     kept.append(row[number:].copy())
                 yield row
 

@@ -35,9 +35,9 @@ def checkpoints_of(places: Iterable[str | Path]) -> list[Path]:
             files.append(place)
     if len(files) < 2:
         raise InputError(
-            "--average: want two checkpoints or more, got "
-            f"{', '.join(map(str, files)) or 'none'}; name files, or the folder of a run that was "
-            "trained with --keep 2 or more"
+            "--average: expected at least two checkpoints, found "
+            f"{', '.join(map(str, files)) or 'none'}. Give files, or the folder of a run that was "
+            "trained with --keep 2 or more."
         )
     return files
 
@@ -46,8 +46,8 @@ def average(files: Sequence[Path]) -> State:
     """Averages checkpoints. The result is a checkpoint for use or for fine-tuning.
 
     All floating-point numbers are averaged, including batch statistics. Integers, options and
-    classes come from the last checkpoint. Raises InputError unless all checkpoints are of one
-    network and of the same speakers.
+    classes come from the last checkpoint. Raises InputError unless all checkpoints contain the same
+    network for the same speakers.
     """
     sums: dict[tuple[str, str], torch.Tensor] = {}
     first = None
@@ -70,21 +70,21 @@ def average(files: Sequence[Path]) -> State:
 
 
 def refuse_others(path: Path, state: State, first_path: Path, first: State) -> None:
-    """Raises InputError if two checkpoints are of different networks or speakers.
+    """Raises InputError if two checkpoints contain different networks or speakers.
 
-    The error names the first difference, and the file that has no options if there is one.
+    The error names the first difference, or the file that has no options.
     """
     for name, one in ((path, state), (first_path, first)):
         if "options" not in one:
             raise InputError(
-                f"{name}: want a checkpoint of a run, got published weights without options; "
-                "average those of one run"
+                f"{name}: expected a checkpoint of a run, found published weights without options. "
+                "Average checkpoints of one run."
             )
     difference = first_difference(state, first)
     if difference:
         raise InputError(
-            f"{path}: is of another network than {first_path}: it has {difference}; average "
-            "checkpoints of one run"
+            f"{path}: expected the network of {first_path}, found another one: {difference}. "
+            "Average checkpoints of one run."
         )
 
 
@@ -95,9 +95,9 @@ def first_difference(state: State, first: State) -> str | None:
         value = state["options"].get(name)
         first_value = first["options"].get(name)
         if value != first_value:
-            return f"--{name} {value}, that one --{name} {first_value}"
+            return f"--{name} {value} instead of {first_value}"
     if state["classes"] != first["classes"]:
-        return f"{len(state['classes'])} speakers, that one {len(first['classes'])} or others"
+        return f"other speakers ({len(state['classes'])} instead of {len(first['classes'])})"
     for part in PARTS:
         shapes = {name: list(value.shape) for name, value in state[part].items()}
         first_shapes = {name: list(value.shape) for name, value in first[part].items()}
@@ -105,5 +105,5 @@ def first_difference(state: State, first: State) -> str | None:
             shape = shapes.get(name, "missing")
             first_shape = first_shapes.get(name, "missing")
             if shape != first_shape:
-                return f"{part}.{name} {shape}, that one {first_shape}"
+                return f"{part}.{name} {shape} instead of {first_shape}"
     return None

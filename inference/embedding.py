@@ -15,25 +15,27 @@ from corpus.file_lists import read_file_list
 from corpus.files import is_recording
 from inference.evaluation import represent_files
 from inference.networks import load_scorer
+from inference.overview import log_use
 from inference.sources import source_of
 
 log = logging.getLogger("trainSpeakerNet")
 
 
 def run_extract(options: argparse.Namespace, state: dict | None) -> None:
-    """Embeds the files of a list or a folder. Embeddings that exist already are left alone."""
+    """Embeds the files of a list or a folder. Existing embeddings are not changed."""
     if not options.output:
         print_embedding(options, state)
         return
     dataset, target, existing = distributed.on_rank_zero(files_to_embed, options)
     scorer = load_scorer(options, state)
+    log_use(options, scorer.net, scorer.device)
     if dataset.paths:
         for path, rep in represent_files(scorer, dataset, options):
             buffer = io.BytesIO()
             np.save(buffer, rep.numpy())
             write_atomically(target[path], buffer.getbuffer())
     log.info(
-        "%d embeddings written to %s, %d were there already",
+        "Wrote %d embeddings to %s. %d existed before and are unchanged.",
         len(dataset.paths),
         options.output,
         existing,
@@ -62,13 +64,13 @@ def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path]
         target[path] = Path(options.output, path.lstrip("/")).with_suffix(".npy")
     if len({*target.values()}) < len(paths):
         raise InputError(
-            f"{folder}: has files whose names differ in the extension alone, which would have the "
-            "same .npy; take one of them off"
+            f"{folder}: several files have names that differ only in the extension, so they need "
+            "the same .npy file. Remove or rename one of them."
         )
     if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
         raise InputError(
-            f"--output {options.output}: holds the embeddings that go in, which are not "
-            "overwritten; choose another folder"
+            f"--output: {options.output} contains the embeddings to be processed, which are not "
+            "overwritten. Choose another folder."
         )
     missing = [path for path in paths if not target[path].exists()]
     return source.eval_dataset(missing, root, options), target, len(paths) - len(missing)
@@ -78,8 +80,8 @@ def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
     """Prints the embedding of one file, a line per crop."""
     if not is_recording(options.extract):
         raise InputError(
-            "--extract: want --output FOLDER for the .npy files; without it one file of audio, "
-            "whose embedding is printed"
+            f"--extract: without --output, expected one audio file, found {options.extract}. Give "
+            "--output DIR for the .npy files."
         )
     source = source_of(options)
     root = one_root(options)
@@ -94,7 +96,8 @@ def run_generate(options: argparse.Namespace, state: dict | None) -> None:
     """Runs --extract with the option names of the published enhancement program."""
     if not options.gen_list or not options.gen_target_dir:
         raise InputError(
-            "--generate: want --gen_list FILE and --gen_target_dir FOLDER (and --gen_path FOLDER)"
+            "--generate needs --gen_list FILE and --gen_target_dir DIR. Give both, and --gen_path "
+            "DIR for the folder of the files."
         )
     options.extract = options.gen_list
     options.test_path = [options.gen_path]
@@ -106,5 +109,7 @@ def one_root(options: argparse.Namespace) -> str:
     """Returns the folder that the files of --extract and --verify are relative to."""
     roots = options.test_path or [""]
     if len(roots) > 1:
-        raise InputError(f"--test_path: want one folder, got {len(roots)}: {' '.join(roots)}")
+        raise InputError(
+            f"--test_path: expected one folder, found {len(roots)}: {' '.join(roots)}. Give one."
+        )
     return roots[0]

@@ -1,5 +1,4 @@
-"""From lists of trials to scores and metrics: each file is represented once, then all trials are
-scored."""
+"""Scores and metrics of lists of trials: represents each file once, then scores all trials."""
 
 import argparse
 import logging
@@ -69,8 +68,8 @@ def represent_files(
                     yield paths[i], rep
         except torch.OutOfMemoryError:
             raise LoadingError(
-                f"{paths[current[0]]}: too long for the memory of {scorer.device}, even alone; cut "
-                "it, take crops (--eval_frames), or --device cpu"
+                f"{paths[current[0]]}: this file is too long for the memory of {scorer.device}. "
+                "Cut the file, use crops (--eval_frames), or use --device cpu."
             ) from None
     check_stop(stop)
 
@@ -78,7 +77,7 @@ def represent_files(
 def represent_all(
     scorer: Scorer, dataset, options: argparse.Namespace, stop=None
 ) -> dict[str, torch.Tensor] | None:
-    """Returns {file: representation} of the whole data set on rank 0, None on other ranks."""
+    """Returns {file: representation} of the complete data set on rank 0, None on other ranks."""
     parts = distributed.gather(dict(represent_files(scorer, dataset, options, stop)))
     if parts is None:
         return None
@@ -109,9 +108,9 @@ def refuse_pairwise(pairwise: bool, options: argparse.Namespace) -> None:
     for name in ("score_norm", "qualities", "all_pairs"):
         if getattr(options, name) and pairwise:
             raise InputError(
-                f"--{name}: works on embeddings of single utterances, but --encoder_type "
-                f"{options.encoder_type} pools every pair of utterances anew; leave it out, or "
-                "take a model with another pooling"
+                f"--{name} works on embeddings of single utterances, but --encoder_type "
+                f"{options.encoder_type} pools every pair of utterances jointly. Leave out "
+                f"--{name}, or use a model with another pooling."
             )
 
 
@@ -134,9 +133,9 @@ def score_trials(
 ) -> dict[str, np.ndarray]:
     """Scores trials and writes the scores to `path`.
 
-    Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores,
-    under the name that also ends their file's name, such as "_asnorm". If the loss learns about
-    spoofed speech, the two parts of the raw score are written as well, to *_speaker.txt and
+    Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores.
+    Their key, such as "_asnorm", is also the end of the name of their file. If the loss learns
+    about spoofed speech, the two parts of the raw score are also written, to *_speaker.txt and
     *_bonafide.txt.
     """
     speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
@@ -178,7 +177,8 @@ def evaluate_trials(
 ) -> dict:
     """Scores the trials of a data set's files and writes the scores files.
 
-    cohort: of represent_cohort(). kept: a dict that receives the representations on rank 0.
+    cohort: returned by represent_cohort(). kept: a dict that receives the representations on rank
+    0.
     Returns the summary of each part of score_trials(), {} for trials without labels.
     """
     reps = represent_all(scorer, dataset, options, stop)
@@ -215,7 +215,7 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
             definition=options.eer,
         )
     except ValueError as error:
-        raise InputError(f"evaluation: {error}") from error
+        raise InputError(f"The evaluation is not possible: {error}") from error
 
 
 # ---------------------------------------------------------------------- lists of trials
@@ -225,13 +225,16 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     roots = options.test_path or [""]
     pairs = [options.valid_clients, options.valid_impostors]
     if any(pairs) and (not all(pairs) or lists):
-        raise InputError("want both --valid_clients and --valid_impostors, and then no --test_list")
+        raise InputError(
+            "--valid_clients: give --valid_clients together with --valid_impostors, and without "
+            "--test_list."
+        )
     if any(pairs):
         lists = [" and ".join(pairs)]
     if len(roots) not in (1, max(len(lists), 1)):
         raise InputError(
-            f"--test_path: want one folder, or one for each of {len(lists)} lists, got "
-            f"{len(roots)}: {' '.join(roots)}"
+            f"--test_path: expected one folder, or one for each of {len(lists)} lists, found "
+            f"{len(roots)}: {' '.join(roots)}. Give one folder per list."
         )
     roots = (roots * len(lists))[: len(lists)]
     if options.test_list_libri:
@@ -243,8 +246,8 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Trials, object]]:
     """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
 
-    source: reads the files for the model. Returns [(trials, data set of their
-    files)]. All files are checked. Raises InputError for whatever cannot be used.
+    source: reads the files for the model. Returns [(trials, data set of their files)]. All files
+    are checked. Raises InputError if a list or a file cannot be used.
     """
     lists, roots = lists_and_roots(options)
     if lists:

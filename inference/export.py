@@ -33,7 +33,7 @@ def require_packages() -> None:
             importlib.import_module(name)
         except ImportError:
             raise InputError(
-                f"--export: wants {', '.join(PACKAGES)}, and {name} is not installed here: pip "
+                f"--export needs {', '.join(PACKAGES)}, and {name} is not installed. Run: pip "
                 "install -r requirements-optional.txt"
             ) from None
 
@@ -42,13 +42,13 @@ def to_onnx(model: SpeakerModel, facts: dict[str, str]) -> bytes:
     """Exports a model in eval mode as an ONNX file, for any batch size and length.
 
     The network maps `waves` [batch, samples] float32 at 16 kHz to `embeddings` [batch, D] float32.
-    A model that takes embeddings maps `embeddings` to `enhanced`. facts: the metadata of the file.
+    A model of embeddings maps `embeddings` to `enhanced`. facts: the metadata of the file.
     Raises ValueError for a pair-wise pooling.
     """
     if model.pairwise:
         raise ValueError(
-            "its pooling makes embeddings of two utterances together, not of one: there is no "
-            "network from a file to an embedding; take a model with another --encoder_type"
+            "the pooling of this model compares two utterances, so one file has no embedding. "
+            "Export a model with another --encoder_type."
         )
     model = copy.deepcopy(model)
     # The last digits of sines differ between libraries, and RawNet3 amplifies the difference. So
@@ -60,7 +60,7 @@ def to_onnx(model: SpeakerModel, facts: dict[str, str]) -> bytes:
     if takes_waves:
         dynamic_sizes[1] = torch.export.Dim.DYNAMIC
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        # They report every node, and packages that are not needed.
+        # These packages report every node, and packages that are not needed.
         logging.getLogger(name).setLevel(logging.ERROR)
     # With gradients, attention has a layout that fails if the sizes vary.
     with torch.no_grad(), warnings.catch_warnings():

@@ -11,7 +11,7 @@ from SpeakerNet import SpeakerNet
 
 
 def build_net(options: argparse.Namespace, num_classes: int) -> SpeakerNet:
-    """Builds model and loss. --nClasses overrides the number of classes that was counted."""
+    """Builds model and loss. --nClasses overrides num_classes, the number in the train list."""
     model = build("model", options)
     num_classes = options.nClasses or num_classes
     return SpeakerNet(model, build("trainfunc", options, dim=model.dim, num_classes=num_classes))
@@ -20,13 +20,13 @@ def build_net(options: argparse.Namespace, num_classes: int) -> SpeakerNet:
 def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     """Builds the net of a checkpoint that was read from --initial_model, and loads its weights.
 
-    The number of classes comes from the training. Raises InputError without a checkpoint, or if its
-    weights do not fit.
+    The number of classes comes from the training. Raises InputError if there is no checkpoint, or
+    if its weights do not fit.
     """
     if not state:
         raise InputError(
-            "want --initial_model CHECKPOINT for --eval, --extract and --verify, or the "
-            "--save_path of a run"
+            "--initial_model is missing. Give --initial_model CHECKPOINT, or the --save_path of a "
+            "run, to use a trained network."
         )
     classes = state.get("classes", {"": 0})
     net = build_net(options, max(classes.values(), default=0) + 1)

@@ -1,4 +1,4 @@
-"""Scorer: from files to representations, and from representations to scores. It needs no trainer.
+"""Scorer: computes representations from files, and scores from representations, without a trainer.
 
 Legend of the shapes: F files, n trials, K crops of a file, C members of a cohort, D = dim, L and R
 files on the left and right side of a score matrix.
@@ -14,12 +14,12 @@ from corpus.lists import Trials
 from network.devices import make_autocast
 from SpeakerNet import SpeakerNet, prepare_for_inference
 
-# What is gathered or projected at a time stays in the processor's cache.
+# Numbers of trials and files that are processed at once. They fit into the cache of the CPU.
 TRIALS_AT_ONCE = 1024
 FILES_AT_ONCE = 64
-# Numbers in the differences between two sets of embeddings.
+# Numbers that are computed at once for the differences between two sets of embeddings.
 NUMBERS_AT_ONCE = 2**22
-# Scores of a matrix that are computed at a time.
+# Scores of a matrix that are computed at once.
 SCORES_AT_ONCE = 2**24
 
 Representations = dict[str, torch.Tensor]
@@ -46,7 +46,7 @@ class Scorer:
 
     @property
     def pairwise(self) -> bool:
-        """Whether the model pools every pair of utterances anew."""
+        """Whether the model pools every pair of utterances jointly."""
         return self.net.model.pairwise
 
     # ------------------------------------------------------------------ representations
@@ -56,7 +56,7 @@ class Scorer:
     ) -> Iterator[tuple[Sequence[int], torch.Tensor]]:
         """Represents files batch by batch.
 
-        Takes (numbers of n files, x [n, K, T]) and yields (numbers, representations [n, K, ...])
+        Reads (numbers of n files, x [n, K, T]) and yields (numbers, representations [n, K, ...])
         of the given type on the CPU.
         """
         prepare_for_inference(self.net)
@@ -123,7 +123,7 @@ class Scorer:
     ) -> np.ndarray:
         """Inner products of rows enrol [n] and test [n] of projections [F, D] -> float32 [n].
 
-        Where the trials fill a good part of the matrix of all files, the whole matrix is faster.
+        If the trials fill a good part of the matrix of all files, the complete matrix is faster.
         """
         left, enrol_row = torch.unique(enrol, return_inverse=True)
         right, test_row = torch.unique(test, return_inverse=True)
@@ -228,7 +228,7 @@ class Scorer:
         return rows, score_block
 
     def _pair_blocks(self, right: Sequence[torch.Tensor], scoring: str) -> tuple[int, Callable]:
-        """The same for similarities that are not inner products."""
+        """Does the same for similarities that are not inner products."""
         crops, dim = right[0].shape
         rows = max(FILES_AT_ONCE // crops, 1)
         size = max(NUMBERS_AT_ONCE // (rows * crops * crops * dim), 1)
@@ -252,7 +252,7 @@ class Scorer:
         return similarities.mean((1, 3)).T
 
     def _is_linear(self, scoring: str) -> bool:
-        """Whether scores are inner products of projected embeddings."""
+        """Returns whether scores are inner products of projected embeddings."""
         return scoring == "similarity" and self.net.loss.linear and not self.pairwise
 
     def _mean_projections(self, reps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -270,7 +270,7 @@ class Scorer:
 
         Returns F representations [K, ...], padded with zeros to the longest, and the rows of the
         two sides of each trial, int64 [n] each on the device. The enrolments of several files are
-        merged and stand behind the files.
+        merged and follow the files.
         """
         row = {name: i for i, name in enumerate(reps)}
         bank = padded(list(reps.values()))
@@ -292,7 +292,7 @@ class Scorer:
 def score_in_parts(
     compare: Callable, bank: torch.Tensor, enrol: torch.Tensor, test: torch.Tensor, at_once: int
 ) -> np.ndarray:
-    """Compares rows enrol [n] and test [n] of a bank [F, ...], some at a time -> float32 [n]."""
+    """Compares rows enrol [n] and test [n] of a bank [F, ...], at_once rows together -> [n]."""
     scores = []
     for e, t in zip(enrol.split(at_once), test.split(at_once), strict=True):
         scores.append(compare(bank[e], bank[t]).cpu())
@@ -304,7 +304,7 @@ def products_at(
 ) -> torch.Tensor:
     """Numbers at rows [n] and columns [n] of the product of left [L, D] and right [D, R] -> [n].
 
-    Blocks of rows of the product are computed at a time.
+    The product is computed in blocks of rows.
     """
     found = torch.empty(len(rows), device=left.device)
     size = max(SCORES_AT_ONCE // right.shape[1], 1)
@@ -320,7 +320,7 @@ def products_at(
 def padded(reps: list[torch.Tensor]) -> list[torch.Tensor]:
     """Pads the last axis of representations with zeros to the longest one.
 
-    Representations that are already as long are not copied.
+    Representations of the longest length are not copied.
     """
     longest = max(rep.shape[-1] for rep in reps)
     result = []

@@ -1,6 +1,7 @@
 """Data sources: reading lists and files for a model, either speech or embeddings.
 
-What a model takes decides which source is used. The rest of the program treats both alike.
+The input of the model decides which source is used. The rest of the program does not distinguish
+the two.
 """
 
 import argparse
@@ -26,14 +27,17 @@ log = logging.getLogger("trainSpeakerNet")
 
 
 class DataSource(ABC):
-    """Reads lists and files, and builds data sets, as the options say.
+    """Reads lists and files, and builds data sets, according to the options.
 
     root: the folder or the pack that the files of a list are relative to.
     """
 
     @abstractmethod
     def files_below(self, folder: str) -> list[str]:
-        """Returns the files below a folder that a model of this kind takes, relative to it."""
+        """Returns the files below a folder that a model of this kind reads.
+
+        The paths are relative to the folder.
+        """
 
     @abstractmethod
     def check_files(
@@ -46,8 +50,8 @@ class DataSource(ABC):
     ) -> dict[str, str]:
         """Finds the files of names -> {name: path below root}.
 
-        list_file: the list or option that gives the names, for errors. root_option: the option that
-        names root, for errors. Raises InputError if files are missing or cannot be used.
+        list_file: the list or option with the names, for errors. root_option: the option that names
+        root, for errors. Raises InputError if files are missing or cannot be used.
         """
 
     @abstractmethod
@@ -72,7 +76,7 @@ class DataSource(ABC):
 
 
 class SpeechSource(DataSource):
-    """Speech, for models that take waves. Files may be audio, or features."""
+    """Speech, for models that read waves. Files may be audio, or features."""
 
     def files_below(self, folder: str) -> list[str]:
         """Returns the audio files below a folder, see DataSource."""
@@ -181,20 +185,20 @@ class EmbeddingSource(DataSource):
         for name in ("augment", "speed_perturb"):
             if getattr(options, name):
                 raise InputError(
-                    f"--{name}: works on speech, but --model {options.model} takes embeddings; "
-                    "leave it out"
+                    f"--{name} works on speech, but --model {options.model} reads embeddings. "
+                    f"Leave out --{name}."
                 )
         examples = read_examples(list_file)
         log.info("%s: %s", list_file, described(examples))
         if options.triplet and not examples[0].other:
             raise InputError(
-                f"{list_file}: want lines '<speaker> <file> <other speaker>' for --triplet, got "
-                "others; give such a list, or --no-triplet"
+                f"{list_file}: expected lines '<speaker> <file> <other speaker>' for --triplet, "
+                "found other lines. Give such a list, or --no-triplet."
             )
         if examples[0].other and options.nPerSpeaker > 1:
             raise InputError(
-                f"{list_file}: names another speaker for each file, so that groups are of one "
-                f"file; want --nPerSpeaker 1, got {options.nPerSpeaker}"
+                f"--nPerSpeaker: expected 1, because {list_file} names another speaker for each "
+                f"file, found {options.nPerSpeaker}. Give --nPerSpeaker 1."
             )
         names = []
         for example in examples:
@@ -222,21 +226,21 @@ class EmbeddingSource(DataSource):
 
 
 def expected_features(options: argparse.Namespace) -> FeatureInput | None:
-    """Returns what the model expects of files of features. None if it takes audio alone."""
+    """Returns what the model expects of files of features. None if it reads only audio."""
     bands = find("model", options.model).bands
     return FeatureInput(bands, options.normalization) if bands else None
 
 
 def refuse_embeddings(names: Iterable[str], list_file: str, features: FeatureInput | None) -> None:
-    """Raises InputError if names are of .npy files and the model takes no features."""
+    """Raises InputError if .npy files are named and the model does not read features."""
     if features:
         return
     embedded = [name for name in names if name.endswith(".npy")]
     if embedded:
         raise InputError(
-            f"{list_file}: want speech, which the model takes, got embeddings or features "
-            f"({', '.join(embedded[:3])}); choose a model for them (for embeddings --model "
-            "MyLinearNet...), or a list of speech"
+            f"{list_file}: expected speech for this model, found embeddings or features "
+            f"({', '.join(embedded[:3])}). Give a list of speech, or choose another model (for "
+            "embeddings --model MyLinearNet)."
         )
 
 
@@ -245,5 +249,5 @@ def source_of(options: argparse.Namespace) -> DataSource:
     return SOURCES[find("model", options.model).takes]
 
 
-# What a model takes -> its source.
+# Input of a model -> its source.
 SOURCES: dict[str, DataSource] = {"waves": SpeechSource(), "embeddings": EmbeddingSource()}

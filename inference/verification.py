@@ -1,7 +1,6 @@
 """--verify: the score of two files, the decision, and the probability of the same speaker."""
 
 import argparse
-import logging
 
 import numpy as np
 
@@ -17,15 +16,14 @@ from inference.evaluation import (
     score_trials,
 )
 from inference.networks import load_scorer
+from inference.overview import log_rows
 from inference.sources import source_of
 from metrics import calibration
 from metrics.qualities import calibration_inputs, quality_measures
 
-log = logging.getLogger("trainSpeakerNet")
-
 
 def run_verify(options: argparse.Namespace, state: dict | None) -> None:
-    """Compares the two files of --verify and prints what is known about them."""
+    """Compares the two files of --verify and prints score, decision and probability."""
     trials = Trials.of_pairs([options.verify])
     source = source_of(options)
     root = one_root(options)
@@ -35,7 +33,7 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     calibrated = options.calibration and calibration.load(options.calibration)
     if not 0 < options.prior < 1:
         raise InputError(
-            f"--prior: want a probability between 0 and 1, both excluded, got {options.prior:g}"
+            f"--prior: expected a probability above 0 and below 1, found {options.prior:g}."
         )
     options.qualities = bool(calibrated) and len(calibrated.inputs) > 1
     scorer = load_scorer(options, state)
@@ -59,20 +57,32 @@ def print_decision(score: float, part: str, threshold: float | None, result: dic
     """Prints the score and the decision.
 
     part: "" or the name of a score norm, as "_asnorm". result: of the last evaluation in the
-    checkpoint, whose threshold is used if `threshold` is None.
+    checkpoint. Its threshold is used if `threshold` is None.
     """
     if threshold is None:
         threshold = result.get(f"threshold{part}")
     if threshold is None:
         norm = part and f" with --score_norm {part[1:]}"
-        log.info(
-            "score %.4f; no decision: the checkpoint has seen no trials%s, give --threshold",
-            score,
-            norm,
+        log_rows(
+            [
+                ("Score", f"{score:#.5g}"),
+                ("Threshold", f"none: the checkpoint was not evaluated on trials{norm}"),
+                ("Decision", "none: give --threshold"),
+            ]
         )
         return
+    score_text, threshold_text = texts_that_differ(score, threshold)
     decision = "same speaker" if score >= threshold else "different speakers"
-    log.info("score %.4f  threshold %.4f  %s", score, threshold, decision)
+    rows = [("Score", score_text), ("Threshold", threshold_text), ("Decision", decision)]
+    log_rows(rows)
+
+
+def texts_that_differ(a: float, b: float) -> tuple[str, str]:
+    """Formats two numbers with 5 significant digits, or with more if they would look equal."""
+    digits = 5
+    while digits < 17 and a != b and f"{a:.{digits}g}" == f"{b:.{digits}g}":
+        digits += 1
+    return f"{a:#.{digits}g}", f"{b:#.{digits}g}"
 
 
 def print_probability(calibrated, scores: np.ndarray, measures: dict, prior: float) -> None:
@@ -82,9 +92,8 @@ def print_probability(calibrated, scores: np.ndarray, measures: dict, prior: flo
         if name in calibrated.inputs:
             inputs[name] = values
     llr = calibrated.llrs(inputs)[0]
-    log.info(
-        "probability of the same speaker %.4f  prior %g  log-likelihood ratio %.4f",
-        calibration.posterior(llr, prior),
-        prior,
-        llr,
+    text = (
+        f"{calibration.posterior(llr, prior):.4f} that both files are from one speaker "
+        f"(prior {prior:g}, log-likelihood ratio {llr:.4f})"
     )
+    log_rows([("Probability", text)])

@@ -30,6 +30,13 @@ def make_autocast(device: torch.device, enabled: bool) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
+def has_bfloat16_instructions() -> bool:
+    """Returns whether this CPU multiplies bfloat16 numbers in hardware (AVX-512 BF16 or AMX)."""
+    # torch.cpu has no public function for this. A build of torch may lack the private ones.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 def allow_tf32(allowed: bool) -> None:
     """Allows or forbids TF32 matrix products and convolutions on GPUs."""
     torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -43,12 +43,22 @@ log = logging.getLogger("trainSpeakerNet")
 SHOWN_OWNERS = 3
 
 
+class ResolvedOptions(argparse.Namespace):
+    """The options of a command.
+
+    given: names of the options that the user or the checkpoint has set. All others have their
+    defaults. It is no option itself, so vars() does not contain it.
+    """
+
+    __slots__ = ("given",)
+
+
 def parse(
     argv: Sequence[str],
     environ: Mapping[str, str],
     description: str,
     read_checkpoint: Callable[[str], dict],
-) -> tuple[argparse.Namespace, dict | None]:
+) -> tuple[ResolvedOptions, dict | None]:
     """Returns the options, and the checkpoint of --initial_model or None.
 
     `read_checkpoint` reads the file of --initial_model, see network/checkpoints.py. Raises
@@ -81,10 +91,10 @@ def parse(
     given = read_pieces(parser, argv, environ, strict=True)
     drop_without_effect(given, effective, chosen)
     resolved = {option.name: option.default for option in effective.values()} | chosen
-    for name in (*parts, *names_from_checkpoint(resolved | own | chosen, using)):
-        if name in own:
-            resolved[name] = own[name]
-    options = argparse.Namespace(**resolved | given)
+    names = (*parts, *names_from_checkpoint(resolved | own | chosen, using))
+    from_checkpoint = {name: own[name] for name in names if name in own}
+    options = ResolvedOptions(**resolved | from_checkpoint | given)
+    options.given = frozenset(given) | from_checkpoint.keys()
     warn_of_switches(given, options, effective)
     say_what_the_pooling_means(given, options)
     if stored:

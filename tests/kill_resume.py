@@ -38,7 +38,7 @@ def start(words):
         text=True,
     )
     for line in process.stdout:
-        if "steps an epoch" in line:
+        if line.startswith("Output"):
             break
     return process
 

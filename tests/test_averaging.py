@@ -134,7 +134,7 @@ def test_training_does_not_depend_on_the_average(run):
     out, off = run("off")
     assert equal(off["model"], plain["model"])
     assert "trained" not in off
-    assert "changed since: --ema 0.9 -> 0.0" in out
+    assert "--ema was 0.9 before and is 0.0 from now on." in out
 
 
 def test_the_average_begins_where_it_is_switched_on(run):
@@ -159,7 +159,7 @@ def test_evaluation_has_the_scores_of_the_run(run, vectors, tmp_path, program): 
 
 def test_a_decay_of_one_is_refused(vectors, tmp_path, program):  # noqa: F811
     code, _, err = program(*vector_run(vectors, tmp_path / "bad", "softmax", "--ema", 1))
-    assert code == 2 and "want a decay below 1" in err
+    assert code == 2 and "expected a decay below 1" in err
     assert not (tmp_path / "bad").exists()
 
 
@@ -202,15 +202,15 @@ def test_mean_of_checkpoints(tmp_path):
     [
         (
             {"options": {"model": "ResNetSE34L", "trainfunc": "softmax", "nOut": 5}},
-            "it has --nOut 5, that one --nOut 4",
+            "--nOut 5 instead of 4",
         ),
         (
             {"options": {"model": "ResNetSE34L", "trainfunc": "proto", "nOut": 4}},
-            "it has --trainfunc proto, that one --trainfunc softmax",
+            "--trainfunc proto instead of softmax",
         ),
-        ({"classes": {"b": 0}}, "1 speakers, that one 1 or others"),
-        ({"model": {"fc.weight": torch.zeros(4, 6)}}, "it has model.fc.bias missing, that one [4]"),
-        ({"loss": {"w": torch.zeros(3)}}, "it has loss.w [3], that one missing"),
+        ({"classes": {"b": 0}}, "other speakers (1 instead of 1)"),
+        ({"model": {"fc.weight": torch.zeros(4, 6)}}, "model.fc.bias missing instead of [4]"),
+        ({"loss": {"w": torch.zeros(3)}}, "loss.w [3] instead of missing"),
     ],
 )
 def test_checkpoints_of_other_networks_are_refused(changes, message, tmp_path):
@@ -249,7 +249,7 @@ def test_average_from_the_command_line(trained, vectors, tmp_path, program):  # 
     names = (vectors / "trials.txt").read_text().split()[1:3]
     code, out, _ = program("--verify", *names, "--test_path", vectors, "--initial_model", mean)
     # The thresholds of the averaged checkpoints do not fit the mean.
-    assert code == 0 and "no decision: the checkpoint has seen no trials" in out
+    assert code == 0 and "none: the checkpoint was not evaluated on trials" in out
     words = ["--batch_size", 8, "--max_steps", 1, "--initial_model", mean]
     assert program(*vector_run(vectors, tmp_path / "on", "softmax", *words))[0] == 0
 
@@ -263,9 +263,9 @@ def test_what_average_refuses(trained, tmp_path, program):
     torch.save({"fc.weight": torch.zeros(1)}, published)
     before = mean.read_bytes()
     for words, message in (
-        ([trained, "--output", mean], "is there already"),
-        ([trained], "want --output FILE"),
-        ([last, *other], "want two checkpoints or more"),
+        ([trained, "--output", mean], "exists and is not overwritten"),
+        ([trained], "--average needs --output FILE"),
+        ([last, *other], "expected at least two checkpoints"),
         ([last, published, *other], "published weights"),
         ([trained, tmp_path / "none.model", *other], "there is no such checkpoint"),
     ):

@@ -226,7 +226,7 @@ def test_from_list_to_decision(words, corpus, tmp_path, program):
     paths = ["--test_path", corpus / "wav", "--initial_model", checkpoint]
     code, out, err = program("--verify", *files, *paths)
     assert code == 0, err
-    assert "score" in out
+    assert "Score" in out
     assert "same speaker" in out or "different speakers" in out
 
 

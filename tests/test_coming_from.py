@@ -171,7 +171,7 @@ def test_embedding_of_one_file(place, capsys):
     assert run(command, "--output", "embeddings") == 0
     assert np.load("embeddings/a.npy").shape == (1, 24)
     assert run("trainSpeakerNet.py --extract files.lst --save_path exps/test") == 2
-    assert "--extract: want --output FOLDER" in capsys.readouterr().err
+    assert "Give --output DIR" in capsys.readouterr().err
 
 
 class Code:

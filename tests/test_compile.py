@@ -108,7 +108,7 @@ def test_stopped_at_work(corpus, tmp_path, program, monkeypatch):
     monkeypatch.setattr(Trainer, "_update", compile_and_update)
     code, out, err = program(*small_run(corpus, tmp_path, "--compile"))
     assert code == 130
-    assert "stopped while --compile was at work" in out
+    assert "Stopped while --compile was compiling." in out
     assert not err
     assert not (tmp_path / "model" / "last.model").exists()
 

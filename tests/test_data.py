@@ -687,16 +687,16 @@ def test_sampler_spreads_speakers():
         (
             [5],
             {},
-            "--batch_size 2: want so many speakers with 2 utterances .* got 1 of 1 speakers; lower "
-            "--batch_size to 1",
+            "--batch_size 2: expected at least 2 speakers with 2 utterances .* found 1 of 1. Lower "
+            "--batch_size to 1 or less",
         ),
-        ([5, 1, 1], {}, "got 1 of 3 speakers"),
+        ([5, 1, 1], {}, "found 1 of 3"),
         (
             [5, 5],
             {"nPerSpeaker": 6},
-            "--nPerSpeaker 6: want speakers with so many utterances, got at most 5",
+            "--nPerSpeaker 6: expected speakers with at least 6 utterances, found at most 5",
         ),
-        ([5, 5], {"max_seg_per_spk": 1}, r"got at most 1 \(--max_seg_per_spk 1\)"),
+        ([5, 5], {"max_seg_per_spk": 1}, r"found at most 1 \(--max_seg_per_spk 1\)"),
     ],
 )
 def test_sampler_that_cannot_fill_a_batch(counts, options, message):
@@ -713,8 +713,19 @@ def test_speakers_with_too_few_utterances_are_reported(caplog):
             utterances_of([5, 5, 1, 1]), batch_size=2, nPerSpeaker=2, max_seg_per_spk=100, seed=0
         )
     assert caplog.messages == [
-        "warning: left out: 2 of 4 speakers, who have fewer than 2 utterances (--nPerSpeaker)"
+        "warning: 2 of 4 speakers have fewer than 2 utterances (--nPerSpeaker) and are left out."
     ]
+
+
+def test_copies_of_speakers_are_named():
+    """A list of 12 speakers has 36 with two copies of each; the message says what was counted."""
+    copied = speed_copies(utterances_of([4] * 12), [0.9, 1.1])
+    message = (
+        r"--batch_size 40: expected at least 40 speakers .* found 36 of 36 \(12 of the list, and "
+        r"24 copies of them by --speed_perturb\)\. Lower --batch_size to 36 or less\."
+    )
+    with pytest.raises(InputError, match=message):
+        GroupSampler(copied, batch_size=40, nPerSpeaker=2, max_seg_per_spk=100, seed=0)
 
 
 # ---------------------------------------------------------------------- evaluation batches

@@ -237,9 +237,9 @@ def test_an_error_in_all_processes_is_reported_once(vectors, tmp_path, program):
     assert processes(2, *words) == [2, 2]
     assert not (tmp_path / "run").exists()
     for words, message in (
-        (["--distributed"], "there is no GPU"),
-        (["--distributed", "--device", "cuda:1"], "names one GPU"),
-        (["--sync_batchnorm", "--batch_size", 4], "GPUs alone"),
+        (["--distributed"], "this machine has no GPU"),
+        (["--distributed", "--device", "cuda:1"], "this is one GPU"),
+        (["--sync_batchnorm", "--batch_size", 4], "works on GPUs only"),
     ):
         if words[0] == "--sync_batchnorm" or not torch.cuda.is_available():
             code, _, err = program(*vector_run(vectors, tmp_path / "run", "softmax", *words))
@@ -315,7 +315,7 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
             assert run.returncode == 128 + signal.SIGKILL
         else:
             assert run.returncode == 0, err
-            assert "stopped at step" in out and "going on with" in out
+            assert "Stopped at step" in out and "Resuming" in out
     assert torch.load(last, weights_only=True)["step"] > 1
 
 
@@ -376,7 +376,7 @@ def test_two_nodes(vectors, tmp_path):
     agents = [start(words, agent) for _ in range(2)]
     outputs = [run.communicate(timeout=120) for run in agents]
     assert [run.returncode for run in agents] == [0, 0], outputs
-    assert sum("done: " in out for out, _ in outputs) == 1
+    assert sum("Done: " in out for out, _ in outputs) == 1
     words = vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8, "--max_epoch", 1)
     assert processes(1, *words) == [0]
     assert close(weights(tmp_path / "one"), weights(tmp_path / "two"))

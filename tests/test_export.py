@@ -162,7 +162,7 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
         )
         code, _, err = program(*words, best)
         assert code == 2
-        assert f"want a relative difference of at most 0.0001, got {found:.1e}" in err
+        assert f"Expected a relative difference of at most 0.0001, found {found:.1e}" in err
         assert not path.exists()
     monkeypatch.setattr("inference.actions.largest_difference", lambda model, data: 1e-5)
     code, out, _ = program(*words, best, "--threshold", 0.25)
@@ -171,7 +171,7 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     assert path.read_bytes() == b"0.25"
     code, _, err = program(*words, best)
     assert code == 2
-    assert "is there already" in err
+    assert "exists and is not overwritten" in err
     assert path.read_bytes() == b"0.25"
     path.unlink()
     monkeypatch.undo()

@@ -517,8 +517,8 @@ def test_random_slicing(suffix, tmp_path):
             "--augment, --speed_perturb: expected audio files in the train list, found features",
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
-        (None, ["--valid_impostors", ""], "want both --valid_clients and --valid_impostors"),
-        (None, ["--test_list", "trials.txt"], "and then no --test_list"),
+        (None, ["--valid_impostors", ""], "--valid_clients together with --valid_impostors"),
+        (None, ["--test_list", "trials.txt"], "and without --test_list"),
         (
             None,
             ["--randomSlicing"],
@@ -527,7 +527,7 @@ def test_random_slicing(suffix, tmp_path):
         (
             None,
             ["--randomSlicing", "--compile", "--max_frames", 210],
-            "--compile: makes a program for one length",
+            "--compile: the compiled model accepts crops of one length",
         ),
     ],
 )
@@ -549,7 +549,7 @@ def test_features_for_a_model_that_takes_none(cut, tmp_path, program):
     more = ["--train_list", train_list, "--model", "ResNetSE34L"]
     code, _, err = program(*words(cut, tmp_path / "run", "features", *more))
     assert code == 2
-    assert "want speech, which the model takes, got embeddings or features (" in err
+    assert "expected speech for this model, found embeddings or features (" in err
 
 
 # ---------------------------------------------------------------------- double multi-head attention
@@ -596,23 +596,23 @@ def test_early_stopping(cut, tmp_path, program):
     code, out, err = program(*words(cut, tmp_path, "features", *more))
     lines = log_of(tmp_path)
     assert code == 0, err
-    assert "done, after 2 evaluations without a better EER" in out
+    assert "Stopped early after 2 evaluations without a better EER." in out
     best = min(range(len(lines)), key=lambda i: lines[i]["EER"])
     assert len(lines) == best + 3 < 20
     # The second run has nothing to do.
     code, out, _ = program(*words(cut, tmp_path, "features", *more))
     assert code == 0
-    assert "done, after 2 evaluations" in out
+    assert "Stopped early after 2 evaluations" in out
     assert log_of(tmp_path) == lines
     without_trials = ["--valid_clients", "", "--valid_impostors", "", "--early_stopping", 2]
     code, _, err = program(*words(cut, tmp_path / "other", "features", *without_trials))
     assert code == 2
-    assert "--early_stopping: follows the EER or the validation loss; want labelled trials" in err
+    assert "--early_stopping: expected labelled trials or validation data" in err
     config = (tmp_path / "config.yaml").read_bytes()
     code, _, err = program(*words(cut, tmp_path, "features", *more, "--no-requeue"))
     assert (tmp_path / "config.yaml").read_bytes() == config
     assert code == 2
-    assert "there is a run already, which --no-requeue does not go on with" in err
+    assert "this folder contains a run, and --no-requeue does not resume it." in err
 
 
 @pytest.mark.slow
@@ -665,7 +665,7 @@ def test_validation_between_epochs_resumes_exactly(cut, tmp_path, program, monke
             lambda self, *loaded, call=call: call("represent", represent(self, *loaded)),
         )
         run = tmp_path / f"{i}"
-        assert "stopped at step" in program(*words(cut, run, "features", *more))[1]
+        assert "Stopped at step" in program(*words(cut, run, "features", *more))[1]
         monkeypatch.undo()
         assert program(*words(cut, run, "features", *more))[0] == 0
         state, log = end_of(run)

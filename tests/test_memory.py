@@ -73,12 +73,12 @@ def test_from_the_command_line(corpus, tmp_path, program):
     code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 1)
     # The corpus has 8 speakers, so the batch has all of them.
     assert code == 0
-    assert "--batch_size auto: 8 speakers in each process" in out
+    assert "--batch_size auto: 8 speakers per batch in each process" in out
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["batch_size"] == 8
     code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 2)
     assert code == 0
-    assert "going on with" in out
-    assert "changed since: --max_epoch" in out
+    assert "Resuming" in out
+    assert "--max_epoch was " in out
     assert "--batch_size" not in out
     assert program(*small_run(corpus, tmp_path / "number"), "--batch_size", 8)[0] == 0
     auto = read_checkpoint(tmp_path / "model" / "last.model")["model"]

@@ -412,7 +412,7 @@ def test_batches_keep_the_quota(real, spoofed, num_spk, m, quota, most, balance,
     except InputError as error:
         enough = enough_utterances(utterances, num_spk, m, quota, most, balance)
         message = str(error)
-        assert (not enough and " got " in message) or "but the list has" in message
+        assert (not enough and " found " in message) or "but the list has" in message
         return
     sampler.set_epoch(epoch)
     batches = [rows for _, rows in sampler]
@@ -491,24 +491,24 @@ def test_published_batches():
 @pytest.mark.parametrize(
     "real, spoofed, sizes, message",
     [
-        ([4] * 4, [], (2, 8), "the list has 16 utterances of real speech, 0 spoofed ones"),
+        ([4] * 4, [], (2, 8), "the list has 16 utterances of real speech and 0 of spoofed"),
         ([], [4] * 3, (2, 8), "the list has 0 utterances of real"),
         (
             [4] * 4,
             [4] * 4,
             (2, 7),
-            "want a multiple of --nPerSpeaker 2, above --num_spk 2 times that",
+            r"expected a multiple of 2 \(--nPerSpeaker\) above 4 .*found 7\.",
         ),
-        ([4] * 4, [4] * 4, (4, 8), "want a multiple of --nPerSpeaker 2, above --num_spk 4"),
+        ([4] * 4, [4] * 4, (4, 8), r"multiple of 2 \(--nPerSpeaker\) above 8 .*found 8\."),
         (
             [4] * 4,
             [1] * 9,
             (2, 8),
-            "want 2 groups of 2 spoofed utterances of one speaker a batch, got 0: .* 16 utterances "
-            "of real speech, 9 spoofed ones, A01 9",
+            "expected at least 2 groups of 2 spoofed utterances of one speaker, found 0: .* 16 "
+            r"utterances of real speech and 9 of spoofed speech \(A01 9\)",
         ),
-        ([1] * 4, [4] * 4, (2, 8), "want speakers with so many utterances, got at most 1"),
-        ([4], [4] * 4, (2, 8), "--num_spk 2: want so many speakers"),
+        ([1] * 4, [4] * 4, (2, 8), "expected speakers with at least 2 utterances, found at most 1"),
+        ([4], [4] * 4, (2, 8), "--num_spk 2: expected at least 2 speakers"),
     ],
 )
 def test_batches_that_cannot_be_filled(real, spoofed, sizes, message):

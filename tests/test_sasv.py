@@ -252,5 +252,5 @@ def test_scores_in_parts(place, program):
 
 def test_quota_without_spoofed_speech(corpus, tmp_path, program):
     code, _, err = program(*small_run(corpus, tmp_path, "--num_spk", 4))
-    assert code == 2 and "want real and spoofed speech on the train list" in err
+    assert code == 2 and "expected real and spoofed speech in the train list" in err
     assert not Path(tmp_path / "model").exists() and os.listdir(tmp_path) == []

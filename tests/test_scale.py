@@ -312,7 +312,7 @@ def test_memory_too_small_for_a_batch(lengths):
     folder, waves = lengths
     data = EvalDataset([*waves], str(folder), eval_frames=0, num_eval=1)
     first_path = data.paths[data.items[0][0]]
-    message = rf"^{first_path}: too long for the memory of cpu, even alone; .*--eval_frames"
+    message = rf"^{first_path}: this file is too long for the memory of cpu. .*--eval_frames"
     options = SimpleNamespace(nDataLoaderThread=0, cache_precision="float32")
     with pytest.raises(LoadingError, match=message):
         list(represent_files(scorer, data, options))
@@ -457,25 +457,25 @@ def test_a_matrix_in_blocks(loss, scoring, monkeypatch):
 @pytest.mark.parametrize(
     "lines, words, message",
     [
-        ("{0} {1}", [], "want two files or more, whose pairs are scored, got 1"),
+        ("{0} {1}", [], "expected at least two files, whose pairs are scored, found 1"),
         (
             "{0} {1}\n{0} {3}",
             [],
-            "want several speakers, and several files of one, got 2 files of 1 speakers",
+            "at least one speaker, found 2 files of 1 speakers",
         ),
         (
             "a {1}\nb {3}",
             [],
-            "got 2 files of 2 speakers; add others, or list files without speakers",
+            "found 2 files of 2 speakers. Add files, or list them without speakers",
         ),
         ("1 {1} {3}", [], "expected '<file>' or '<speaker> <file>', found '1 "),
         ("{1}\n{3}\nno.wav", [], "1 of 3 files are missing"),
         (
             "{1}\n{3}",
             ["--score_norm", "snorm", "--cohort_list", "x"],
-            "--score_norm: is of trials that a list names",
+            "--score_norm does not work with --all_pairs",
         ),
-        ("{1}\n{3}", ["--qualities"], "--qualities: is of trials that a list names"),
+        ("{1}\n{3}", ["--qualities"], "--qualities does not work with --all_pairs"),
     ],
 )
 def test_lists_that_have_no_pairs(corpus, checkpoint, tmp_path, program, lines, words, message):
@@ -494,7 +494,7 @@ def test_all_pairs_need_symmetric_similarities(tmp_path):
     scorer = Scorer(SpeakerNet(Tiny(), Squares()))
     scorer.net.loss.fusion = 0.5
     with pytest.raises(
-        InputError, match="--trainfunc x depends on which file of a pair is the tested one"
+        InputError, match="--trainfunc x the score depends on which file of a pair is the test file"
     ):
         evaluate_pairs(scorer, None, None, SimpleNamespace(trainfunc="x"), tmp_path / "all.txt")
 
@@ -520,7 +520,7 @@ def test_all_pairs_need_embeddings(corpus, tmp_path, program):
     )
     assert code == 2
     message = (
-        "--all_pairs: works on embeddings of single utterances, but --encoder_type CAP pools every "
+        "--all_pairs works on embeddings of single utterances, but --encoder_type CAP pools every "
         "pair"
     )
     assert message in err

@@ -22,7 +22,7 @@ def keep_freed_memory() -> None:
     """Makes glibc keep the memory of large blocks that the program frees.
 
     By default glibc returns large blocks to the system at once. To get the memory again, page by
-    page, takes a fifth of the time of an update on a CPU. Without glibc nothing changes.
+    page, costs a fifth of the time of an update on a CPU. Without glibc nothing changes.
     """
     libc = ctypes.CDLL(None)
     if platform.libc_ver()[0] == "glibc":
@@ -69,16 +69,18 @@ def free_memory(device: torch.device) -> float:
 def largest_batch(trainer: Trainer, row: dict, limit: int) -> int:
     """Returns the number of rows of the largest batch whose update fits into memory.
 
-    row: a batch of one row, of which the tried batches are made. limit: largest number to return.
-    A result below the limit is a multiple of 8. It is computed from the memory of small batches. On
-    a GPU the largest batch is tried too. The updates change the trainer. Raises InputError on a CPU
-    without Linux's /proc files.
+    It measures two trial updates, with 8 and 24 rows, and extrapolates. On a GPU it also tries the
+    largest batch. The updates change the trainer.
+
+    row: a batch of one row, which is repeated to make the batches. limit: largest number to return.
+    A result below the limit is a multiple of 8. Raises InputError on a CPU without the /proc files
+    of Linux.
     """
     device = trainer.device
     if device.type == "cpu" and not Path("/proc/meminfo").exists():
         raise InputError(
-            "--batch_size auto: wants a GPU, or Linux, which tells how much memory there is; give "
-            "a number"
+            "--batch_size: auto needs a GPU or Linux, because other systems do not report their "
+            "free memory. Give a number."
         )
     # The first update makes the state of the optimizer, which stays in memory.
     update(trainer, row, 1)
@@ -97,9 +99,9 @@ def largest_batch(trainer: Trainer, row: dict, limit: int) -> int:
 
 
 def largest_that_works(trainer: Trainer, row: dict, rows: int) -> int:
-    """Lowers the number of rows until an update with so large a batch does not run out of memory.
+    """Lowers the number of rows until an update of this size does not run out of memory.
 
-    Batches of PROBE_ROWS[1] rows are known to work.
+    Batches of PROBE_ROWS[1] rows have worked before.
     """
     while rows > PROBE_ROWS[1]:
         try:
@@ -125,13 +127,13 @@ def memory_remedy(options: argparse.Namespace, in_training: bool) -> str:
     """
     if not in_training:
         return (
-            f"lower --num_eval (now {options.num_eval}) or --eval_frames (now "
-            f"{options.eval_frames}; 0 = whole files), or give --mixedprec or --cache_precision "
-            "float16"
+            f"Lower --num_eval (now {options.num_eval}) or --eval_frames (now "
+            f"{options.eval_frames}; 0 means complete files), or give --mixedprec or "
+            "--cache_precision float16."
         )
     return (
-        f"lower --batch_size (now {options.batch_size}; with --accumulate 2 half of it makes the "
-        "same update, but for losses that compare utterances), --nPerSpeaker (now "
-        f"{options.nPerSpeaker}) or --max_frames (now {options.max_frames}), give --mixedprec, or "
-        "--batch_size auto; the last checkpoint is untouched"
+        f"Lower --batch_size (now {options.batch_size}), --nPerSpeaker (now {options.nPerSpeaker}) "
+        f"or --max_frames (now {options.max_frames}), or give --mixedprec or --batch_size auto. "
+        "Half of --batch_size with --accumulate 2 makes the same update, except for losses that "
+        "compare utterances. The last checkpoint is unchanged."
     )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 import distributed
 
 log = logging.getLogger("trainSpeakerNet")
-# Above this share of the time spent waiting for data, a warning says what helps.
+# Above this share of the time spent waiting for data, a warning names remedies.
 MUCH_WAITING = 0.2
 
 
@@ -48,7 +48,7 @@ class Clock:
         self.waited = 0.0
 
     def watch(self, items: Iterable) -> Iterator:
-        """Yields the items and adds up the time that passes until each one is there."""
+        """Yields the items and adds up the time spent waiting for each of them."""
         before = time.monotonic()
         for item in items:
             self.waited += time.monotonic() - before
@@ -77,15 +77,16 @@ def warn_of_waiting(line: dict, threads: int) -> bool:
     if line["seconds"] < 10 or line["waiting"] <= MUCH_WAITING:
         return False
     cores = (os.cpu_count() or 1) // distributed.world_size()
-    remedies = []
+    remedies = ""
     if threads < cores:
-        remedies.append(f"raise --nDataLoaderThread (now {threads}, of {cores} cores)")
-    remedies.append("read a pack on a fast disk (dataprep.py --pack)")
-    remedies.append("WAV files instead of FLAC")
+        remedies = (
+            f"Raise --nDataLoaderThread (now {threads}; each process has {cores} CPU cores). "
+        )
+    remedies += "Read a pack from a fast disk (dataprep.py pack), or WAV files instead of FLAC."
     log.warning(
-        "warning: %.0f %% of the time training waits for data: %s",
+        "warning: training spends %.0f %% of the time waiting for data. %s",
         100 * line["waiting"],
-        ", or ".join(remedies),
+        remedies,
     )
     return True
 
@@ -96,8 +97,3 @@ def show_terms(bar: tqdm, terms: dict, clock: Clock) -> None:
     shown = {name: f"{value:.3g}" for name, value in terms.items()}
     shown["waiting"] = f"{clock.waiting_share():.0%}"
     bar.set_postfix(shown, refresh=False)
-
-
-def format_terms(numbers: dict) -> str:
-    """{name: number} -> 'name number  name number'."""
-    return "  ".join(f"{name} {value:.6g}" for name, value in numbers.items())

@@ -23,7 +23,9 @@ from inference.scorer import Scorer
 from network.checkpoints import load_weights, read_checkpoint, with_head_for
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
-from training.progress import Clock, StopRequest, format_terms, show_terms, warn_of_waiting
+from training.epoch_lines import Best, EpochLines
+from training.overview import log_overview
+from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.run_folder import RunFolder
 from training.task import Task
 
@@ -38,26 +40,36 @@ class TrainingRun:
     Everything is checked when the run is created. train() starts or resumes it, from any point, and
     continues to the end or until a stop is requested.
 
-    best: lowest EER (or validation loss) so far. stale: number of evaluations since then.
-    validated: step of the last evaluation within an epoch. result: of the last evaluation.
+    best: lowest EER (or validation loss) so far. best_number: epoch or step of its evaluation, None
+    if it is unknown. stale: number of evaluations since then. validated: step of the last
+    evaluation within an epoch. result: of the last evaluation. last_step: of the run.
     """
 
     def __init__(self, options: argparse.Namespace, state: dict | None, argv: list[str]):
         """state: the checkpoint of --initial_model, or None. argv: the command line."""
         if not options.train_list:
             raise InputError(
-                "want --train_list FILE (and --train_path FOLDER) to train, or --eval, --extract, "
-                "--verify to use a checkpoint"
+                "--train_list is missing. Give --train_list FILE and --train_path DIR to train, or "
+                "--eval, --extract or --verify to use a checkpoint."
             )
         self.options = options
         self.stop = StopRequest()
         self.folder = RunFolder(options)
         self.task = Task(options)
         self.trainer = self.task.trainer
+        self.last_step = min(
+            options.max_epoch * self.task.steps_per_epoch, options.max_steps or math.inf
+        )
+        self.lines = EpochLines(
+            self.task.terms, options.max_epoch, self.last_step, by_step=bool(options.validate_every)
+        )
         self.best = math.inf
+        self.best_number: int | None = None
         self.stale = 0
         self.validated = 0
         self.result: dict = {}
+        # Thresholds of the last evaluation, with the digits that decide.
+        self.threshold_texts: dict[str, str] = {}
         self.saved_at = time.monotonic()
         self.warned_of_waiting = False
         self.folder.open(argv)
@@ -72,6 +84,7 @@ class TrainingRun:
             self.initialise(state)
         # The lines of the current epoch will be written again.
         self.folder.trim_log(self.trainer.epoch if self.trainer.step else 0, self.validated)
+        self.best_number = self.folder.place_of_best(self.best, self.name_of_number())
         self.folder.open_board()
         # A barrier: all processes have read the folder before one of them writes to it.
         distributed.any_rank(False)
@@ -82,8 +95,9 @@ class TrainingRun:
         contradictions(vars(self.options), state["options"], self.options, last)
         if state["classes"] != self.task.classes:
             raise InputError(
-                f"{last}: this run had other speakers ({len(state['classes'])}, now "
-                f"{len(self.task.classes)}); choose another --save_path"
+                f"{last}: this run was trained on other speakers. Its train list had "
+                f"{len(state['classes'])}, and {self.options.train_list} has "
+                f"{len(self.task.classes)}. Choose another --save_path."
             )
         load_weights(self.trainer.net, state, last)
         self.trainer.start_average()
@@ -93,9 +107,9 @@ class TrainingRun:
         for name, value in configuration(self.options).items():
             before = state["options"].get(name)
             if value != before:
-                log.info("changed since: --%s %s -> %s", name, before, value)
+                log.info("--%s was %s before and is %s from now on.", name, before, value)
         log.info(
-            "going on with %s: epoch %d, step %d",
+            "Resuming %s at epoch %d, step %d.",
             last,
             self.trainer.epoch,
             self.trainer.step,
@@ -115,14 +129,13 @@ class TrainingRun:
     # ------------------------------------------------------------------ the loop
     def train(self) -> None:
         """Trains to the end, or until a stop is requested."""
-        self.log_sizes()
+        log_overview(self.task)
         try:
             self.train_epochs()
         except Stopped:
             self.save("last")
             log.info(
-                "stopped at step %d and saved; the same command goes on from here",
-                self.trainer.step,
+                "Stopped at step %d and saved. Run the same command to resume.", self.trainer.step
             )
         except NonFiniteLoss as error:
             raise InputError(self.non_finite_text(error)) from None
@@ -130,10 +143,9 @@ class TrainingRun:
             self.end_if_stopped_while_compiling(error)
             raise
         else:
-            reason = ""
             if self.stalled():
-                reason = f", after {self.stale} evaluations without a better EER"
-            log.info("done%s: %s", reason, self.folder.path)
+                log.info("Stopped early after %d evaluations without a better EER.", self.stale)
+            log.info("Done: %s", self.folder.path)
         finally:
             self.folder.close()
 
@@ -147,50 +159,47 @@ class TrainingRun:
             workers=options.nDataLoaderThread,
             pin_memory=trainer.device.type == "cuda",
         )
-        # The last step of the run.
-        total = min(options.max_epoch * self.task.steps_per_epoch, options.max_steps or math.inf)
         with (
             self.stop,
             logging_redirect_tqdm(),
-            tqdm(total=total, initial=trainer.step, unit="step", disable=None) as bar,
+            tqdm(total=self.last_step, initial=trainer.step, unit="step", disable=None) as bar,
         ):
-            # Evaluate the untrained network, if asked for.
+            # Evaluate the untrained network, with --eval_first.
             if options.eval_first and not trainer.step and (self.task.tests or self.task.valid):
-                self.folder.write_log({"epoch": 0, "step": 0} | self.evaluate())
+                self.write_line({"epoch": 0, "step": 0}, self.evaluate())
             # A run may have been stopped after its last step, before the evaluation.
-            unfinished = trainer.step < total or trainer.position > 0
+            unfinished = trainer.step < self.last_step or trainer.position > 0
             while unfinished and not self.stalled():
-                self.train_epoch(loader, bar, total)
-                unfinished = trainer.step < total
+                self.train_epoch(loader, bar)
+                unfinished = trainer.step < self.last_step
 
-    def train_epoch(self, loader: Iterable, bar: tqdm, total: float) -> None:
+    def train_epoch(self, loader: Iterable, bar: tqdm) -> None:
         """Trains for the rest of the current epoch, evaluates, writes the log, saves."""
         trainer = self.trainer
         clock = Clock()
         first = trainer.position
         # Make the updates that are left of the epoch.
-        if trainer.step < total:
-            self.train_steps(loader, bar, total, clock)
+        if trainer.step < self.last_step:
+            self.train_steps(loader, bar, clock)
         if self.stalled():
             return
         # Collect the log line: means of the losses, speed, waiting time.
         utterances = (trainer.position - first) * self.task.sampler.utterances
         line = self.losses_so_far() | clock.report(utterances)
         self.warn_of_waiting(line)
-        # Evaluate, if it is time.
-        due, number = self.evaluation_due(total)
-        if due:
-            line |= self.evaluate()
+        # Evaluate, if an evaluation is due.
+        due, number = self.evaluation_due()
+        results = self.evaluate() if due else {}
         # Write the log line.
-        self.folder.write_log(line)
+        self.write_line(line, results)
         # Start the next epoch.
         if trainer.position >= len(self.task.sampler):
-            trainer.next_epoch(line)
+            trainer.next_epoch(line | results)
         # Save the last, the best and the numbered checkpoint.
         if due:
             self.save_checkpoints(number)
 
-    def train_steps(self, loader: Iterable, bar: tqdm, total: float, clock: Clock) -> None:
+    def train_steps(self, loader: Iterable, bar: tqdm, clock: Clock) -> None:
         """Makes the updates that are left of the epoch. Raises Stopped if a stop is requested."""
         options = self.options
         trainer = self.trainer
@@ -211,8 +220,8 @@ class TrainingRun:
                 raise Stopped
             # Print the losses every --print_every updates.
             if options.print_every and trainer.step % options.print_every == 0:
-                log.info("step %d  %s", trainer.step, format_terms(trainer.sync()))
-            if trainer.step >= total:
+                log.info(self.lines.of_update(trainer.epoch, trainer.step, trainer.sync()))
+            if trainer.step >= self.last_step:
                 break
             # Evaluate every --validate_every updates.
             if self.validation_due():
@@ -225,36 +234,35 @@ class TrainingRun:
 
     # ------------------------------------------------------------------ evaluation
     def stalled(self) -> bool:
-        """Whether --early_stopping ends the run."""
+        """Returns whether --early_stopping ends the run."""
         return 0 < self.options.early_stopping <= self.stale
 
     def validation_due(self) -> bool:
-        """Whether an evaluation within the epoch is due. train_epoch() handles those at its end."""
+        """Returns whether an evaluation within the epoch is due.
+
+        train_epoch() evaluates at the end of the epoch.
+        """
         every = self.options.validate_every
         trainer = self.trainer
         if not every or trainer.step % every or self.validated >= trainer.step:
             return False
         return 0 < trainer.position < len(self.task.sampler)
 
-    def evaluation_due(self, total: float) -> tuple[bool, int]:
-        """Returns whether an evaluation is due at the end of an epoch, and its number.
+    def name_of_number(self) -> str:
+        """Returns what numbers the evaluations: "step" with --validate_every, else "epoch"."""
+        return "step" if self.options.validate_every else "epoch"
 
-        The number is a step with --validate_every, else an epoch.
-        """
-        options = self.options
-        if options.validate_every:
-            every = options.validate_every
-            number = self.trainer.step
-        else:
-            every = options.test_interval
-            number = self.trainer.epoch
-        return number % every == 0 or self.trainer.step >= total, number
+    def evaluation_due(self) -> tuple[bool, int]:
+        """Returns whether an evaluation is due at the end of an epoch, and its number."""
+        every = self.options.validate_every or self.options.test_interval
+        number = getattr(self.trainer, self.name_of_number())
+        return number % every == 0 or self.trainer.step >= self.last_step, number
 
     def validate(self) -> None:
         """Evaluates within an epoch."""
         line = self.losses_so_far()
         results = self.evaluate()
-        self.folder.write_log(line | results)
+        self.write_line(line, results)
         self.trainer.follow(results)
         self.validated = line["step"]
         self.save_checkpoints(line["step"])
@@ -262,8 +270,8 @@ class TrainingRun:
     def evaluate(self) -> dict:
         """Returns the validation loss and the metrics of every list of trials.
 
-        The names of the second and later lists end in their number. The result is remembered in
-        the checkpoints.
+        The names of the second and later lists end in their number. The checkpoints store the
+        result.
         """
         task = self.task
         trainer = self.trainer
@@ -283,6 +291,7 @@ class TrainingRun:
             for part, summary in summaries.items():
                 for name, value in summary.results().items():
                     result[f"{name}{part}{suffix}"] = value
+                self.threshold_texts[f"threshold{part}{suffix}"] = summary.eer_threshold_text
             self.folder.write_trials(number, summaries.get(""), reps, trainer.step)
         self.result = result
         return result
@@ -305,7 +314,7 @@ class TrainingRun:
     # ------------------------------------------------------------------ checkpoints and log
     def save_checkpoints(self, number: int) -> None:
         """Saves after an evaluation: the last, the best and the last --keep numbered ones."""
-        error = self.result.get("EER", self.result.get("valid_loss", math.inf))
+        error = error_of(self.result)
         names = ["last", f"model{number:09d}"]
         if error < self.best:
             names.append("best")
@@ -317,7 +326,7 @@ class TrainingRun:
         self.folder.remove_old_checkpoints()
 
     def save(self, *names: str) -> None:
-        """Writes the state of the run to the checkpoints of these names."""
+        """Writes the state of the run to checkpoints with the given names."""
         state = self.trainer.state()
         state["options"] = configuration(self.options)
         state["classes"] = self.task.classes
@@ -332,23 +341,20 @@ class TrainingRun:
         return line | self.trainer.means()
 
     # ------------------------------------------------------------------ messages
-    def log_sizes(self) -> None:
-        """Prints the sizes of network and data."""
-        parameters = sum(p.numel() for p in self.trainer.net.parameters())
-        processes = distributed.world_size()
-        log.info(
-            "%s, %s: %s parameters; %d classes, %d utterances, %d steps an epoch of %d utterances; "
-            "%s%s",
-            self.options.model,
-            self.options.trainfunc,
-            f"{parameters:,}",
-            len(self.task.classes),
-            len(self.task.dataset.utterances),
-            self.task.steps_per_epoch,
-            self.task.sampler.utterances * self.options.accumulate,
-            self.trainer.device,
-            f", {processes} processes" if processes > 1 else "",
-        )
+    def write_line(self, line: dict, results: dict) -> None:
+        """Writes and prints the log line of an epoch or of an evaluation.
+
+        results: of the evaluation, empty without one. They do not change `best` yet.
+        """
+        trainer = self.trainer
+        error = error_of(results)
+        if line["step"] and error < self.best:
+            self.best_number = line[self.name_of_number()]
+        best = Best(min(error, self.best), self.best_number)
+        lr = trainer.terms.get("lr", trainer.optimizer.param_groups[0]["lr"])
+        shown = best if line["step"] and best.value < math.inf else None
+        text = self.lines.of_epoch(line, results, lr, shown, self.threshold_texts)
+        self.folder.write_log(line | results, text)
 
     def warn_of_waiting(self, line: dict) -> None:
         """Warns once if training spends much of its time waiting for data."""
@@ -359,8 +365,9 @@ class TrainingRun:
         """The message about a loss that is not finite."""
         files = [self.task.dataset.utterances[i].path for i in error.index]
         return (
-            f"{error}, in one of {len(files)} files: {', '.join(files)}; look at them, lower --lr, "
-            "set --clip or tolerate it with --skip_nonfinite N; the last checkpoint is untouched"
+            f"{error}. The batch contains {len(files)} files: {', '.join(files)}. Check these "
+            "files, lower --lr, set --clip, or skip such updates with --skip_nonfinite N. The last "
+            "checkpoint is unchanged."
         )
 
     def end_if_stopped_while_compiling(self, error: RuntimeError) -> None:
@@ -369,5 +376,13 @@ class TrainingRun:
         from torch._dynamo.exc import TorchDynamoException
 
         if self.stop.requested and isinstance(error, TorchDynamoException):
-            log.info("stopped while --compile was at work; the last checkpoint is untouched")
+            log.info("Stopped while --compile was compiling. The last checkpoint is unchanged.")
             raise KeyboardInterrupt from None
+
+
+def error_of(results: dict) -> float:
+    """Returns the number that chooses the best checkpoint: the EER, or else the validation loss.
+
+    It is infinite if the results have neither.
+    """
+    return results.get("EER", results.get("valid_loss", math.inf))

@@ -1,4 +1,4 @@
-"""The folder of a training run: what is written to it. In all ranks but 0 nothing is written."""
+"""The folder of a training run, and the files in it. Only rank 0 writes."""
 
 import argparse
 import json
@@ -28,7 +28,6 @@ from common.writing import write_atomically
 from network.checkpoints import write_checkpoint
 from options.parser import configuration
 from report import tensorboard
-from training.progress import format_terms
 
 log = logging.getLogger("trainSpeakerNet")
 ROOT = Path(__file__).parent.parent
@@ -43,8 +42,9 @@ class RunFolder:
     """The folder --save_path of a run.
 
     path: the folder. last: its last checkpoint. scores: the scores file of the first list of
-    trials. Raises InputError if there is a run already and --no-requeue was given, or if
-    TensorBoard is asked for and is not installed. Creating it changes nothing on the disk.
+    trials. Raises InputError if the folder contains a run and --no-requeue was given. Also raises
+    InputError if --tensorboard was given and TensorBoard is not installed. Creating the object
+    changes nothing on the disk.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -55,8 +55,8 @@ class RunFolder:
         self.board = None
         if self.last.exists() and not options.requeue:
             raise InputError(
-                f"{self.last}: there is a run already, which --no-requeue does not go on with; "
-                "choose another --save_path, or leave it out"
+                f"{self.last}: this folder contains a run, and --no-requeue does not resume it. "
+                "Choose another --save_path, or leave out --no-requeue."
             )
         if options.tensorboard:
             # Fails if TensorBoard is not installed.
@@ -88,8 +88,8 @@ class RunFolder:
     def trim_log(self, epoch: int, validated: int) -> None:
         """Removes the lines of log.jsonl that the resumed run will write again.
 
-        These are the lines of `epoch` and later ones, except for evaluations within an epoch up to
-        step `validated`. The last line may be incomplete.
+        The lines of `epoch` and of later epochs are removed, except for evaluations within an epoch
+        up to step `validated`. The last line may be incomplete.
         """
         path = self.path / LOG
         if distributed.rank() or not path.exists():
@@ -104,7 +104,7 @@ class RunFolder:
         write_atomically(path, "".join(kept).encode())
 
     def open_board(self) -> None:
-        """Opens the files for TensorBoard, if asked for."""
+        """Opens the files for TensorBoard, if --tensorboard was given."""
         if self.options.tensorboard and not distributed.rank():
             self.board = tensorboard.open_board(self.path)
 
@@ -113,8 +113,23 @@ class RunFolder:
         if self.board:
             self.board.close()
 
-    def write_log(self, line: dict) -> None:
-        """Prints a log line and appends it to log.jsonl."""
+    def place_of_best(self, best: float, name: str) -> int | None:
+        """Returns the epoch or the step of the evaluation whose EER or validation loss was `best`.
+
+        name: "epoch" or "step". Returns None if log.jsonl has no such evaluation. The evaluation of
+        the untrained network does not count.
+        """
+        path = self.path / LOG
+        if distributed.rank() or not path.exists():
+            return None
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if line["step"] and line.get("EER", line.get("valid_loss")) == best:
+                return line[name]
+        return None
+
+    def write_log(self, line: dict, text: str) -> None:
+        """Appends a line to log.jsonl, and prints its text."""
         if distributed.rank():
             return
         if self.board:
@@ -122,7 +137,7 @@ class RunFolder:
             tensorboard.write_line(self.board, line)
         with (self.path / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
-        log.info(format_terms(line))
+        log.info(text)
 
     def write_trials(self, number: int, summary, reps: dict, step: int) -> None:
         """Shows the result of list `number` of trials in TensorBoard."""
@@ -130,13 +145,13 @@ class RunFolder:
             tensorboard.write_trials(self.board, number, summary, reps, step)
 
     def write_checkpoints(self, state: dict, *names: str) -> None:
-        """Writes the state of the run to the checkpoints of these names."""
+        """Writes the state of the run to checkpoints with the given names."""
         if not distributed.rank():
             folder = self.path / CHECKPOINTS
             write_checkpoint(state, *(folder / f"{name}.model" for name in names))
 
     def remove_old_checkpoints(self) -> None:
-        """Removes all numbered checkpoints but the last --keep ones."""
+        """Removes all numbered checkpoints except for the last --keep ones."""
         if distributed.rank():
             return
         numbered = sorted(self.path.glob(NUMBERED_CHECKPOINTS))

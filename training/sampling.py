@@ -76,6 +76,8 @@ class GroupSampler(Sampler):
     ):
         self.speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
         self.count = np.bincount(self.speaker)  # [speakers]
+        # The number of speakers that are copies by --speed_perturb.
+        self.copies = len({(u.speaker, u.spoofed) for u in utterances if u.speed != 1})
         # Part of the seed. It differs from every row, see TrainDataset.
         self.stream = len(self.speaker)
         # The number of groups that each speaker can fill.
@@ -97,24 +99,35 @@ class GroupSampler(Sampler):
         if not usable:
             most = min(self.count.max(), max_seg_per_spk)
             raise InputError(
-                f"--nPerSpeaker {m}: want speakers with so many utterances, got at most {most} "
-                f"(--max_seg_per_spk {max_seg_per_spk}); lower --nPerSpeaker"
+                f"--nPerSpeaker {m}: expected speakers with at least {m} utterances, found at most "
+                f"{most} (--max_seg_per_spk {max_seg_per_spk}). Lower --nPerSpeaker."
             )
         if usable < self.batch_size:
             each = f" in each of {world} processes" if world > 1 else ""
+            remedy = "Use fewer processes."
+            if usable >= world:
+                remedy = f"Lower --{self.size_option} to {usable // world} or less."
             raise InputError(
-                f"--{self.size_option} {batch_size}{each}: want so many speakers with {m} "
-                f"utterances (--nPerSpeaker) or more, got {usable} of {speakers} speakers; lower "
-                f"--{self.size_option} to {usable // world} or less"
+                f"--{self.size_option} {batch_size}{each}: expected at least {self.batch_size} "
+                f"speakers with {m} utterances or more (--nPerSpeaker), found {usable} of "
+                f"{speakers}{self.remark_on_copies()}. {remedy}"
             )
         if usable < speakers:
             log.warning(
-                "warning: left out: %d of %d speakers, who have fewer than %d utterances "
-                "(--nPerSpeaker)",
+                "warning: %d of %d speakers%s have fewer than %d utterances (--nPerSpeaker) and "
+                "are left out.",
                 speakers - usable,
                 speakers,
+                self.remark_on_copies(),
                 m,
             )
+
+    def remark_on_copies(self) -> str:
+        """Says how many of the speakers are copies by --speed_perturb, if any of them is."""
+        if not self.copies:
+            return ""
+        listed = len(self.count) - self.copies
+        return f" ({listed} of the list, and {self.copies} copies of them by --speed_perturb)"
 
     def number_of_batches(self) -> int:
         """Returns the largest number of batches that can be filled.
@@ -176,7 +189,7 @@ class GroupSampler(Sampler):
         """Draws the batch of every group, [K*B], so that no speaker is in a batch twice.
 
         The table of batches is filled column by column: K consecutive groups go to the K batches. A
-        speaker has at most K groups, so the groups lie in one column or in two adjacent columns.
+        speaker has at most K groups, so the groups are in one column or in two adjacent columns.
         Groups in the second column go to batches that the speaker is not yet in.
 
         speaker: of every group. groups_drawn: number of groups of every speaker.
@@ -200,8 +213,8 @@ class QuotaSampler(GroupSampler):
 
     A batch has num_spk groups of bona fide speech, drawn as by GroupSampler. After them come groups
     of spoofed speech, each of one speaker, drawn at random. These are the batches of the SASV 2022
-    baseline (Mun et al., arXiv:2305.19051). With balance_attacks each spoofed group is of one
-    attack, and the attacks alternate. Raises InputError if no batch can be filled.
+    baseline (Mun et al., arXiv:2305.19051). With balance_attacks each spoofed group
+    belongs to one attack, and the attacks alternate. Raises InputError if no batch can be filled.
     """
 
     size_option = "num_spk"
@@ -222,14 +235,13 @@ class QuotaSampler(GroupSampler):
         self.real = np.flatnonzero(~is_spoofed)
         self.spoofed = np.flatnonzero(is_spoofed)
         counts = (
-            f"the list has {len(self.real):,} utterances of real speech, "
-            f"{len(self.spoofed):,} spoofed ones"
+            f"the list has {len(self.real):,} utterances of real speech "
+            f"and {len(self.spoofed):,} of spoofed speech"
         )
         if not len(self.real) or not len(self.spoofed):
             raise InputError(
-                f"--num_spk {num_spk}: want real and spoofed speech on the train list, but "
-                f"{counts}; without --num_spk the speakers of a batch are chosen by --batch_size "
-                "alone"
+                f"--num_spk: expected real and spoofed speech in the train list, but {counts}. "
+                "Leave out --num_spk, or give a list with both."
             )
         # The number of spoofed groups in a batch.
         self.quota = spoofed_quota(num_spk, batch_size, nPerSpeaker) * processes[1]
@@ -249,9 +261,9 @@ class QuotaSampler(GroupSampler):
         if groups < self.quota:
             attacks = counted(u.attack for u in spoofed)
             raise InputError(
-                f"--batch_size {batch_size}: want {self.quota} groups of {nPerSpeaker} spoofed "
-                f"utterances of one speaker a batch, got {groups}: {counts}, {attacks}; lower "
-                "--batch_size or --nPerSpeaker"
+                f"--batch_size {batch_size}: expected at least {self.quota} groups of "
+                f"{nPerSpeaker} spoofed utterances of one speaker, found {groups}: {counts} "
+                f"({attacks}). Lower --batch_size or --nPerSpeaker."
             )
         self.batches = min(self.batches, groups // self.quota)
 
@@ -296,14 +308,14 @@ class QuotaSampler(GroupSampler):
 def spoofed_quota(num_spk: int, batch_size: int, nPerSpeaker: int) -> int:
     """Returns the number of spoofed groups in a batch of batch_size utterances.
 
-    Raises InputError if batch_size is not a number of whole groups, or leaves no spoofed group.
+    Raises InputError if batch_size is no multiple of nPerSpeaker, or leaves no spoofed group.
     """
     quota = batch_size // nPerSpeaker - num_spk
     if batch_size % nPerSpeaker or quota < 1:
         raise InputError(
-            f"--batch_size {batch_size}: with --num_spk it counts utterances; want a multiple of "
-            f"--nPerSpeaker {nPerSpeaker}, above --num_spk {num_spk} times that: the rest is for "
-            "spoofed speech"
+            f"--batch_size: expected a multiple of {nPerSpeaker} (--nPerSpeaker) above "
+            f"{num_spk * nPerSpeaker} (--num_spk times --nPerSpeaker), found {batch_size}. With "
+            "--num_spk, --batch_size counts utterances, and the rest is for spoofed speech."
         )
     return quota
 
@@ -324,8 +336,8 @@ def every_group(utterances: list[Utterance], *, batch_size: int, nPerSpeaker: in
     groups = rows[complete].reshape(-1, nPerSpeaker)
     if not len(groups):
         raise InputError(
-            f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has so many "
-            "utterances; lower it, or take another list"
+            f"--nPerSpeaker {nPerSpeaker}: no speaker of the validation list has {nPerSpeaker} "
+            "utterances. Lower --nPerSpeaker, or give another --valid_list."
         )
     # Equal for the first groups of all speakers, for the second groups, and so on.
     start = position[complete][::nPerSpeaker]

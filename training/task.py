@@ -41,15 +41,16 @@ class Task:
     classes: {speaker: class}. dataset, sampler: of the train list. valid, valid_items: data set of
     --valid_list or None, and its batches. tests: [(trials, data set)]. cohort: of --score_norm, or
     None. steps_per_epoch: number of updates per epoch. trainer: with the untrained network.
-    Raises InputError if parts of the task do not fit together.
+    terms: names of the terms of the loss. Raises InputError if parts of the task do not fit
+    together.
     """
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
         if not options.ema < 1:
             raise InputError(
-                "--ema: want a decay below 1, for instance 0.999, or 0 for no average, got "
-                f"{options.ema:g}"
+                f"--ema: expected a decay below 1, found {options.ema:g}. Give for instance 0.999, "
+                "or 0 for no moving average."
             )
         check_pooling(options)
         self.source = source_of(options)
@@ -84,8 +85,9 @@ class Task:
         self.classes = classes_of(utterances, options.nClasses)
         if options.nClasses and options.nClasses < len(self.classes):
             raise InputError(
-                f"--nClasses {options.nClasses}: {options.train_list} has {len(self.classes)} "
-                "classes; leave the option out to count them"
+                f"--nClasses: expected at least the {len(self.classes)} classes of "
+                f"{options.train_list}, found {options.nClasses}. Leave out --nClasses, and the "
+                "program counts the classes."
             )
         self.dataset = self.source.train_dataset(
             utterances, options.train_path, self.classes, options
@@ -110,10 +112,10 @@ class Task:
         loss = find("trainfunc", options.trainfunc)
         if unknown and "num_classes" in inspect.signature(loss).parameters:
             raise InputError(
-                f"{options.valid_list}: {len(unknown)} speakers are not in {options.train_list}, "
-                f"whose speakers --trainfunc {options.trainfunc} classifies: "
-                f"{', '.join(unknown[:10])}; take utterances of the training speakers, or another "
-                "loss"
+                f"{options.valid_list}: {len(unknown)} speakers are not in {options.train_list}: "
+                f"{', '.join(unknown[:10])}. --trainfunc {options.trainfunc} classifies the "
+                "training speakers. List utterances of the training speakers, or choose another "
+                "loss."
             )
         first = max(self.classes.values()) + 1
         classes = self.classes | {name: i for i, name in enumerate(unknown, first)}
@@ -143,9 +145,9 @@ class Task:
         )
 
     def fitting_batch_size(self, utterances: list) -> int:
-        """--batch_size auto: the batch size of the run that is resumed, or the largest that fits.
+        """--batch_size auto: the batch size of the resumed run, or the largest one that fits.
 
-        The largest one is found with updates of a trainer that is thrown away.
+        A trainer that is not used later makes trial updates to find the largest one.
         """
         options = self.options
         last = last_checkpoint(options)
@@ -153,8 +155,8 @@ class Task:
             return read_checkpoint(last)["options"]["batch_size"]
         if options.num_spk:
             raise InputError(
-                "--batch_size auto: counts speakers, and with --num_spk a batch has those of real "
-                "speech; want a number"
+                "--batch_size: expected a number, found auto, which does not work with --num_spk. "
+                "Give a number."
             )
         sampler = GroupSampler(
             utterances,
@@ -171,7 +173,10 @@ class Task:
         limit = np.count_nonzero(sampler.groups) // distributed.world_size()
         sizes = distributed.gather(largest_batch(trainer, batch, limit))
         smallest = distributed.on_rank_zero(lambda: min(sizes))
-        log.info("--batch_size auto: %d speakers in each process", smallest)
+        log.info(
+            "--batch_size auto: %d speakers per batch in each process fit into the memory.",
+            smallest,
+        )
         return smallest
 
     # ------------------------------------------------------------------ network
@@ -212,24 +217,26 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
-        self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]), "train_list")
+        self.terms = self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]), "train_list")
         if self.valid:
             first_groups = self.valid_items[0][1][:3]
             self.try_batch(self.valid, (0, first_groups), "valid_list")
         if options.compile and options.randomSlicing:
             raise InputError(
-                "--compile: makes a program for one length of crops, and --randomSlicing makes all "
-                "lengths; leave one of them out"
+                "--compile: the compiled model accepts crops of one length, and --randomSlicing "
+                "makes crops of different lengths. Leave out one of the two options."
             )
         unlabelled = not self.tests or self.tests[0][0].label is None
         if options.early_stopping and not self.valid and unlabelled:
             raise InputError(
-                "--early_stopping: follows the EER or the validation loss; want labelled trials by "
-                "--test_list, or --valid_clients and --valid_impostors, or a --valid_list"
+                "--early_stopping: expected labelled trials or validation data, found neither. "
+                "Give --test_list, --valid_clients and --valid_impostors, or --valid_list."
             )
 
-    def try_batch(self, dataset, item, list_option: str) -> None:
-        """Computes the loss of one batch. Raises InputError if model and loss refuse the batch.
+    def try_batch(self, dataset, item, list_option: str) -> list[str]:
+        """Computes the loss of one batch -> names of the terms of the loss.
+
+        Raises InputError if model or loss refuses the batch.
 
         list_option: the name of the option that names the list, without dashes.
         """
@@ -239,7 +246,7 @@ class Task:
         self.trainer.net.eval()
         try:
             with torch.no_grad():
-                self.trainer.net(mixed(self.trainer.on_device(batch)))
+                return list(self.trainer.net(mixed(self.trainer.on_device(batch))))
         except ValueError as error:
             place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error

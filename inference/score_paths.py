@@ -1,0 +1,69 @@
+"""Where --eval writes its scores: next to the checkpoint, in a file named after it and the list."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from common.errors import InputError
+from common.run_paths import CHECKPOINTS, CONFIG, SCORES
+from inference.evaluation import lists_and_roots, path_of_list
+
+# Folder of scores files in a run folder.
+RESULTS = Path(SCORES).parent
+
+
+def scores_paths(options: argparse.Namespace) -> list[Path]:
+    """Returns the scores file of every list of trials.
+
+    --output names the file, or --save_path the run folder. Without them the scores of
+    RUN/model/best.model on trials.txt are written to RUN/result/scores_best_trials.txt. The scores
+    of a checkpoint outside a run folder are written to the folder of the checkpoint.
+    """
+    lists = names_of_lists(options)
+    if options.output:
+        return [path_of_list(Path(options.output), i) for i, _ in enumerate(lists, 1)]
+    checkpoint = Path(options.initial_model)
+    if "save_path" in getattr(options, "given", ()):
+        folder = Path(options.save_path, RESULTS)
+    else:
+        folder = folder_of_scores(checkpoint)
+    return [folder / f"scores_{checkpoint.stem}_{name}.txt" for name in lists]
+
+
+def names_of_lists(options: argparse.Namespace) -> list[str]:
+    """Returns a name for every list of trials: its file name without the extension.
+
+    A number is appended to a name that occurs again.
+    """
+    stems = [Path(name).stem for name in lists_and_roots(options)[0]]
+    if options.valid_clients:
+        stems[0] = f"{Path(options.valid_clients).stem}_{Path(options.valid_impostors).stem}"
+    names: list[str] = []
+    for number, stem in enumerate(stems, 1):
+        while stem in names:
+            stem += f"_{number}"
+        names.append(stem)
+    return names
+
+
+def folder_of_scores(checkpoint: Path) -> Path:
+    """Returns the folder for the scores of a checkpoint, which is in a run folder or not."""
+    folder = checkpoint.parent
+    if not folder.name:
+        # The checkpoint is in the current folder.
+        folder = folder.absolute()
+    in_run = folder.name == CHECKPOINTS and (folder.parent / CONFIG).exists()
+    return folder.parent / RESULTS if in_run else checkpoint.parent
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder for scores. Raises InputError if no file can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the scores cannot be written to this folder ({error.strerror}). Choose "
+            "another place with --output FILE."
+        ) from None
