@@ -45,6 +45,7 @@ lint: .venv/.installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check --quiet .
 	$(PY) tests/style.py
+	$(PY) tests/prose.py
 	$(PY) -m mypy
 
 bench: .venv/.installed

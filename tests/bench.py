@@ -616,7 +616,7 @@ def rows_of_loading(table):
     for copies, factors in (("", ()), (" and two copies of each", (0.9, 1.1))):
         seconds, memory = start_up(factors)
         table.row(f"start-up, list of 1,100,000 lines{copies}", "s CPU", 1, seconds)
-        table.row(f"its memory above that of the imports{copies}", "MB", 1, memory)
+        table.row(f"its memory without the imports{copies}", "MB", 1, memory)
     for kind in ("wav", "flac", "pack"):
         name = f"loader, 2 s crops of 12 s files, {kind}"
         table.row_of_files(name, "crops/s", 1, loader, kind)

@@ -18,6 +18,15 @@ from models import SpeakerModel
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Move the tests that train in forks to the front.
+
+    PyTorch cannot train in a fork of a process in which autograd has started threads. Gradients on
+    the device "meta", which other tests compute, start such threads.
+    """
+    items.sort(key=lambda item: item.path.name != "test_distributed.py")
+
+
 class Tiny(SpeakerModel):
     """Two convolutions on waves [N, T], the mean over time, and embeddings [N, 16]."""
 

@@ -173,7 +173,7 @@ def test_two_processes_average_as_one(vectors, tmp_path):  # noqa: F811
 
 # ---------------------------------------------------------------- the mean of checkpoints
 def made_checkpoint(path, seed, **changes):
-    """Writes a checkpoint of a short training. changes: entries that replace those of the state."""
+    """Writes a checkpoint of a short training. changes: entries of the state to replace."""
     made = trainer(ema=0.9)
     list(made.train_epoch([batch(10 * seed + i) for i in range(seed)]))
     options = {"model": "ResNetSE34L", "trainfunc": "softmax", "nOut": 4, "lr": seed}

@@ -85,6 +85,7 @@ def embedded(place, corpus):
 
 
 # ---------------------------------------------------------------------- the pages
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_commands_of_the_page(system, place, tmp_path_factory, capsys, caplog):

@@ -90,7 +90,7 @@ def test_runs_go_on_with_and_without(narrow, corpus, tmp_path, program):
         assert program(*words, "--max_steps", half, *first)[0] == 0
         code, out, err = program(*words, *then)
         assert code == 0, err
-        assert "going on with" in out
+        assert "Resuming " in out
         state, other = end_of(tmp_path / name)
         for key in ("model", "loss", "trained", "optimizer", "step", "rng"):
             assert equal(state[key], plain[key]), key

@@ -289,7 +289,7 @@ def test_difference():
 def test_comparison_finds_true_differences():
     draw = np.random.default_rng(0)
     scores, label, sides, _ = simulated(draw)
-    # Permuted scores are those of another system with the same EER.
+    # Permuted scores represent another system with the same EER.
     alike = scores.copy()
     for mask in (label, ~label):
         alike[mask] = draw.permutation(scores[mask])

@@ -33,8 +33,8 @@ PROGRAMS = {
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 # The losses are written by `python tests/test_docs.py`, after a change that is meant to move them.
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"
-# Other tests run some commands: test_sasv.py those that name lists of ASVspoof 2019, test_export.py
-# those with --export, and test_extending.py those of docs/extending.md.
+# Other tests run some commands: test_sasv.py commands with lists of ASVspoof 2019, test_export.py
+# commands with --export, and test_extending.py the commands of docs/extending.md.
 TESTED_ELSEWHERE = re.compile("ASVspoof2019|--export")
 COMMAND = re.compile(r"(SPEECH_DATA=\S+ )?python (\./)?\w+\.py ")
 # Paths of modules and YAML files, such as corpus/lists.py.
@@ -93,7 +93,7 @@ def test_files_named_in_the_docs_exist():
     missing = {page.name: missing_files(page) for page in pages if missing_files(page)}
     # The reader of this page writes the files that it names. test_extending.py does so.
     missing.pop("extending.md", None)
-    assert not missing, f"write the present paths of these files: {missing}"
+    assert not missing, f"correct the paths in the pages: {missing}"
 
 
 def test_a_missing_file_is_found(tmp_path):
@@ -405,7 +405,7 @@ def test_command_of_a_page(command, noisy, workplace, monkeypatch, capsys):
             return
     if "$SPEECH_DATA" in rest:
         pytest.skip(
-            "its data are outside the repository; its options are those of the lines above it"
+            "its data are outside the repository; the commands above it have the same options"
         )
     if script == "trainSpeakerNet.py":
         words = small_training(words, noisy, workplace)

@@ -99,7 +99,7 @@ def real_or_synthetic_files(corpus):
 
 
 def test_metadata_and_embeddings_of_whole_files(demo, corpus, tmp_path, program):
-    """The embeddings are those of --extract, of real speech if there is any."""
+    """The embeddings equal the output of --extract, for real speech if there is any."""
     import onnx
     import onnxruntime
 

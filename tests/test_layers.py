@@ -79,7 +79,7 @@ def test_imports_point_downwards(path):
     place = place_of(path)
     wrong = imported_places(path) - MAY_IMPORT[place]
     assert not wrong, (
-        f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}, which lies above "
+        f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}, which is above "
         f"{place}; move the shared part down, for instance into common/, or pass it as an argument"
     )
 

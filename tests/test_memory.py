@@ -45,7 +45,7 @@ class Machine:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(
-    "free, most, want",
+    "free, most, expected",
     [
         (10_000, 5000, 840),
         (10_000, 500, 500),
@@ -55,10 +55,10 @@ class Machine:
         (100, 5000, 24),
     ],
 )
-def test_largest_batch(free, most, want, device, monkeypatch):
+def test_largest_batch(free, most, expected, device, monkeypatch):
     machine = Machine(monkeypatch, free, device=device)
-    assert machine.largest(most) == want
-    assert machine.tried[3:] == ([want] if device == "cuda" and want > 24 else [])
+    assert machine.largest(most) == expected
+    assert machine.tried[3:] == ([expected] if device == "cuda" and expected > 24 else [])
 
 
 def test_a_batch_that_runs_out_of_memory_is_not_chosen(monkeypatch):

@@ -145,7 +145,7 @@ def test_double_attention_trainer(case):
 
 # ---------------------------------------------------------------------- cases done by hand
 @pytest.mark.parametrize(
-    "scores, labels, want, threshold",
+    "scores, labels, expected, threshold",
     [
         # The scores are separated: the threshold is halfway between the two kinds.
         ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 0, 0.5),
@@ -162,9 +162,9 @@ def test_double_attention_trainer(case):
         ([1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 0, 1, 1, 1], 25, 3.5),
     ],
 )
-def test_eer_by_hand(scores, labels, want, threshold):
+def test_eer_by_hand(scores, labels, expected, threshold):
     value, at = eer(*error_rates(scores, labels))
-    assert (value, at) == (pytest.approx(want), pytest.approx(threshold))
+    assert (value, at) == (pytest.approx(expected), pytest.approx(threshold))
 
 
 def test_min_dcf_by_hand():

@@ -292,7 +292,9 @@ def test_environment_variables(config):
 @pytest.mark.parametrize("first, second", itertools.combinations(options.PARTS, 2))
 def test_no_two_components_share_an_option(first, second):
     for one, other in itertools.product(options.components(first), options.components(second)):
-        given(f"--{first}", one, f"--{second}", other)
+        names = {option.name for option in options_of(first, one)}
+        shared = names & {option.name for option in options_of(second, other)}
+        assert not shared, f"{first} {one} and {second} {other} share {shared}: rename one of them"
 
 
 @pytest.mark.parametrize("part", options.PARTS)

@@ -137,7 +137,7 @@ def test_against_a_plain_loop(norm, loss, scoring):
 def test_blocks_of_any_size(files, members, crops, linear, seed):
     """The moments equal those from one whole matrix of scores.
 
-    The numbers of files, members of the cohort and crops lie around the sizes of the blocks.
+    The numbers of files, members of the cohort and crops are around the sizes of the blocks.
     """
     scorer = Scorer(SpeakerNet(Embeddings(), Squares() if linear else Distance()))
     names = [str(i) for i in range(files)]
@@ -168,7 +168,7 @@ def test_blocks_of_any_size(files, members, crops, linear, seed):
 
 @pytest.mark.parametrize("case", [2, 3])
 def test_the_published_scoring(case):
-    """The scores equal those of ska-tdnn.
+    """The scores equal the scores of ska-tdnn.
 
     ska-tdnn divides by unbiased standard deviations. These are larger by a factor that is the same
     for all trials. Without top_coh_size, ska-tdnn compares with the whole cohort.

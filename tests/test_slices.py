@@ -251,7 +251,7 @@ def test_rate():
 
 # ---------------------------------------------------------------------- the command
 def make(folder):
-    """Writes the scores file s.txt of 12 speakers and the table t.csv of these speakers."""
+    """Writes the scores file s.txt of 12 speakers and the table t.csv of the speakers."""
     draw = np.random.default_rng(0)
     names = [f"s{i}" for i in range(12)]
     pairs = []
