@@ -167,7 +167,7 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     monkeypatch.setattr("inference.actions.largest_difference", lambda model, data: 1e-5)
     code, out, _ = program(*words, best, "--threshold", 0.25)
     assert code == 0
-    assert "largest relative difference to PyTorch: 1.0e-05" in out
+    assert "Largest relative difference to PyTorch: 1.0e-05" in out
     assert path.read_bytes() == b"0.25"
     code, _, err = program(*words, best)
     assert code == 2
@@ -175,15 +175,15 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     assert path.read_bytes() == b"0.25"
     path.unlink()
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="two utterances together"):
+    with pytest.raises(ValueError, match="compares two utterances"):
         to_onnx(small("ResNetSE34L", encoder_type="CAP"), {})
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, _, err = program(*words, tmp_path / "none.model")
     assert code == 2
-    assert "no such checkpoint" in err
+    assert "there is no such checkpoint" in err
     code, _, err = program(*words, best)
     assert code == 2
-    assert "onnxscript is not installed here: pip install -r requirements-optional.txt" in err
+    assert "onnxscript is not installed. Run: pip install -r requirements-optional.txt" in err
     assert not path.exists()
 
 

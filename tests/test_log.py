@@ -35,7 +35,7 @@ def text_of(results, best=None, **changes):
 
 def test_line_of_an_epoch():
     assert text_of(TRIALS, Best(4.1, 2)) == (
-        "epoch  3/20  step  225  loss   3.2100  acc   7.50 %  lr 0.00095       98.8 utterances/s  "
+        "epoch  3/20  step  225  loss   3.2100  acc   7.50 %  lr 0.00095       98.8 utt/s  "
         "data wait   1 %  EER  4.29 %  minDCF 0.3120  best  4.10 % (epoch  2)  threshold 0.414214"
     )
 
@@ -139,7 +139,7 @@ def test_first_lines_of_a_run(corpus, tmp_path, program, monkeypatch):
         r"Front end +40 mel bands, a window of 25 ms every 10 ms",
         r"Loss +softmax, 8 classes, 264 parameters",
         r"Data +48 utterances, \d+ updates per epoch, 8 utterances per update",
-        r"Optimizer +adam \(default\), learning rate 0\.001, schedule steplr \(default\)",
+        r"Optimizer +adam \(default\), learning rate 0\.001 at the first update, schedule steplr \(default\)",
         r"Device +cpu, 1 process, 1 thread, 0 loader processes, float32",
         rf"Output +{tmp_path}",
     ):

@@ -289,14 +289,6 @@ def test_environment_variables(config):
     assert (chosen.train_path, chosen.test_path) == ("/corpus/wav", ["data/wav"])
 
 
-@pytest.mark.parametrize("first, second", itertools.combinations(options.PARTS, 2))
-def test_no_two_components_share_an_option(first, second):
-    for one, other in itertools.product(options.components(first), options.components(second)):
-        names = {option.name for option in options_of(first, one)}
-        shared = names & {option.name for option in options_of(second, other)}
-        assert not shared, f"{first} {one} and {second} {other} share {shared}: rename one of them"
-
-
 @pytest.mark.parametrize("part", options.PARTS)
 def test_every_option_of_a_component_is_explained(part):
     for name in options.components(part):

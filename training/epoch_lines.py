@@ -141,7 +141,7 @@ def rate_cell(lr: float) -> str:
 
 def speed_cell(utt_per_s: float) -> str:
     """Returns the cell of the speed."""
-    return f"{utt_per_s:7.1f} utterances/s"
+    return f"{utt_per_s:7.1f} utt/s"
 
 
 def waiting_cell(share: float) -> str:

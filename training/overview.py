@@ -63,7 +63,7 @@ def optimizer_row(task: Task) -> str:
     options = task.options
     learning_rate = task.trainer.optimizer.param_groups[0]["lr"]
     return (
-        f"{with_origin(options, 'optimizer')}, learning rate {learning_rate:g}, "
+        f"{with_origin(options, 'optimizer')}, learning rate {learning_rate:g} at the first update, "
         f"schedule {with_origin(options, 'scheduler')}"
     )
 
