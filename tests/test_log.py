@@ -139,7 +139,8 @@ def test_first_lines_of_a_run(corpus, tmp_path, program, monkeypatch):
         r"Front end +40 mel bands, a window of 25 ms every 10 ms",
         r"Loss +softmax, 8 classes, 264 parameters",
         r"Data +48 utterances, \d+ updates per epoch, 8 utterances per update",
-        r"Optimizer +adam \(default\), learning rate 0\.001 at the first update, schedule steplr \(default\)",
+        r"Optimizer +adam \(default\), learning rate 0\.001 at the first update, "
+        r"schedule steplr \(default\)",
         r"Device +cpu, 1 process, 1 thread, 0 loader processes, float32",
         rf"Output +{tmp_path}",
     ):

@@ -61,9 +61,9 @@ def data_row(task: Task) -> str:
 def optimizer_row(task: Task) -> str:
     """Describes optimizer and schedule."""
     options = task.options
-    learning_rate = task.trainer.optimizer.param_groups[0]["lr"]
+    first = task.trainer.optimizer.param_groups[0]["lr"]
     return (
-        f"{with_origin(options, 'optimizer')}, learning rate {learning_rate:g} at the first update, "
+        f"{with_origin(options, 'optimizer')}, learning rate {first:g} at the first update, "
         f"schedule {with_origin(options, 'scheduler')}"
     )
 
