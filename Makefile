@@ -24,9 +24,9 @@ demo: .venv/.installed
 	@echo "Epoch 0 above is the untrained network. The test speakers were not in the training data."
 	@echo "The DET curve is in exps/demo/result/scores_det.png."
 	@echo "The last command compared two recordings of one test speaker. What to try next:"
-	@echo "  $(PY) tuneThreshold.py report exps/demo    a page about the run"
-	@echo "  $(PY) trainSpeakerNet.py --help            the options"
-	@echo "  README.md                                  training on your own speech"
+	@echo "  $(PY) tuneThreshold.py report exps/demo   makes a page about the run"
+	@echo "  $(PY) trainSpeakerNet.py --help           shows the options"
+	@echo "README.md names the page for each system and for your own speech."
 
 # WORLD, for dataprep.py copy-synthesis, needs a compiler. Tests that need it are skipped where it
 # cannot be built.

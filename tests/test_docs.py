@@ -104,6 +104,14 @@ def test_a_missing_file_is_found(tmp_path):
     assert missing_files(page) == ["a/b.py", "report/rates.py"]
 
 
+def test_the_table_of_systems_has_commands_of_the_pages():
+    """Each first command of README's table is in a code block, whose commands are tested."""
+    tested = {line for page in PAGES for line in commands_of(page)}
+    first_commands = re.findall(r"^\|.*`(python [^`]+)` \|", (ROOT / "README.md").read_text(), re.M)
+    assert len(first_commands) == 6
+    assert not {*first_commands} - tested
+
+
 # ---------------------------------------------------------------------- small data
 def small(corpus):
     """Return options with which any config takes seconds on the test corpus."""
