@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
     PyTorch cannot train in a fork of a process in which autograd has started threads. Gradients on
     the device "meta", which other tests compute, start such threads.
     """
-    items.sort(key=lambda item: item.path.name != "test_distributed.py")
+    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
 
 
 class Tiny(SpeakerModel):

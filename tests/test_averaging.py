@@ -163,6 +163,7 @@ def test_a_decay_of_one_is_refused(vectors, tmp_path, program):  # noqa: F811
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.forks
 def test_two_processes_average_as_one(vectors, tmp_path):  # noqa: F811
     one = vector_run(vectors, tmp_path / "one", "softmax", "--batch_size", 8, "--ema", 0.9)
     two = vector_run(vectors, tmp_path / "two", "softmax", "--batch_size", 4, "--ema", 0.9)

@@ -24,6 +24,8 @@ from kill_resume import equal
 import trainSpeakerNet
 from SpeakerNet import Trainer
 
+# Every test of this file trains in forks.
+pytestmark = pytest.mark.forks
 ROOT = Path(__file__).parent.parent
 
 

@@ -282,6 +282,7 @@ def test_runs(corpus, sounds, tmp_path, program):
     assert log == whole_log
 
 
+@pytest.mark.forks
 def test_two_processes(corpus, sounds, tmp_path):
     """The processes gather embeddings, and their batches have different numbers of noises."""
     words = ["--gather_embeddings", "--batch_size", 2, "--max_steps", 2]
