@@ -25,9 +25,11 @@ from common.run_paths import (
     SCORES,
 )
 from common.writing import write_atomically
+from inference.evaluation import lists_and_roots, path_of_list, path_of_part
 from network.checkpoints import write_checkpoint
 from options.parser import configuration
 from report import tensorboard
+from training.ownership import REVISION, is_ours, require_own_files
 
 log = logging.getLogger("trainSpeakerNet")
 ROOT = Path(__file__).parent.parent
@@ -38,13 +40,24 @@ def last_checkpoint(options: argparse.Namespace) -> Path:
     return Path(options.save_path, LAST_CHECKPOINT)
 
 
+def scores_of_run(options: argparse.Namespace) -> list[Path]:
+    """Returns the scores files that a run writes: raw ones, and normalised ones if asked for."""
+    paths = []
+    for number, _ in enumerate(lists_and_roots(options)[0], 1):
+        path = path_of_list(Path(options.save_path, SCORES), number)
+        paths.append(path)
+        if options.score_norm:
+            paths.append(path_of_part(path, f"_{options.score_norm}"))
+    return paths
+
+
 class RunFolder:
     """The folder --save_path of a run.
 
     path: the folder. last: its last checkpoint. scores: the scores file of the first list of
-    trials. Raises InputError if the folder contains a run and --no-requeue was given. Also raises
-    InputError if --tensorboard was given and TensorBoard is not installed. Creating the object
-    changes nothing on the disk.
+    trials. Raises InputError if the folder contains a run and --no-requeue was given, or if it
+    contains files of another program. Also raises InputError if --tensorboard was given and
+    TensorBoard is not installed. Creating the object changes nothing on the disk.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -53,6 +66,7 @@ class RunFolder:
         self.last = last_checkpoint(options)
         self.scores = self.path / SCORES
         self.board = None
+        distributed.on_rank_zero(require_own_files, self.path, scores_of_run(options))
         if self.last.exists() and not options.requeue:
             raise InputError(
                 f"{self.last}: this folder contains a run, and --no-requeue does not resume it. "
@@ -68,8 +82,6 @@ class RunFolder:
             return
         for folder in (self.path / CHECKPOINTS, self.scores.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        config = yaml.safe_dump(configuration(self.options), sort_keys=False)
-        write_atomically(self.path / CONFIG, config.encode())
         git = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=ROOT,
@@ -79,11 +91,14 @@ class RunFolder:
         )
         command = shlex.join(["python", *sys.argv[:1], *argv])
         versions = (
-            f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
+            f"{REVISION}{git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
             f"torch {torch.__version__}, numpy {np.__version__}"
         )
+        # Written first, because it marks the folder as a run of this program.
         with (self.path / COMMAND).open("a") as file:
             file.write(f"{command}\n{versions}\n")
+        config = yaml.safe_dump(configuration(self.options), sort_keys=False)
+        write_atomically(self.path / CONFIG, config.encode())
 
     def trim_log(self, epoch: int, validated: int) -> None:
         """Removes the lines of log.jsonl that the resumed run will write again.
@@ -151,9 +166,9 @@ class RunFolder:
             write_checkpoint(state, *(folder / f"{name}.model" for name in names))
 
     def remove_old_checkpoints(self) -> None:
-        """Removes all numbered checkpoints except for the last --keep ones."""
+        """Removes all numbered checkpoints of this program except for the last --keep ones."""
         if distributed.rank():
             return
-        numbered = sorted(self.path.glob(NUMBERED_CHECKPOINTS))
+        numbered = [path for path in sorted(self.path.glob(NUMBERED_CHECKPOINTS)) if is_ours(path)]
         for old in numbered[: -self.options.keep]:
             old.unlink()

@@ -1,0 +1,102 @@
+"""Run folders: what a run refuses, and what it leaves unchanged."""
+
+import argparse
+import shutil
+
+import pytest
+import torch
+from conftest import small_run
+
+from training.run_folder import RunFolder
+
+
+def contents(folder):
+    """Returns {path: bytes} of all files below a folder."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    """A copy of the folder of a finished run of two epochs."""
+    shutil.copytree(checkpoint.parent.parent, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def refused(corpus, program):
+    """refused(folder, *words) -> the message of a training that may not change the folder."""
+
+    def call(folder, *words):
+        before = contents(folder)
+        code, _, err = program(*small_run(corpus, folder, *words))
+        assert code == 2, err
+        assert contents(folder) == before
+        return err
+
+    return call
+
+
+# ---------------------------------------------------------------- files of other programs
+def other_run(folder):
+    """Makes a folder with the files of a run of voxceleb_trainer."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "result").mkdir()
+    for epoch in range(1, 7):
+        torch.save({"__S__.w": torch.zeros(epoch)}, folder / f"model/model{epoch:09d}.model")
+    (folder / "result" / "scores.txt").write_text("Epoch 1, TEER/TAcc 2.00\n")
+    return folder
+
+
+def test_a_folder_of_another_program_is_refused(refused, tmp_path):
+    theirs = other_run(tmp_path / "theirs")
+    message = refused(theirs)
+    assert f"error: {theirs}: expected a new folder or a run of this program" in message
+    assert "model/model000000001.model" in message and "result/scores.txt" in message
+    assert "Choose another --save_path." in message
+    assert f"--initial_model {theirs}/model/model000000006.model" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "command.txt", "log.jsonl", "result/scores.txt", "model/last.model"]
+)
+def test_no_file_of_another_program_is_replaced(name, refused, tmp_path):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine\n")
+    assert f"did not write. A run in this folder would replace them: {name}." in refused(
+        tmp_path / "run"
+    )
+
+
+def test_a_foreign_checkpoint_in_a_run_is_refused(run, refused):
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000007.model")
+    assert "replace them: model/model000000007.model." in refused(run)
+
+
+def test_files_beside_the_run_are_no_obstacle(corpus, tmp_path, program):
+    """An evaluation has written scores to the folder, and the user has written notes."""
+    for name in ("notes.txt", "result/scores_best_trials.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine\n")
+    assert program(*small_run(corpus, tmp_path, "--max_steps", 1))[0] == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
+def test_keep_counts_and_removes_own_checkpoints_only(run):
+    """Another program may write to the folder while the run goes on."""
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000000.model")
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000009.model")
+    folder = RunFolder.__new__(RunFolder)
+    folder.path = run
+    folder.options = argparse.Namespace(keep=1)
+    folder.remove_old_checkpoints()
+    left = sorted(path.name for path in (run / "model").glob("model*"))
+    assert left == ["model000000000.model", "model000000002.model", "model000000009.model"]
+
+
+def test_the_newest_checkpoint_of_another_program_is_evaluated(program, tmp_path):
+    """The file fits no network here. The message names the file that was chosen."""
+    theirs = other_run(tmp_path / "theirs")
+    _, out, err = program("--extract", "a.wav", "--save_path", theirs)
+    chosen = theirs / "model" / "model000000006.model"
+    assert f"--initial_model {chosen}" in out and "Traceback" not in err
