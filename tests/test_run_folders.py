@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import small_run
 
+from training.best import is_of_evaluation, repair_best
 from training.run_folder import RunFolder
 
 
@@ -100,3 +101,56 @@ def test_the_newest_checkpoint_of_another_program_is_evaluated(program, tmp_path
     _, out, err = program("--extract", "a.wav", "--save_path", theirs)
     chosen = theirs / "model" / "model000000006.model"
     assert f"--initial_model {chosen}" in out and "Traceback" not in err
+
+
+# ---------------------------------------------------------------- best.model
+def with_entries(path, **entries):
+    """Changes entries of a checkpoint."""
+    torch.save(torch.load(path, weights_only=True) | entries, path)
+
+
+def resumed(program, corpus, folder):
+    """Resumes a finished run, which trains nothing. Returns the warnings."""
+    code, out, err = program(*small_run(corpus, folder))
+    assert code == 0, err
+    return [line for line in out.splitlines() if line.startswith("warning: ")]
+
+
+def test_best_model_is_written_again(run, corpus, program):
+    """The run ended between last.model and best.model of its second evaluation."""
+    best, last = run / "model" / "best.model", run / "model" / "last.model"
+    with_entries(last, best=12.5, result={"EER": 12.5})
+    with_entries(best, best=50.0, result={"EER": 50.0})
+    (warning,) = resumed(program, corpus, run)
+    assert f"{best}: its best evaluation had 50, and" in warning
+    assert "had 12.5. It was written again from" in warning and str(last) in warning
+    assert best.read_bytes() == last.read_bytes()
+    assert not resumed(program, corpus, run)
+
+
+def test_best_model_comes_from_the_checkpoint_of_its_evaluation(run, caplog):
+    """last.model has later weights than the best evaluation. A numbered checkpoint has its own."""
+    model = run / "model"
+    (model / "best.model").unlink()
+    with_entries(model / "last.model", result={"EER": 12.5}, evaluated=6)
+    with_entries(model / "model000000001.model", result={"EER": 12.5})
+    repair_best(run, 12.5)
+    assert "is missing" in caplog.text and "from " in caplog.text
+    assert (model / "best.model").read_bytes() == (model / "model000000001.model").read_bytes()
+
+
+def test_a_lost_best_model_is_reported(run, caplog):
+    before = contents(run)
+    repair_best(run, 0.5)
+    assert "No other checkpoint of the run has these weights." in caplog.text
+    assert contents(run) == before
+
+
+def test_checkpoints_of_earlier_versions_repair_best_model(run):
+    """They do not store the step of the evaluation. At the end of an epoch it is the last step."""
+    last = torch.load(run / "model" / "last.model", weights_only=True)
+    del last["evaluated"]
+    error = last["result"]["EER"]
+    assert is_of_evaluation(last, error)
+    assert not is_of_evaluation(last | {"position": 3}, error)
+    assert is_of_evaluation(last | {"position": 3, "validated": last["step"]}, error)
