@@ -1,12 +1,17 @@
 """Run folders: what a run refuses, and what it leaves unchanged."""
 
 import argparse
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from conftest import small_run
 
+from common.errors import InputError
+from common.writing import write_atomically
 from training.best import is_of_evaluation, repair_best
 from training.run_folder import RunFolder
 
@@ -84,7 +89,7 @@ def test_files_beside_the_run_are_no_obstacle(corpus, tmp_path, program):
 
 
 def test_keep_counts_and_removes_own_checkpoints_only(run):
-    """Another program may write to the folder while the run goes on."""
+    """Another program may write to the folder during the run."""
     torch.save({"w": torch.zeros(1)}, run / "model" / "model000000000.model")
     torch.save({"w": torch.zeros(1)}, run / "model" / "model000000009.model")
     folder = RunFolder.__new__(RunFolder)
@@ -154,3 +159,91 @@ def test_checkpoints_of_earlier_versions_repair_best_model(run):
     assert is_of_evaluation(last, error)
     assert not is_of_evaluation(last | {"position": 3}, error)
     assert is_of_evaluation(last | {"position": 3, "validated": last["step"]}, error)
+
+
+# ---------------------------------------------------------------- two runs in one folder
+# Locks the file that is its argument, prints whether this was possible, and waits.
+LOCKING = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("locked", flush=True)
+    input()
+except BlockingIOError:
+    print("in use", flush=True)
+"""
+
+
+def locking(run):
+    """Starts a process that locks a run folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LOCKING, run / "command.txt"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_folder_in_use_is_refused_until_the_other_process_dies(run, refused, corpus, program):
+    with locking(run) as process:
+        assert process.stdout.readline() == "locked\n"
+        message = refused(run)
+        assert f"error: {run}: another process is training in this folder" in message
+        assert "choose another --save_path" in message
+        process.kill()
+    assert not resumed(program, corpus, run)
+
+
+def options_of_run(folder):
+    """The options that a RunFolder reads."""
+    names = ("test_list", "test_path", "test_list_libri", "valid_clients", "valid_impostors")
+    values = dict.fromkeys((*names, "score_norm", "tensorboard"))
+    return argparse.Namespace(**values, save_path=folder, requeue=True)
+
+
+def test_a_run_locks_its_folder_and_releases_it(run):
+    folder = RunFolder(options_of_run(run))
+    with locking(run) as process:
+        assert process.stdout.readline() == "in use\n"
+    folder.close()
+    with locking(run) as process:
+        assert process.stdout.readline() == "locked\n"
+        process.kill()
+
+
+def test_a_run_that_began_in_the_meantime_is_not_replaced(run, tmp_path):
+    """The folder was new when it was checked, and another run has come and gone since then."""
+    folder = RunFolder(options_of_run(tmp_path / "new"))
+    run.rename(tmp_path / "new")
+    before = contents(tmp_path / "new")
+    with pytest.raises(InputError, match="another process has trained in this folder"):
+        folder.open([])
+    folder.close()
+    assert contents(tmp_path / "new") == before
+
+
+def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
+    """While the file is written, another process writes it completely."""
+    path = tmp_path / "last.model"
+    (tmp_path / "last.model.part").write_bytes(b"of somebody else")
+    writers = [b"second"]
+
+    def fsync(_):
+        if writers:
+            write_atomically(path, writers.pop())
+            assert path.read_bytes() == b"second"
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "last.model.part"]
+
+
+def test_parts_of_a_killed_run_are_removed(run, corpus, program):
+    part = run / "model" / "last.model.0123abcd.part"
+    part.write_bytes(b"PK")
+    kept = run / "model" / "notes.part"
+    kept.write_text("mine")
+    assert not resumed(program, corpus, run)
+    assert not part.exists() and kept.exists()

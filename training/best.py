@@ -41,8 +41,8 @@ def repair_best(folder: Path, best: float) -> None:
             log.warning("%s It was written again from %s.", problem, source)
             return
     log.warning(
-        "%s No other checkpoint of the run has these weights. Use --eval to compare the checkpoints "
-        "that are left.",
+        "%s No other checkpoint of the run has these weights. Compare the checkpoints that are "
+        "left with --eval.",
         problem,
     )
 

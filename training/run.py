@@ -90,7 +90,7 @@ class TrainingRun:
 
     def begin(self, argv: list[str]) -> None:
         """Prepares the folder. Nothing was written to it before."""
-        self.folder.open(argv)
+        distributed.on_rank_zero(self.folder.open, argv)
         # The lines of the current epoch will be written again.
         self.folder.trim_log(self.trainer.epoch if self.trainer.step else 0, self.validated)
         self.best_number = self.folder.place_of_best(self.best, self.name_of_number())

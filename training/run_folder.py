@@ -1,6 +1,7 @@
 """The folder of a training run, and the files in it. Only rank 0 writes."""
 
 import argparse
+import fcntl
 import json
 import logging
 import platform
@@ -8,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -51,13 +53,31 @@ def scores_of_run(options: argparse.Namespace) -> list[Path]:
     return paths
 
 
+def lines_of_command(argv: list[str]) -> str:
+    """Returns the lines of command.txt about this command: the command itself, and versions."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    command = shlex.join(["python", *sys.argv[:1], *argv])
+    versions = (
+        f"{REVISION}{git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
+        f"torch {torch.__version__}, numpy {np.__version__}"
+    )
+    return f"{command}\n{versions}\n"
+
+
 class RunFolder:
     """The folder --save_path of a run.
 
     path: the folder. last: its last checkpoint. scores: the scores file of the first list of
     trials. Raises InputError if the folder contains a run and --no-requeue was given, or if it
-    contains files of another program. Also raises InputError if --tensorboard was given and
-    TensorBoard is not installed. Creating the object changes nothing on the disk.
+    contains files of another program, or if another process trains in it. Also raises InputError if
+    --tensorboard was given and TensorBoard is not installed. Creating the object changes nothing on
+    the disk.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -66,7 +86,10 @@ class RunFolder:
         self.last = last_checkpoint(options)
         self.scores = self.path / SCORES
         self.board = None
-        distributed.on_rank_zero(require_own_files, self.path, scores_of_run(options))
+        # command.txt, which is locked. Only rank 0 holds it.
+        self.command: IO[str] | None = None
+        distributed.on_rank_zero(self.claim)
+        self.is_new = not self.last.exists()
         if self.last.exists() and not options.requeue:
             raise InputError(
                 f"{self.last}: this folder contains a run, and --no-requeue does not resume it. "
@@ -76,29 +99,62 @@ class RunFolder:
             # Fails if TensorBoard is not installed.
             tensorboard.writer_class()
 
+    def claim(self) -> None:
+        """Raises InputError if the folder belongs to another program or to a running process."""
+        require_own_files(self.path, scores_of_run(self.options))
+        if (self.path / COMMAND).exists():
+            self.lock()
+
+    def lock(self) -> None:
+        """Locks command.txt, so that no other process trains in this folder.
+
+        The lock is released by close(), or when the process ends in any way. Loader processes do
+        not inherit it. Closing any other file object of command.txt would release it too, so
+        nothing else may open the file from here on. Reading a run does not need the lock.
+        """
+        file = (self.path / COMMAND).open("a")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.close()
+            raise InputError(
+                f"{self.path}: another process is training in this folder, see the last command in "
+                f"{self.path / COMMAND}. Wait for its end, or choose another --save_path."
+            ) from None
+        except OSError as error:
+            log.warning(
+                "warning: %s: this file system has no locks (%s). Do not start another run in this "
+                "folder.",
+                self.path,
+                error.strerror,
+            )
+        self.command = file
+
     def open(self, argv: list[str]) -> None:
-        """Writes config.yaml and command.txt, which document how the run was started."""
+        """Writes config.yaml and command.txt, which document how the run was started.
+
+        Raises InputError if another process has begun a run in the folder since it was checked.
+        """
         if distributed.rank():
             return
         for folder in (self.path / CHECKPOINTS, self.scores.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        command = shlex.join(["python", *sys.argv[:1], *argv])
-        versions = (
-            f"{REVISION}{git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
-            f"torch {torch.__version__}, numpy {np.__version__}"
-        )
+        lines = lines_of_command(argv)
+        if not self.command:
+            self.lock()
+        if self.is_new and self.last.exists():
+            raise InputError(
+                f"{self.path}: another process has trained in this folder in the meantime. Choose "
+                "another --save_path."
+            )
         # Written first, because it marks the folder as a run of this program.
-        with (self.path / COMMAND).open("a") as file:
-            file.write(f"{command}\n{versions}\n")
+        self.command.write(lines)
+        self.command.flush()
         config = yaml.safe_dump(configuration(self.options), sort_keys=False)
         write_atomically(self.path / CONFIG, config.encode())
+        # A process that was killed may have left parts of checkpoints.
+        for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
+            part.unlink()
 
     def trim_log(self, epoch: int, validated: int) -> None:
         """Removes the lines of log.jsonl that the resumed run will write again.
@@ -124,9 +180,11 @@ class RunFolder:
             self.board = tensorboard.open_board(self.path)
 
     def close(self) -> None:
-        """Closes the files for TensorBoard."""
+        """Closes the files for TensorBoard, and releases the lock."""
         if self.board:
             self.board.close()
+        if self.command:
+            self.command.close()
 
     def place_of_best(self, best: float, name: str) -> int | None:
         """Returns the epoch or the step of the evaluation whose EER or validation loss was `best`.
