@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,18 +14,19 @@ def write_atomically(
 ) -> None:
     """Writes bytes, or the parts that an iterator yields, to a file.
 
-    The file is written next to its place and then renamed. At every moment `path` is the complete
-    old file or the complete new file. Missing folders are made.
+    The file is written next to its place under a unique name, and then renamed. At every moment
+    `path` is the complete old file or the complete new file, also if several processes write it.
+    Missing folders are made.
 
     flush: write to the disk before the renaming, so that a power cut does no harm. Without flush,
     thousands of files are written faster.
 
     Raises InputError if the file cannot be written.
     """
-    part = Path(f"{path}.part")
+    part = Path(f"{path}.{secrets.token_hex(4)}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.writelines([data] if isinstance(data, (bytes, memoryview)) else data)
             if flush:
                 file.flush()
@@ -36,6 +38,7 @@ def write_atomically(
             "Check the space on the disk and the permissions of the folder."
         ) from error
     finally:
-        # The part is gone if it was renamed, or if it could not even be opened.
+        # The part is gone if it was renamed, or if it could not even be opened. "x" never opens a
+        # file or a link of somebody else.
         with contextlib.suppress(OSError):
             part.unlink()

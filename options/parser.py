@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.run_paths import LAST_CHECKPOINT
+from common.run_paths import LAST_CHECKPOINT, NUMBERED_CHECKPOINTS
 from common.spelling import did_you_mean
 from options import OPTIONS
 from options.aliases import ALIASES, UNITS
@@ -104,11 +104,17 @@ def parse(
 
 # ---------------------------------------------------------------------- steps of parse()
 def checkpoint_of_run(parser: Parser, given: Mapping[str, Any]) -> str | None:
-    """Returns the last checkpoint in --save_path, or None."""
-    folder = given.get("save_path", parser.options["save_path"].default)
-    path = Path(folder, LAST_CHECKPOINT)
+    """Returns the last checkpoint in --save_path, or None.
+
+    A folder of voxceleb_trainer has numbered checkpoints only. The highest number is the last one.
+    """
+    folder = Path(given.get("save_path", parser.options["save_path"].default))
+    path = folder / LAST_CHECKPOINT
     if not path.is_file():
-        return None
+        numbered = sorted(folder.glob(NUMBERED_CHECKPOINTS))
+        if not numbered:
+            return None
+        path = numbered[-1]
     log.info("--initial_model %s", path)
     return str(path)
 

@@ -23,6 +23,7 @@ from inference.scorer import Scorer
 from network.checkpoints import load_weights, read_checkpoint, with_head_for
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
+from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
@@ -31,7 +32,7 @@ from training.task import Task
 
 log = logging.getLogger("trainSpeakerNet")
 # Attributes of a TrainingRun that its checkpoints store.
-RUN_PROGRESS = ("best", "stale", "validated", "result")
+RUN_PROGRESS = ("best", "stale", "validated", "evaluated", "result")
 
 
 class TrainingRun:
@@ -42,7 +43,8 @@ class TrainingRun:
 
     best: lowest EER (or validation loss) so far. best_number: epoch or step of its evaluation, None
     if it is unknown. stale: number of evaluations since then. validated: step of the last
-    evaluation within an epoch. result: of the last evaluation. last_step: of the run.
+    evaluation within an epoch. evaluated, result: step and result of the last evaluation.
+    last_step: of the run.
     """
 
     def __init__(self, options: argparse.Namespace, state: dict | None, argv: list[str]):
@@ -67,27 +69,34 @@ class TrainingRun:
         self.best_number: int | None = None
         self.stale = 0
         self.validated = 0
+        self.evaluated = 0
         self.result: dict = {}
         # Thresholds of the last evaluation, with the digits that decide.
         self.threshold_texts: dict[str, str] = {}
         self.saved_at = time.monotonic()
         self.warned_of_waiting = False
-        self.folder.open(argv)
-        self.begin(state)
+        self.load(state)
+        self.begin(argv)
 
     # ------------------------------------------------------------------ start
-    def begin(self, state: dict | None) -> None:
+    def load(self, state: dict | None) -> None:
         """Loads the folder's last checkpoint, else --initial_model, else keeps random weights."""
         if self.folder.last.exists():
             self.resume(read_checkpoint(self.folder.last))
         elif state:
             self.initialise(state)
+        # A barrier: all processes have read the folder before one of them writes to it.
+        distributed.any_rank(False)
+
+    def begin(self, argv: list[str]) -> None:
+        """Prepares the folder. Nothing was written to it before."""
+        distributed.on_rank_zero(self.folder.open, argv)
         # The lines of the current epoch will be written again.
         self.folder.trim_log(self.trainer.epoch if self.trainer.step else 0, self.validated)
         self.best_number = self.folder.place_of_best(self.best, self.name_of_number())
+        if not distributed.rank() and self.best < math.inf:
+            repair_best(self.folder.path, self.best)
         self.folder.open_board()
-        # A barrier: all processes have read the folder before one of them writes to it.
-        distributed.any_rank(False)
 
     def resume(self, state: dict) -> None:
         """Continues the run that is in the folder, from its last checkpoint."""
@@ -293,6 +302,7 @@ class TrainingRun:
                     result[f"{name}{part}{suffix}"] = value
                 self.threshold_texts[f"threshold{part}{suffix}"] = summary.eer_threshold_text
             self.folder.write_trials(number, summaries.get(""), reps, trainer.step)
+        self.evaluated = trainer.step
         self.result = result
         return result
 
@@ -378,11 +388,3 @@ class TrainingRun:
         if self.stop.requested and isinstance(error, TorchDynamoException):
             log.info("Stopped while --compile was compiling. The last checkpoint is unchanged.")
             raise KeyboardInterrupt from None
-
-
-def error_of(results: dict) -> float:
-    """Returns the number that chooses the best checkpoint: the EER, or else the validation loss.
-
-    It is infinite if the results have neither.
-    """
-    return results.get("EER", results.get("valid_loss", math.inf))

@@ -1,6 +1,7 @@
 """The folder of a training run, and the files in it. Only rank 0 writes."""
 
 import argparse
+import fcntl
 import json
 import logging
 import platform
@@ -8,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,9 +27,11 @@ from common.run_paths import (
     SCORES,
 )
 from common.writing import write_atomically
+from inference.evaluation import lists_and_roots, path_of_list, path_of_part
 from network.checkpoints import write_checkpoint
 from options.parser import configuration
 from report import tensorboard
+from training.ownership import REVISION, is_ours, require_own_files
 
 log = logging.getLogger("trainSpeakerNet")
 ROOT = Path(__file__).parent.parent
@@ -38,13 +42,42 @@ def last_checkpoint(options: argparse.Namespace) -> Path:
     return Path(options.save_path, LAST_CHECKPOINT)
 
 
+def scores_of_run(options: argparse.Namespace) -> list[Path]:
+    """Returns the scores files that a run writes: raw ones, and normalised ones if asked for."""
+    paths = []
+    for number, _ in enumerate(lists_and_roots(options)[0], 1):
+        path = path_of_list(Path(options.save_path, SCORES), number)
+        paths.append(path)
+        if options.score_norm:
+            paths.append(path_of_part(path, f"_{options.score_norm}"))
+    return paths
+
+
+def lines_of_command(argv: list[str]) -> str:
+    """Returns the lines of command.txt about this command: the command itself, and versions."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    command = shlex.join(["python", *sys.argv[:1], *argv])
+    versions = (
+        f"{REVISION}{git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
+        f"torch {torch.__version__}, numpy {np.__version__}"
+    )
+    return f"{command}\n{versions}\n"
+
+
 class RunFolder:
     """The folder --save_path of a run.
 
     path: the folder. last: its last checkpoint. scores: the scores file of the first list of
-    trials. Raises InputError if the folder contains a run and --no-requeue was given. Also raises
-    InputError if --tensorboard was given and TensorBoard is not installed. Creating the object
-    changes nothing on the disk.
+    trials. Raises InputError if the folder contains a run and --no-requeue was given, or if it
+    contains files of another program, or if another process trains in it. Also raises InputError if
+    --tensorboard was given and TensorBoard is not installed. Creating the object changes nothing on
+    the disk.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -53,6 +86,10 @@ class RunFolder:
         self.last = last_checkpoint(options)
         self.scores = self.path / SCORES
         self.board = None
+        # command.txt, which is locked. Only rank 0 holds it.
+        self.command: IO[str] | None = None
+        distributed.on_rank_zero(self.claim)
+        self.is_new = not self.last.exists()
         if self.last.exists() and not options.requeue:
             raise InputError(
                 f"{self.last}: this folder contains a run, and --no-requeue does not resume it. "
@@ -62,28 +99,62 @@ class RunFolder:
             # Fails if TensorBoard is not installed.
             tensorboard.writer_class()
 
+    def claim(self) -> None:
+        """Raises InputError if the folder belongs to another program or to a running process."""
+        require_own_files(self.path, scores_of_run(self.options))
+        if (self.path / COMMAND).exists():
+            self.lock()
+
+    def lock(self) -> None:
+        """Locks command.txt, so that no other process trains in this folder.
+
+        The lock is released by close(), or when the process ends in any way. Loader processes do
+        not inherit it. Closing any other file object of command.txt would release it too, so
+        nothing else may open the file from here on. Reading a run does not need the lock.
+        """
+        file = (self.path / COMMAND).open("a")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.close()
+            raise InputError(
+                f"{self.path}: another process is training in this folder, see the last command in "
+                f"{self.path / COMMAND}. Wait for its end, or choose another --save_path."
+            ) from None
+        except OSError as error:
+            log.warning(
+                "warning: %s: this file system has no locks (%s). Do not start another run in this "
+                "folder.",
+                self.path,
+                error.strerror,
+            )
+        self.command = file
+
     def open(self, argv: list[str]) -> None:
-        """Writes config.yaml and command.txt, which document how the run was started."""
+        """Writes config.yaml and command.txt, which document how the run was started.
+
+        Raises InputError if another process has begun a run in the folder since it was checked.
+        """
         if distributed.rank():
             return
         for folder in (self.path / CHECKPOINTS, self.scores.parent):
             folder.mkdir(parents=True, exist_ok=True)
+        lines = lines_of_command(argv)
+        if not self.command:
+            self.lock()
+        if self.is_new and self.last.exists():
+            raise InputError(
+                f"{self.path}: another process has trained in this folder in the meantime. Choose "
+                "another --save_path."
+            )
+        # Written first, because it marks the folder as a run of this program.
+        self.command.write(lines)
+        self.command.flush()
         config = yaml.safe_dump(configuration(self.options), sort_keys=False)
         write_atomically(self.path / CONFIG, config.encode())
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        command = shlex.join(["python", *sys.argv[:1], *argv])
-        versions = (
-            f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
-            f"torch {torch.__version__}, numpy {np.__version__}"
-        )
-        with (self.path / COMMAND).open("a") as file:
-            file.write(f"{command}\n{versions}\n")
+        # A process that was killed may have left parts of checkpoints.
+        for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
+            part.unlink()
 
     def trim_log(self, epoch: int, validated: int) -> None:
         """Removes the lines of log.jsonl that the resumed run will write again.
@@ -109,9 +180,11 @@ class RunFolder:
             self.board = tensorboard.open_board(self.path)
 
     def close(self) -> None:
-        """Closes the files for TensorBoard."""
+        """Closes the files for TensorBoard, and releases the lock."""
         if self.board:
             self.board.close()
+        if self.command:
+            self.command.close()
 
     def place_of_best(self, best: float, name: str) -> int | None:
         """Returns the epoch or the step of the evaluation whose EER or validation loss was `best`.
@@ -151,9 +224,9 @@ class RunFolder:
             write_checkpoint(state, *(folder / f"{name}.model" for name in names))
 
     def remove_old_checkpoints(self) -> None:
-        """Removes all numbered checkpoints except for the last --keep ones."""
+        """Removes all numbered checkpoints of this program except for the last --keep ones."""
         if distributed.rank():
             return
-        numbered = sorted(self.path.glob(NUMBERED_CHECKPOINTS))
+        numbered = [path for path in sorted(self.path.glob(NUMBERED_CHECKPOINTS)) if is_ours(path)]
         for old in numbered[: -self.options.keep]:
             old.unlink()

@@ -1,0 +1,249 @@
+"""Run folders: what a run refuses, and what it leaves unchanged."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import small_run
+
+from common.errors import InputError
+from common.writing import write_atomically
+from training.best import is_of_evaluation, repair_best
+from training.run_folder import RunFolder
+
+
+def contents(folder):
+    """Returns {path: bytes} of all files below a folder."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    """A copy of the folder of a finished run of two epochs."""
+    shutil.copytree(checkpoint.parent.parent, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def refused(corpus, program):
+    """refused(folder, *words) -> the message of a training that may not change the folder."""
+
+    def call(folder, *words):
+        before = contents(folder)
+        code, _, err = program(*small_run(corpus, folder, *words))
+        assert code == 2, err
+        assert contents(folder) == before
+        return err
+
+    return call
+
+
+# ---------------------------------------------------------------- files of other programs
+def other_run(folder):
+    """Makes a folder with the files of a run of voxceleb_trainer."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "result").mkdir()
+    for epoch in range(1, 7):
+        torch.save({"__S__.w": torch.zeros(epoch)}, folder / f"model/model{epoch:09d}.model")
+    (folder / "result" / "scores.txt").write_text("Epoch 1, TEER/TAcc 2.00\n")
+    return folder
+
+
+def test_a_folder_of_another_program_is_refused(refused, tmp_path):
+    theirs = other_run(tmp_path / "theirs")
+    message = refused(theirs)
+    assert f"error: {theirs}: expected a new folder or a run of this program" in message
+    assert "model/model000000001.model" in message and "result/scores.txt" in message
+    assert "Choose another --save_path." in message
+    assert f"--initial_model {theirs}/model/model000000006.model" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "command.txt", "log.jsonl", "result/scores.txt", "model/last.model"]
+)
+def test_no_file_of_another_program_is_replaced(name, refused, tmp_path):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine\n")
+    assert f"did not write. A run in this folder would replace them: {name}." in refused(
+        tmp_path / "run"
+    )
+
+
+def test_a_foreign_checkpoint_in_a_run_is_refused(run, refused):
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000007.model")
+    assert "replace them: model/model000000007.model." in refused(run)
+
+
+def test_files_beside_the_run_are_no_obstacle(corpus, tmp_path, program):
+    """An evaluation has written scores to the folder, and the user has written notes."""
+    for name in ("notes.txt", "result/scores_best_trials.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine\n")
+    assert program(*small_run(corpus, tmp_path, "--max_steps", 1))[0] == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
+def test_keep_counts_and_removes_own_checkpoints_only(run):
+    """Another program may write to the folder during the run."""
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000000.model")
+    torch.save({"w": torch.zeros(1)}, run / "model" / "model000000009.model")
+    folder = RunFolder.__new__(RunFolder)
+    folder.path = run
+    folder.options = argparse.Namespace(keep=1)
+    folder.remove_old_checkpoints()
+    left = sorted(path.name for path in (run / "model").glob("model*"))
+    assert left == ["model000000000.model", "model000000002.model", "model000000009.model"]
+
+
+def test_the_newest_checkpoint_of_another_program_is_evaluated(program, tmp_path):
+    """The file fits no network here. The message names the file that was chosen."""
+    theirs = other_run(tmp_path / "theirs")
+    _, out, err = program("--extract", "a.wav", "--save_path", theirs)
+    chosen = theirs / "model" / "model000000006.model"
+    assert f"--initial_model {chosen}" in out and "Traceback" not in err
+
+
+# ---------------------------------------------------------------- best.model
+def with_entries(path, **entries):
+    """Changes entries of a checkpoint."""
+    torch.save(torch.load(path, weights_only=True) | entries, path)
+
+
+def resumed(program, corpus, folder):
+    """Resumes a finished run, which trains nothing. Returns the warnings."""
+    code, out, err = program(*small_run(corpus, folder))
+    assert code == 0, err
+    return [line for line in out.splitlines() if line.startswith("warning: ")]
+
+
+def test_best_model_is_written_again(run, corpus, program):
+    """The run ended between last.model and best.model of its second evaluation."""
+    best, last = run / "model" / "best.model", run / "model" / "last.model"
+    with_entries(last, best=12.5, result={"EER": 12.5})
+    with_entries(best, best=50.0, result={"EER": 50.0})
+    (warning,) = resumed(program, corpus, run)
+    assert f"{best}: its best evaluation had 50, and" in warning
+    assert "had 12.5. It was written again from" in warning and str(last) in warning
+    assert best.read_bytes() == last.read_bytes()
+    assert not resumed(program, corpus, run)
+
+
+def test_best_model_comes_from_the_checkpoint_of_its_evaluation(run, caplog):
+    """last.model has later weights than the best evaluation. A numbered checkpoint has its own."""
+    model = run / "model"
+    (model / "best.model").unlink()
+    with_entries(model / "last.model", result={"EER": 12.5}, evaluated=6)
+    with_entries(model / "model000000001.model", result={"EER": 12.5})
+    repair_best(run, 12.5)
+    assert "is missing" in caplog.text and "from " in caplog.text
+    assert (model / "best.model").read_bytes() == (model / "model000000001.model").read_bytes()
+
+
+def test_a_lost_best_model_is_reported(run, caplog):
+    before = contents(run)
+    repair_best(run, 0.5)
+    assert "No other checkpoint of the run has these weights." in caplog.text
+    assert contents(run) == before
+
+
+def test_checkpoints_of_earlier_versions_repair_best_model(run):
+    """They do not store the step of the evaluation. At the end of an epoch it is the last step."""
+    last = torch.load(run / "model" / "last.model", weights_only=True)
+    del last["evaluated"]
+    error = last["result"]["EER"]
+    assert is_of_evaluation(last, error)
+    assert not is_of_evaluation(last | {"position": 3}, error)
+    assert is_of_evaluation(last | {"position": 3, "validated": last["step"]}, error)
+
+
+# ---------------------------------------------------------------- two runs in one folder
+# Locks the file that is its argument, prints whether this was possible, and waits.
+LOCKING = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("locked", flush=True)
+    input()
+except BlockingIOError:
+    print("in use", flush=True)
+"""
+
+
+def locking(run):
+    """Starts a process that locks a run folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LOCKING, run / "command.txt"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_folder_in_use_is_refused_until_the_other_process_dies(run, refused, corpus, program):
+    with locking(run) as process:
+        assert process.stdout.readline() == "locked\n"
+        message = refused(run)
+        assert f"error: {run}: another process is training in this folder" in message
+        assert "choose another --save_path" in message
+        process.kill()
+    assert not resumed(program, corpus, run)
+
+
+def options_of_run(folder):
+    """The options that a RunFolder reads."""
+    names = ("test_list", "test_path", "test_list_libri", "valid_clients", "valid_impostors")
+    values = dict.fromkeys((*names, "score_norm", "tensorboard"))
+    return argparse.Namespace(**values, save_path=folder, requeue=True)
+
+
+def test_a_run_locks_its_folder_and_releases_it(run):
+    folder = RunFolder(options_of_run(run))
+    with locking(run) as process:
+        assert process.stdout.readline() == "in use\n"
+    folder.close()
+    with locking(run) as process:
+        assert process.stdout.readline() == "locked\n"
+        process.kill()
+
+
+def test_a_run_that_began_in_the_meantime_is_not_replaced(run, tmp_path):
+    """The folder was new when it was checked, and another run has come and gone since then."""
+    folder = RunFolder(options_of_run(tmp_path / "new"))
+    run.rename(tmp_path / "new")
+    before = contents(tmp_path / "new")
+    with pytest.raises(InputError, match="another process has trained in this folder"):
+        folder.open([])
+    folder.close()
+    assert contents(tmp_path / "new") == before
+
+
+def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
+    """While the file is written, another process writes it completely."""
+    path = tmp_path / "last.model"
+    (tmp_path / "last.model.part").write_bytes(b"of somebody else")
+    writers = [b"second"]
+
+    def fsync(_):
+        if writers:
+            write_atomically(path, writers.pop())
+            assert path.read_bytes() == b"second"
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "last.model.part"]
+
+
+def test_parts_of_a_killed_run_are_removed(run, corpus, program):
+    part = run / "model" / "last.model.0123abcd.part"
+    part.write_bytes(b"PK")
+    kept = run / "model" / "notes.part"
+    kept.write_text("mine")
+    assert not resumed(program, corpus, run)
+    assert not part.exists() and kept.exists()

@@ -1,0 +1,66 @@
+"""Which files in a run folder this program has written. Other programs use the same names."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.errors import InputError
+from common.run_paths import (
+    BEST_CHECKPOINT,
+    COMMAND,
+    CONFIG,
+    LAST_CHECKPOINT,
+    LOG,
+    NUMBERED_CHECKPOINTS,
+)
+from corpus.missing import first_names
+
+# Begins the lines of command.txt that name the versions of a command.
+REVISION = "# revision "
+# Entries that every checkpoint of this program contains, and weights of other programs do not.
+ENTRIES = (b"options", b"classes", b"optimizer")
+
+
+def require_own_files(folder: Path, scores: Iterable[Path]) -> None:
+    """Raises InputError if a run in the folder would replace files of another program.
+
+    scores: the scores files of the run.
+    """
+    checkpoints = [folder / LAST_CHECKPOINT, folder / BEST_CHECKPOINT]
+    numbered = sorted(folder.glob(NUMBERED_CHECKPOINTS))
+    foreign = [path for path in [*checkpoints, *numbered] if path.exists() and not is_ours(path)]
+    if not has_begun(folder):
+        others = [folder / CONFIG, folder / COMMAND, folder / LOG, *scores]
+        foreign += [path for path in others if path.exists()]
+    if not foreign:
+        return
+    remedy = "Choose another --save_path."
+    weights = [path for path in numbered if path in foreign]
+    if weights:
+        remedy += f" To start from the weights of the folder, add --initial_model {weights[-1]}."
+    names = [str(path.relative_to(folder)) for path in foreign]
+    raise InputError(
+        f"{folder}: expected a new folder or a run of this program, found files that this program "
+        f"did not write. A run in this folder would replace them: {first_names(names)}. {remedy}"
+    )
+
+
+def has_begun(folder: Path) -> bool:
+    """Returns whether this program has begun a run in the folder."""
+    command = folder / COMMAND
+    if command.is_file():
+        with command.open(errors="replace") as file:
+            if any(line.startswith(REVISION) for line in file):
+                return True
+    return is_ours(folder / LAST_CHECKPOINT)
+
+
+def is_ours(path: Path) -> bool:
+    """Returns whether this program wrote a checkpoint. Only its table of contents is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            contents = archive.read(names[0]) if names else b""
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return all(entry in contents for entry in ENTRIES)
