@@ -71,43 +71,6 @@ def is_state_dict(state: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- fitting
-def with_head_for(
-    classes: Mapping[str, int], state: dict[str, Any], net: nn.Module
-) -> dict[str, Any]:
-    """Returns a checkpoint whose classifier has only the given speakers, in their order.
-
-    `classes` is {speaker: number}. `net` is a SpeakerNet for that number of speakers. Returns the
-    checkpoint itself if its classifier lacks one of the speakers, or has no other speakers.
-    """
-    known = state.get("classes", {})
-    if len(known) <= len(classes) or not classes.keys() <= known.keys():
-        return state
-    size = state["options"].get("nClasses") or max(known.values()) + 1
-    rows = torch.tensor([known[name] for name in sorted(classes, key=classes.get)])
-    expected = net.loss.state_dict()
-    loss = {}
-    for name, value in state["loss"].items():
-        loss[name] = rows_of_speakers(value, expected.get(name, value).shape, size, rows)
-    return state | {"loss": loss}
-
-
-def rows_of_speakers(
-    value: torch.Tensor, shape: torch.Size, size: int, rows: torch.Tensor
-) -> torch.Tensor:
-    """Selects the speakers `rows` from a weight of a classifier for `size` speakers.
-
-    Axes are selected whose length is a multiple of `size`, and where `shape` has that multiple of
-    the selected speakers. Other axes stay unchanged.
-    """
-    for axis, (length, expected) in enumerate(zip(value.shape, shape, strict=False)):
-        # Number of vectors for each speaker.
-        each = length // size
-        if length != expected and (length, expected) == (each * size, each * len(rows)):
-            per_speaker = value.unflatten(axis, (size, each)).index_select(axis, rows)
-            value = per_speaker.flatten(axis, axis + 1)
-    return value
-
-
 class MisfitError(InputError):
     """Weights of a checkpoint do not fit the network.
 
