@@ -11,7 +11,7 @@ import torch
 
 from common.errors import InputError
 from common.run_paths import NUMBERED_CHECKPOINTS
-from network.checkpoints import read_checkpoint
+from network.checkpoints import read_checkpoint, require_finite
 from options.plugins import options_of_network
 
 # The parts of a checkpoint that have weights.
@@ -56,6 +56,7 @@ def average(files: Sequence[Path]) -> State:
         first = first or state
         refuse_others(path, state, files[0], first)
         for part in PARTS:
+            require_finite(state[part], path)
             for name, value in state[part].items():
                 if value.is_floating_point():
                     sums[part, name] = sums.get((part, name), 0) + value.double()

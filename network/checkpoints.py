@@ -4,9 +4,7 @@ Published checkpoints of other projects are read too. No code from a file is run
 """
 
 import io
-import pickle
 import re
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.run_paths import BEST_CHECKPOINT, LAST_CHECKPOINT
 from common.writing import write_atomically
+from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
 
 # Prefixes of published names, and the beginning of published names of the loss.
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+")
@@ -26,63 +24,17 @@ Weights = dict[str, torch.Tensor]
 
 
 def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
-    """Writes a checkpoint to several files. Each file is complete or is not written at all."""
+    """Writes a checkpoint to several files. Each file is complete or is not written at all.
+
+    The files contain a checksum of the state, which read_checkpoint() compares.
+    """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(state | {CHECKSUM: checksum_of(state)}, buffer)
     for path in paths:
         write_atomically(path, buffer.getbuffer())
 
 
 # ---------------------------------------------------------------------- reading
-class Inert:
-    """Replaces the objects of a published checkpoint that are not tensors.
-
-    Creating it, calling it and setting its items has no effect.
-    """
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __call__(self, *_: Any, **__: Any) -> "Inert":
-        return self
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-    def __setitem__(self, _: Any, __: Any) -> None:
-        pass
-
-    append = extend = update = __call__
-
-
-class TensorUnpickler(pickle.Unpickler):
-    """Makes tensors and dicts.
-
-    Any other class or function that a file names becomes Inert, so that no code of the file runs.
-    """
-
-    TRUSTED = {
-        ("collections", "OrderedDict"),
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_parameter"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns a trusted class or function, or Inert."""
-        return super().find_class(module, name) if (module, name) in self.TRUSTED else Inert
-
-
-def load_inert(file: Any, **settings: Any) -> Any:
-    """Reads a pickle with TensorUnpickler."""
-    return TensorUnpickler(file, **settings).load()
-
-
-# What torch.load uses of the module pickle.
-inert_pickle = types.ModuleType("inert_pickle")
-inert_pickle.Unpickler = TensorUnpickler
-inert_pickle.load = load_inert
-
-
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of this program, or published weights. Runs no code from the file.
 
@@ -95,6 +47,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     state, is_plain = read_pickle(path)
     if is_plain and isinstance(state, dict) and "options" in state:
+        require_checksum(path, state)
         return state
     for key in ("model_state_dict", "state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else {}
@@ -110,60 +63,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return weights
 
 
-def read_pickle(path: str | Path) -> tuple[Any, bool]:
-    """Reads a file of torch.save, and returns whether it holds only tensors and plain values.
-
-    Raises InputError if the file is missing or damaged.
-    """
-    try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True), True
-        except pickle.UnpicklingError:
-            settings = {"weights_only": False, "pickle_module": inert_pickle}
-            return torch.load(path, map_location="cpu", **settings), False
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint. Check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: {folder_problem(path)}") from None
-    except Exception as error:
-        # A damaged file can raise any exception.
-        problem = known_problem(path) or (
-            "cannot be read as a checkpoint. It is truncated or of another kind. Copy it again, or "
-            "give another file."
-        )
-        raise InputError(f"{path}: {problem}") from error
-
-
-def folder_problem(path: str | Path) -> str:
-    """Returns the message about a folder in the place of a checkpoint, with files to use."""
-    found = []
-    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):
-        for file in (Path(path, name), Path(path, Path(name).name)):
-            if file.is_file():
-                found.append(str(file))
-    remedy = f"Give {' or '.join(found)}." if found else "Give a file."
-    return f"expected a checkpoint, found a folder. {remedy}"
-
-
-def known_problem(path: str | Path) -> str | None:
-    """Returns the message about a file that is often found in the place of a checkpoint."""
-    with open(path, "rb") as file:
-        start = file.read(1000).lstrip().lower()
-    if not start:
-        return "expected a checkpoint, found an empty file. Download or copy it again."
-    if start.startswith(b"version https://git-lfs.github.com/spec"):
-        return (
-            "expected a checkpoint, found a Git LFS pointer, which is a small text file in the "
-            "place of the checkpoint. Run `git lfs pull` in the repository of this file."
-        )
-    if start.startswith((b"<!doctype html", b"<html")):
-        return (
-            "expected a checkpoint, found an HTML page. Download the file itself instead of the "
-            "page that shows it."
-        )
-    return None
-
-
 def is_state_dict(state: Any) -> bool:
     """Returns whether this is a dict of tensors with at least one of them."""
     if not isinstance(state, dict) or not state:
@@ -172,43 +71,6 @@ def is_state_dict(state: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- fitting
-def with_head_for(
-    classes: Mapping[str, int], state: dict[str, Any], net: nn.Module
-) -> dict[str, Any]:
-    """Returns a checkpoint whose classifier has only the given speakers, in their order.
-
-    `classes` is {speaker: number}. `net` is a SpeakerNet for that number of speakers. Returns the
-    checkpoint itself if its classifier lacks one of the speakers, or has no other speakers.
-    """
-    known = state.get("classes", {})
-    if len(known) <= len(classes) or not classes.keys() <= known.keys():
-        return state
-    size = state["options"].get("nClasses") or max(known.values()) + 1
-    rows = torch.tensor([known[name] for name in sorted(classes, key=classes.get)])
-    expected = net.loss.state_dict()
-    loss = {}
-    for name, value in state["loss"].items():
-        loss[name] = rows_of_speakers(value, expected.get(name, value).shape, size, rows)
-    return state | {"loss": loss}
-
-
-def rows_of_speakers(
-    value: torch.Tensor, shape: torch.Size, size: int, rows: torch.Tensor
-) -> torch.Tensor:
-    """Selects the speakers `rows` from a weight of a classifier for `size` speakers.
-
-    Axes are selected whose length is a multiple of `size`, and where `shape` has that multiple of
-    the selected speakers. Other axes stay unchanged.
-    """
-    for axis, (length, expected) in enumerate(zip(value.shape, shape, strict=False)):
-        # Number of vectors for each speaker.
-        each = length // size
-        if length != expected and (length, expected) == (each * size, each * len(rows)):
-            per_speaker = value.unflatten(axis, (size, each)).index_select(axis, rows)
-            value = per_speaker.flatten(axis, axis + 1)
-    return value
-
-
 class MisfitError(InputError):
     """Weights of a checkpoint do not fit the network.
 
@@ -262,7 +124,7 @@ def load_weights(
     The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
     are the only mapping of names. Missing, unexpected and misshaped names are a MisfitError that
     lists them. With `partial`, weights that fit are copied, and the returned list names the others.
-    A MisfitError is raised if nothing fits.
+    A MisfitError is raised if nothing fits. NaN or infinity is an InputError.
 
     head: what happens to the weights of the loss. "required": they must fit, like all others.
     "optional": they are copied if they fit, as with partial. "unused": they are not copied.
@@ -289,8 +151,28 @@ def load_weights(
             if name in given and name in expected:
                 shapes[name] = (given[name].shape, expected[name].shape)
         raise MisfitError(path, state, serious, shapes, partial)
+    require_finite(fits, path)
     net.load_state_dict(fits, strict=False)
     return [line for _, line in problems]
+
+
+def require_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raises InputError if a weight of a checkpoint is NaN or infinite."""
+    bad = [name for name, value in weights.items() if not is_finite(value)]
+    if bad:
+        raise InputError(
+            f"{path}: expected finite weights, found NaN or infinity in {len(bad)} of "
+            f"{len(weights)} tensors: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}. The "
+            "training diverged, or the file is damaged. Give an earlier checkpoint."
+        )
+
+
+def is_finite(value: torch.Tensor) -> bool:
+    """Returns whether all numbers of a tensor are finite."""
+    if not value.is_floating_point():
+        return True
+    # The sum is faster. It is finite only if all numbers are.
+    return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 
 def names_of_network(net: Any, state: Mapping[str, Any]) -> Weights:

@@ -5,6 +5,8 @@ are averaged. --average: the mean of checkpoints. Fine-tuning on some of the spe
 of the classifier that belong to these speakers.
 """
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from conftest import small_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kill_resume import end_of, equal
+from small_world import with_published_names
 from test_distributed import close, processes, vector_run, vectors, weights  # noqa: F401
 from test_trainer import batch, trainer
 
@@ -20,7 +23,8 @@ from inference.averaging import average
 from inference.scorer import Scorer
 from loss import aamsoftmax, aamsoftmax_subcenter, amsoftmax, softmaxproto
 from models._linear import Identity
-from network.checkpoints import load_weights, read_checkpoint, with_head_for, write_checkpoint
+from network.checkpoints import load_weights, read_checkpoint, write_checkpoint
+from network.classifier import with_head_for
 from SpeakerNet import SpeakerNet
 
 
@@ -280,22 +284,29 @@ def test_what_average_refuses(trained, tmp_path, program):
 ALL_CLASSES = {"a": 0, "a@0.9": 1, "b": 2, "b@0.9": 3, "c": 4, "c@0.9": 5}
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda n: aamsoftmax.LossFunction(8, n),
-        lambda n: aamsoftmax_subcenter.LossFunction(8, n, subcenters=2),
-        lambda n: amsoftmax.LossFunction(8, n, pre_layer=True),
-        lambda n: softmaxproto.LossFunction(8, n),
-    ],
-)
+HEADS = [
+    lambda n: aamsoftmax.LossFunction(8, n),
+    lambda n: aamsoftmax_subcenter.LossFunction(8, n, subcenters=2),
+    lambda n: amsoftmax.LossFunction(8, n, pre_layer=True),
+    lambda n: softmaxproto.LossFunction(8, n),
+]
+
+
+def logits(loss, x):
+    """The output of a classifier for embeddings x."""
+    return loss.softmax.fc(x) if hasattr(loss, "softmax") else loss.cosine(x)
+
+
+@pytest.mark.parametrize("make", HEADS)
 def test_the_rows_of_the_speakers_are_kept(make):
     torch.manual_seed(0)
     before = make(6)
     after = make(3)
     x = torch.randn(5, 8)
     state = {"model": {}, "loss": before.state_dict(), "options": {}, "classes": ALL_CLASSES}
-    changed = with_head_for({"c": 0, "a": 1, "b": 2}, state, SpeakerNet(Identity(), after))
+    classes = {"c": 0, "a": 1, "b": 2}
+    changed, text = with_head_for(classes, state, SpeakerNet(Identity(), after), make)
+    assert "3 of 3 speakers are in the checkpoint, and 0 start with random weights" in text
     after.load_state_dict(changed["loss"])
     if hasattr(before, "softmax"):
         assert torch.allclose(after.softmax.fc(x), before.softmax.fc(x)[:, [4, 0, 2]])
@@ -304,15 +315,97 @@ def test_the_rows_of_the_speakers_are_kept(make):
         assert torch.allclose(after.cosine(x), before.cosine(x)[:, [4, 0, 2]])
 
 
-def test_other_classes_are_left_as_they_are():
-    net = SpeakerNet(Identity(), aamsoftmax.LossFunction(8, 3))
-    loss = aamsoftmax.LossFunction(8, 6).state_dict()
-    state = {"model": {}, "loss": loss, "options": {}, "classes": ALL_CLASSES}
-    more = {name: i for i, name in enumerate([*ALL_CLASSES, "d"])}
-    for classes in (ALL_CLASSES, {"a": 0, "b": 1, "d": 2}, more):
-        assert with_head_for(classes, state, net) is state
+@pytest.mark.parametrize("make", HEADS)
+@pytest.mark.parametrize("names", ["dfa", "dcfb@0.9", "xyz", "dabcfe", "abcdef"])
+def test_new_speakers_start_with_random_rows(make, names):
+    """Rows are given by name, with as many speakers as before, fewer and more."""
+    torch.manual_seed(0)
+    old_names = [*"abcdef"]
+    new_names = ["b@0.9", *"dcf"] if "@" in names else [*names]
+    before = make(6)
+    after = make(len(new_names))
+    old = {name: i for i, name in enumerate(old_names)}
+    new = {name: i for i, name in enumerate(new_names)}
+    state = {"model": {}, "loss": before.state_dict(), "options": {}, "classes": old}
+    x = torch.randn(5, 8)
+    fresh = copy.deepcopy(after)
+    layers = {name: value for name, value in before.state_dict().items() if "preLayer" in name}
+    fresh.load_state_dict(layers, strict=False)
+    expected = logits(fresh, x).clone()
+    for name, row in new.items():
+        if name in old:
+            expected[:, row] = logits(before, x)[:, old[name]]
+    changed, text = with_head_for(new, state, SpeakerNet(Identity(), after), make)
+    after.load_state_dict(changed["loss"])
+    assert torch.allclose(logits(after, x), expected, atol=1e-6)
+    known = len(set(old_names) & set(new_names))
+    if new != old:
+        numbers = f"{known} of {len(new)} speakers are in the checkpoint, and {len(new) - known} "
+        assert numbers in text
+
+
+def test_a_square_classifier_is_not_transposed():
+    """With as many speakers as numbers in an embedding, the axis of the speakers is known."""
+    torch.manual_seed(0)
+    old = {name: i for i, name in enumerate("abcdefgh")}
+    new = {name: i for i, name in enumerate("hgfedcba")}
+    for module in (amsoftmax, aamsoftmax):
+        before, after = (module.LossFunction(8, 8) for _ in range(2))
+        state = {"model": {}, "loss": before.state_dict(), "options": {}, "classes": old}
+        net = SpeakerNet(Identity(), after)
+        changed, _ = with_head_for(new, state, net, lambda n, m=module: m.LossFunction(8, n))
+        after.load_state_dict(changed["loss"])
+        x = torch.randn(5, 8)
+        assert torch.allclose(after.cosine(x), before.cosine(x).flip(1))
+
+
+def test_a_checkpoint_without_other_speakers_is_unchanged():
+    net = SpeakerNet(Identity(), aamsoftmax.LossFunction(8, 6))
+
+    def make(n):
+        return aamsoftmax.LossFunction(8, n)
+
+    state = {"model": {}, "loss": make(6).state_dict(), "options": {}, "classes": ALL_CLASSES}
+    drawn = torch.random.get_rng_state()
+    same = with_head_for(dict(ALL_CLASSES), state, net, make)
     # Published weights have no names of speakers.
-    assert with_head_for({"a": 0}, {"model": {}, "loss": {}}, net)["loss"] == {}
+    published = {"model": {}, "loss": {}}
+    unknown = with_head_for({"a": 0}, published, net, make)
+    assert same == (state, "") and unknown == (published, "")
+    # A classifier of another loss is left as it is.
+    other = state | {"loss": {"W": torch.zeros(8, 6)}}
+    assert with_head_for({"a": 0}, other, net, make) == (other, "")
+    with_head_for({"a": 0, "b": 1}, state, net, make)
+    assert torch.equal(drawn, torch.random.get_rng_state())
+
+
+def test_fine_tuning_on_other_speakers(corpus, tmp_path, program):
+    """Both lists have six speakers. Four are in both, under other numbers. --lr is 0."""
+    lines = (corpus / "train_list.txt").read_text().splitlines()
+    names = sorted({line.split()[0] for line in lines})
+
+    def run(folder, chosen, *words):
+        path = tmp_path / f"{folder}.txt"
+        path.write_text("".join(f"{line}\n" for line in lines if line.split()[0] in chosen))
+        words = ["--train_list", path, "--lr", 0, "--max_steps", 1, "--batch_size", 2, *words]
+        code, out, err = program(*small_run(corpus, tmp_path / folder, *words))
+        assert code == 0, err
+        return end_of(tmp_path / folder)[0], out
+
+    before, _ = run("before", names[:6])
+    checkpoint = tmp_path / "before" / "model" / "last.model"
+    after, out = run("after", names[2:], "--initial_model", checkpoint, "--seed", 5)
+    assert "4 of 6 speakers are in the checkpoint, and 2 start with random weights" in out
+    old_rows = before["loss"]["softmax.fc.weight"]
+    new_rows = after["loss"]["softmax.fc.weight"]
+    for name in names[2:6]:
+        assert torch.equal(new_rows[after["classes"][name]], old_rows[before["classes"][name]])
+    for name in names[6:]:
+        assert not (new_rows[after["classes"][name]] == old_rows).all(1).any()
+    published = with_published_names(before)
+    torch.save(published, tmp_path / "published.model")
+    _, out = run("third", names[2:], "--initial_model", tmp_path / "published.model")
+    assert "published.model: the file does not name its speakers." in out
 
 
 def test_fine_tuning_on_the_original_speakers(corpus, tmp_path, program):

@@ -20,11 +20,12 @@ from inference.evaluation import (
     represent_cohort,
 )
 from inference.scorer import Scorer
-from network.checkpoints import load_weights, read_checkpoint, with_head_for
+from network.checkpoints import load_weights, read_checkpoint
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
+from training.initial_weights import load_initial_weights
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.run_folder import RunFolder
@@ -126,13 +127,7 @@ class TrainingRun:
 
     def initialise(self, state: dict) -> None:
         """Loads the weights of --initial_model for a new run."""
-        path = self.options.initial_model
-        # Published weights may be fine-tuned on other speakers, so their classifier is optional.
-        head = "required" if "options" in state else "optional"
-        net = self.trainer.net
-        state = with_head_for(self.task.classes, state, net)
-        for problem in load_weights(net, state, path, self.options.partial, head):
-            log.info("%s: left out: %s", path, problem)
+        load_initial_weights(self.trainer.net, state, self.options, self.task.classes)
         self.trainer.start_average()
 
     # ------------------------------------------------------------------ the loop

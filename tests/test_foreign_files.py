@@ -1,0 +1,145 @@
+"""Files of others and damaged files: what is wrong is an error that names the file.
+
+No code of a file runs, no file is lost, and nothing is written from weights that are not numbers.
+"""
+
+import random
+import re
+import time
+
+import pytest
+import torch
+from test_bad_input import Workspace, fingerprint
+
+from common.errors import InputError
+from network.checkpoints import read_checkpoint, write_checkpoint
+
+
+def small_state():
+    torch.manual_seed(0)
+    model = {f"layer{i}.weight": torch.randn(40, 50) for i in range(6)}
+    options = {"model": "ResNetSE34L", "nOut": 32}
+    return {"model": model, "loss": {}, "options": options, "classes": {"a": 0}, "step": 7}
+
+
+def resaved(state, path):
+    """Writes a checkpoint as earlier versions did and as users do, without a new checksum."""
+    torch.save(state, path)
+    return path
+
+
+# ---------------------------------------------------------------------- damaged checkpoints
+def flipped(data, draw):
+    place = draw.randrange(len(data))
+    data[place] ^= 1 << draw.randrange(8)
+
+
+def zeroed(data, draw):
+    place = draw.randrange(len(data) - 4096)
+    data[place : place + 4096] = bytes(4096)
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed])
+def test_damage_is_found_or_harmless(damage, tmp_path):
+    """A damaged file is refused, unless the damage is in bytes without meaning (padding)."""
+    state = small_state()
+    path = tmp_path / "a.model"
+    write_checkpoint(state, path)
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        damage(data, draw)
+        path.write_bytes(data)
+        try:
+            found = read_checkpoint(path)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+            continue
+        for name, value in state["model"].items():
+            assert torch.equal(found["model"][name], value)
+    # 95 % of the bytes are weights.
+    assert refused >= 50
+
+
+def test_the_contents_are_compared_with_their_checksum(tmp_path):
+    path = tmp_path / "a.model"
+    write_checkpoint(small_state(), path)
+    contents = torch.load(path, weights_only=True)
+    contents["model"]["layer3.weight"][7, 7] += 1e-6
+    with pytest.raises(InputError, match=r"a\.model: expected contents with the checksum"):
+        read_checkpoint(resaved(contents, path))
+    # Checkpoints of earlier versions have no checksum.
+    del contents["checksum"]
+    assert read_checkpoint(resaved(contents, path))["step"] == 7
+
+
+def test_a_file_without_crcs_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = resaved({"weight": torch.ones(3)}, tmp_path / "a.model")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_checkpoint(path)["model"]["weight"], torch.ones(3))
+
+
+def test_verification_takes_little_time(tmp_path):
+    """A checkpoint of 40 MB. The limit is ten times the usual time."""
+    path = tmp_path / "a.model"
+    write_checkpoint(small_state() | {"model": {"weight": torch.zeros(10_000_000)}}, path)
+    start = time.perf_counter()
+    read_checkpoint(path)
+    assert time.perf_counter() - start < 2
+
+
+# ---------------------------------------------------------------------- NaN and infinity
+def with_nan(checkpoint, path, value=float("nan")):
+    """A copy of a checkpoint in which one weight is NaN."""
+    state = read_checkpoint(checkpoint)
+    next(iter(state["model"].values())).view(-1)[0] = value
+    write_checkpoint(state, path)
+    return path
+
+
+NOT_FINITE = r"bad\.model: expected finite weights, found NaN or infinity in 1 of \d+ tensors"
+USES = {
+    "eval": lambda w: w.evaluate(model="bad.model"),
+    "extract": lambda w: w.use(
+        "--extract", w.corpus / "wav", "--output", w.folder / "run", model="bad.model"
+    ),
+    "export": lambda w: w.use("--export", w.folder / "run.onnx", model="bad.model"),
+    "verify": lambda w: w.use("--verify", *w.trials[0].split()[1:], model="bad.model"),
+    "all_pairs": lambda w: w.use(
+        "--all_pairs",
+        w.corpus / "train_list.txt",
+        "--test_path",
+        w.corpus / "wav",
+        model="bad.model",
+    ),
+    "average": lambda w: ["--average", w.checkpoint, "bad.model", "--output", "mean.model"],
+    "train": lambda w: w.train("--initial_model", "bad.model"),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_first(
+    name, value, corpus, checkpoint, tmp_path, program, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with_nan(checkpoint, tmp_path / "bad.model", value)
+    w = Workspace(tmp_path, corpus, checkpoint)
+    words = USES[name](w)
+    if name == "verify":
+        words += ["--test_path", corpus / "wav"]
+    before = fingerprint(tmp_path)
+    code, out, err = program(*words)
+    assert code == 2 and "Traceback" not in err, out + err
+    assert re.search(NOT_FINITE, err), err
+    after = fingerprint(tmp_path)
+    # A training records its command before anything else.
+    new = [path.name for path in after if path not in before]
+    assert set(new) <= {"command.txt", "config.yaml"}, new
+    assert {path: after[path] for path in before} == before
