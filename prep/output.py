@@ -70,8 +70,8 @@ def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
     for path, text in texts.items():
         if path.exists() and path.read_bytes() != text:
             raise InputError(
-                f"{path}: this file exists already and has other lines. Choose another place, or "
-                "remove this file."
+                f"{path}: this file exists already and has other lines. Choose another --output, "
+                "or remove this file."
             )
     for path, text in texts.items():
         write_atomically(path, text)
