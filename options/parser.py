@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from common.errors import InputError
 from common.run_paths import LAST_CHECKPOINT
 from common.spelling import did_you_mean
+from common.variables import escaped
 from options import OPTIONS
 from options.aliases import ALIASES, UNITS
 from options.command_line import Parser, flag_problem
@@ -364,3 +367,9 @@ def configuration(options: argparse.Namespace) -> dict[str, Any]:
         if name not in MODES and value is not None:
             kept[name] = value
     return kept
+
+
+def config_text(options: argparse.Namespace) -> str:
+    """Returns the text of config.yaml: the options of a run, for --config."""
+    kept = {name: escaped(value) for name, value in configuration(options).items()}
+    return yaml.safe_dump(kept, sort_keys=False)

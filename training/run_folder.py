@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 import distributed
 from common.errors import InputError
@@ -26,7 +25,7 @@ from common.run_paths import (
 )
 from common.writing import write_atomically
 from network.checkpoints import write_checkpoint
-from options.parser import configuration
+from options.parser import config_text
 from report import tensorboard
 
 log = logging.getLogger("trainSpeakerNet")
@@ -68,8 +67,7 @@ class RunFolder:
             return
         for folder in (self.path / CHECKPOINTS, self.scores.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        config = yaml.safe_dump(configuration(self.options), sort_keys=False)
-        write_atomically(self.path / CONFIG, config.encode())
+        write_atomically(self.path / CONFIG, config_text(self.options).encode())
         git = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=ROOT,
