@@ -172,3 +172,32 @@ def test_a_device_without_numbers_is_refused(program, corpus, tmp_path):
 def test_the_largest_seed_works(program, corpus, tmp_path):
     words = small_run(corpus, tmp_path / "run", "--max_steps", 1, "--seed", 2**63 - 1)
     assert program(*words)[0] == 0
+
+
+# ---------------------------------------------------------------------- keys of other projects
+PUBLISHED = "model: ResNetSE34L\ntrainfunc: amsoftmax\nnLcasses: 5994\nmargin: 0.2\ngpu_id: 0\n"
+
+
+def test_foreign_keys_of_published_files_are_named_and_skipped(given, caplog):
+    with caplog.at_level("INFO", logger="trainSpeakerNet"):
+        found = given(PUBLISHED)
+    assert (found.trainfunc, found.margin, found.nClasses) == ("amsoftmax", 0.2, None)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert re.fullmatch(r"warning: \S*/c\.yaml: nLcasses: this key is skipped: .*\.", lines[0])
+    assert re.fullmatch(r"warning: \S*/c\.yaml: gpu_id: this key is skipped: .*\.", lines[1])
+
+
+@pytest.mark.parametrize("key", ["nClasess", "nlcasses", "gpuid"])
+def test_other_unknown_keys_stop_the_run(given, key):
+    with pytest.raises(InputError, match=rf"c\.yaml: {key}: unknown option\."):
+        given(f"{PUBLISHED}{key}: 3\n")
+
+
+def test_a_published_file_trains(program, corpus, tmp_path):
+    path = tmp_path / "ResNetSE34L_AM.yaml"
+    path.write_text(PUBLISHED)
+    words = small_run(corpus, tmp_path / "run", "--config", path, "--max_steps", 1)
+    code, out, err = program(*words)
+    assert (code, err) == (0, "")
+    assert out.count("nLcasses: this key is skipped") == 1
