@@ -17,8 +17,9 @@ from options.training import number_or_auto
 
 # Kind of an option -> the value that it needs, for messages.
 NUMBERS = {int: "a whole number", float: "a number", number_or_auto: "a whole number or auto"}
-# Numbers above it do not fit into the 64 bits of a tensor or of a random seed.
-LARGEST = 2**63 - 1
+# The largest number of things, and the largest seed.
+LARGEST = 2**31 - 1
+LARGEST_SEED = 2**63 - 1
 # Texts that mean a boolean, as in YAML.
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Shows values of any size in messages.
@@ -145,12 +146,13 @@ def argument_settings(option: Option) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"type": reader_of_choice(option)}
     if kind in NUMBERS:
-        return {"type": reader_of_number(kind), "nargs": option.nargs}
+        largest = LARGEST_SEED if option.name == "seed" else LARGEST
+        return {"type": reader_of_number(kind, largest), "nargs": option.nargs}
     return {"type": kind, "nargs": option.nargs}
 
 
-def reader_of_number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Returns the function that reads a number."""
+def reader_of_number(kind: Callable[[str], Any], largest: int = LARGEST) -> Callable[[str], Any]:
+    """Returns the function that reads a number. largest: the largest whole number."""
 
     def read(word: str) -> Any:
         try:
@@ -158,7 +160,7 @@ def reader_of_number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
         except ValueError:
             message = f"expected {NUMBERS[kind]}, found {SHORT.repr(word)}."
             raise argparse.ArgumentTypeError(message) from None
-        problem = range_problem(value)
+        problem = range_problem(value, largest)
         if problem:
             message = f"expected {problem}, found {SHORT.repr(word)}."
             raise argparse.ArgumentTypeError(message)
@@ -167,12 +169,12 @@ def reader_of_number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
-def range_problem(value: Any) -> str | None:
+def range_problem(value: Any, largest: int) -> str | None:
     """Returns what was expected instead of a number that nothing can be computed with, or None."""
     if type(value) is float and not math.isfinite(value):
         return "a finite number"
-    if type(value) is int and abs(value) > LARGEST:
-        return f"at most {LARGEST}"
+    if type(value) is int and value > largest:
+        return f"at most {largest}"
     return None
 
 

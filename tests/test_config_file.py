@@ -102,6 +102,7 @@ def test_texts_stay_as_they_are_written(given):
 # A line of YAML -> what the error says after the place.
 WRONG = {
     "seed: 18446744073709551616": "seed: expected at most 9223372036854775807, found '18446744073",
+    "max_frames: 2147483648": "max_frames: expected at most 2147483647, found '2147483648'.",
     f"seed: {'9' * 5000}": "seed: expected a whole number, found '9999",
     "seed: 2026-11-28": "seed: expected a whole number, found '2026-11-28'",
     "seed: 1.5": "seed: expected a whole number, found '1.5'",
