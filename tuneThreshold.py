@@ -17,7 +17,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +47,7 @@ from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
 from report.names import short_names
+from report.outputs import calibrated_path, check_outputs, curves_stem, det_path
 from report.page import write_report
 from report.runs import read_runs
 
@@ -214,8 +214,7 @@ def run_calibrate(args: argparse.Namespace) -> None:
 
 def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Calibrates scores files, and prints the metrics if the trials have labels."""
-    first = Path(args.scores[0])
-    path = args.output or str(first.with_name(f"{first.stem}_calibrated.txt"))
+    path = calibrated_path(args)
     read, _ = calibration.apply(args.json, args.scores, path, args.quality)
     log.info("log-likelihood ratios: %s", path)
     if read.labels is None:
@@ -246,7 +245,7 @@ def run_plot(args: argparse.Namespace) -> None:
     logs = {}
     for name, path in zip(short_names(args.runs), args.runs, strict=True):
         logs[name] = read_log(path)
-    images = plot_curves(args.curves or Path(args.runs[0], "curves"), logs)
+    images = plot_curves(curves_stem(args), logs)
     log.info("curves: %s", " ".join(map(str, images)))
 
 
@@ -276,8 +275,7 @@ def show_curves(
 
     results: {path of a scores file: its results}.
     """
-    first = Path(next(iter(results)))
-    image = args.det or first.with_name(f"{first.stem}_det.png")
+    image = det_path(args, next(iter(results)))
     curves = {}
     bands = {}
     for name, result in zip(short_names(list(results)), results.values(), strict=True):
@@ -334,6 +332,7 @@ def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str])
     if parser.name in (None, "compare", "apply"):
         options.check_confidence_options(args)
         options.check_slice_options(args)
+    check_outputs(parser.name, args)
     if parser.name == "compare":
         run_compare(args, parser)
     elif parser.name in ("calibrate", "fuse"):

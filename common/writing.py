@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import InputError
+from common.outputs import is_special, open_descriptor
 
 
 def write_atomically(
@@ -16,22 +17,28 @@ def write_atomically(
 
     The file is written next to its place under a unique name, and then renamed. At every moment
     `path` is the complete old file or the complete new file, also if several processes write it.
-    Missing folders are made.
+    Missing folders are made. A link stays, and the file that it names is written. A device or a
+    pipe receives the bytes.
 
     flush: write to the disk before the renaming, so that a power cut does no harm. Without flush,
     thousands of files are written faster.
 
     Raises InputError if the file cannot be written.
     """
-    part = Path(f"{path}.{secrets.token_hex(4)}.part")
+    chunks = [data] if isinstance(data, (bytes, memoryview)) else data
+    if is_special(path):
+        write_to_device(path, chunks)
+        return
+    target = os.path.realpath(path) if os.path.islink(path) else path
+    part = Path(f"{target}.{secrets.token_hex(4)}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            file.writelines([data] if isinstance(data, (bytes, memoryview)) else data)
+            file.writelines(chunks)
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
-        part.replace(path)
+        part.replace(target)
     except OSError as error:
         raise InputError(
             f"{path}: the file cannot be written ({error.strerror}). An older file is unchanged. "
@@ -42,3 +49,19 @@ def write_atomically(
         # file or a link of somebody else.
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def write_to_device(path: str | Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Appends bytes to a device, a pipe or a file that is open already, such as /dev/stdout.
+
+    Raises InputError if they cannot be written.
+    """
+    try:
+        descriptor = open_descriptor(path)
+        # A copy of an open descriptor shares its position in the file.
+        with open(path if descriptor is None else os.dup(descriptor), "ab") as file:
+            file.writelines(chunks)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the result cannot be written ({error.strerror}). Give another name."
+        ) from error

@@ -14,9 +14,10 @@ import torch
 import distributed
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import is_special
 from common.writing import write_atomically
 from corpus.cohort import Cohort, load_cohort
-from inference.all_pairs import evaluate_pairs, read_files
+from inference.all_pairs import evaluate_pairs, is_matrix, read_files
 from inference.averaging import average, checkpoints_of
 from inference.embedding import one_root, run_extract, run_generate
 from inference.evaluation import (
@@ -30,11 +31,12 @@ from inference.evaluation import (
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
 from inference.overview import log_use
-from inference.score_paths import require_writable, scores_paths
+from inference.score_paths import QUALITIES, check_results, scores_paths
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
 from inference.verification import run_verify
 from loss import Loss
+from metrics.own_files import is_scores
 from models._linear import Identity
 from network.checkpoints import write_checkpoint
 from network.devices import resolve_device
@@ -55,12 +57,17 @@ def print_scores(
 
     paths: of the scores file of each list. Raises InputError if they cannot be written.
     """
-    distributed.on_rank_zero(require_writable, paths[0].parent)
-    refuse_pairwise(scorer.pairwise, options)
-    represented_cohort = represent_cohort(scorer, cohort, options)
     parts = [""]
     if cohort is not None:
         parts.append(f"_{options.score_norm}")
+    files = [*parts]
+    if scorer.fusion:
+        files += ["_speaker", "_bonafide"]
+    if options.qualities:
+        files.append(QUALITIES)
+    distributed.on_rank_zero(check_results, paths, options, files)
+    refuse_pairwise(scorer.pairwise, options)
+    represented_cohort = represent_cohort(scorer, cohort, options)
     for path, (trials, dataset) in zip(paths, tests, strict=True):
         summaries = evaluate_trials(
             scorer, trials, dataset, options, path, cohort=represented_cohort
@@ -107,10 +114,12 @@ def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
     source = source_of(options)
     root = one_root(options)
     files = distributed.on_rank_zero(read_files, options, source, root)
+    path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
+    is_own = is_matrix if path.suffix == ".npy" else is_scores
+    distributed.on_rank_zero(check_results, [path], options, ("",), is_own)
     scorer = load_scorer(options, state)
     refuse_pairwise(scorer.pairwise, options)
     log_use(options, scorer.net, scorer.device)
-    path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
     dataset = source.eval_dataset([*dict.fromkeys(files.paths)], root, options)
     summary = evaluate_pairs(scorer, files, dataset, options, path)
     without_metric = f"{len(files.names):,} files without speakers, so there is no metric."
@@ -119,8 +128,8 @@ def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
 
 
 def new_file(path: str, option: str) -> Path:
-    """Returns the Path of a file to write. Raises InputError if it exists."""
-    if Path(path).exists():
+    """Returns the Path of a file to write. Raises InputError if it exists and is no device."""
+    if Path(path).exists() and not is_special(path):
         raise InputError(
             f"{option}: {path} exists and is not overwritten. Give another name, or remove the "
             "file."

@@ -7,6 +7,7 @@ scores at once, about 50 bytes per pair.
 import argparse
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -120,6 +121,12 @@ def write_pairs(
     same = [files.speaker[i + 1 :] == speaker for i, speaker in enumerate(files.speaker)]
     trials = Trials([], [], [], np.array([]), np.array([]), np.concatenate(same))
     return summary_of_trials(np.concatenate(kept), trials, options)
+
+
+def is_matrix(head: bytes) -> bool:
+    """Returns whether a .npy file that begins with `head` is a square matrix of float32."""
+    found = re.search(rb"'descr': '<f4'.*'shape': \((\d+), (\d+)\)", head)
+    return head.startswith(b"\x93NUMPY") and bool(found) and found[1] == found[2]
 
 
 def matrix_bytes(rows: Iterable[np.ndarray], size: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 
 import distributed
 from common.errors import InputError
+from common.outputs import path_below
 from common.writing import write_atomically
 from corpus.file_lists import read_file_list
 from corpus.files import is_recording
@@ -61,7 +62,7 @@ def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path]
     paths = list(dict.fromkeys(found.values()))
     target = {}
     for path in paths:
-        target[path] = Path(options.output, path.lstrip("/")).with_suffix(".npy")
+        target[path] = path_below(options.output, path, folder).with_suffix(".npy")
     if len({*target.values()}) < len(paths):
         raise InputError(
             f"{folder}: several files have names that differ only in the extension, so they need "

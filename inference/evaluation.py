@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import distributed
 from common.errors import InputError
+from common.outputs import is_special
 from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from DatasetLoader import LoadingError, batches, eval_loader
@@ -156,7 +157,9 @@ def score_trials(
 
 
 def path_of_part(path: Path, part: str) -> Path:
-    """scores.txt and "_asnorm" -> scores_asnorm.txt."""
+    """scores.txt and "_asnorm" -> scores_asnorm.txt. A device stays the same."""
+    if is_special(path):
+        return path
     return path.with_name(f"{path.stem}{part}{path.suffix}")
 
 

@@ -2,14 +2,21 @@
 
 import argparse
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.errors import InputError
+from common.outputs import check_output, input_files, is_special
 from common.run_paths import CHECKPOINTS, CONFIG, SCORES
-from inference.evaluation import lists_and_roots, path_of_list
+from inference.evaluation import lists_and_roots, path_of_list, path_of_part
+from metrics.own_files import is_qualities, is_scores
 
 # Folder of scores files in a run folder.
 RESULTS = Path(SCORES).parent
+# Options that name files or folders to write.
+OUTPUTS = ("output", "save_path", "gen_target_dir", "export")
+# The end of the name of a table of quality measures.
+QUALITIES = "_qualities"
 
 
 def scores_paths(options: argparse.Namespace) -> list[Path]:
@@ -54,6 +61,28 @@ def folder_of_scores(checkpoint: Path) -> Path:
         folder = folder.absolute()
     in_run = folder.name == CHECKPOINTS and (folder.parent / CONFIG).exists()
     return folder.parent / RESULTS if in_run else checkpoint.parent
+
+
+def check_results(
+    paths: Sequence[Path],
+    options: argparse.Namespace,
+    parts: Sequence[str] = ("",),
+    is_own: Callable[[bytes], bool] = is_scores,
+) -> None:
+    """Raises InputError if a result would overwrite an input, or a file of others.
+
+    paths: of the results. parts: the ends of the names of the files of each result, see
+    path_of_part(). is_own: says from the beginning of a file whether it is such a result.
+    """
+    inputs = input_files(vars(options), OUTPUTS)
+    for path in paths:
+        for part in parts:
+            result = path_of_part(path, part)
+            place = f"--output {result}" if options.output else str(result)
+            kind = is_qualities if part == QUALITIES else is_own
+            check_output(place, result, inputs, kind)
+    if not is_special(paths[0]):
+        require_writable(paths[0].parent)
 
 
 def require_writable(folder: Path) -> None:

@@ -8,11 +8,12 @@ from common.errors import InputError
 def resolve_device(name: str | None) -> torch.device:
     """Returns the device called `name`, or without a name the best device of this machine.
 
-    Raises InputError if a tensor cannot be created on the device.
+    Raises InputError if the device cannot compute.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=name)
+        # The device "meta" makes tensors, but has no numbers.
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         devices = torch.cuda.device_count()

@@ -43,3 +43,9 @@ SETTINGS = (
     "mask_prob",
     "normalization",
 )
+# A key in the YAML files of another project that is no option here -> why it is skipped. If a file
+# has any other unknown key, it is an error.
+FOREIGN_KEYS = {
+    "nLcasses": "voxceleb_trainer ignores it too, because it is a misspelling of nClasses",
+    "gpu_id": "give --device cuda:N or set CUDA_VISIBLE_DEVICES to choose a GPU",
+}

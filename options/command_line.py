@@ -1,7 +1,9 @@
 """argparse with the program's spellings: aliases, other units, and lines of YAML."""
 
 import argparse
+import math
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -15,6 +17,14 @@ from options.training import number_or_auto
 
 # Kind of an option -> the value that it needs, for messages.
 NUMBERS = {int: "a whole number", float: "a number", number_or_auto: "a whole number or auto"}
+# The largest number of things, and the largest seed.
+LARGEST = 2**31 - 1
+LARGEST_SEED = 2**63 - 1
+# Texts that mean a boolean, as in YAML.
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+# Shows values of any size in messages.
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 80
 # A message of argparse: the spellings of the option, and the problem.
 PROBLEM = re.compile(r"argument (\S+): (.*)", re.S)
 # A message of argparse about the number of values -> our words.
@@ -99,19 +109,25 @@ class Parser(argparse.ArgumentParser):
         Raises InputError if the value does not suit the option.
         """
         option = self.options[ALIASES.get(key, key)]
-        is_boolean = value is True or value is False
         if option.kind is bool:
-            if not is_boolean:
-                raise InputError(f"expected true or false, found {value!r}.")
+            # An environment variable is always text.
+            value = BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
+            if value is not True and value is not False:
+                raise InputError(f"expected true or false, found {SHORT.repr(value)}.")
             return [f"--{key}" if value else f"--no-{key}"]
         values = value if type(value) is list else [value]
         several = len(values) != 1 and not option.nargs
-        if is_boolean or type(value) is dict or several:
+        if several or not all(map(is_plain, values)):
             expected = "values" if option.nargs else "one value"
-            raise InputError(f"expected {expected} ({option.help}), found {value!r}.")
-        if option.nargs:
+            raise InputError(f"expected {expected} ({option.help}), found {SHORT.repr(value)}.")
+        if option.nargs and len(values) != 1:
             return [f"--{key}", *map(str, values)]
         return [f"--{key}={values[0]}"]
+
+
+def is_plain(value: Any) -> bool:
+    """Returns whether a value of a file is a text or a number that cannot be read as an option."""
+    return type(value) in (int, float) or (type(value) is str and not value.startswith("--"))
 
 
 def flag_problem(flag: str, found: str) -> str:
@@ -130,21 +146,36 @@ def argument_settings(option: Option) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"type": reader_of_choice(option)}
     if kind in NUMBERS:
-        return {"type": reader_of_number(kind), "nargs": option.nargs}
+        largest = LARGEST_SEED if option.name == "seed" else LARGEST
+        return {"type": reader_of_number(kind, largest), "nargs": option.nargs}
     return {"type": kind, "nargs": option.nargs}
 
 
-def reader_of_number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Returns the function that reads a number."""
+def reader_of_number(kind: Callable[[str], Any], largest: int = LARGEST) -> Callable[[str], Any]:
+    """Returns the function that reads a number. largest: the largest whole number."""
 
     def read(word: str) -> Any:
         try:
-            return kind(word)
+            value = kind(word)
         except ValueError:
-            message = f"expected {NUMBERS[kind]}, found {word!r}."
+            message = f"expected {NUMBERS[kind]}, found {SHORT.repr(word)}."
             raise argparse.ArgumentTypeError(message) from None
+        problem = range_problem(value, largest)
+        if problem:
+            message = f"expected {problem}, found {SHORT.repr(word)}."
+            raise argparse.ArgumentTypeError(message)
+        return value
 
     return read
+
+
+def range_problem(value: Any, largest: int) -> str | None:
+    """Returns what was expected instead of a number that nothing can be computed with, or None."""
+    if type(value) is float and not math.isfinite(value):
+        return "a finite number"
+    if type(value) is int and value > largest:
+        return f"at most {largest}"
+    return None
 
 
 def reader_of_choice(option: Option) -> Callable[[str], Any]:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from common.errors import InputError
 from common.run_paths import LAST_CHECKPOINT, NUMBERED_CHECKPOINTS
 from common.spelling import did_you_mean
+from common.variables import escaped
 from options import OPTIONS
-from options.aliases import ALIASES, UNITS
+from options.aliases import ALIASES, FOREIGN_KEYS, UNITS
 from options.command_line import Parser, flag_problem
 from options.option import Option
 from options.plugins import (
@@ -261,8 +264,8 @@ def read_pieces(
 ) -> dict[str, Any]:
     """Returns the options that were given, from left to right.
 
-    Unknown options are errors if `strict`. Otherwise they are skipped. Raises InputError with the
-    place of a wrong option.
+    Unknown options are errors if `strict`, except for FOREIGN_KEYS. Otherwise they are skipped.
+    Raises InputError with the place of a wrong option.
     """
     given = argparse.Namespace()
     # Option -> its spelling, with the place if it is in a file.
@@ -276,6 +279,8 @@ def read_pieces(
         try:
             if canonical(key) in parser.options:
                 read_words(parser, parser.words_of(key, value), given, strict)
+            elif strict and key in FOREIGN_KEYS:
+                log.warning("warning: %s: this key is skipped: %s.", place, FOREIGN_KEYS[key])
             elif strict:
                 raise InputError(unknown_key(key, parser.options))
         except InputError as error:
@@ -370,3 +375,9 @@ def configuration(options: argparse.Namespace) -> dict[str, Any]:
         if name not in MODES and value is not None:
             kept[name] = value
     return kept
+
+
+def config_text(options: argparse.Namespace) -> str:
+    """Returns the text of config.yaml: the options of a run, for --config."""
+    kept = {name: escaped(value) for name, value in configuration(options).items()}
+    return yaml.safe_dump(kept, sort_keys=False)

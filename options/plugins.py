@@ -67,6 +67,9 @@ def options_of(part: str, name: str) -> list[Option]:
         else:
             text = texts.get(parameter.name, "")
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
+    if part in ("model", "encoder_type"):
+        # The whole numbers of a network are sizes.
+        return [option._replace(least=1) if option.kind is int else option for option in options]
     return options
 
 

@@ -2,51 +2,26 @@
 
 import argparse
 import pickle
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from common.errors import InputError, file_problem
 from options.aliases import SETTINGS
+from options.config_file import load_options
 
-# `${NAME}` or `${NAME:-default}` in a YAML file.
-VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 # The place of a value for messages, the option in any spelling, and its value.
 Line = tuple[str, str, Any]
 
 
 def read_config(path: str, environ: Mapping[str, str]) -> list[Line]:
-    """Reads a YAML file of options and returns its lines.
+    """Reads a YAML file of options and returns its lines, see load_options().
 
-    `${NAME}` and `${NAME:-default}` are replaced by environment variables. Lines without a value
-    are skipped. Raises InputError if the file cannot be read, or a variable is not set.
+    Lines without a value are skipped.
     """
-
-    def variable(match: re.Match) -> str:
-        if match[1] not in environ and match[2] is None:
-            raise InputError(
-                f"{path}: the environment variable {match[1]} is not set. Set it in front of the "
-                f"command: {match[1]}=... python trainSpeakerNet.py ..."
-            )
-        return environ.get(match[1], match[2])
-
-    try:
-        lines = yaml.safe_load(VARIABLE.sub(variable, Path(path).read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise InputError(f"{path}: expected YAML, but it is not YAML: {problem}.") from None
-    except OSError as error:
-        raise InputError(f"--config {path}: {file_problem(error, 'a YAML file')}") from None
-    if type(lines) is not dict:
-        found = "nothing" if lines is None else type(lines).__name__
-        raise InputError(f"{path}: expected lines 'option: value', found {found}.")
     found_lines = []
-    for key, value in lines.items():
+    for key, value in load_options(path, environ).items():
         if value is not None:
-            found_lines.append((f"{path}: {key}", str(key), value))
+            found_lines.append((f"{path}: {key}", key, value))
     return found_lines
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from common.constants import HOP, SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import check_output
 from common.writing import write_atomically
 from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
 from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS, SILENT
@@ -246,7 +247,7 @@ def check_folders(options: CheckOptions) -> None:
 def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
     """Returns the paths of the cleaned lists and of the report.
 
-    Raises InputError if two cleaned lists would have the same path.
+    Raises InputError if two cleaned lists would have the same path, or the path of a list.
     """
     clean = []
     for path in map(Path, options.lists):
@@ -257,6 +258,8 @@ def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
             f"{' '.join(map(str, options.lists))}. Rename one list, because their cleaned lists "
             "would have the same path."
         )
+    for path in clean:
+        check_output(str(path), path, {"the lists": options.lists}, lambda head: True)
     return clean, clean[0].with_name(CHECK_REPORT)
 
 

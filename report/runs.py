@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from common.errors import InputError
 from common.run_paths import COMMAND, CONFIG, LOG, SCORES
+from common.variables import unescaped
 from metrics.scores import Scores, read_scores
 from metrics.summary import SasvSummary, Summary
 from report.curves import LogLine, read_log
@@ -53,7 +54,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
             f"{path}: expected lines 'option: value', found {config!r:.60}. "
             "Repair the file, or remove it."
         )
-    return config
+    return {name: unescaped(value) for name, value in config.items()}
 
 
 def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> ReportedRun:

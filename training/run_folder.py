@@ -13,7 +13,6 @@ from typing import IO
 
 import numpy as np
 import torch
-import yaml
 
 import distributed
 from common.errors import InputError
@@ -29,7 +28,7 @@ from common.run_paths import (
 from common.writing import write_atomically
 from inference.evaluation import lists_and_roots, path_of_list, path_of_part
 from network.checkpoints import write_checkpoint
-from options.parser import configuration
+from options.parser import config_text
 from report import tensorboard
 from training.ownership import REVISION, is_ours, require_own_files
 
@@ -150,8 +149,7 @@ class RunFolder:
         # Written first, because it marks the folder as a run of this program.
         self.command.write(lines)
         self.command.flush()
-        config = yaml.safe_dump(configuration(self.options), sort_keys=False)
-        write_atomically(self.path / CONFIG, config.encode())
+        write_atomically(self.path / CONFIG, config_text(self.options).encode())
         # A process that was killed may have left parts of checkpoints.
         for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
             part.unlink()

@@ -1,0 +1,27 @@
+"""How the files begin that the metrics and the evaluation write."""
+
+import math
+
+from metrics.scores import SCORES_FORMATS, UNLABELLED_FORMAT
+
+
+def is_scores(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a scores file."""
+    words = head.decode(errors="replace").partition("\n")[0].split()
+    formats = (*SCORES_FORMATS.values(), UNLABELLED_FORMAT)
+    if not any(line_format.accepts(words) for line_format in formats):
+        return False
+    try:
+        return math.isfinite(float(words[-1]))
+    except ValueError:
+        return False
+
+
+def is_calibration(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a calibration in JSON."""
+    return head.lstrip().startswith(b"{") and b'"inputs"' in head
+
+
+def is_qualities(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a table of quality measures."""
+    return head.startswith(b"trial\t")
