@@ -7,7 +7,7 @@ work import their constants from it.
 from pathlib import Path
 from typing import NamedTuple
 
-from common.constants import SAMPLE_RATE
+from common.constants import SAMPLE_RATE, SILENT
 
 # Folder of the lists of files to download.
 CATALOGUES = Path(__file__).parent / "catalogues"
@@ -31,8 +31,6 @@ CODECS = {"wav": "pcm_s16le", "flac": "flac"}
 
 # ---------------------------------------------------------------------- check
 CHECK_REPORT = "check.json"
-# Root mean square in dB relative to full scale. Speech has -45 to -15 dB.
-SILENT = -70.0
 # Share of the samples that equal the highest or lowest value of the file. Clear speech has at
 # most 0.003.
 CLIPPED = 0.01

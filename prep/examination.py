@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import os
 from collections import defaultdict
 from functools import partial
@@ -11,18 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from common.constants import SAMPLE_RATE
+from common.constants import SAMPLE_RATE, SILENT
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
 from corpus.files import find_files
 from corpus.missing import MissingFiles
 from corpus.raw_lists import RawList
-from prep.constants import CLIPPED, SILENT
+from corpus.weak_speech import level_of
+from prep.constants import CLIPPED
 from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
-# Level in dB of a file with only zeros.
-FLOOR = -200.0
 # Number of files per job of a worker.
 CHUNK = 64
 # Kind, figure and text of a problem.
@@ -44,11 +42,6 @@ class Examined(NamedTuple):
 
 # (folder, file) -> Examined
 Results = dict[tuple[str, str], Examined]
-
-
-def level_of(x: np.ndarray) -> float:
-    """Returns the root mean square of the samples [T] in dB relative to full scale."""
-    return 10 * math.log10(max(np.dot(x, x) / len(x), 10 ** (FLOOR / 10)))
 
 
 def clipped_share(x: np.ndarray) -> float:
