@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import struct
 
 import numpy as np
@@ -10,15 +9,12 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from corpus.audio_headers import UNKNOWN_FRAMES, cut_off, repaired, states_no_length
 
 # The fmt chunk of a plain WAV: PCM, channels, Hz, bytes per second, bytes per sample, bits.
 PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
 # Bytes at the beginning of a file in which the chunks of a WAV are searched.
 HEAD_BYTES = 4096
-# A program that writes a WAV to a pipe writes a length of at least this number into the header.
-UNKNOWN_BYTES = 0x7FFFF000
-# libsndfile reports at least this number of frames if the header does not state the length.
-UNKNOWN_FRAMES = 1 << 48
 # Extensions of audio that python dataprep.py convert leaves out.
 NOT_CONVERTED = (".wav", ".flac", ".ogg")
 
@@ -80,11 +76,13 @@ def how_to_convert(path: str | os.PathLike) -> str:
 class Recording:
     """The contents of a file along time: samples of audio, or frames of features.
 
-    A subclass sets `frames`, the number of samples or frames, and defines read(). A recording is a
+    A subclass sets `frames`, the number of samples or frames, and defines read(). unfinished:
+    whether the header states the length 0, so that the file is read to its end. A recording is a
     context manager. The default keeps nothing open.
     """
 
     frames: int
+    unfinished = False
 
     def __enter__(self):
         return self
@@ -136,7 +134,11 @@ class Audio(Recording):
         """Opens the file and checks what its header says."""
         try:
             sound = soundfile.SoundFile(self.path)
-        except (soundfile.LibsndfileError, TypeError) as error:
+            self.unfinished = states_no_length(sound)
+            if not sound.frames and (file := repaired(self.path)):
+                sound = soundfile.SoundFile(file)
+                self.unfinished = True
+        except (soundfile.SoundFileError, TypeError, ValueError) as error:
             # soundfile raises TypeError for a name that ends in .raw.
             raise AudioError(
                 f"{self.path}: libsndfile cannot read this file as audio ({error}). "
@@ -152,14 +154,9 @@ class Audio(Recording):
                 f"Hz and {sound.channels} {channels}. {how_to_convert(self.path)}",
                 "format",
             )
-        # libsndfile reads a truncated WAV as a shorter one without an error. Its log has both
-        # lengths. A WAV from a pipe has no true length in its header.
-        cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-        if cut and int(cut[2]) < int(cut[1]) < UNKNOWN_BYTES:
+        if cut := cut_off(sound, self.path):
             raise AudioError(
-                f"{self.path}: the file is truncated: expected {cut[1]} bytes of samples, as its "
-                f"header states, found {cut[2]}. Copy the file again.",
-                "truncated",
+                f"{self.path}: the file is truncated: {cut}. Copy the file again.", "truncated"
             )
         if not self.frames:
             raise AudioError(
@@ -185,7 +182,8 @@ class Audio(Recording):
                 x = self.sound.read(count, dtype="float32")
             else:
                 x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
-        except (OSError, soundfile.LibsndfileError):
+        except (OSError, ValueError, soundfile.SoundFileError):
+            # soundfile raises ValueError if a damaged file ends before the place that it seeks.
             x = np.empty(0, np.float32)
         if len(x) != count:
             raise AudioError(

@@ -1,5 +1,6 @@
 """Finds the files of a list and checks whether they can be used."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 
@@ -7,9 +8,10 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.features import SUFFIXES, FeatureInput
-from corpus.missing import THE_FOLDER, MissingFiles
+from corpus.missing import THE_FOLDER, MissingFiles, first_names
 from corpus.roots import AUDIO, open_root, refuse_pack
 
+log = logging.getLogger("trainSpeakerNet")
 # Largest number of files of a list that are opened to check whether they can be used.
 FILES_CHECKED = 20_000
 # Places of the file of a name. Lists of spoofing corpora name utterances without the extension,
@@ -130,12 +132,15 @@ def check_files(
     check_kinds(paths, list_file, expected)
     opened_root = open_root(root)
     errors = []
+    unfinished = []
     checked = np.linspace(0, len(paths) - 1, min(len(paths), FILES_CHECKED)).astype(int)
     for i in checked:
         try:
             with opened_root.open(paths[i], expected) as recording:
                 # Only reading the end shows that the end of a FLAC file is missing.
                 recording.read(recording.frames - 1, 1)
+                if recording.unfinished:
+                    unfinished.append(paths[i])
         except InputError as error:
             errors.append(error)
     if errors:
@@ -143,7 +148,20 @@ def check_files(
         if len(errors) > 1:
             others = f" This is the first of {len(errors)} such files in {list_file}."
         raise InputError(f"{errors[0]}{others}")
+    report_unfinished(list_file, unfinished)
     return found
+
+
+def report_unfinished(list_file: str | os.PathLike, paths: Sequence[str]) -> None:
+    """Warns about files whose headers state the length 0, see Recording."""
+    if paths:
+        log.warning(
+            "warning: %s: the header states the length 0 in %s, as after a recorder that stopped "
+            "early. Such a file is read to its end: %s.",
+            list_file,
+            "1 file" if len(paths) == 1 else f"{len(paths):,} files",
+            first_names(paths),
+        )
 
 
 def check_kinds(

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from corpus.audio import Audio, AudioError
+from corpus.files import check_files
 from prep.check import CheckOptions, check_lists
 
 NOISE = np.random.default_rng(3).uniform(-0.3, 0.3, 32000)
@@ -98,3 +100,132 @@ def test_check_finds_an_offset_without_speech(weak):
     (weak / "train.txt").write_text("id1 usable.wav\nid2 offset.wav\n")
     check_lists(CheckOptions([str(weak / "train.txt")], [str(weak)], None, 0, 1), processes=1)
     assert re.search(r'"silent",\s+"file": "offset.wav"', (weak / "check.json").read_text())
+
+
+# ---------------------------------------------------------------------- files without their end
+STATED = (
+    "RF64",
+    "W64",
+    "AIFF",
+    "AU",
+    "NIST",
+    "SVX",
+    "VOC",
+    "AVR",
+    "MPC2K",
+    "MAT4",
+    "MAT5",
+    "WAVEX",
+)
+KINDS = [(name, "PCM_16") for name in STATED]
+KINDS += [
+    ("RF64", "FLOAT"),
+    ("W64", "PCM_24"),
+    ("W64", "IMA_ADPCM"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+]
+
+
+@pytest.mark.parametrize("format, subtype", KINDS)
+def test_files_that_are_cut_off(tmp_path, format, subtype):
+    path = tmp_path / "a"
+    write(path, NOISE, format=format, subtype=subtype)
+    whole = path.read_bytes()
+    with Audio(path) as audio:
+        assert len(audio.read(0, audio.frames)) > 31000 and not audio.unfinished
+    # A sample less, parts, and what remains after most of the file is lost.
+    for size in (len(whole) - 9, len(whole) * 2 // 3, len(whole) // 3):
+        path.write_bytes(whole[:size])
+        with pytest.raises(AudioError, match="the file is truncated: expected ") as error:
+            Audio(path)
+        assert error.value.kind == "truncated"
+
+
+def test_an_ogg_file_that_is_cut_off_between_pages(tmp_path):
+    path = write(tmp_path / "a.ogg", np.tile(NOISE, 4))
+    whole = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", whole)]
+    assert len(pages) > 4
+    for end in pages[3:]:
+        path.write_bytes(whole[:end])
+        with pytest.raises(AudioError, match="the file is truncated"):
+            Audio(path)
+
+
+def test_check_finds_files_that_are_cut_off(tmp_path):
+    (tmp_path / "train.txt").write_text("id1 a.au\nid1 b.wav\n")
+    path = write(tmp_path / "a.au", NOISE)
+    path.write_bytes(path.read_bytes()[:30000])
+    write(tmp_path / "b.wav", NOISE)
+    check_lists(CheckOptions([str(tmp_path / "train.txt")], [str(tmp_path)], None, 0, 1), 1)
+    assert '"truncated": 1' in (tmp_path / "check.json").read_text()
+    assert (tmp_path / "train.clean.txt").read_text() == "id1 b.wav\n"
+
+
+def test_a_damaged_mp3_is_truncated(tmp_path):
+    """Where frames are missing, libsndfile seeks beyond the end. soundfile raises ValueError."""
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
+    path = write(tmp_path / "a.mp3", x, format="MP3")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2386] + whole[2386 + 830 :])
+    with pytest.raises(AudioError, match="the file is truncated or damaged"), Audio(path) as audio:
+        audio.read(audio.frames - 1, 1)
+
+
+# ---------------------------------------------------------------------- unfinished files
+def without_length(path, format, subtype, size_of_all=0):
+    """Writes a file as a recorder leaves it that stops early: the header states the length 0."""
+    write(path, NOISE, format=format, subtype=subtype)
+    data = bytearray(path.read_bytes())
+    if format == "WAV":
+        data[4:8] = size_of_all.to_bytes(4, "little")
+        start = data.index(b"data") + 4
+        data[start : start + 4] = bytes(4)
+    elif format == "RF64":
+        data[20:44] = bytes(24)
+    elif format == "AU":
+        data[8:12] = bytes(4)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_16", 8),
+        ("WAV", "PCM_16", 36),
+        ("WAV", "PCM_16", 0xFFFFFFFF),
+        ("WAV", "PCM_24"),
+        ("WAV", "FLOAT"),
+        ("RF64", "PCM_16"),
+        ("AU", "PCM_16"),
+    ],
+)
+def test_unfinished_files_are_read_to_their_end(tmp_path, kind, caplog):
+    path = tmp_path / "a"
+    write(path, NOISE, format=kind[0], subtype=kind[1])
+    expected = soundfile.read(path, dtype="float32")[0]
+    without_length(path, *kind)
+    with Audio(path) as audio:
+        assert np.array_equal(audio.read(0, audio.frames), expected)
+        assert np.array_equal(audio.read(31000, 1000), expected[31000:])
+    check_files(str(tmp_path), ["a"], "list.txt")
+    assert "list.txt: the header states the length 0 in 1 file, as after a recorder" in caplog.text
+
+
+def test_check_keeps_unfinished_files(tmp_path, caplog):
+    without_length(tmp_path / "a.wav", "WAV", "PCM_16")
+    (tmp_path / "train.txt").write_text("id1 a.wav\n")
+    options = CheckOptions([str(tmp_path / "train.txt")], [str(tmp_path)], None, 0, 1)
+    assert not check_lists(options, processes=1)
+    assert (tmp_path / "train.clean.txt").read_text() == "id1 a.wav\n"
+    assert "the header states the length 0 in 1 file" in caplog.text
+
+
+@pytest.mark.parametrize("tail", [b"", b"LIST\x04\0\0\0abcd", b"LIST\x03\0\0\0abc\0note\0\0\0\0"])
+def test_a_wav_without_samples_is_empty(tmp_path, tail):
+    path = write(tmp_path / "a.wav", NOISE[:0])
+    path.write_bytes(path.read_bytes() + tail)
+    with pytest.raises(AudioError, match="contains no samples"):
+        Audio(path)
