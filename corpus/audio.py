@@ -9,7 +9,16 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from corpus.audio_headers import UNKNOWN_FRAMES, cut_off, repaired, states_no_length
+from common.shell import shell_command
+from corpus.audio_headers import (
+    NO_MARK,
+    UNKNOWN_FRAMES,
+    cut_off,
+    is_cut_off_ogg,
+    repaired,
+    states_no_length,
+)
+from corpus.ffmpeg import decode_file, is_compressed
 
 # The fmt chunk of a plain WAV: PCM, channels, Hz, bytes per second, bytes per sample, bits.
 PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
@@ -66,23 +75,26 @@ def decode(raw: bytes, bits: int) -> np.ndarray:
 
 def how_to_convert(path: str | os.PathLike) -> str:
     """Returns the sentence that says how to convert a file to 16 kHz mono audio."""
-    command = f"'ffmpeg -i {path} -ar {SAMPLE_RATE} -ac 1 OUT.wav'"
-    if str(path).lower().endswith(NOT_CONVERTED):
-        return f"Convert it with {command}."
-    folder_command = f"'python dataprep.py convert {os.path.dirname(path) or '.'}'"
-    return f"Convert its folder with {folder_command}, or the file with {command}."
+    path = os.fspath(path)
+    one = shell_command("ffmpeg", "-i", path, "-ar", str(SAMPLE_RATE), "-ac", "1", "OUT.wav")
+    if path.lower().endswith(NOT_CONVERTED):
+        return f"Convert it with {one}."
+    folder = shell_command("python", "dataprep.py", "convert", os.path.dirname(path) or ".")
+    return f"Convert its folder with {folder}, or the file with {one}."
 
 
 class Recording:
     """The contents of a file along time: samples of audio, or frames of features.
 
     A subclass sets `frames`, the number of samples or frames, and defines read(). unfinished:
-    whether the header states the length 0, so that the file is read to its end. A recording is a
-    context manager. The default keeps nothing open.
+    whether the header states the length 0, so that the file is read to its end. decoded: the
+    samples, int16, if ffmpeg decoded the file. A recording is a context manager. The default keeps
+    nothing open.
     """
 
     frames: int
     unfinished = False
+    decoded: np.ndarray | None = None
 
     def __enter__(self):
         return self
@@ -110,7 +122,8 @@ class Audio(Recording):
     """An open file of 16 kHz mono audio. Any part is read without the rest of the file.
 
     A plain 16-bit WAV is read directly. This is several times faster than libsndfile and gives the
-    same bits. libsndfile reads everything else. Raises AudioError if the file cannot be used.
+    same bits. libsndfile reads everything else. If libsndfile refuses compressed audio, ffmpeg
+    decodes the whole file, where it is installed. Raises AudioError if the file cannot be used.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -126,9 +139,14 @@ class Audio(Recording):
         found = find_pcm16(self.file.read(HEAD_BYTES), os.fstat(self.file.fileno()).st_size)
         if found:
             self.first_byte, self.frames = found
-        else:
-            self.file.close()
+            return
+        self.file.close()
+        try:
             self._open_with_libsndfile()
+        except AudioError as error:
+            if error.kind not in ("unreadable", "format") or not is_compressed(path):
+                raise
+            self._decode_with_ffmpeg(error)
 
     def _open_with_libsndfile(self) -> None:
         """Opens the file and checks what its header says."""
@@ -139,6 +157,11 @@ class Audio(Recording):
                 sound = soundfile.SoundFile(file)
                 self.unfinished = True
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
+            if is_cut_off_ogg(self.path):
+                raise AudioError(
+                    f"{self.path}: the file is truncated: {NO_MARK}. Copy the file again.",
+                    "truncated",
+                ) from None
             # soundfile raises TypeError for a name that ends in .raw.
             raise AudioError(
                 f"{self.path}: libsndfile cannot read this file as audio ({error}). "
@@ -168,6 +191,25 @@ class Audio(Recording):
                 f"{how_to_convert(self.path)}"
             )
 
+    def _decode_with_ffmpeg(self, error: AudioError) -> None:
+        """Decodes a file that libsndfile refused with `error`."""
+        try:
+            self.decoded = decode_file(self.path)
+        except InputError:
+            # ffmpeg is not installed.
+            raise error from None
+        except ValueError as message:
+            raise AudioError(
+                f"{self.path}: neither libsndfile nor ffmpeg reads this file as audio ({message}). "
+                "Copy the file again."
+            ) from None
+        self.sound = None
+        self.frames = len(self.decoded)
+        if not self.frames:
+            raise AudioError(
+                f"{self.path}: the file contains no samples. Remove it from the list.", "empty"
+            )
+
     def __exit__(self, *_) -> None:
         (self.sound or self.file).close()
 
@@ -180,6 +222,8 @@ class Audio(Recording):
             if self.sound:
                 self.sound.seek(start)
                 x = self.sound.read(count, dtype="float32")
+            elif self.decoded is not None:
+                x = self.decoded[start : start + count] * np.float32(1 / 32768)
             else:
                 x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
         except (OSError, ValueError, soundfile.SoundFileError):

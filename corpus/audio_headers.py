@@ -43,6 +43,8 @@ STATED_SAMPLES = {
 }
 # What libsndfile says about a VOC file without its end.
 VOC_WITHOUT_END = "Seems to be a truncated file"
+# What the end of a file lacks.
+NO_MARK = "expected a mark at the end of the file, found no mark"
 # Size of the largest page of an OGG file, and the flag of the last page of a stream.
 OGG_PAGE_BYTES = 65_307
 OGG_LAST = 4
@@ -68,24 +70,26 @@ def cut_off(sound: soundfile.SoundFile, path: str | os.PathLike) -> str | None:
     if stated and sound.frames < stated < UNKNOWN_FRAMES:
         return f"expected {stated} samples, as its header states, found {sound.frames}"
     without_end = sound.format == "VOC" and VOC_WITHOUT_END in log
-    if without_end or (sound.format == "OGG" and not has_last_page(path)):
-        return "expected a mark at the end of the file, found no mark"
+    if without_end or (sound.format == "OGG" and is_cut_off_ogg(path)):
+        return NO_MARK
     return None
 
 
-def has_last_page(path: str | os.PathLike) -> bool:
-    """Whether the last page of an OGG file is complete and ends a stream."""
+def is_cut_off_ogg(path: str | os.PathLike) -> bool:
+    """Whether a file is OGG and its last page is not complete or does not end a stream."""
     with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return False
         file.seek(max(0, os.fstat(file.fileno()).st_size - OGG_PAGE_BYTES))
         tail = file.read()
     position = tail.rfind(b"OggS")
     header = tail[position : position + 27]
     if position < 0 or len(header) < 27:
-        return False
+        return True
     lengths = tail[position + 27 : position + 27 + header[26]]
     end = position + 27 + header[26] + sum(lengths)
     is_complete = len(lengths) == header[26] and end <= len(tail)
-    return is_complete and bool(header[5] & OGG_LAST)
+    return not (is_complete and header[5] & OGG_LAST)
 
 
 def states_no_length(sound: soundfile.SoundFile) -> bool:

@@ -21,11 +21,6 @@ TRIALS = "trials.txt"
 STEPS = ("download", "concatenate", "extract", "convert")
 
 # ---------------------------------------------------------------------- conversion
-# Extensions of compressed audio that the sub-command convert reads.
-COMPRESSED_SUFFIXES = (
-    ".m4a", ".m4b", ".mp4", ".aac", ".mp3", ".opus", ".wma",
-    ".amr", ".ac3", ".3gp", ".mov", ".mkv", ".mka", ".webm",
-)  # fmt: skip
 # Format of the converted files, and the name of its codec in ffmpeg.
 CODECS = {"wav": "pcm_s16le", "flac": "flac"}
 

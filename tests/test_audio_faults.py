@@ -1,14 +1,23 @@
 """Recordings as they occur in practice: silent, short, cut off, unfinished, or compressed."""
 
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile
 
+from common.errors import InputError
 from corpus.audio import Audio, AudioError
+from corpus.durations import read_durations
+from corpus.embeddings import load_targets
+from corpus.ffmpeg import find_ffmpeg
 from corpus.files import check_files
 from prep.check import CheckOptions, check_lists
+from prep.conversion import convert
 
 NOISE = np.random.default_rng(3).uniform(-0.3, 0.3, 32000)
 
@@ -229,3 +238,103 @@ def test_a_wav_without_samples_is_empty(tmp_path, tail):
     path.write_bytes(path.read_bytes() + tail)
     with pytest.raises(AudioError, match="contains no samples"):
         Audio(path)
+
+
+# ---------------------------------------------------------------------- compressed speech
+CODECS = {"m4a": ["-c:a", "aac"], "mp3": ["-ar", "44100"], "webm": ["-c:a", "libopus"]}
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    """A folder whose name has a space, with a voice as WAV and compressed."""
+    folder = tmp_path_factory.mktemp("my voices")
+    tone = np.sin(np.arange(20000) ** 1.4 / 90) * np.sin(np.arange(20000) / 2000) / 3
+    write(folder / "my voice (1).wav", tone)
+    for suffix, options in CODECS.items():
+        source = ["-i", folder / "my voice (1).wav", *options]
+        target = folder / f"my voice (1).{suffix}"
+        subprocess.run([find_ffmpeg(), "-v", "error", *source, target], check=True)
+    return folder
+
+
+@pytest.fixture
+def no_ffmpeg(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+
+
+def test_compressed_files_are_read_as_convert_writes_them(voices, tmp_path):
+    for suffix in CODECS:
+        (tmp_path / suffix).mkdir()
+        shutil.copy(voices / f"my voice (1).{suffix}", tmp_path / suffix)
+        convert(tmp_path / suffix, tmp_path / "out" / suffix, processes=1)
+        expected = soundfile.read(tmp_path / "out" / suffix / "my voice (1).wav", dtype="float32")[
+            0
+        ]
+        with Audio(voices / f"my voice (1).{suffix}") as audio:
+            assert audio.frames == len(expected) > 19000
+            assert np.array_equal(audio.read(0, audio.frames), expected)
+            assert np.array_equal(audio.read(5000, 10), expected[5000:5010])
+            with pytest.raises(AudioError, match="truncated or damaged"):
+                audio.read(audio.frames, 1)
+
+
+def test_compressed_files_of_verify_extract_and_lists(voices, use, program, tmp_path):
+    names = [f"my voice (1).{suffix}" for suffix in CODECS]
+    code, out, err = program("--verify", *names[:2], "--test_path", voices, *use)
+    assert code == 0 and float(out.split()[1]) > 0.9, err
+    code, out, err = program("--extract", voices / names[0], *use)
+    assert code == 0 and len(out.split("\n")[-2].split()) == 32, err
+    for name in names:
+        shutil.copy(voices / name, tmp_path / name.replace(" ", ""))
+    found = [name.replace(" ", "") for name in names]
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in found[:1]))
+    words = ["--test_path", tmp_path, "--output", tmp_path / "e", *use]
+    assert program("--extract", tmp_path / "list.txt", *words)[0] == 0
+    assert np.load(tmp_path / "e" / "myvoice(1).npy").shape == (2, 32)
+    assert read_durations(str(tmp_path), found, "list")[found[0]] == pytest.approx(1.25, abs=0.1)
+
+
+def test_without_ffmpeg_the_command_can_be_pasted(voices, no_ffmpeg):
+    """The words that a shell makes of the proposed command are the names of the files."""
+    path = voices / "my voice (1).m4a"
+    with pytest.raises(AudioError) as error:
+        Audio(path)
+    folder, file = re.findall(r'"([^"]*)"', str(error.value))
+    assert shlex.split(folder) == ["python", "dataprep.py", "convert", str(voices)]
+    assert shlex.split(file)[:3] == ["ffmpeg", "-i", str(path)]
+    with pytest.raises(InputError) as error:
+        load_targets(str(voices), ["id1"], "B", 2)
+    (command,) = re.findall(r'"([^"]*)"', str(error.value))
+    assert shlex.split(command)[-1] == str(voices)
+
+
+def test_damaged_compressed_files(voices, tmp_path):
+    whole = (voices / "my voice (1).m4a").read_bytes()
+    for content in (b"", b"no audio", whole[:2000], whole[: len(whole) // 2]):
+        (tmp_path / "a.m4a").write_bytes(content)
+        with pytest.raises(AudioError, match="a.m4a: neither libsndfile nor ffmpeg reads") as error:
+            Audio(tmp_path / "a.m4a")
+        assert "\n" not in str(error.value)
+    # A file is decoded again after a change.
+    (tmp_path / "a.m4a").write_bytes(whole)
+    assert Audio(tmp_path / "a.m4a").frames > 19000
+
+
+def test_a_list_of_compressed_files_is_sampled(voices, tmp_path, monkeypatch, caplog):
+    opened = []
+
+    class Counted(Audio):
+        def __init__(self, path):
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr("corpus.roots.Audio", Counted)
+    monkeypatch.setattr("corpus.files.COMPRESSED_CHECKED", 12)
+    names = [f"{i:02d}.m4a" for i in range(30)]
+    for name in names:
+        (tmp_path / name).hardlink_to(voices / "my voice (1).m4a")
+    shutil.copy(voices / "my voice (1).wav", tmp_path / "a.wav")
+    check_files(str(tmp_path), [*names, "a.wav"], "list.txt")
+    assert len(opened) == 13
+    assert "warning: list.txt: ffmpeg decodes files such as 00.m4a each time" in caplog.text
