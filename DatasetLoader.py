@@ -19,13 +19,14 @@ import scipy.signal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from common.constants import CROP_MARGIN, HOP, WINDOW
+from common.constants import CROP_MARGIN, HOP, SAMPLE_RATE, WINDOW
 from common.errors import InputError
 from corpus.audio import FILLS, Recording, repeat
 from corpus.augment import Augment, Plan
 from corpus.features import SUFFIXES, FeatureInput
 from corpus.lists import Utterance, class_of, classes_of
 from corpus.roots import open_root
+from corpus.weak_speech import Limits, level_of
 
 # Seconds that a worker continues after SIGTERM.
 GRACE = 10
@@ -220,7 +221,7 @@ class EvalDataset(Dataset):
     eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
     eval_frames 0: the complete file, K = 1. bucket_frames: complete files are repeated up to a
     multiple of bucket_frames, so that many files have the same length; 0 leaves them unchanged.
-    For the other parameters see TrainDataset.
+    limits: see with_problems(). For the other parameters see TrainDataset.
     """
 
     def __init__(
@@ -234,9 +235,11 @@ class EvalDataset(Dataset):
         short_files: str = "repeat",
         features: FeatureInput | None = None,
         bucket_frames: int = 0,
+        limits: Limits | None = None,
     ):
         self.paths = paths
         self.fill = short_files
+        self.limits = limits
         self.spec = audio_spec(root, paths, crop_margin, features)
         self.num_crops = num_eval if eval_frames else 1
         self.length = self.spec.length(eval_frames) if eval_frames else None
@@ -264,12 +267,33 @@ class EvalDataset(Dataset):
         return len(self.items)
 
     def __getitem__(self, item: int) -> tuple[list[int], torch.Tensor] | InputError:
+        found = self.with_problems(item)
+        return found if isinstance(found, InputError) else found[:2]
+
+    def with_problems(
+        self, item: int
+    ) -> tuple[list[int], torch.Tensor, dict[str, str]] | InputError:
+        """Returns an item, and {file: problem} of its files that are beyond the limits."""
+        inputs = []
+        problems = {}
         try:
-            inputs = [self.read(i) for i in self.items[item]]
+            for i in self.items[item]:
+                x = self.whole(self.paths[i])
+                if problem := self.problem_of(x):
+                    problems[self.paths[i]] = problem
+                inputs.append(self.cut(x, i))
         except InputError as error:
             # See TrainDataset.
             return error
-        return self.items[item], torch.from_numpy(np.stack(inputs))
+        return self.items[item], torch.from_numpy(np.stack(inputs)), problems
+
+    def problem_of(self, x: np.ndarray) -> str | None:
+        """Returns why the contents x [T, ...] of a file are beyond the limits, or None."""
+        if not self.limits:
+            return None
+        if self.spec.unit_shape:
+            return self.limits.problem(len(x) / FRAME_RATE)
+        return self.limits.problem(len(x) / SAMPLE_RATE, level_of(x))
 
     def seconds(self) -> dict[str, float] | None:
         """Returns {file: duration of the complete file in seconds}."""
@@ -285,10 +309,13 @@ class EvalDataset(Dataset):
             length = max(recording.frames, self.spec.shortest)
         return math.ceil(length / self.bucket) * self.bucket
 
-    def read(self, i: int) -> np.ndarray:
-        """Reads file number i -> float32 [K, T, ...]."""
-        with self.spec.open(self.paths[i]) as recording:
-            x = recording.read(0, recording.frames)
+    def whole(self, path: str) -> np.ndarray:
+        """Reads a complete file -> float32 [T, ...]."""
+        with self.spec.open(path) as recording:
+            return recording.read(0, recording.frames)
+
+    def cut(self, x: np.ndarray, i: int) -> np.ndarray:
+        """Makes the input of file number i from its contents x [T, ...] -> float32 [K, T, ...]."""
         if self.length is None:
             return repeat(x, self.lengths[i])[None]
         if len(x) <= self.length:

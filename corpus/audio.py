@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import struct
 
 import numpy as np
@@ -10,15 +9,21 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.shell import shell_command
+from corpus.audio_headers import (
+    NO_MARK,
+    UNKNOWN_FRAMES,
+    cut_off,
+    is_cut_off_ogg,
+    repaired,
+    states_no_length,
+)
+from corpus.ffmpeg import decode_file, is_compressed
 
 # The fmt chunk of a plain WAV: PCM, channels, Hz, bytes per second, bytes per sample, bits.
 PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
 # Bytes at the beginning of a file in which the chunks of a WAV are searched.
 HEAD_BYTES = 4096
-# A program that writes a WAV to a pipe writes a length of at least this number into the header.
-UNKNOWN_BYTES = 0x7FFFF000
-# libsndfile reports at least this number of frames if the header does not state the length.
-UNKNOWN_FRAMES = 1 << 48
 # Extensions of audio that python dataprep.py convert leaves out.
 NOT_CONVERTED = (".wav", ".flac", ".ogg")
 
@@ -70,21 +75,26 @@ def decode(raw: bytes, bits: int) -> np.ndarray:
 
 def how_to_convert(path: str | os.PathLike) -> str:
     """Returns the sentence that says how to convert a file to 16 kHz mono audio."""
-    command = f"'ffmpeg -i {path} -ar {SAMPLE_RATE} -ac 1 OUT.wav'"
-    if str(path).lower().endswith(NOT_CONVERTED):
-        return f"Convert it with {command}."
-    folder_command = f"'python dataprep.py convert {os.path.dirname(path) or '.'}'"
-    return f"Convert its folder with {folder_command}, or the file with {command}."
+    path = os.fspath(path)
+    one = shell_command("ffmpeg", "-i", path, "-ar", str(SAMPLE_RATE), "-ac", "1", "OUT.wav")
+    if path.lower().endswith(NOT_CONVERTED):
+        return f"Convert it with {one}."
+    folder = shell_command("python", "dataprep.py", "convert", os.path.dirname(path) or ".")
+    return f"Convert its folder with {folder}, or the file with {one}."
 
 
 class Recording:
     """The contents of a file along time: samples of audio, or frames of features.
 
-    A subclass sets `frames`, the number of samples or frames, and defines read(). A recording is a
-    context manager. The default keeps nothing open.
+    A subclass sets `frames`, the number of samples or frames, and defines read(). unfinished:
+    whether the header states the length 0, so that the file is read to its end. decoded: the
+    samples, int16, if ffmpeg decoded the file. A recording is a context manager. The default keeps
+    nothing open.
     """
 
     frames: int
+    unfinished = False
+    decoded: np.ndarray | None = None
 
     def __enter__(self):
         return self
@@ -112,7 +122,8 @@ class Audio(Recording):
     """An open file of 16 kHz mono audio. Any part is read without the rest of the file.
 
     A plain 16-bit WAV is read directly. This is several times faster than libsndfile and gives the
-    same bits. libsndfile reads everything else. Raises AudioError if the file cannot be used.
+    same bits. libsndfile reads everything else. If libsndfile refuses compressed audio, ffmpeg
+    decodes the whole file, where it is installed. Raises AudioError if the file cannot be used.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -128,15 +139,29 @@ class Audio(Recording):
         found = find_pcm16(self.file.read(HEAD_BYTES), os.fstat(self.file.fileno()).st_size)
         if found:
             self.first_byte, self.frames = found
-        else:
-            self.file.close()
+            return
+        self.file.close()
+        try:
             self._open_with_libsndfile()
+        except AudioError as error:
+            if error.kind not in ("unreadable", "format") or not is_compressed(path):
+                raise
+            self._decode_with_ffmpeg(error)
 
     def _open_with_libsndfile(self) -> None:
         """Opens the file and checks what its header says."""
         try:
             sound = soundfile.SoundFile(self.path)
-        except (soundfile.LibsndfileError, TypeError) as error:
+            self.unfinished = states_no_length(sound)
+            if not sound.frames and (file := repaired(self.path)):
+                sound = soundfile.SoundFile(file)
+                self.unfinished = True
+        except (soundfile.SoundFileError, TypeError, ValueError) as error:
+            if is_cut_off_ogg(self.path):
+                raise AudioError(
+                    f"{self.path}: the file is truncated: {NO_MARK}. Copy the file again.",
+                    "truncated",
+                ) from None
             # soundfile raises TypeError for a name that ends in .raw.
             raise AudioError(
                 f"{self.path}: libsndfile cannot read this file as audio ({error}). "
@@ -152,14 +177,9 @@ class Audio(Recording):
                 f"Hz and {sound.channels} {channels}. {how_to_convert(self.path)}",
                 "format",
             )
-        # libsndfile reads a truncated WAV as a shorter one without an error. Its log has both
-        # lengths. A WAV from a pipe has no true length in its header.
-        cut = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-        if cut and int(cut[2]) < int(cut[1]) < UNKNOWN_BYTES:
+        if cut := cut_off(sound, self.path):
             raise AudioError(
-                f"{self.path}: the file is truncated: expected {cut[1]} bytes of samples, as its "
-                f"header states, found {cut[2]}. Copy the file again.",
-                "truncated",
+                f"{self.path}: the file is truncated: {cut}. Copy the file again.", "truncated"
             )
         if not self.frames:
             raise AudioError(
@@ -169,6 +189,25 @@ class Audio(Recording):
             raise AudioError(
                 f"{self.path}: the header does not state the length of the file. "
                 f"{how_to_convert(self.path)}"
+            )
+
+    def _decode_with_ffmpeg(self, error: AudioError) -> None:
+        """Decodes a file that libsndfile refused with `error`."""
+        try:
+            self.decoded = decode_file(self.path)
+        except InputError:
+            # ffmpeg is not installed.
+            raise error from None
+        except ValueError as message:
+            raise AudioError(
+                f"{self.path}: neither libsndfile nor ffmpeg reads this file as audio ({message}). "
+                "Copy the file again."
+            ) from None
+        self.sound = None
+        self.frames = len(self.decoded)
+        if not self.frames:
+            raise AudioError(
+                f"{self.path}: the file contains no samples. Remove it from the list.", "empty"
             )
 
     def __exit__(self, *_) -> None:
@@ -183,9 +222,12 @@ class Audio(Recording):
             if self.sound:
                 self.sound.seek(start)
                 x = self.sound.read(count, dtype="float32")
+            elif self.decoded is not None:
+                x = self.decoded[start : start + count] * np.float32(1 / 32768)
             else:
                 x = decode(os.pread(self.file.fileno(), 2 * count, self.first_byte + 2 * start), 16)
-        except (OSError, soundfile.LibsndfileError):
+        except (OSError, ValueError, soundfile.SoundFileError):
+            # soundfile raises ValueError if a damaged file ends before the place that it seeks.
             x = np.empty(0, np.float32)
         if len(x) != count:
             raise AudioError(

@@ -101,6 +101,8 @@ class EmbeddingEvalDataset(Dataset):
     """
 
     FILES_PER_ITEM = 1000
+    # The level and the duration of the speech are not known from embeddings.
+    limits = None
 
     def __init__(self, paths: Sequence[str], root: str):
         self.paths = paths

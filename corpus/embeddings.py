@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.shell import shell_command
 from corpus.line_formats import LineFormat
 from corpus.missing import THE_FOLDER, MissingFiles, first_names
 from corpus.roots import refuse_pack
@@ -102,7 +103,7 @@ def load_targets(root: str, speakers: Iterable[str], flag: str, dim: int) -> np.
     """
     paths = [os.path.join(root, TARGETS[flag].format(speaker)) for speaker in speakers]
     missing = [path for path in paths if not os.path.isfile(path)]
-    command = f"'python dataprep.py combine-embeddings {root or '.'}'"
+    command = shell_command("python", "dataprep.py", "combine-embeddings", str(root or "."))
     if missing:
         raise InputError(
             f"{root or 'the current folder'}: expected a target (--multiple_embedding_flag {flag}) "

@@ -1,17 +1,26 @@
 """Finds the files of a list and checks whether they can be used."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from common.constants import COMPRESSED_SUFFIXES
 from common.errors import InputError
+from common.shell import shell_command
 from corpus.features import SUFFIXES, FeatureInput
-from corpus.missing import THE_FOLDER, MissingFiles
+from corpus.ffmpeg import is_compressed
+from corpus.missing import THE_FOLDER, MissingFiles, first_names
 from corpus.roots import AUDIO, open_root, refuse_pack
 
+log = logging.getLogger("trainSpeakerNet")
 # Largest number of files of a list that are opened to check whether they can be used.
 FILES_CHECKED = 20_000
+# The same number for compressed files, which ffmpeg must decode.
+COMPRESSED_CHECKED = 100
+# With more compressed files than this number, a warning says that decoding is slow.
+FEW = 10
 # Places of the file of a name. Lists of spoofing corpora name utterances without the extension,
 # without the folder, or with the extension of another format.
 LAYOUTS = (
@@ -36,7 +45,7 @@ FoundFiles = dict[str, str | None]
 
 def is_recording(path: str) -> bool:
     """Returns whether a path looks like the name of a file of speech, not of a list."""
-    return path.lower().endswith((".wav", ".flac", *SUFFIXES))
+    return path.lower().endswith((*AUDIO, *COMPRESSED_SUFFIXES, *SUFFIXES))
 
 
 def find_files(root: str | os.PathLike, names: Iterable[str], features: bool = False) -> FoundFiles:
@@ -130,12 +139,17 @@ def check_files(
     check_kinds(paths, list_file, expected)
     opened_root = open_root(root)
     errors = []
-    checked = np.linspace(0, len(paths) - 1, min(len(paths), FILES_CHECKED)).astype(int)
-    for i in checked:
+    unfinished = []
+    decoded = []
+    for i in chosen_files(paths):
         try:
             with opened_root.open(paths[i], expected) as recording:
                 # Only reading the end shows that the end of a FLAC file is missing.
                 recording.read(recording.frames - 1, 1)
+                if recording.unfinished:
+                    unfinished.append(paths[i])
+                if recording.decoded is not None:
+                    decoded.append(paths[i])
         except InputError as error:
             errors.append(error)
     if errors:
@@ -143,7 +157,43 @@ def check_files(
         if len(errors) > 1:
             others = f" This is the first of {len(errors)} such files in {list_file}."
         raise InputError(f"{errors[0]}{others}")
+    report_unfinished(list_file, unfinished)
+    if len(decoded) > FEW:
+        log.warning(
+            "warning: %s: ffmpeg decodes files such as %s each time they are read, which is slow. "
+            "Convert them once with %s.",
+            list_file,
+            decoded[0],
+            shell_command("python", "dataprep.py", "convert", os.fspath(root) or "."),
+        )
     return found
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Returns up to `most` numbers from 0 to count - 1, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
+
+
+def chosen_files(paths: Sequence[str]) -> list[int]:
+    """Returns the numbers of the files that check_files() opens."""
+    chosen = spread(len(paths), FILES_CHECKED)
+    compressed = [i for i in chosen if is_compressed(paths[i])]
+    if len(compressed) <= COMPRESSED_CHECKED:
+        return chosen
+    others = [i for i in chosen if not is_compressed(paths[i])]
+    return others + [compressed[i] for i in spread(len(compressed), COMPRESSED_CHECKED)]
+
+
+def report_unfinished(list_file: str | os.PathLike, paths: Sequence[str]) -> None:
+    """Warns about files whose headers state the length 0, see Recording."""
+    if paths:
+        log.warning(
+            "warning: %s: the header states the length 0 in %s, as after a recorder that stopped "
+            "early. Such a file is read to its end: %s.",
+            list_file,
+            "1 file" if len(paths) == 1 else f"{len(paths):,} files",
+            first_names(paths),
+        )
 
 
 def check_kinds(

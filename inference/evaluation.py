@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 import distributed
@@ -14,6 +15,7 @@ from common.errors import InputError
 from common.outputs import is_special
 from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from corpus.missing import first_names
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
 from inference.sources import DataSource
@@ -45,18 +47,21 @@ def represent_files(
     """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
     paths = dataset.paths
     loader = eval_loader(
-        dataset,
+        WithProblems(dataset) if dataset.limits else dataset,
         workers=options.nDataLoaderThread,
         items=distributed.shard(range(len(dataset))),
         pin_memory=scorer.device.type == "cuda",
     )
     # Numbers of the files of the batch that is being represented.
     current: list[int] = []
+    problems: dict[str, str] = {}
 
     def watched():
-        for batch in batches(loader):
-            current[:] = batch[0]
-            yield batch
+        for index, x, *found in batches(loader):
+            current[:] = index
+            for problems_of_item in found:
+                problems.update(problems_of_item)
+            yield index, x
 
     dtype = getattr(torch, options.cache_precision)
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
@@ -73,6 +78,43 @@ def represent_files(
                 "Cut the file, use crops (--eval_frames), or use --device cpu."
             ) from None
     check_stop(stop)
+    if dataset.limits:
+        report_problems(dataset, distributed.gather(problems))
+
+
+class WithProblems(Dataset):
+    """An evaluation data set whose items also have {file: problem}."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: int):
+        return self.dataset.with_problems(item)
+
+
+def report_problems(dataset, parts: list[dict[str, str]] | None) -> None:
+    """Warns once about the files of a data set that are silent or too short.
+
+    parts: {file: problem} of all processes, None on ranks above 0.
+    """
+    limits = dataset.limits
+    # Files do not change, so the next evaluation does not measure them again.
+    dataset.limits = None
+    found = []
+    for part in parts or []:
+        found += [f"{path} is {problem}" for path, problem in part.items()]
+    if found:
+        log.warning(
+            "warning: expected speech with %s, found other files: %s of %s. Their embeddings and "
+            "scores mean nothing: %s. Remove them from the list.",
+            limits,
+            f"{len(found):,}",
+            f"{len(dataset.paths):,}",
+            first_names(sorted(found)),
+        )
 
 
 def represent_all(

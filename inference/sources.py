@@ -20,6 +20,7 @@ from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import Utterance, described, read_train_list, speed_copies
+from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
 from options.plugins import find
 
@@ -154,6 +155,7 @@ class SpeechSource(DataSource):
             short_files=options.short_files,
             features=expected_features(options),
             bucket_frames=options.bucket_frames,
+            limits=Limits(options.silence_db, options.min_seconds),
         )
 
 

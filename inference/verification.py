@@ -39,6 +39,7 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     scorer = load_scorer(options, state)
     dataset = source.eval_dataset(trials.paths(), root, options)
     refuse_pairwise(scorer.pairwise, options)
+    refuse_weak(dataset)
     reps = dict(represent_files(scorer, dataset, options))
     represented_cohort = represent_cohort(scorer, cohort, options)
     moments = moments_of(scorer, trials, reps, options, represented_cohort)
@@ -51,6 +52,18 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
         if options.qualities:
             measures = calibration_inputs(quality_measures(scorer, trials, dataset, reps, moments))
         print_probability(calibrated, scores, measures, options.prior)
+
+
+def refuse_weak(dataset) -> None:
+    """Raises InputError if a file is silent or too short for a decision."""
+    if not dataset.limits:
+        return
+    for path in dataset.paths:
+        if problem := dataset.problem_of(dataset.whole(path)):
+            raise InputError(
+                f"{path}: expected speech with {dataset.limits}, found a file that is {problem}. "
+                "Give another recording, or change the limit."
+            )
 
 
 def print_decision(score: float, part: str, threshold: float | None, result: dict) -> None:

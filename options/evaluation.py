@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from common.constants import SHORTEST_SPEECH, SILENT
 from metrics.rates import EERS
 from metrics.score_norm import NORMS
 from options.option import Option
@@ -72,6 +73,22 @@ EVALUATION = [
         Literal["float32", "float16"],
         "float32",
         "precision of the representations in memory; float16 needs half the memory",
+    ),
+    Option(
+        "silence_db",
+        float,
+        SILENT,
+        "level in dB relative to full scale below which a file is silent; --verify refuses silent "
+        "files, --eval and --extract report them",
+        placeholder="DB",
+    ),
+    Option(
+        "min_seconds",
+        float,
+        SHORTEST_SPEECH,
+        "duration below which a file is too short, as --silence_db",
+        0,
+        placeholder="S",
     ),
     Option(
         "trials_at_once", int, 32, "number of trials that a pair-wise pooling scores at once", 1

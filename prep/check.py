@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.constants import HOP, SAMPLE_RATE
+from common.constants import HOP, SAMPLE_RATE, SILENT
 from common.errors import InputError
 from common.outputs import check_output
 from common.writing import write_atomically
 from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
-from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS, SILENT
+from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS
 from prep.examination import Results, check_paths, examine_all, identity
 from prep.output import require_folder
 

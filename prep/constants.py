@@ -7,7 +7,7 @@ work import their constants from it.
 from pathlib import Path
 from typing import NamedTuple
 
-from common.constants import SAMPLE_RATE
+from common.constants import SAMPLE_RATE, SILENT
 
 # Folder of the lists of files to download.
 CATALOGUES = Path(__file__).parent / "catalogues"
@@ -21,18 +21,11 @@ TRIALS = "trials.txt"
 STEPS = ("download", "concatenate", "extract", "convert")
 
 # ---------------------------------------------------------------------- conversion
-# Extensions of compressed audio that the sub-command convert reads.
-COMPRESSED_SUFFIXES = (
-    ".m4a", ".m4b", ".mp4", ".aac", ".mp3", ".opus", ".wma",
-    ".amr", ".ac3", ".3gp", ".mov", ".mkv", ".mka", ".webm",
-)  # fmt: skip
 # Format of the converted files, and the name of its codec in ffmpeg.
 CODECS = {"wav": "pcm_s16le", "flac": "flac"}
 
 # ---------------------------------------------------------------------- check
 CHECK_REPORT = "check.json"
-# Root mean square in dB relative to full scale. Speech has -45 to -15 dB.
-SILENT = -70.0
 # Share of the samples that equal the highest or lowest value of the file. Clear speech has at
 # most 0.003.
 CLIPPED = 0.01

@@ -21,10 +21,11 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from common.constants import SAMPLE_RATE
+from common.constants import COMPRESSED_SUFFIXES, SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
-from prep.constants import CODECS, COMPRESSED_SUFFIXES
+from corpus.ffmpeg import find_ffmpeg, one_line
+from prep.constants import CODECS
 from prep.output import report_failures, require_folder
 from prep.workers import STOPS, in_parallel
 
@@ -37,32 +38,12 @@ BATCH = 16
 PROBED = 20
 FAILED = "convert_failed.txt"
 LOCK = ".convert.lock"
-PACKAGE = "imageio-ffmpeg==0.8.1"
 
 # A compressed file and the path of its converted file.
 FilePair = tuple[str, str]
 
 
 # ---------------------------------------------------------------------- ffmpeg
-def find_ffmpeg() -> str:
-    """Returns the path of ffmpeg.
-
-    It is the program in PATH, or else the program of the package imageio-ffmpeg. Raises InputError
-    if neither exists.
-    """
-    if found := shutil.which("ffmpeg"):
-        return found
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        raise InputError(
-            "ffmpeg: this program converts the audio, but it is not installed. Install it with "
-            f"'apt install ffmpeg' or 'pip install {PACKAGE}'."
-        ) from None
-
-
 def run_program(words: list[str]) -> tuple[int, str]:
     """Runs a program. Returns its exit code and its messages on stderr.
 
@@ -122,8 +103,7 @@ def call_ffmpeg(ffmpeg: str, format: str, pairs: list[FilePair]) -> str:
             f"{os.path.dirname(pairs[0][1])}: the disk is full. Free some space and run the same "
             "command again. It resumes the conversion."
         )
-    # Addresses of memory differ from call to call.
-    messages = re.sub(" @ 0x[0-9a-f]+", "", messages).strip().replace("\n", "; ")
+    messages = one_line(messages)
     if code and not messages:
         return f"ffmpeg ended with exit code {code}"
     return messages

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import os
 from collections import defaultdict
 from functools import partial
@@ -11,18 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from common.constants import SAMPLE_RATE
+from common.constants import SAMPLE_RATE, SILENT
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
-from corpus.files import find_files
+from corpus.files import find_files, report_unfinished
 from corpus.missing import MissingFiles
 from corpus.raw_lists import RawList
-from prep.constants import CLIPPED, SILENT
+from corpus.weak_speech import level_of
+from prep.constants import CLIPPED
 from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
-# Level in dB of a file with only zeros.
-FLOOR = -200.0
 # Number of files per job of a worker.
 CHUNK = 64
 # Kind, figure and text of a problem.
@@ -35,20 +33,17 @@ class Examined(NamedTuple):
 
     frames: number of samples, 0 if the file cannot be read.
     digest: SHA-1 of the samples, or None if the file cannot be read.
+    unfinished: see Recording.
     """
 
     faults: list[Fault]
     frames: int = 0
     digest: bytes | None = None
+    unfinished: bool = False
 
 
 # (folder, file) -> Examined
 Results = dict[tuple[str, str], Examined]
-
-
-def level_of(x: np.ndarray) -> float:
-    """Returns the root mean square of the samples [T] in dB relative to full scale."""
-    return 10 * math.log10(max(np.dot(x, x) / len(x), 10 ** (FLOOR / 10)))
 
 
 def clipped_share(x: np.ndarray) -> float:
@@ -80,7 +75,8 @@ def examine(path: str, least: int) -> Examined:
         faults.append(("short", round(seconds, 3), text))
     # Equal samples have equal digests in all file formats.
     pcm = np.clip(x * 32768, -32768, 32767).astype("<i2")
-    return Examined(faults, len(x), hashlib.sha1(pcm, usedforsecurity=False).digest())
+    digest = hashlib.sha1(pcm, usedforsecurity=False).digest()
+    return Examined(faults, len(x), digest, audio.unfinished)
 
 
 def examine_chunk(least: int, job: tuple[str, list[str]]) -> Results:
@@ -118,9 +114,11 @@ def examine_all(listings: list[RawList], least: int, processes: int | None) -> R
 
 
 def check_paths(listings: list[RawList], results: Results) -> None:
-    """Raises InputError if none of the files of a list exists."""
+    """Raises InputError if none of the files of a list exists. Warns about unfinished files."""
     for listing in listings:
         names = listing.files()
+        unfinished = [name for name in names if results[listing.root, name].unfinished]
+        report_unfinished(listing.list_file, unfinished)
         if all(results[listing.root, name].faults[:1] == MISSING for name in names):
             problem = MissingFiles(listing.root, names, len(names), listing.list_file, "--path")
             raise InputError(problem.message())

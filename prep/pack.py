@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.shell import shell_command
 from common.writing import write_atomically
 from corpus.audio import decode
 from corpus.features import SUFFIXES
@@ -374,9 +375,9 @@ def checksum(folder: str | Path, number: int) -> tuple[int, int, int]:
 def check_pack(folder: str | Path, threads: int) -> None:
     """Reads a complete pack. Raises InputError if a shard has changed since it was written."""
     if not is_pack(folder):
+        words = ["python", "dataprep.py", "pack", "LIST", "--path", "DIR", "--output", str(folder)]
         raise InputError(
-            f"{folder}: expected a pack, found none. Make a pack with "
-            f"'python dataprep.py pack LIST --path DIR --output {folder}'."
+            f"{folder}: expected a pack, found none. Make a pack with {shell_command(*words)}."
         )
     shards = read_shards(folder)
     log.info("Checking the pack %s. Number of shards: %d.", folder, len(shards))

@@ -24,6 +24,7 @@ from test_synthetic import contents
 
 import dataprep
 from corpus.audio import Audio, find_pcm16
+from corpus.ffmpeg import PACKAGE
 from prep import conversion
 
 ROOT = Path(__file__).parent.parent
@@ -348,8 +349,8 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / ".convert.lock").exists()
     errors = capsys.readouterr().err
     assert "it is not installed. Install it with" in errors
-    assert f"pip install {conversion.PACKAGE}" in errors
-    assert conversion.PACKAGE in (ROOT / "requirements-dev.txt").read_text().splitlines()
+    assert f"pip install {PACKAGE}" in errors
+    assert PACKAGE in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,9 @@ def test_absolute_names_are_not_joined(tmp_path):
         check_files(str(tmp_path), ["/nowhere/a.wav", "/nowhere/b.wav"], "list")
 
 
-def test_the_remedy_for_compressed_audio_converts_its_folder(tmp_path):
+def test_the_remedy_for_compressed_audio_converts_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     (tmp_path / "a.m4a").write_bytes(b"no audio")
     message = f"Convert its folder with 'python dataprep.py convert {tmp_path}', or the file"
     with pytest.raises(InputError, match=message):

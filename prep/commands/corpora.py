@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.constants import COMPRESSED_SUFFIXES
 from common.errors import InputError
 from prep.commands.options import (
     CORPUS_TRIALS,
@@ -19,7 +20,7 @@ from prep.commands.options import (
     one_of,
     path_option,
 )
-from prep.constants import CODECS, COMPRESSED_SUFFIXES, STEPS, WIDTH
+from prep.constants import CODECS, STEPS, WIDTH
 
 if TYPE_CHECKING:
     from prep.download import Access
