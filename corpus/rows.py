@@ -4,11 +4,15 @@ This is the layer below corpus/lists.py, which converts the words to utterances 
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 
 from common.errors import InputError
 from common.text import TextLines, word_columns
 from corpus.line_formats import SPEAKER_AND_FILE, Formats, LineFormat
+
+# {(path, device, inode) of a pipe: what it contained}
+contents_of_pipes: dict[tuple[str, int, int], bytes] = {}
 
 
 class Rows:
@@ -128,13 +132,34 @@ def alternatives(expected: Iterable[str]) -> str:
     return " or ".join(repr(line) for line in expected)
 
 
+def read_bytes(path: str | os.PathLike, first_line_only: bool = False) -> bytes:
+    """Reads a list, or at least its first line.
+
+    Several readers open the same list, but a pipe, such as <(command) of a shell, can be read only
+    once. So the contents of pipes are kept.
+    """
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            return file.readline() if first_line_only else file.read()
+        pipe = (str(path), status.st_dev, status.st_ino)
+        if pipe not in contents_of_pipes:
+            contents_of_pipes[pipe] = file.read()
+    return contents_of_pipes[pipe]
+
+
+def first_line_of(path: str | os.PathLike) -> str:
+    """Returns the first line of a list without blanks around it. Bytes outside UTF-8 are ?."""
+    lines = read_bytes(path, first_line_only=True).decode("utf-8-sig", "replace").split("\n", 1)
+    return lines[0].strip()
+
+
 def read_text_lines(path: str | os.PathLike) -> TextLines:
     """Reads the lines of a text file, without the blank ones at its end.
 
     Raises InputError if the file is not UTF-8.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_bytes(path)
     try:
         if not data.isascii():
             data = data.decode("utf-8-sig").encode()
