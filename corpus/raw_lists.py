@@ -54,7 +54,7 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
     train, trials = possible_formats(starts_with_file="/" in first_word or is_recording(first_word))
     line_format, lines, rows = read_rows(list_file, train | trials)
     word_lists = list(rows)
-    header = [first_line] * (line_format.first_line - 1)
+    header = [line_format.header] if line_format.header else []
     owners = None
     if line_format.fits in [train_format.fits for train_format in train.values()]:
         speaker, path = line_format.columns
