@@ -27,10 +27,16 @@ class TextLines(Sequence):
     """The lines of a UTF-8 text, used like a list of strings.
 
     A line is decoded when it is asked for. convert: a function of a decoded line, which makes the
-    item of the sequence. By default it removes the blanks around the line.
+    item of the sequence. By default it removes the blanks around the line. numbers: the number of
+    each line in its file, for messages, by default 1, 2, ...
     """
 
-    def __init__(self, text: bytes, convert: Callable[[str], Any] = str.strip):
+    def __init__(
+        self,
+        text: bytes,
+        convert: Callable[[str], Any] = str.strip,
+        numbers: Sequence[int] | None = None,
+    ):
         self.text = text
         self.convert = convert
         ends = []
@@ -40,12 +46,30 @@ class TextLines(Sequence):
             ends.append(np.flatnonzero(part == NEWLINE) + start)
         # Position in the text where each line ends, int64 [n].
         self.end = np.concatenate([*ends, [len(text)]])
+        self.numbers = range(1, len(self.end) + 1) if numbers is None else numbers
 
     def converted_by(self, convert: Callable[[str], Any]) -> "TextLines":
         """Returns the same lines with another function `convert`."""
         other = copy.copy(self)
         other.convert = convert
         return other
+
+    def without_first(self) -> "TextLines":
+        """Returns the same lines without the first one."""
+        return TextLines(self.text[self.start_of(1) :], self.convert, self.numbers[1:])
+
+    def without_blank_lines(self) -> "TextLines":
+        """Returns the same lines without blank ones. The last line must not be blank."""
+        byte = np.frombuffer(self.text, np.uint8)
+        starts = np.append(0, self.end[:-1] + 1)
+        # Nearly all lines start with another byte.
+        candidates = np.flatnonzero(byte[starts] <= BLANK).tolist()
+        blank = [i for i in candidates if not self.raw(i, i + 1).strip()]
+        if not blank:
+            return self
+        kept = np.delete(np.arange(len(self)), blank).tolist()
+        text = b"\n".join(self.raw(i, i + 1) for i in kept)
+        return TextLines(text, self.convert, [self.numbers[i] for i in kept])
 
     def __len__(self) -> int:
         return len(self.end)

@@ -205,7 +205,7 @@ EXAMPLE_FORMATS = {
 
 def read_examples(list_file: str | os.PathLike) -> list[Example]:
     """Reads a list in one of EXAMPLE_FORMATS. Raises InputError if an example is in it twice."""
-    line_format, _, rows = read_rows(list_file, EXAMPLE_FORMATS)
+    _, lines, rows = read_rows(list_file, EXAMPLE_FORMATS)
     # One string for each name instead of one for each line saves memory.
     shared_names: dict[str, str] = {}
     examples = []
@@ -218,7 +218,7 @@ def read_examples(list_file: str | os.PathLike) -> list[Example]:
             example = Example(speaker, words[1], other=shared_names.setdefault(other, other))
         examples.append(example)
     line_of: dict[tuple, int] = {}
-    for number, example in enumerate(examples, line_format.first_line):
+    for number, example in zip(lines.numbers, examples, strict=True):
         key = (example.path, example.second, example.other)
         earlier = line_of.setdefault(key, number)
         if earlier != number:

@@ -140,7 +140,7 @@ def read_enrolment(
     """
     claims = dict.fromkeys(claim for claim, _ in pairs)
     lists = enroll_list or lists_beside(list_file)
-    if not lists and not spk_meta and all(set("./") & set(claim) for claim in claims):
+    if not lists and not spk_meta and names_files(claims):
         return {claim: (claim,) for claim in claims}
     models = read_enrolment_lists(lists)
     if spk_meta:
@@ -159,11 +159,17 @@ def read_enrolment(
     return models
 
 
+def names_files(claims: Iterable[str]) -> bool:
+    """Returns whether all claims look like paths of enrolment files, not like speakers."""
+    return all("/" in claim or "." in claim for claim in claims)
+
+
 def read_enrolment_lists(lists: Iterable[str | os.PathLike]) -> Enrolments:
     """Reads lists '<speaker> <file>,<file>,...'. Raises InputError if a speaker occurs twice."""
     models: Enrolments = {}
     for path in lists:
-        for number, (speaker, files) in enumerate(read_rows(path, ENROLMENT_FORMATS)[2], 1):
+        _, lines, rows = read_rows(path, ENROLMENT_FORMATS)
+        for number, (speaker, files) in zip(lines.numbers, rows, strict=True):
             if speaker in models:
                 raise InputError(
                     f"{path}:{number}: expected one line for each speaker in all enrolment lists, "

@@ -17,18 +17,23 @@ class LineFormat(NamedTuple):
     fits: returns whether the words of a line have this format. columns: the columns of speaker and
     file; in a list of trials, the columns of the two sides. attack_column: the column of the
     attack, or None. key_column: the column of bonafide|spoof or of the kind of trial, or None.
-    first_line: number of the first line of this format in a list, 2 after a header.
+    label_column: the column of 1|0 or target|nontarget of plain trials, or None. If columns of
+    trials are read at once, this word and the number of words decide whether a line fits.
+    header: the names of the columns in the first line of a list, if there are any.
     numbered_speakers: whether speakers have numbers as names. speaker_column: the column of the
-    speaker, if `columns` contains only files.
+    speaker, if `columns` contains only files. is_variant: whether errors do not name the format,
+    because they name the same words in another order.
     """
 
     fits: Callable[[Sequence[str]], object]
     columns: tuple[int, ...] = (0, 1)
     attack_column: int | None = None
     key_column: int | None = None
-    first_line: int = 1
+    label_column: int | None = None
+    header: str = ""
     numbered_speakers: bool = False
     speaker_column: int | None = None
+    is_variant: bool = False
 
 
 # Description of a line for errors -> its format.
@@ -90,9 +95,22 @@ TRAIN_FORMATS: Formats = {
     ),
 }
 UNLABELLED = "<file> <file>"
+TARGET_LABELS = ("1", "target")
+LABEL_WORDS = ("target", "nontarget")
 LABELLED = "1|0 <file> <file>"
 TRIAL_FORMATS: Formats = {
-    LABELLED: LineFormat(lambda words: len(words) == 3 and words[0] in ("0", "1"), (1, 2)),
+    LABELLED: LineFormat(
+        lambda words: len(words) == 3 and words[0] in ("0", "1"), (1, 2), label_column=0
+    ),
+    "<file> <file> 1|0": LineFormat(
+        lambda words: len(words) == 3 and words[2] in ("0", "1"), label_column=2, is_variant=True
+    ),
+    "target|nontarget <file> <file>": LineFormat(
+        lambda words: len(words) == 3 and words[0] in LABEL_WORDS,
+        (1, 2),
+        label_column=0,
+        is_variant=True,
+    ),
     UNLABELLED: LineFormat(lambda words: len(words) == 2),
     # ASVspoof 2019
     "<speaker> <file> bonafide|<attack> target|nontarget|spoof": LineFormat(
@@ -100,9 +118,9 @@ TRIAL_FORMATS: Formats = {
         attack_column=2,
         key_column=3,
     ),
-    # ASVspoof 5 and SpoofCeleb
+    # ASVspoof 5 and SpoofCeleb. Kaldi and wespeaker write two files and no spoof.
     "<speaker> <file> target|nontarget|spoof": LineFormat(
-        lambda words: len(words) == 3 and words[2] in TRIAL_KINDS, key_column=2
+        lambda words: len(words) == 3 and words[2] in TRIAL_KINDS, key_column=2, label_column=2
     ),
     # ASVspoof 5 in the format of its release
     "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -": LineFormat(
@@ -120,10 +138,16 @@ def with_files_alone(line_format: LineFormat) -> LineFormat:
     return line_format._replace(columns=(file,), speaker_column=speaker)
 
 
+# Lists of plain trials with labels.
+PLAIN_FORMATS: Formats = {
+    line: line_format
+    for line, line_format in TRIAL_FORMATS.items()
+    if line_format.label_column is not None and line_format.key_column is None
+}
 # Lists of files of any kind. Their `columns` contains only files.
 FILE_FORMATS: Formats = {
     **FILE_ALONE,
-    LABELLED: TRIAL_FORMATS[LABELLED],
+    **PLAIN_FORMATS,
     **{line: with_files_alone(line_format) for line, line_format in TRAIN_FORMATS.items()},
 }
 # Lists of trials in which a speaker is claimed.

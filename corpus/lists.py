@@ -16,14 +16,16 @@ import numpy as np
 from common.errors import InputError
 from common.text import NumberedNames, without_garbage_collection
 from common.trial_kinds import BONA_FIDE, SPOOF
-from corpus.enrolment import read_enrolment
+from corpus.enrolment import lists_beside, read_enrolment
 from corpus.line_formats import (
+    TARGET_LABELS,
     TRAIN_FORMATS,
     TRIAL_FORMATS,
     UNLABELLED,
     LineFormat,
     attack_of,
 )
+from corpus.plain_trials import has_only_files, plain_lines
 from corpus.rows import Rows, read_rows
 
 ListFile = str | os.PathLike
@@ -50,11 +52,11 @@ class Utterance(NamedTuple):
 class Trials(NamedTuple):
     """Trials: number i compares the reference models[enrol[i]] with the file files[test[i]].
 
-    lines [n]: the lines of the list. Spoofing-aware trials have lines
-    '<speaker> <file> bonafide|<attack> target|nontarget|spoof'. models: a tuple of enrolment files
-    for each reference. files: the tested files. enrol, test: int64 [n]. label: bool [n], True for
-    target trials, or None for a list without labels. attacks, kinds: the last two words of the
-    lines of spoofing-aware trials [n], or None.
+    lines [n]: the lines of a scores file without the score, '1|0 <file> <file>' or '<file> <file>'.
+    Spoofing-aware trials have lines '<speaker> <file> bonafide|<attack> target|nontarget|spoof'.
+    models: a tuple of enrolment files for each reference. files: the tested files. enrol, test:
+    int64 [n]. label: bool [n], True for target trials, or None for a list without labels. attacks,
+    kinds: the last two words of the lines of spoofing-aware trials [n], or None.
     """
 
     lines: Sequence[str]
@@ -123,7 +125,7 @@ class Trials(NamedTuple):
 @without_garbage_collection
 def read_train_list(list_file: ListFile) -> list[Utterance]:
     """Reads a list in one of TRAIN_FORMATS. Raises InputError if a file is in it twice."""
-    line_format, _, rows = read_rows(list_file, TRAIN_FORMATS)
+    line_format, lines, rows = read_rows(list_file, TRAIN_FORMATS)
     speaker_column, path_column = line_format.columns
     word_lists: Iterable[list[str]] = rows
     if line_format.numbered_speakers:
@@ -140,7 +142,7 @@ def read_train_list(list_file: ListFile) -> list[Utterance]:
         speaker = shared_names.setdefault(speaker, speaker)
         attack = shared_names.setdefault(attack, attack)
         utterances.append(Utterance(speaker, words[path_column], attack))
-    check_no_duplicates(utterances, list_file, line_format.first_line)
+    check_no_duplicates(utterances, list_file, lines.numbers)
     return utterances
 
 
@@ -151,19 +153,21 @@ def pad_numbers(word_lists: Iterable[list[str]], column: int) -> None:
         words[column] = words[column].zfill(width)
 
 
-def check_no_duplicates(utterances: list[Utterance], list_file: ListFile, first_line: int) -> None:
-    """Raises InputError if a file is in a train list twice. first_line: number of the first one."""
+def check_no_duplicates(
+    utterances: list[Utterance], list_file: ListFile, numbers: Sequence[int]
+) -> None:
+    """Raises InputError if a file is in a train list twice. numbers: of the lines."""
     if len({utterance.path for utterance in utterances}) == len(utterances):
         return
-    line_of: dict[str, int] = {}
-    for number, utterance in enumerate(utterances, first_line):
-        earlier = line_of.setdefault(utterance.path, number)
-        if earlier != number:
-            other_speaker = utterances[earlier - first_line].speaker
+    index_of: dict[str, int] = {}
+    for i, utterance in enumerate(utterances):
+        earlier = index_of.setdefault(utterance.path, i)
+        if earlier != i:
+            other_speaker = utterances[earlier].speaker
             raise InputError(
-                f"{list_file}:{number}: expected each file once, but {utterance.path} (speaker "
-                f"{utterance.speaker}) is also in line {earlier} (speaker {other_speaker}). Remove "
-                "one of the two lines."
+                f"{list_file}:{numbers[i]}: expected each file once, but {utterance.path} (speaker "
+                f"{utterance.speaker}) is also in line {numbers[earlier]} (speaker "
+                f"{other_speaker}). Remove one of the two lines."
             )
 
 
@@ -178,24 +182,41 @@ def read_trials(
     speaker is claimed. Raises InputError for a list with only target or only non-target trials.
     """
     line_format, lines, rows = read_rows(list_file, TRIAL_FORMATS)
-    if line_format.key_column is not None:
+    lines = plain_lines(lines, line_format, rows.separator)
+    needs_enrolment = enroll_list or spk_meta or lists_beside(list_file)
+    if line_format.key_column is not None and (needs_enrolment or not has_only_files(rows)):
         trials = read_claims(list_file, line_format, rows, enroll_list, spk_meta)
-    elif line_format.columns[0] == 0:
-        # The files are in the first columns, so there are no labels.
-        return Trials.of_columns(rows.columns(), lines)
+    elif line_format.label_column is None:
+        trials = Trials.of_columns(rows.columns(), lines)
     else:
         label: list[np.ndarray] = []
         trials = Trials.of_columns(without_labels(rows, label), lines)
         trials = trials._replace(label=np.concatenate(label))
-    check_labels(list_file, trials)
+    if rows.separator:
+        check_names(list_file, trials)
+    if trials.label is not None:
+        check_labels(list_file, trials)
     return trials
+
+
+def check_names(list_file: ListFile, trials: Trials) -> None:
+    """Raises InputError if comma-separated trials have names with blanks."""
+    with_blank = next((name for name in trials.paths() if len(name.split()) > 1), None)
+    if with_blank:
+        raise InputError(
+            f"{list_file}: expected files without blanks in their names, because blanks separate "
+            f"the words of scores files, found '{with_blank}'. Rename the file."
+        )
 
 
 def without_labels(rows: Rows, label: list[np.ndarray]) -> Iterator[list]:
     """Yields the columns of files of each block of trials, and appends its labels to a list."""
-    for keys, *names in rows.columns():
-        label.append(np.array(keys) == "1")
-        yield names
+    place = rows.line_format.label_column
+    assert place is not None
+    for columns in rows.columns():
+        keys = np.array(columns[place])
+        label.append(np.isin(keys, TARGET_LABELS))
+        yield [columns[i] for i in rows.line_format.columns]
 
 
 def read_claims(

@@ -19,7 +19,7 @@ from corpus.line_formats import (
     attack_of,
 )
 from corpus.lists import read_trials
-from corpus.rows import read_rows
+from corpus.rows import first_line_of, read_rows
 
 
 class RawList(NamedTuple):
@@ -49,13 +49,12 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
 
     A list with two words per line contains trials if its first word looks like a file.
     """
-    with open(list_file, encoding="utf-8-sig", errors="replace") as file:
-        first_line = file.readline()
+    first_line = first_line_of(list_file)
     first_word = (first_line.split() or [""])[0]
     train, trials = possible_formats(starts_with_file="/" in first_word or is_recording(first_word))
     line_format, lines, rows = read_rows(list_file, train | trials)
     word_lists = list(rows)
-    header = [first_line.strip()] * (line_format.first_line - 1)
+    header = [line_format.header] if line_format.header else []
     owners = None
     if line_format.fits in [train_format.fits for train_format in train.values()]:
         speaker, path = line_format.columns

@@ -3,12 +3,19 @@
 This is the layer below corpus/lists.py, which converts the words to utterances and trials.
 """
 
+import functools
+import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator
 
 from common.errors import InputError
 from common.text import TextLines, word_columns
 from corpus.line_formats import SPEAKER_AND_FILE, Formats, LineFormat
+
+log = logging.getLogger(__name__)
+# {(path, device, inode) of a pipe: what it contained}
+contents_of_pipes: dict[tuple[str, int, int], bytes] = {}
 
 
 class Rows:
@@ -34,12 +41,12 @@ class Rows:
         self.separator = separator
 
     def __iter__(self) -> Iterator[list[str]]:
-        return self.checked_words(self.lines, self.line_format.first_line)
+        return self.checked_words(self.lines, self.lines.numbers)
 
-    def checked_words(self, lines: Iterable[str], first: int) -> Iterator[list[str]]:
-        """Yields the words of some lines. first: number of the first of the lines, for errors."""
-        for number, line in enumerate(lines, first):
-            words = line.split(self.separator)
+    def checked_words(self, lines: Iterable[str], numbers: Iterable[int]) -> Iterator[list[str]]:
+        """Yields the words of some lines. numbers: of the lines, for errors."""
+        for number, line in zip(numbers, lines, strict=True):
+            words = split(line, self.separator)
             if not self.line_format.fits(words):
                 raise InputError(
                     f"{self.list_file}:{number}: expected {alternatives(self.expected)}, found "
@@ -51,7 +58,7 @@ class Rows:
         """Returns the sentence that says what to do about line `number`."""
         if list(self.expected) == [SPEAKER_AND_FILE]:
             return "Write one speaker and one file per line, without blanks in their names."
-        first_line = self.line_format.first_line
+        first_line = self.lines.numbers[0]
         if number > first_line:
             return f"Write every line in the format of line {first_line}."
         return "Correct this line, or choose another list."
@@ -59,16 +66,23 @@ class Rows:
     def columns(self) -> Iterator[list]:
         """Yields the words of blocks of lines as columns, much faster than line by line.
 
-        The method works for formats in which the first word and the number of words decide whether
-        a line fits.
+        The method works for formats in which the label and the number of words decide whether a
+        line fits.
         """
+        label = self.line_format.label_column
 
         def well_formed(columns):
-            # One check for each different first word is enough for such formats.
-            return all(self.line_format.fits([word, *columns[1:]]) for word in {*columns[0]})
+            if self.separator:
+                # The columns were split at blanks.
+                return False
+            if label is None or label >= len(columns):
+                return self.line_format.fits(columns)
+            # One check for each different label is enough for such formats.
+            before, after = columns[:label], columns[label + 1 :]
+            return all(self.line_format.fits([*before, w, *after]) for w in {*columns[label]})
 
         def words_of(first, last):
-            return self.checked_words(self.lines[first:last], self.line_format.first_line + first)
+            return self.checked_words(self.lines[first:last], self.lines.numbers[first:last])
 
         return word_columns(self.lines, well_formed, words_of)
 
@@ -77,8 +91,8 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
     """Reads a list -> (its format, its lines, the words of each line).
 
     The first line chooses one of the formats, and every other line must fit it. The first line of
-    comma-separated values may be a header. Blank lines are allowed at the end only. Raises
-    InputError if the list is empty, not UTF-8, or has a line that does not fit.
+    comma-separated values may be a header. Blank lines are skipped. Raises InputError if the list
+    is empty, not UTF-8, or has a line that does not fit.
     """
     lines = read_text_lines(list_file)
     if lines == [""]:
@@ -86,16 +100,45 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
             f"{list_file}: expected lines {alternatives(plain_formats(formats))}, found an empty "
             "file. Choose another list."
         )
-    separator = "," if "," in lines[0] and len(lines[0].split()) == 1 else None
-    has_header = False
-    if separator and len(lines) > 1:
-        words = lines[0].split(separator)
-        has_header = not any(line_format.fits(words) for line_format in formats.values())
-    if has_header:
-        lines = TextLines(lines.text[lines.start_of(1) :])
-    candidates = formats_of(lines[0].split(separator), formats)
-    line_format = next(iter(candidates.values()))._replace(first_line=1 + has_header)
+    separator = separator_of(lines[0])
+    header = ""
+    if separator and len(lines) > 1 and is_header(lines[0], lines[1], formats):
+        header = lines[0]
+        lines = lines.without_first()
+    candidates = formats_of(split(lines[0], separator), formats)
+    line_format = next(iter(candidates.values()))._replace(header=header)
     return line_format, lines, Rows(list_file, lines, line_format, candidates, separator)
+
+
+def separator_of(line: str) -> str | None:
+    """Returns the separator of the words of a line: a comma, or None for blanks."""
+    # A blank may follow each comma.
+    return "," if "," in line and len(line.replace(", ", ",").split()) == 1 else None
+
+
+def split(line: str, separator: str | None) -> list[str]:
+    """Returns the words of a line."""
+    if separator is None:
+        return line.split()
+    return [word.strip() for word in line.split(separator)]
+
+
+def is_header(first: str, second: str, formats: Formats) -> bool:
+    """Returns whether the first line of comma-separated values contains the names of columns.
+
+    Names of columns fit no format, or do not look like files where the second line has files.
+    """
+    words = split(first, ",")
+    if not any(line_format.fits(words) for line_format in formats.values()):
+        return True
+    pairs = zip(words, split(second, ","), strict=False)
+    names_of_files = [name for name, word in pairs if looks_like_file(word)]
+    return bool(names_of_files) and not any(map(looks_like_file, names_of_files))
+
+
+def looks_like_file(word: str) -> bool:
+    """Returns whether a word has a folder or an extension."""
+    return "/" in word or "." in word
 
 
 def formats_of(words: list[str], formats: Formats) -> Formats:
@@ -108,17 +151,19 @@ def formats_of(words: list[str], formats: Formats) -> Formats:
     for line, line_format in formats.items():
         if line_format.fits(words):
             fitting[line] = line_format
-        if len(line.replace(",", " ").split()) == len(words):
+        size = len(line.replace(",", " ").split())
+        if size == len(words) and not line_format.is_variant:
             of_same_length[line] = line_format
     return fitting or of_same_length or plain_formats(formats)
 
 
 def plain_formats(formats: Formats) -> Formats:
-    """Returns the formats without spoofing-aware and numbered ones, to keep an error short."""
+    """Returns the formats that short errors name: no spoofing-aware, numbered, variant ones."""
     plain = {}
     for line, line_format in formats.items():
         has_attacks = line_format.attack_column is not None or line_format.key_column is not None
-        if not has_attacks and not line_format.numbered_speakers:
+        is_special = line_format.numbered_speakers or line_format.is_variant
+        if not has_attacks and not is_special:
             plain[line] = line_format
     return plain
 
@@ -128,13 +173,36 @@ def alternatives(expected: Iterable[str]) -> str:
     return " or ".join(repr(line) for line in expected)
 
 
-def read_text_lines(path: str | os.PathLike) -> TextLines:
-    """Reads the lines of a text file, without the blank ones at its end.
+def read_bytes(path: str | os.PathLike, first_line_only: bool = False) -> bytes:
+    """Reads a list, or at least its first line that is not blank.
 
-    Raises InputError if the file is not UTF-8.
+    Several readers open the same list, but a pipe, such as <(command) of a shell, can be read only
+    once. So the contents of pipes are kept.
     """
     with open(path, "rb") as file:
-        data = file.read()
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            if first_line_only:
+                return next(filter(bytes.strip, file), b"")
+            return file.read()
+        pipe = (str(path), status.st_dev, status.st_ino)
+        if pipe not in contents_of_pipes:
+            contents_of_pipes[pipe] = file.read()
+    return contents_of_pipes[pipe]
+
+
+def first_line_of(path: str | os.PathLike) -> str:
+    """Returns the first line of a list that is not blank, without blanks around it."""
+    text = read_bytes(path, first_line_only=True).decode("utf-8-sig", "replace")
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def read_text_lines(path: str | os.PathLike) -> TextLines:
+    """Reads the lines of a text file that are not blank, with their numbers.
+
+    A file without such lines has one empty line. Raises InputError if the file is not UTF-8.
+    """
+    data = read_bytes(path)
     try:
         if not data.isascii():
             data = data.decode("utf-8-sig").encode()
@@ -144,4 +212,17 @@ def read_text_lines(path: str | os.PathLike) -> TextLines:
             f"{path}:{number}: expected text in UTF-8, found the byte {data[error.start]:#04x}. "
             "Save the file as UTF-8."
         ) from None
-    return TextLines(data.rstrip())
+    data = data.rstrip()
+    if not data:
+        return TextLines(data)
+    lines = TextLines(data)
+    kept = lines.without_blank_lines()
+    if len(kept) < len(lines):
+        note_blank_lines(str(path), len(lines) - len(kept))
+    return kept
+
+
+@functools.cache
+def note_blank_lines(path: str, number: int) -> None:
+    """Reports skipped lines, once for each file."""
+    log.info("%s: skipped %s blank %s.", path, f"{number:,}", "lines" if number > 1 else "line")

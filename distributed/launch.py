@@ -5,6 +5,7 @@ This does what the command torchrun does, with the same engine.
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -47,7 +48,20 @@ def number_of_processes(options: argparse.Namespace) -> int:
             f"--nproc: expected at most {torch.cuda.device_count()}, the number of GPUs, found "
             f"{options.nproc}. Each process needs its own GPU. Lower --nproc."
         )
+    refuse_pipes(options)
     return options.nproc or torch.cuda.device_count()
+
+
+def refuse_pipes(options: argparse.Namespace) -> None:
+    """Raises InputError if an option is a pipe, which only one process can read."""
+    for name, value in vars(options).items():
+        for path in value if isinstance(value, (list, tuple)) else [value]:
+            is_path = isinstance(path, str) and os.path.exists(path)
+            if is_path and stat.S_ISFIFO(os.stat(path).st_mode):
+                raise InputError(
+                    f"--{name}: expected a file, because every process of --nproc or --distributed "
+                    f"reads it, found the pipe {path}. Write the lines to a file first."
+                )
 
 
 def launch(processes: int, port: int, words: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import Utterance, described, read_train_list, speed_copies
+from corpus.rows import first_line_of
 from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
 from options.plugins import find
@@ -103,8 +104,7 @@ class SpeechSource(DataSource):
         """Reads a train list of speech, see DataSource. Adds the copies of --speed_perturb."""
         # Some lists of embeddings have columns that no list of speech has. The reader would report
         # a wrong line instead of the wrong kind of files.
-        with open(list_file, "rb") as file:
-            first_words = file.readline().decode(errors="replace").split()
+        first_words = first_line_of(list_file).split()
         refuse_embeddings(first_words, list_file, expected_features(options))
         utterances = read_train_list(list_file)
         log.info("%s: %s", list_file, described(utterances))

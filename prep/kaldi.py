@@ -37,7 +37,8 @@ def read_kaldi_table(path: Path) -> dict[str, str]:
     Raises InputError if a line has one word, or if an utterance has two lines.
     """
     table: dict[str, str] = {}
-    for number, line in enumerate(read_text_lines(path), 1):
+    lines = read_text_lines(path)
+    for number, line in zip(lines.numbers, lines, strict=True):
         words = line.split(maxsplit=1)
         if len(words) < 2:
             raise InputError(

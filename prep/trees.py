@@ -118,7 +118,8 @@ def read_speaker_table(path: Path) -> dict[str, str]:
     Raises InputError for a line without sex, and for a speaker with two sexes.
     """
     sexes: dict[str, str] = {}
-    for number, line in enumerate(read_text_lines(path), 1):
+    lines = read_text_lines(path)
+    for number, line in zip(lines.numbers, lines, strict=True):
         speaker, *words = re.split(r"[\s,|]+", line)
         found = [SEXES[word.lower()] for word in words if word.lower() in SEXES]
         is_header = not found and number == 1

@@ -205,7 +205,7 @@ def test_trials_of_spoofceleb(tmp_path, header):
 def test_unlabelled_trials_after_a_header(tmp_path):
     """The header has another number of columns than the trials."""
     trials = read_trials(text(tmp_path, "p.csv", "a,header,line", "a,b", "c,b"))
-    assert trials.lines == ["a,b", "c,b"]
+    assert trials.lines == ["a b", "c b"]
     assert trials.models == [("a",), ("c",)]
     assert trials.files == ["b"]
     assert trials.label is None

@@ -139,7 +139,7 @@ def test_trials_of_many_blocks(tmp_path, three_at_once, labelled):
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 9])
-@pytest.mark.parametrize("bad", ["2 a b", "1 a", "1 a b c", "", "x"])
+@pytest.mark.parametrize("bad", ["2 a b", "1 a", "1 a b c", "a b 1", "x"])
 def test_bad_line_in_any_block(tmp_path, three_at_once, number, bad):
     lines = ["1 a b", "0 a c"] * 5 + ["1 b c"]
     lines[number] = bad

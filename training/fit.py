@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Container
 
 from common.errors import InputError
+from corpus.rows import first_line_of
 from options.plugins import components, find, pooling_name, takes_pooling
 
 # Entry of a batch -> the lines of the lists that provide the entry.
@@ -46,9 +47,8 @@ def check_entries(options: argparse.Namespace, batch: Container[str], list_optio
         )
     list_file = getattr(options, list_option)
     lines = LINES_OF_ENTRY.get(missing[0], f"with the entry {missing[0]}")
-    with open(list_file, encoding="utf-8-sig", errors="replace") as file:
-        first_line = file.readline().strip()
     raise InputError(
-        f"{list_file}:1: expected lines {lines} for --trainfunc {loss}, found '{first_line}'. "
-        f"Choose such a list with --{list_option}, or another --trainfunc."
+        f"{list_file}:1: expected lines {lines} for --trainfunc {loss}, found "
+        f"'{first_line_of(list_file)}'. Choose such a list with --{list_option}, or another "
+        "--trainfunc."
     )

@@ -1,0 +1,35 @@
+"""Trials of two files with a label, in whatever order the words are."""
+
+from common.text import TextLines
+from common.trial_kinds import SPOOF
+from corpus.enrolment import names_files
+from corpus.line_formats import LABELLED, TARGET_LABELS, TRIAL_FORMATS, LineFormat
+from corpus.rows import Rows, split
+
+
+def plain_lines(lines: TextLines, line_format: LineFormat, separator: str | None) -> TextLines:
+    """Returns the lines of plain trials as '1|0 <file> <file>' or '<file> <file>'."""
+    label = line_format.label_column
+    a, b = line_format.columns
+    if separator is None and (label is None or line_format == TRIAL_FORMATS[LABELLED]):
+        return lines
+
+    def plain(line: str) -> str:
+        words = split(line, separator)
+        files = f"{words[a]} {words[b]}"
+        return files if label is None else f"{int(words[label] in TARGET_LABELS)} {files}"
+
+    return lines.converted_by(plain)
+
+
+def has_only_files(rows: Rows) -> bool:
+    """Returns whether trials '<speaker> <file> target|nontarget|spoof' are two files and no spoof.
+
+    Kaldi and wespeaker write such trials.
+    """
+    if rows.line_format.label_column is None:
+        return False
+    for claims, _, kinds in rows.columns():
+        if SPOOF in kinds or not names_files(claims):
+            return False
+    return True

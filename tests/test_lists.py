@@ -1,0 +1,188 @@
+"""Lists as people have them: from pipes, with commas and headers, in other orders, with slips."""
+
+import contextlib
+import itertools
+import os
+
+import pytest
+from conftest import small_run
+
+from common.errors import InputError
+from corpus.embeddings import read_examples
+from corpus.enrolment import read_enrolment_lists
+from corpus.file_lists import read_cohort, read_speakers, read_utterances
+from corpus.lists import read_train_list, read_trials
+from corpus.raw_lists import read_raw_list
+from corpus.rows import first_line_of
+from metrics.scores import read_scores
+from prep.kaldi import read_kaldi_table
+
+
+# ---------------------------------------------------------------------- pipes
+@contextlib.contextmanager
+def pipe(lines):
+    """A path like the one that a shell makes of <(command). lines: fewer than 64 KB."""
+    readable, writable = os.pipe()
+    os.write(writable, "".join(f"{line}\n" for line in lines).encode())
+    os.close(writable)
+    yield f"/dev/fd/{readable}"
+    os.close(readable)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda path: [*zip(*read_train_list(path), strict=True)][1], id="train"),
+        pytest.param(lambda path: read_raw_list(path, "").files(), id="check"),
+        pytest.param(read_utterances, id="all pairs"),
+        pytest.param(read_speakers, id="pack"),
+        pytest.param(lambda path: itertools.chain(*read_cohort(path)), id="cohort"),
+    ],
+)
+def test_a_list_from_a_pipe_is_complete(read):
+    names = [f"{i}.wav" for i in range(300)]
+    with pipe(f"s{i % 12} {name}" for i, name in enumerate(names)) as path:
+        # Other readers have looked at the list before.
+        assert first_line_of(path) == "s0 0.wav"
+        assert [*read(path)] == names
+
+
+def test_all_speakers_of_a_list_from_a_pipe_are_trained(corpus, tmp_path, program):
+    lines = (corpus / "train_list.txt").read_text().splitlines()
+    with pipe(lines) as path:
+        words = small_run(corpus, tmp_path, "--train_list", path, "--max_steps", 1)
+        code, out, _ = program(*words)
+    assert code == 0
+    assert "8 speakers, 48 utterances" in out
+
+
+def test_several_processes_cannot_share_a_pipe(corpus, tmp_path, program):
+    with pipe(["s 1.wav"]) as path:
+        words = small_run(corpus, tmp_path, "--train_list", path, "--nproc", 2)
+        code, _, err = program(*words)
+    assert code == 2
+    assert "--train_list: expected a file, because every process" in err
+    assert path in err
+
+
+# ---------------------------------------------------------------------- trials in other orders
+def written(folder, *lines, name="list.txt"):
+    """Write a list and return its path."""
+    path = folder / name
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+# What all lists of the next test mean.
+PAIRS = [("a/1.wav", "b/2.wav", True), ("a/1.wav", "c/3.wav", False), ("b/2.wav", "a/1.wav", True)]
+ORDERS = {
+    "1|0 file file": lambda a, b, same: [str(int(same)), a, b],
+    "file file 1|0": lambda a, b, same: [a, b, str(int(same))],
+    "target|nontarget file file": lambda a, b, same: ["target" if same else "nontarget", a, b],
+    "file file target|nontarget": lambda a, b, same: [a, b, "target" if same else "nontarget"],
+}
+
+
+@pytest.mark.parametrize("header", [[], [["first", "second", "third"]]])
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
+@pytest.mark.parametrize("order", ORDERS)
+def test_plain_trials_in_any_order(order, separator, header, tmp_path):
+    rows = [ORDERS[order](*pair) for pair in PAIRS]
+    # Only comma-separated values can have a header.
+    if "," in separator:
+        rows = [*header, *rows]
+    trials = read_trials(written(tmp_path, *map(separator.join, rows)))
+    lines = [f"{int(same)} {a} {b}" for a, b, same in PAIRS]
+    assert [" ".join(line.split()) for line in trials.lines] == lines
+    assert trials.label.tolist() == [same for _, _, same in PAIRS]
+    models = [trials.models[i] for i in trials.enrol]
+    assert models == [(a,) for a, _, _ in PAIRS]
+    assert [trials.files[i] for i in trials.test] == [b for _, b, _ in PAIRS]
+    assert trials.kinds is None
+
+
+@pytest.mark.parametrize(
+    "lines, columns",
+    [
+        (["enrol,test", "a/1.wav,b/2.wav", "c/3.wav,b/2.wav"], ["a/1.wav", "c/3.wav"]),
+        # Names without folder and extension do not differ from names of columns.
+        (["a,b", "c,b"], ["a", "c"]),
+        (["a.wav,b.wav", "c.wav,b.wav"], ["a.wav", "c.wav"]),
+    ],
+)
+def test_unlabelled_table(lines, columns, tmp_path):
+    trials = read_trials(written(tmp_path, *lines))
+    assert [model for (model,) in trials.models] == columns
+    assert trials.lines == [line.replace(",", " ") for line in lines if "enrol" not in line]
+
+
+def test_train_list_with_a_header(tmp_path):
+    path = written(tmp_path, "speaker,file", "s1,a/1.wav", "s2,a/2.wav")
+    assert [u.speaker for u in read_train_list(path)] == ["s1", "s2"]
+    assert read_utterances(path) == {"a/1.wav": "s1", "a/2.wav": "s2"}
+
+
+def test_a_table_of_trials_gives_a_scores_file(corpus, checkpoint, tmp_path, program):
+    """tuneThreshold.py can read the scores, and they do not depend on the format of the list."""
+    trials = (corpus / "trials.txt").read_text().splitlines()
+    lists = {"plain.txt": trials, "table.csv": ["label,enrol,test"], "kaldi": []}
+    for line in trials:
+        label, a, b = line.split()
+        lists["table.csv"].append(f"{label},{a},{b}")
+        lists["kaldi"].append(f"{a} {b} {'target' if label == '1' else 'nontarget'}")
+    scores = set()
+    for name, lines in lists.items():
+        words = ["--test_list", written(tmp_path, *lines, name=name), "--test_path", corpus / "wav"]
+        output = tmp_path / f"{name}.scores"
+        words += ["--initial_model", checkpoint, "--output", output, "--device", "cpu"]
+        code, out, _ = program("--eval", *words)
+        assert code == 0
+        assert "minDCF" in out and "SASV" not in out
+        scores.add(output.read_text())
+    assert len(scores) == 1
+    read = read_scores(output)
+    assert read.lines == trials
+    assert read.labels.sum() == 30
+
+
+def test_names_with_blanks_have_no_scores_file(tmp_path):
+    path = written(tmp_path, "1,a.wav,b.wav", "0,a.wav,my b.wav")
+    with pytest.raises(InputError, match="expected files without blanks .* found 'my b.wav'"):
+        read_trials(path)
+
+
+def test_trials_of_speakers_stay_spoofing_aware(tmp_path):
+    """The first column has speakers, or a trial is spoofed."""
+    enrolment = str(written(tmp_path, "s1 x.wav", "s2 y.wav", name="enrol.txt"))
+    path = written(tmp_path, "s1 a.wav target", "s2 a.wav nontarget")
+    assert read_trials(path, [enrolment]).kinds.tolist() == ["target", "nontarget"]
+    path = written(tmp_path, "x.wav a.wav target", "y.wav a.wav nontarget", "x.wav b.wav spoof")
+    assert read_trials(path).kinds.tolist() == ["target", "nontarget", "spoof"]
+
+
+# ---------------------------------------------------------------------- blank lines
+def test_blank_lines_are_skipped_with_a_note(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = written(tmp_path, "", "s1 a.wav", "  ", "", "s2 b.wav", "s1 c.wav", "")
+    assert [u.path for u in read_train_list(path)] == ["a.wav", "b.wav", "c.wav"]
+    read_train_list(path)
+    assert caplog.messages == [f"{path}: skipped 3 blank lines."]
+    assert first_line_of(path) == "s1 a.wav"
+
+
+@pytest.mark.parametrize(
+    "read, lines, message",
+    [
+        (read_train_list, ["s a.wav", "", "s b.wav", "word"], ":4: expected .*, found 'word'"),
+        (read_train_list, ["s a.wav", "", "s a.wav"], ":3: .* is also in line 1 "),
+        (read_train_list, ["speaker,file", "", "s,a.wav", "", "s"], ":5: expected .*, found 's'"),
+        (read_trials, ["1 a b", "", "0 a b", "0 a"], ":4: expected .*, found '0 a'"),
+        (read_trials, ["a b 1", "", "a b 0", "a b c"], ":4: expected .*, found 'a b c'"),
+        (read_examples, ["s a.npy", "", "s a.npy"], ":3: .* is also in line 1"),
+        (lambda p: read_enrolment_lists([p]), ["s a", "", "s b"], ":3: .* has an earlier line"),
+        (read_kaldi_table, ["u a", "", "u b"], ":3: "),
+    ],
+)
+def test_errors_name_the_line_of_the_file(read, lines, message, tmp_path):
+    with pytest.raises(InputError, match=f"list.txt{message}"):
+        read(written(tmp_path, *lines))
