@@ -89,6 +89,14 @@ def gather(value: Any) -> list | None:
     return values
 
 
+def first_of_ranks(value: Any) -> Any:
+    """Returns, in all processes, the value of the first process whose value is not None."""
+    values = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(values, value)
+    return next((value for value in values if value is not None), None)
+
+
 def any_rank(*flags: bool) -> tuple[bool, ...]:
     """Returns, for each flag, whether it is set in any process."""
     if world_size() == 1:

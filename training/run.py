@@ -24,6 +24,7 @@ from network.checkpoints import load_weights, read_checkpoint, with_head_for
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
 from training.epoch_lines import Best, EpochLines
+from training.lost_batches import LostBatch, complete
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.run_folder import RunFolder
@@ -137,6 +138,10 @@ class TrainingRun:
             log.info(
                 "Stopped at step %d and saved. Run the same command to resume.", self.trainer.step
             )
+        except LostBatch:
+            self.save("last")
+            log.info("Saved at step %d.", self.trainer.step)
+            raise
         except NonFiniteLoss as error:
             raise InputError(self.non_finite_text(error)) from None
         except RuntimeError as error:
@@ -208,7 +213,7 @@ class TrainingRun:
         # A stop may have come between an update and its evaluation.
         if self.validation_due():
             self.validate()
-        for terms in trainer.train_epoch(clock.watch(batches(loader))):
+        for terms in trainer.train_epoch(clock.watch(complete(batches(loader), self.stop))):
             # Show progress.
             show_terms(bar, terms, clock)
             # Stop, if requested in any process.
