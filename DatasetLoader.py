@@ -276,6 +276,13 @@ class EvalDataset(Dataset):
                 found[path] = recording.frames / (FRAME_RATE * self.spec.units_per_frame)
         return found
 
+    def largest_bytes(self, number: int) -> int:
+        """Returns the size of the inputs in the first `number` items, which are the largest."""
+        units = 0
+        for files in self.items[:number]:
+            units += len(files) * self.num_crops * int(self.lengths[files[0]])
+        return 4 * units * math.prod(self.spec.unit_shape)
+
     def whole_length(self, path: str) -> int:
         """Returns the number of units of the input that is made of a complete file."""
         with self.spec.open(path) as recording:

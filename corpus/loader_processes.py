@@ -1,14 +1,16 @@
-"""Watches the worker processes of a loader, and reports at once that a worker has ended.
+"""Watches the worker processes of a loader: their end, and the shared memory for their batches.
 
-Without it, PyTorch raises an error in the middle of whatever the main process does, which may be
+A worker that has ended is reported at once. Without it, PyTorch raises an error in the middle of whatever the main process does, which may be
 half of an update, and waits long for the other workers.
 """
 
 import contextlib
 import multiprocessing.connection
+import multiprocessing.queues
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,9 +21,20 @@ from common.errors import InputError
 GRACE = 10
 # Seconds until the system reports the end of a process whose connection has broken.
 REPORT_TIME = 1
+# Number of batches that each worker prepares, the default of PyTorch.
+PREFETCHED = 2
+# Where PyTorch puts batches that a worker hands over.
+SHARED_MEMORY = "/dev/shm"
+# Exit codes of a worker that cannot hand over a batch.
+SHARED_MEMORY_IS_FULL = 80
+FEWER_OPEN_FILES = 81
 DAMAGED = (
     "Perhaps a damaged file has crashed the library that reads it. Check the files with "
     "dataprep.py check."
+)
+SHARED_MEMORY_REMEDY = (
+    "In Docker, raise --shm-size. Otherwise lower --nDataLoaderThread, --batch_size, --max_frames "
+    "or --num_eval. --nDataLoaderThread 0 needs no shared memory."
 )
 # {signal: its usual cause, and what to do}
 CAUSES = {
@@ -30,9 +43,16 @@ CAUSES = {
         "batch, or use a machine with more memory."
     ),
     signal.SIGTERM: "Another program has sent this signal. Run the same command again.",
-    signal.SIGBUS: (
-        "Perhaps /dev/shm is full. Give fewer loader processes or a smaller batch. In Docker, "
-        "raise --shm-size."
+    signal.SIGBUS: f"Perhaps {SHARED_MEMORY} is full. {SHARED_MEMORY_REMEDY}",
+}
+
+
+# {exit code: what has happened, and what to do}
+ENDS = {
+    SHARED_MEMORY_IS_FULL: f"{SHARED_MEMORY} is full. {SHARED_MEMORY_REMEDY}",
+    FEWER_OPEN_FILES: (
+        "the loader processes need more open files than this shell allows. Raise the limit with "
+        "ulimit -n 1024, or give --nDataLoaderThread 0."
     ),
 }
 
@@ -52,6 +72,7 @@ def init_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     signal.signal(signal.SIGALRM, end_by_sigterm)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end_without_handover)
     # The main process reports crashes. PyTorch would print a second message.
     for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
         signal.signal(number, signal.SIG_DFL)
@@ -61,6 +82,38 @@ def end_by_sigterm(*_) -> None:
     """Ends this process as SIGTERM does without a handler."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_without_handover(error: Exception, _: Any) -> None:
+    """Ends this worker because it cannot hand over a batch.
+
+    Otherwise the main process would wait for the batch for ever.
+    """
+    text = str(error)
+    if "shared memory" in text or "No space left" in text:
+        os._exit(SHARED_MEMORY_IS_FULL)
+    if "Too many open files" in text:
+        os._exit(FEWER_OPEN_FILES)
+    traceback.print_exception(error)
+    os._exit(1)
+
+
+def check_shared_memory(needed: int, workers: int) -> None:
+    """Raises InputError if the shared memory is too small for prefetched batches.
+
+    needed: bytes of the batches of all processes on this machine. workers: the number of loader
+    processes of each of them.
+    """
+    if not os.path.isdir(SHARED_MEMORY):
+        return
+    memory = os.statvfs(SHARED_MEMORY)
+    free = memory.f_bavail * memory.f_frsize
+    # The number of blocks is 0 if the size is not limited.
+    if memory.f_blocks and needed > free:
+        raise InputError(
+            f"--nDataLoaderThread {workers}: expected {needed / 1e6:,.1f} MB of free shared memory "
+            f"for batches, found {free / 1e6:,.1f} MB in {SHARED_MEMORY}. {SHARED_MEMORY_REMEDY}"
+        )
 
 
 def watched(loader: Iterable) -> Iterator:
@@ -153,6 +206,8 @@ def lost_worker(workers: Sequence[BaseProcess]) -> BaseProcess | None:
 def text_of_end(code: int, number: int) -> str:
     """Returns the message about a lost worker. code: its exit code. number: of all workers."""
     place = f"--nDataLoaderThread {number}"
+    if code in ENDS:
+        return f"{place}: {ENDS[code]}"
     if code > 0:
         return f"{place}: a loader process has ended with exit code {code}. {DAMAGED}"
     cause = CAUSES.get(signal.Signals(-code), DAMAGED)

@@ -56,6 +56,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def local_world_size() -> int:
+    """Returns the number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def shard(items):
     """Returns the items that belong to this process: every world_size-th one."""
     return items[rank() :: world_size()]

@@ -13,6 +13,7 @@ import distributed
 from common.errors import InputError
 from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from corpus.loader_processes import PREFETCHED, check_shared_memory
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
 from inference.sources import DataSource
@@ -38,11 +39,24 @@ def check_stop(stop) -> None:
 
 
 # ---------------------------------------------------------------------- representations
+def evaluation_bytes(dataset, options: argparse.Namespace) -> int:
+    """Returns the shared memory that the loaders of an evaluation data set need at most.
+
+    It is the size of the prefetched batches, of the batch in use and of one that is on the way. It
+    is 0 without loader processes.
+    """
+    if not options.nDataLoaderThread:
+        return 0
+    batches_at_once = PREFETCHED * options.nDataLoaderThread + 2
+    return dataset.largest_bytes(batches_at_once * distributed.local_world_size())
+
+
 def represent_files(
     scorer: Scorer, dataset, options: argparse.Namespace, stop=None
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
     paths = dataset.paths
+    check_shared_memory(evaluation_bytes(dataset, options), options.nDataLoaderThread)
     loader = eval_loader(
         dataset,
         workers=options.nDataLoaderThread,

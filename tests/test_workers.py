@@ -3,6 +3,7 @@
 A training saves before it ends.
 """
 
+import mmap
 import os
 import signal
 import time
@@ -85,3 +86,65 @@ def test_a_killed_worker_ends_an_evaluation(vectors, tmp_path, program, monkeypa
     code, _, err = program(*words, "--test_list", vectors / "trials.txt", "--test_path", vectors)
     assert code == 2 and "SIGKILL" in err and "Traceback" not in err
     assert not (tmp_path / "scores.txt").exists()
+
+
+def limit_shared_memory(monkeypatch, free):
+    """Makes the system report `free` bytes of shared memory."""
+    real = os.statvfs("/dev/shm")
+    fields = [1, 1, free, free, free, *real[5:10], real.f_fsid]
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+
+
+@pytest.mark.parametrize("batches, accumulate", [(6, 1), (7, 2)])
+def test_too_little_shared_memory(batches, accumulate, vectors, tmp_path, program, monkeypatch):
+    """Two batches of each of two processes must fit, those in use, and one on the way."""
+    # Each of the five small tensors needs a page.
+    size = 5 * mmap.PAGESIZE
+    # The embeddings of the trials need more, so there are none.
+    words = run_words(vectors, tmp_path / "run", "--test_list", "", "--accumulate", accumulate)
+    limit_shared_memory(monkeypatch, batches * size - 1)
+    code, _, err = program(*words)
+    assert code == 2 and not (tmp_path / "run").exists()
+    needed = f"{batches * size / 1e6:.1f}"
+    assert f"--nDataLoaderThread 2: expected {needed} MB of free shared memory" in err
+    assert "/dev/shm" in err and "--shm-size" in err and err.count("\n") == 1
+    limit_shared_memory(monkeypatch, batches * size)
+    assert program(*words)[0] == 0
+    limit_shared_memory(monkeypatch, 0)
+    assert program(*words, "--max_epoch", 4, "--nDataLoaderThread", 0)[0] == 0
+
+
+def test_too_little_shared_memory_for_an_evaluation(vectors, tmp_path, program, monkeypatch):
+    words = run_words(vectors, tmp_path / "run", "--max_epoch", 1)
+    with monkeypatch.context() as patch:
+        # 96 embeddings of 16 float32.
+        limit_shared_memory(patch, 96 * 16 * 4 - 1)
+        code, _, err = program(*words)
+        assert code == 2 and "of free shared memory" in err
+    assert program(*words)[0] == 0
+    last = tmp_path / "run" / "model" / "last.model"
+    words = ["--eval", "--initial_model", last, "--output", tmp_path / "scores.txt"]
+    words += ["--test_list", vectors / "trials.txt", "--test_path", vectors]
+    limit_shared_memory(monkeypatch, 96 * 16 * 4 - 1)
+    code, _, err = program(*words)
+    assert code == 2 and "of free shared memory" in err and err.count("\n") == 1
+    limit_shared_memory(monkeypatch, 96 * 16 * 4)
+    assert program(*words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "problem, message",
+    [
+        ("unable to allocate shared memory(shm) for file </torch_1_2_3>", "/dev/shm is full"),
+        ("Too many open files (24)", "ulimit -n"),
+    ],
+)
+def test_a_worker_that_cannot_hand_over(problem, message, vectors, tmp_path, program, monkeypatch):
+    """It ends, and the main process does not wait for its batch for ever."""
+
+    def fail(self):
+        raise RuntimeError(problem)
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", fail)
+    code, _, err = program(*run_words(vectors, tmp_path / "run"))
+    assert code == 2 and message in err and err.strip().count("\n") == 0
