@@ -1,7 +1,8 @@
 """Watches the worker processes of a loader: their end, and the shared memory for their batches.
 
-A worker that has ended is reported at once. Without it, PyTorch raises an error in the middle of whatever the main process does, which may be
-half of an update, and waits long for the other workers.
+A worker that has ended is reported at once. Without it, PyTorch raises an error in the middle of
+whatever the main process does, which may be half of an update, and waits long for the other
+workers.
 """
 
 import contextlib
@@ -72,7 +73,8 @@ def init_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     signal.signal(signal.SIGALRM, end_by_sigterm)
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end_without_handover)
+    queue_class: Any = multiprocessing.queues.Queue
+    queue_class._on_queue_feeder_error = staticmethod(end_without_handover)
     # The main process reports crashes. PyTorch would print a second message.
     for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
         signal.signal(number, signal.SIG_DFL)
