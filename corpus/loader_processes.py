@@ -66,11 +66,12 @@ def init_worker(_: int) -> None:
     """Prepares a worker process of a loader.
 
     A signal is often sent to all processes, but it is meant for the main process. The main process
-    needs its workers until the end of the step, so they ignore SIGINT and end GRACE seconds after
-    SIGTERM. The workers must end eventually: a Python process that ends sends SIGTERM to its
-    workers and waits for them.
+    needs its workers until the end of the step, so they ignore SIGINT and SIGHUP, and end GRACE
+    seconds after SIGTERM. The workers must end eventually: a Python process that ends sends SIGTERM
+    to its workers and waits for them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     signal.signal(signal.SIGALRM, end_by_sigterm)
     queue_class: Any = multiprocessing.queues.Queue

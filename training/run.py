@@ -131,28 +131,30 @@ class TrainingRun:
     def train(self) -> None:
         """Trains to the end, or until a stop is requested."""
         log_overview(self.task)
-        try:
-            self.train_epochs()
-        except Stopped:
-            self.save("last")
-            log.info(
-                "Stopped at step %d and saved. Run the same command to resume.", self.trainer.step
-            )
-        except LostBatch:
-            self.save("last")
-            log.info("Saved at step %d.", self.trainer.step)
-            raise
-        except NonFiniteLoss as error:
-            raise InputError(self.non_finite_text(error)) from None
-        except RuntimeError as error:
-            self.end_if_stopped_while_compiling(error)
-            raise
-        else:
-            if self.stalled():
-                log.info("Stopped early after %d evaluations without a better EER.", self.stale)
-            log.info("Done: %s", self.folder.path)
-        finally:
-            self.folder.close()
+        # A further signal must not end the program while it saves.
+        with self.stop:
+            try:
+                self.train_epochs()
+            except (Stopped, OSError) as error:
+                self.stop.raise_if_unrelated(error)
+                self.save("last")
+                step = self.trainer.step
+                log.info("Stopped at step %d and saved. Run the same command to resume.", step)
+            except LostBatch:
+                self.save("last")
+                log.info("Saved at step %d.", self.trainer.step)
+                raise
+            except NonFiniteLoss as error:
+                raise InputError(self.non_finite_text(error)) from None
+            except RuntimeError as error:
+                self.end_if_stopped_while_compiling(error)
+                raise
+            else:
+                if self.stalled():
+                    log.info("Stopped early after %d evaluations without a better EER.", self.stale)
+                log.info("Done: %s", self.folder.path)
+            finally:
+                self.folder.close()
 
     def train_epochs(self) -> None:
         """The epoch loop."""
@@ -165,7 +167,6 @@ class TrainingRun:
             pin_memory=trainer.device.type == "cuda",
         )
         with (
-            self.stop,
             logging_redirect_tqdm(),
             tqdm(total=self.last_step, initial=trainer.step, unit="step", disable=None) as bar,
         ):
