@@ -7,8 +7,6 @@ corpus/embedding_datasets.py.
 """
 
 import math
-import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
@@ -25,11 +23,10 @@ from corpus.audio import FILLS, Recording, repeat
 from corpus.augment import Augment, Plan
 from corpus.features import SUFFIXES, FeatureInput
 from corpus.lists import Utterance, class_of, classes_of
+from corpus.loader_processes import init_worker, watched
 from corpus.roots import open_root
 from corpus.weak_speech import Limits, level_of
 
-# Seconds that a worker continues after SIGTERM.
-GRACE = 10
 # Samples in a batch of evaluation, at most: 250 s.
 EVAL_SAMPLES = 4_000_000
 # Frames of the shortest batch of --randomSlicing.
@@ -303,6 +300,13 @@ class EvalDataset(Dataset):
                 found[path] = recording.frames / (FRAME_RATE * self.spec.units_per_frame)
         return found
 
+    def largest_bytes(self, number: int) -> int:
+        """Returns the size of the inputs in the first `number` items, which are the largest."""
+        units = 0
+        for files in self.items[:number]:
+            units += len(files) * self.num_crops * int(self.lengths[files[0]])
+        return 4 * units * math.prod(self.spec.unit_shape)
+
     def whole_length(self, path: str) -> int:
         """Returns the number of units of the input that is made of a complete file."""
         with self.spec.open(path) as recording:
@@ -326,17 +330,9 @@ class EvalDataset(Dataset):
 
 
 # ---------------------------------------------------------------------- loaders
-def init_worker(_: int) -> None:
-    """Prepares a worker process of a loader.
-
-    A signal is often sent to all processes, but it is meant for the main process. The main process
-    needs its workers until the end of the step, so they ignore SIGINT and end GRACE seconds after
-    SIGTERM. The workers must end eventually: a Python process that ends sends SIGTERM to its
-    workers and waits for them.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+def init_loader_process(number: int) -> None:
+    """Prepares a worker process of a loader. It uses one CPU core."""
+    init_worker(number)
     torch.set_num_threads(1)
 
 
@@ -355,7 +351,7 @@ def train_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=init_worker,
+        worker_init_fn=init_loader_process,
         generator=torch.Generator(),
     )
 
@@ -377,7 +373,7 @@ def eval_loader(
         batch_size=None,
         sampler=items,
         num_workers=min(workers, len(items)),
-        worker_init_fn=init_worker,
+        worker_init_fn=init_loader_process,
         pin_memory=pin_memory,
         generator=torch.Generator(),
     )
@@ -386,10 +382,13 @@ def eval_loader(
 def batches(loader: Iterable) -> Iterator:
     """Yields the batches of a loader.
 
-    If a data set returned an InputError in place of a batch, raises it as a LoadingError, in the
-    main process.
+    Raises a LoadingError, in the main process, if a data set returned an InputError in place of a
+    batch, or if a worker process has ended.
     """
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise LoadingError(*batch.args) from batch
-        yield batch
+    try:
+        for batch in watched(loader):
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+    except InputError as error:
+        raise LoadingError(*error.args) from error

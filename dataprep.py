@@ -11,6 +11,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
 from common.errors import InputError
 from prep.commands.parsing import parse_command
 
@@ -22,16 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, options = parse_command(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
+        raise_at_interrupt()
         return int(command.run(options) or 0)
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         log.info("Stopped. Run the same command again to resume.")
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
-    # SIGTERM is handled like Ctrl-C, so that no worker process outlives the program.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM and SIGHUP are handled like Ctrl-C, so that no worker process outlives the program.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -14,6 +14,11 @@ import logging
 import os
 import sys
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    # The imports take seconds.
+    end_at_interrupt()
 # Of several processes only rank 0 shows a progress bar. Read when tqdm is loaded.
 if os.environ.get("RANK", "0") != "0":
     os.environ["TQDM_DISABLE"] = "1"
@@ -96,6 +101,7 @@ def main(argv: list[str]) -> int | None:
     command = Command(argv)
     log.addFilter(command.spellings)
     try:
+        raise_at_interrupt()
         return command.run()
     except InputError as error:
         # All processes meet the same InputErrors, except for LoadingErrors.
@@ -106,7 +112,7 @@ def main(argv: list[str]) -> int | None:
         sys.stderr.write(f"error: {command.message(error)}\n")
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     finally:
         log.removeFilter(command.spellings)
 

@@ -19,6 +19,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
 import numpy as np
 
 from common.trial_kinds import SPOOF, TRIAL_KINDS
@@ -354,7 +358,10 @@ def main(argv: list[str] | None = None) -> int:
     parser, args = parse_words(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
+        raise_at_interrupt()
         run_command(args, parser, argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: {error.strerror}" if error.filename else error
         sys.stderr.write(f"error: {place}. Check the path.\n")

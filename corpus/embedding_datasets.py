@@ -118,4 +118,9 @@ class EmbeddingEvalDataset(Dataset):
     def __getitem__(self, item: int) -> tuple[list[int], torch.Tensor]:
         start = item * self.FILES_PER_ITEM
         files = range(start, min(start + self.FILES_PER_ITEM, len(self.paths)))
-        return list(files), self.x[files.start : files.stop]
+        # A copy, because a loader process hands over the complete memory behind a tensor.
+        return list(files), self.x[files.start : files.stop].clone()
+
+    def largest_bytes(self, number: int) -> int:
+        """Returns the size of the embeddings in the first `number` items."""
+        return self.x[: number * self.FILES_PER_ITEM].nbytes

@@ -56,6 +56,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def local_world_size() -> int:
+    """Returns the number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def shard(items):
     """Returns the items that belong to this process: every world_size-th one."""
     return items[rank() :: world_size()]
@@ -87,6 +92,14 @@ def gather(value: Any) -> list | None:
     values = [None] * world_size() if rank() == 0 else None
     dist.gather_object(value, values)
     return values
+
+
+def first_of_ranks(value: Any) -> Any:
+    """Returns, in all processes, the value of the first process whose value is not None."""
+    values = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(values, value)
+    return next((value for value in values if value is not None), None)
 
 
 def any_rank(*flags: bool) -> tuple[bool, ...]:

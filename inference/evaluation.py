@@ -15,6 +15,7 @@ from common.errors import InputError
 from common.outputs import is_special
 from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
@@ -41,11 +42,24 @@ def check_stop(stop) -> None:
 
 
 # ---------------------------------------------------------------------- representations
+def evaluation_bytes(dataset, options: argparse.Namespace) -> int:
+    """Returns the shared memory that the loaders of an evaluation data set need at most.
+
+    It is the size of the prefetched batches, of the batch in use and of one that is on the way. It
+    is 0 without loader processes.
+    """
+    if not options.nDataLoaderThread:
+        return 0
+    batches_at_once = PREFETCHED * options.nDataLoaderThread + 2
+    return dataset.largest_bytes(batches_at_once * distributed.local_world_size())
+
+
 def represent_files(
     scorer: Scorer, dataset, options: argparse.Namespace, stop=None
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
     paths = dataset.paths
+    check_shared_memory(evaluation_bytes(dataset, options), options.nDataLoaderThread)
     loader = eval_loader(
         WithProblems(dataset) if dataset.limits else dataset,
         workers=options.nDataLoaderThread,

@@ -16,7 +16,7 @@ from common.errors import InputError
 # Number of jobs that one message carries to a worker.
 JOBS_AT_ONCE = 4
 # Signals that end the program.
-STOPS = {signal.SIGINT, signal.SIGTERM}
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def in_parallel(work: Callable[[Any], Any], jobs: Iterable, processes: int | None) -> Iterator[Any]:
@@ -93,8 +93,9 @@ def serve(work: Callable[[Any], Any], connection: Connection, main_end: Connecti
     The worker ends after an empty list, or when the main process was killed. `main_end` is the
     other end of the pipe, which the worker inherits and closes.
     """
-    # Ctrl-C is for the main process, which ends the workers by SIGTERM.
+    # Ctrl-C and SIGHUP are for the main process, which ends the workers by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # SystemExit lets a job end the programs that the job has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

@@ -203,7 +203,12 @@ def test_resumes_anywhere(corpus, tmp_path, checkpoint, program):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
 )
 def test_signal_saves_and_exits_with_zero(number, corpus, tmp_path):
     words = [

@@ -16,9 +16,10 @@ MUCH_WAITING = 0.2
 
 
 class StopRequest:
-    """A context in which SIGTERM and Ctrl-C only set `requested`.
+    """A context in which SIGTERM, SIGHUP and Ctrl-C only set `requested`.
 
-    The second Ctrl-C raises KeyboardInterrupt as usual.
+    The second Ctrl-C raises KeyboardInterrupt as usual. SIGTERM and SIGHUP often come twice: from
+    the system or a shell, and from a launcher. A program that nohup has started ignores SIGHUP.
     """
 
     def __init__(self):
@@ -26,8 +27,11 @@ class StopRequest:
 
     def __enter__(self):
         self.handlers_before = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.handlers_before[number] = signal.signal(number, self.request)
+        # After SIGHUP the terminal is gone. What is written to it would raise errors.
+        self.terminals = [number for number in (1, 2) if os.isatty(number)]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self.handlers_before[number] = signal.signal(number, self.request)
         return self
 
     def __exit__(self, *_):
@@ -37,7 +41,29 @@ class StopRequest:
     def request(self, number, _):
         """The signal handler."""
         self.requested = True
-        signal.signal(number, signal.default_int_handler)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        if number == signal.SIGHUP:
+            self.leave_terminal()
+
+    def raise_if_unrelated(self, error: Exception) -> None:
+        """Raises the error if it is a system error, except when the terminal has been closed.
+
+        A line that is written to such a terminal may fail before SIGHUP arrives.
+        """
+        closed = any(not os.isatty(number) for number in self.terminals)
+        if isinstance(error, OSError) and not (self.requested or closed):
+            raise error
+        if closed:
+            self.leave_terminal()
+
+    def leave_terminal(self) -> None:
+        """Discards what is written to a terminal that has been closed."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self.terminals:
+            if not os.isatty(number):
+                os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 class Clock:

@@ -26,6 +26,7 @@ from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
 from training.initial_weights import load_initial_weights
+from training.lost_batches import LostBatch, complete
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.run_folder import RunFolder
@@ -134,24 +135,30 @@ class TrainingRun:
     def train(self) -> None:
         """Trains to the end, or until a stop is requested."""
         log_overview(self.task)
-        try:
-            self.train_epochs()
-        except Stopped:
-            self.save("last")
-            log.info(
-                "Stopped at step %d and saved. Run the same command to resume.", self.trainer.step
-            )
-        except NonFiniteLoss as error:
-            raise InputError(self.non_finite_text(error)) from None
-        except RuntimeError as error:
-            self.end_if_stopped_while_compiling(error)
-            raise
-        else:
-            if self.stalled():
-                log.info("Stopped early after %d evaluations without a better EER.", self.stale)
-            log.info("Done: %s", self.folder.path)
-        finally:
-            self.folder.close()
+        # A further signal must not end the program while it saves.
+        with self.stop:
+            try:
+                self.train_epochs()
+            except (Stopped, OSError) as error:
+                self.stop.raise_if_unrelated(error)
+                self.save("last")
+                step = self.trainer.step
+                log.info("Stopped at step %d and saved. Run the same command to resume.", step)
+            except LostBatch:
+                self.save("last")
+                log.info("Saved at step %d.", self.trainer.step)
+                raise
+            except NonFiniteLoss as error:
+                raise InputError(self.non_finite_text(error)) from None
+            except RuntimeError as error:
+                self.end_if_stopped_while_compiling(error)
+                raise
+            else:
+                if self.stalled():
+                    log.info("Stopped early after %d evaluations without a better EER.", self.stale)
+                log.info("Done: %s", self.folder.path)
+            finally:
+                self.folder.close()
 
     def train_epochs(self) -> None:
         """The epoch loop."""
@@ -164,7 +171,6 @@ class TrainingRun:
             pin_memory=trainer.device.type == "cuda",
         )
         with (
-            self.stop,
             logging_redirect_tqdm(),
             tqdm(total=self.last_step, initial=trainer.step, unit="step", disable=None) as bar,
         ):
@@ -212,7 +218,7 @@ class TrainingRun:
         # A stop may have come between an update and its evaluation.
         if self.validation_due():
             self.validate()
-        for terms in trainer.train_epoch(clock.watch(batches(loader))):
+        for terms in trainer.train_epoch(clock.watch(complete(batches(loader), self.stop))):
             # Show progress.
             show_terms(bar, terms, clock)
             # Stop, if requested in any process.

@@ -7,6 +7,7 @@ import argparse
 import inspect
 import logging
 import math
+import mmap
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from common.errors import InputError
 from corpus.augment import mixed
 from corpus.cohort import load_cohort
 from corpus.lists import classes_of
+from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
 from DatasetLoader import batches
-from inference.evaluation import read_tests, refuse_pairwise
+from inference.evaluation import evaluation_bytes, read_tests, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
 from network.checkpoints import read_checkpoint
@@ -221,6 +223,7 @@ class Task:
         if self.valid:
             first_groups = self.valid_items[0][1][:3]
             self.try_batch(self.valid, (0, first_groups), "valid_list")
+        self.check_shared_memory((epoch, groups))
         if options.compile and options.randomSlicing:
             raise InputError(
                 "--compile: the compiled model accepts crops of one length, and --randomSlicing "
@@ -232,6 +235,30 @@ class Task:
                 "--early_stopping: expected labelled trials or validation data, found neither. "
                 "Give --test_list, --valid_clients and --valid_impostors, or --valid_list."
             )
+
+    def check_shared_memory(self, item: tuple) -> None:
+        """Raises InputError if the shared memory is too small for the batches of the run.
+
+        item: a batch of the training data set. Each worker has prefetched batches, an update uses
+        `accumulate` batches, and one batch is on the way. An evaluation within an epoch needs
+        memory next to them.
+        """
+        options = self.options
+        workers = options.nDataLoaderThread
+        if not workers:
+            return
+        number = (PREFETCHED * workers + options.accumulate + 1) * distributed.local_world_size()
+        training = number * bytes_of_batch(self.dataset, item)
+        evaluation = 0
+        if self.valid:
+            evaluation = number * bytes_of_batch(self.valid, self.valid_items[0])
+        datasets = [dataset for _, dataset in self.tests]
+        if self.tests and self.cohort:
+            datasets.append(self.cohort.dataset)
+        for dataset in datasets:
+            evaluation = max(evaluation, evaluation_bytes(dataset, options))
+        both = training + evaluation if options.validate_every else max(training, evaluation)
+        check_shared_memory(both, workers)
 
     def try_batch(self, dataset, item, list_option: str) -> list[str]:
         """Computes the loss of one batch -> names of the terms of the loss.
@@ -250,6 +277,17 @@ class Task:
         except ValueError as error:
             place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error
+
+
+def bytes_of_batch(dataset, item: tuple) -> int:
+    """Returns the shared memory that a training batch needs: whole pages for each tensor.
+
+    Loads only the first of its groups.
+    """
+    epoch, groups = item
+    (batch,) = batches([dataset[epoch, groups[:1]]])
+    sizes = np.array([len(groups) * value.nbytes for value in batch.values()])
+    return int(np.sum(-(-sizes // mmap.PAGESIZE)) * mmap.PAGESIZE)
 
 
 def warn_of_shared_speakers(utterances: list, tests: list) -> None:

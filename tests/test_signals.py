@@ -1,0 +1,91 @@
+"""Signals end the programs without a traceback, and a training saves before it ends."""
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_distributed import vector_run, vectors
+
+from training.progress import StopRequest
+
+assert vectors
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    "program, module",
+    [("trainSpeakerNet.py", "torch"), ("dataprep.py", "argparse"), ("tuneThreshold.py", "numpy")],
+)
+def test_an_interrupt_during_the_imports(program, module, tmp_path):
+    """One of the imports is replaced by a module that waits."""
+    wait = "import pathlib, time\npathlib.Path(__file__ + '.ready').touch()\ntime.sleep(60)\n"
+    (tmp_path / f"{module}.py").write_text(wait)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / program), "--help"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        while not list(tmp_path.glob("*.ready")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_hang_ups_and_terminations_only_request_a_stop():
+    with StopRequest() as stop:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.requested
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves_the_run(vectors, tmp_path):
+    """The system sends SIGHUP, and each line that the program writes fails."""
+    sizes = ["--batch_size", 4, "--max_epoch", 10**6, "--test_interval", 10**6]
+    words = vector_run(vectors, tmp_path / "run", "softmax", *sizes, "--nDataLoaderThread", 1)
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "trainSpeakerNet.py"), *map(str, words)],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(end)
+    try:
+        while not (tmp_path / "run" / "log.jsonl").exists():
+            assert process.poll() is None
+            os.read(terminal, 100_000)
+        os.close(terminal)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+    last = torch.load(tmp_path / "run" / "model" / "last.model", weights_only=True)
+    assert last["step"] > 0
