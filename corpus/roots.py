@@ -10,8 +10,6 @@ contents of the shard. The index is computed from the JSON files.
 import glob
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,17 +19,14 @@ import numpy as np
 from common.errors import InputError
 from corpus.audio import Audio, Recording, decode
 from corpus.features import SUFFIXES, FeatureInput, Features
+from corpus.pack_index import AGAIN, read_index
 from corpus.records import check_record
 
 # Files of a folder with these extensions are audio.
 AUDIO = (".wav", ".flac", ".ogg")
 MARK = "pack.json"
-INDEX = "index.npz"
 # The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
-# The columns of INDEX, which is sorted by name.
-COLUMNS = ("name", "shard", "first_byte", "frames", "bits")
-AGAIN = "run the 'python dataprep.py pack' command of this pack again"
 
 
 class Folder:
@@ -206,25 +201,3 @@ def shard_sizes(
     ends = np.zeros(shard.max(initial=-1) + 1, np.int64)
     np.maximum.at(ends, shard, first_byte + frames * (bits // 8))
     return ends.tolist()
-
-
-def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the index of a pack -> {column: array}, in the order of COLUMNS.
-
-    Raises InputError if the index is missing or damaged.
-    """
-    path = os.path.join(pack, INDEX)
-    try:
-        # The file contains a checksum of each column, which NumPy compares.
-        with np.load(path, allow_pickle=False) as table:
-            return {column: table[column] for column in COLUMNS}
-    except FileNotFoundError:
-        raise InputError(
-            f"{pack}: expected a finished pack, found a pack without {INDEX}. To finish the pack, "
-            f"{AGAIN}."
-        ) from None
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: the index of the pack is damaged ({error}). Remove this file and {AGAIN}. "
-            "The command writes a new index without reading the recordings."
-        ) from None
