@@ -534,6 +534,7 @@ def test_crafted_indexes(case, compression, tmp_path):
         '{"recordings": [["a.wav", 9, 16]], "crc32": []}',
         '{"recordings": [["\\ud800", 9, 16]], "crc32": 0}',
     ],
+    ids=range(9),
 )
 def test_damaged_tables_of_shards(text, loose, tmp_path, capsys):
     (tmp_path / roots.MARK).write_text(json.dumps(roots.SETTINGS))
