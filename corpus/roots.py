@@ -7,12 +7,12 @@ another, as 16-bit integers or float32, little-endian. A JSON file next to each 
 contents of the shard. The index is computed from the JSON files.
 """
 
-import glob
 import io
 import os
 from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -44,18 +44,11 @@ class Folder:
 
     def audio(self) -> list[str]:
         """Returns the names of all audio files, also in linked folders, sorted."""
-        folder = os.fspath(self.path) or os.curdir
-        start = len(os.path.join(folder, ""))
-        found = []
-        for inner, _, names in os.walk(folder, followlinks=True):
-            for name in names:
-                if name.lower().endswith(AUDIO):
-                    found.append(os.path.join(inner, name)[start:])
-        return sorted(found)
+        return files_below(self.path, AUDIO)
 
     def glob(self, pattern: str) -> list[str]:
         """Returns the names of the files that match a pattern, sorted."""
-        return sorted(glob.glob(pattern, root_dir=self.path))
+        return matching(self.path, pattern)
 
     def open(self, name: str, expected: FeatureInput | None = None) -> Recording:
         """Opens a file. expected: the features that the network expects, None for audio.
@@ -168,6 +161,66 @@ class PackedRecording(Recording):
                 f"{self.name}, found {len(raw)}. Copy the file again, or {AGAIN}."
             )
         return decode(raw, self.bits)
+
+
+def refuse_unreadable(error: OSError) -> NoReturn:
+    """Raises InputError for a folder that cannot be read. Its files must not be left out."""
+    raise InputError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}). Change its permissions, "
+        "or move it to another place."
+    ) from None
+
+
+def files_below(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> list[str]:
+    """Returns the files with one of the extensions, below a folder and relative to it, sorted.
+
+    suffixes: in lower case. Linked folders are searched too. Raises InputError if a folder cannot
+    be read, and if a link leads to a folder above it.
+    """
+    folder = os.fspath(folder) or os.curdir
+    start = len(os.path.join(folder, ""))
+    found = []
+    tree = os.walk(folder, onerror=refuse_unreadable, followlinks=True)
+    for inner, folders, names in tree:
+        for name in names:
+            if name.lower().endswith(suffixes):
+                found.append(os.path.join(inner, name)[start:])
+        for name in folders:
+            refuse_loop(inner, name)
+    return sorted(found)
+
+
+def refuse_loop(folder: str, name: str) -> None:
+    """Raises InputError if a folder is a link to a folder above it, which has no end."""
+    path = os.path.join(folder, name)
+    if os.path.islink(path):
+        target = os.path.join(os.path.realpath(path), "")
+        if os.path.join(os.path.realpath(folder), "").startswith(target):
+            raise InputError(
+                f"{path}: this folder is a link to {target}, a folder above it, so the search for "
+                "files has no end. Remove this link."
+            )
+
+
+def matching(folder: str | os.PathLike, pattern: str) -> list[str]:
+    """Returns the paths below a folder that match a pattern as "*/*.wav", sorted.
+
+    The paths are relative to the folder. Names that begin with a dot do not match. Raises
+    InputError if a folder cannot be read.
+    """
+    found = [""]
+    for part in pattern.split("/"):
+        parents = [parent for parent in found if os.path.isdir(os.path.join(folder, parent))]
+        found = []
+        for parent in parents:
+            try:
+                names = os.listdir(os.path.join(folder, parent) or os.curdir)
+            except OSError as error:
+                refuse_unreadable(error)
+            for name in names:
+                if fnmatchcase(name, part) and not name.startswith("."):
+                    found.append(os.path.join(parent, name))
+    return sorted(found)
 
 
 def is_pack(path: str | os.PathLike) -> bool:
