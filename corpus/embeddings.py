@@ -8,7 +8,7 @@ SPEAKER_type2.npy (C).
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from common.errors import InputError
 from common.shell import shell_command
 from corpus.line_formats import LineFormat
 from corpus.missing import THE_FOLDER, MissingFiles, first_names
-from corpus.roots import refuse_pack
+from corpus.roots import files_below, refuse_pack
 from corpus.rows import read_rows
 
 # --multiple_embedding_flag -> name of the file of a speaker's target.
@@ -153,18 +153,17 @@ def embedding_tree(folder: str | os.PathLike) -> dict[str, list[str]]:
             f"{folder}: expected a folder with speaker/session/utterance.npy, found {found}. "
             f"{HOW_TO_EXTRACT}"
         )
-    files = {}
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_dir():
-            utterances = sorted(str(file.relative_to(folder)) for file in path.rglob("*.npy"))
-            if utterances:
-                files[path.name] = utterances
+    files: dict[str, list[str]] = {}
+    for path in files_below(folder, (".npy",)):
+        speaker, _, utterance = path.partition(os.sep)
+        if utterance.endswith(".npy"):
+            files.setdefault(speaker, []).append(path)
     if not files:
         raise InputError(
             f"{folder}: expected embeddings speaker/session/utterance.npy, found no .npy file in "
             f"the subfolders. {HOW_TO_EXTRACT}"
         )
-    return files
+    return {speaker: files[speaker] for speaker in sorted(files)}
 
 
 # ---------------------------------------------------------------------- lists

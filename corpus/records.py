@@ -15,7 +15,7 @@ def check_record(record: Path, options: dict[str, Any], what: str) -> None:
     """
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(
             f"{record}: expected the options of a {what} in JSON, found another content. Choose "
             "another folder, or remove this folder."

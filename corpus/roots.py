@@ -7,31 +7,26 @@ another, as 16-bit integers or float32, little-endian. A JSON file next to each 
 contents of the shard. The index is computed from the JSON files.
 """
 
-import glob
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from common.errors import InputError
 from corpus.audio import Audio, Recording, decode
 from corpus.features import SUFFIXES, FeatureInput, Features
+from corpus.pack_index import AGAIN, read_index
 from corpus.records import check_record
 
 # Files of a folder with these extensions are audio.
 AUDIO = (".wav", ".flac", ".ogg")
 MARK = "pack.json"
-INDEX = "index.npz"
 # The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
-# The columns of INDEX, which is sorted by name.
-COLUMNS = ("name", "shard", "first_byte", "frames", "bits")
-AGAIN = "run the 'python dataprep.py pack' command of this pack again"
 
 
 class Folder:
@@ -49,18 +44,11 @@ class Folder:
 
     def audio(self) -> list[str]:
         """Returns the names of all audio files, also in linked folders, sorted."""
-        folder = os.fspath(self.path) or os.curdir
-        start = len(os.path.join(folder, ""))
-        found = []
-        for inner, _, names in os.walk(folder, followlinks=True):
-            for name in names:
-                if name.lower().endswith(AUDIO):
-                    found.append(os.path.join(inner, name)[start:])
-        return sorted(found)
+        return files_below(self.path, AUDIO)
 
     def glob(self, pattern: str) -> list[str]:
         """Returns the names of the files that match a pattern, sorted."""
-        return sorted(glob.glob(pattern, root_dir=self.path))
+        return matching(self.path, pattern)
 
     def open(self, name: str, expected: FeatureInput | None = None) -> Recording:
         """Opens a file. expected: the features that the network expects, None for audio.
@@ -175,6 +163,66 @@ class PackedRecording(Recording):
         return decode(raw, self.bits)
 
 
+def refuse_unreadable(error: OSError) -> NoReturn:
+    """Raises InputError for a folder that cannot be read. Its files must not be left out."""
+    raise InputError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}). Change its permissions, "
+        "or move it to another place."
+    ) from None
+
+
+def files_below(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> list[str]:
+    """Returns the files with one of the extensions, below a folder and relative to it, sorted.
+
+    suffixes: in lower case. Linked folders are searched too. Raises InputError if a folder cannot
+    be read, and if a link leads to a folder above it.
+    """
+    folder = os.fspath(folder) or os.curdir
+    start = len(os.path.join(folder, ""))
+    found = []
+    tree = os.walk(folder, onerror=refuse_unreadable, followlinks=True)
+    for inner, folders, names in tree:
+        for name in names:
+            if name.lower().endswith(suffixes):
+                found.append(os.path.join(inner, name)[start:])
+        for name in folders:
+            refuse_loop(inner, name)
+    return sorted(found)
+
+
+def refuse_loop(folder: str, name: str) -> None:
+    """Raises InputError if a folder is a link to a folder above it, which has no end."""
+    path = os.path.join(folder, name)
+    if os.path.islink(path):
+        target = os.path.join(os.path.realpath(path), "")
+        if os.path.join(os.path.realpath(folder), "").startswith(target):
+            raise InputError(
+                f"{path}: this folder is a link to {target}, a folder above it, so the search for "
+                "files has no end. Remove this link."
+            )
+
+
+def matching(folder: str | os.PathLike, pattern: str) -> list[str]:
+    """Returns the paths below a folder that match a pattern as "*/*.wav", sorted.
+
+    The paths are relative to the folder. Names that begin with a dot do not match. Raises
+    InputError if a folder cannot be read.
+    """
+    found = [""]
+    for part in pattern.split("/"):
+        parents = [parent for parent in found if os.path.isdir(os.path.join(folder, parent))]
+        found = []
+        for parent in parents:
+            try:
+                names = os.listdir(os.path.join(folder, parent) or os.curdir)
+            except OSError as error:
+                refuse_unreadable(error)
+            for name in names:
+                if fnmatchcase(name, part) and not name.startswith("."):
+                    found.append(os.path.join(parent, name))
+    return sorted(found)
+
+
 def is_pack(path: str | os.PathLike) -> bool:
     """Returns whether a folder is a pack, finished or not."""
     return os.path.isfile(os.path.join(path, MARK))
@@ -206,25 +254,3 @@ def shard_sizes(
     ends = np.zeros(shard.max(initial=-1) + 1, np.int64)
     np.maximum.at(ends, shard, first_byte + frames * (bits // 8))
     return ends.tolist()
-
-
-def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the index of a pack -> {column: array}, in the order of COLUMNS.
-
-    Raises InputError if the index is missing or damaged.
-    """
-    path = os.path.join(pack, INDEX)
-    try:
-        # The file contains a checksum of each column, which NumPy compares.
-        with np.load(path, allow_pickle=False) as table:
-            return {column: table[column] for column in COLUMNS}
-    except FileNotFoundError:
-        raise InputError(
-            f"{pack}: expected a finished pack, found a pack without {INDEX}. To finish the pack, "
-            f"{AGAIN}."
-        ) from None
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: the index of the pack is damaged ({error}). Remove this file and {AGAIN}. "
-            "The command writes a new index without reading the recordings."
-        ) from None

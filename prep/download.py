@@ -47,18 +47,29 @@ class TemporaryError(Exception):
     """A failure that may not happen again at the next attempt."""
 
 
+def server_of(url: str) -> tuple[str | None, int | None]:
+    """Returns the host and the port of a URL. The port is None if it is the usual one.
+
+    Raises ValueError if the URL has no valid host or port.
+    """
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.hostname, None if parts.port == usual else parts.port
+
+
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects. The password goes only to the same host, and never from https to http."""
+    """Follows redirects. The password goes only to the same server, never from https to http.
+
+    Another port of the same host is another server.
+    """
 
     def redirect_request(
         self, request: urllib.request.Request, *rest: Any
     ) -> urllib.request.Request | None:
         new_request = super().redirect_request(request, *rest)
-        old_url = urlsplit(request.full_url)
-        new_url = urlsplit(new_request.full_url)
-        same_host = old_url.hostname == new_url.hostname
-        safe_scheme = new_url.scheme in ("https", old_url.scheme)
-        if "Authorization" in request.unredirected_hdrs and same_host and safe_scheme:
+        same_server = server_of(request.full_url) == server_of(new_request.full_url)
+        safe_scheme = urlsplit(new_request.full_url).scheme in ("https", request.type)
+        if "Authorization" in request.unredirected_hdrs and same_server and safe_scheme:
             password = request.unredirected_hdrs["Authorization"]
             new_request.add_unredirected_header("Authorization", password)
         return new_request
@@ -135,6 +146,10 @@ def request_file(job: Job, start: int, version: str | None = None) -> http.clien
         code = error.code
     except NETWORK as error:
         raise temporary_error(error) from None
+    except ValueError:
+        raise InputError(
+            f"{job.shown}: the server redirects to an address that is not a URL. {OTHER_REMEDY}"
+        ) from None
     phrase = http.client.responses.get(code, "")
     # 416: the file is shorter than the part on the disk.
     if code == 416:
@@ -147,14 +162,13 @@ def request_file(job: Job, start: int, version: str | None = None) -> http.clien
 
 def length_of(response: http.client.HTTPResponse) -> int | None:
     """Returns the number of bytes of the complete file, or None if the server does not say it."""
-    length = None
+    # A header that is not a number is as good as none.
+    found = None
     if response.status == 206:
-        found = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-        if found:
-            length = found[1]
+        found = re.search(r"/([0-9]{1,18})$", response.headers.get("Content-Range", ""))
     elif response.status == 200:
-        length = response.headers.get("Content-Length")
-    return int(length) if length else None
+        found = re.fullmatch("([0-9]{1,18})", response.headers.get("Content-Length", ""))
+    return int(found[1]) if found else None
 
 
 def check_kind(job: Job, response: http.client.HTTPResponse) -> None:
@@ -215,7 +229,8 @@ def record_version(job: Job, response: http.client.HTTPResponse) -> None:
     # If-Range does not allow weak entity tags.
     if version.startswith("W/"):
         version = response.headers.get("Last-Modified", "")
-    write_atomically(job.version, version.encode())
+    # A header may continue on a further line, but the header of a request may not.
+    write_atomically(job.version, " ".join(version.split()).encode())
 
 
 def append_response(response: http.client.HTTPResponse, part: Path, bar: tqdm) -> None:

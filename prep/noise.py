@@ -18,6 +18,7 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio
+from corpus.roots import matching
 from prep.obtain import Request, obtain
 from prep.output import report_failures
 from prep.workers import in_parallel
@@ -64,7 +65,7 @@ def split_musan(folder: Path, processes: int | None = None) -> None:
     """
     musan = folder / "musan"
     output = folder / "musan_split"
-    paths = sorted(str(path.relative_to(musan)) for path in musan.glob("*/*/*.wav"))
+    paths = matching(musan, "*/*/*.wav")
     log.info("Cutting %s files of %s into pieces of %d s.", f"{len(paths):,}", musan, PIECE)
     count = 0
     short = 0

@@ -29,26 +29,15 @@ from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from common.shell import shell_command
 from common.writing import write_atomically
 from corpus.audio import decode
 from corpus.features import SUFFIXES
 from corpus.file_lists import read_speakers
 from corpus.files import audio_below, check_present, find_files
 from corpus.lists import read_trials
+from corpus.pack_index import AGAIN, COLUMNS, INDEX
 from corpus.records import begin_record, check_record
-from corpus.roots import (
-    AGAIN,
-    COLUMNS,
-    INDEX,
-    MARK,
-    SETTINGS,
-    Folder,
-    Pack,
-    is_pack,
-    open_root,
-    shard_file,
-)
+from corpus.roots import MARK, SETTINGS, Folder, Pack, open_root, shard_file
 from prep.output import report_failures, require_folder
 
 log = logging.getLogger(__name__)
@@ -58,6 +47,8 @@ SAMPLED = 1000
 # Largest number of shards, because a loader process keeps all shards open.
 MOST_SHARDS = 500
 MB = 10**6
+# Bits of a sample.
+BITS = (16, 32)
 # Name, bits of a sample, and all samples of a recording.
 Samples = tuple[str, int, bytes]
 
@@ -204,13 +195,25 @@ def read_shards(folder: str | Path) -> dict[int, Shard]:
     shards = {}
     for path in sorted(Path(folder).glob("[0-9]*.json")):
         try:
-            shards[int(path.stem)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            shards[int(path.stem)] = shard_of(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
                 f"{path}: expected the contents of a shard in JSON, found something else "
                 f"({error}). Remove this file and {AGAIN}."
             ) from None
     return shards
+
+
+def shard_of(table: dict[str, Any]) -> Shard:
+    """Returns the shard of the contents of a JSON file. Raises an exception if they are wrong."""
+    recordings = []
+    for name, frames, bits in table["recordings"]:
+        # Raises an exception for a name that no file can have.
+        os.fsencode(name)
+        if type(frames) is not int or not 1 <= frames <= COLUMNS["frames"][2] or bits not in BITS:
+            raise ValueError(f"{name} has {frames} samples of {bits} bits")
+        recordings.append((name, frames, bits))
+    return Shard(recordings, int(table["crc32"]))
 
 
 def drop_damaged_shards(folder: Path, shards: dict[int, Shard]) -> None:
@@ -275,10 +278,10 @@ def write_shards(
         shards[number] = shard
 
 
-def write_index(folder: Path, shards: Mapping[int, Shard]) -> None:
-    """Writes the table of all recordings of {number: Shard}, see roots.COLUMNS.
+def index_of(shards: Mapping[int, Shard]) -> dict[str, np.ndarray]:
+    """Returns the table of all recordings of {number: Shard}, with the columns COLUMNS.
 
-    The shards must be in the order of their numbers.
+    There must be a shard, and the shards must be in the order of their numbers.
     """
     rows = []
     for number, shard in shards.items():
@@ -292,9 +295,13 @@ def write_index(folder: Path, shards: Mapping[int, Shard]) -> None:
     first_byte = begin - begin[shard_number.searchsorted(shard_number)]
     order = np.argsort(name)
     columns = (name, shard_number, first_byte, frames, bits)
-    table = {title: column[order] for title, column in zip(COLUMNS, columns, strict=True)}
+    return {title: column[order] for title, column in zip(COLUMNS, columns, strict=True)}
+
+
+def write_index(folder: Path, shards: Mapping[int, Shard]) -> None:
+    """Writes the index of shards, see index_of()."""
     data = io.BytesIO()
-    np.savez(data, **table)
+    np.savez(data, **index_of(shards))
     write_atomically(folder / INDEX, data.getbuffer())
 
 
@@ -356,45 +363,3 @@ def make_pack(options: PackOptions) -> None:
     )
     log.info("Use this pack for --train_path or --test_path, with the same lists.")
     report_failures(options.output / FAILED, jobs, failed)
-
-
-def checksum(folder: str | Path, number: int) -> tuple[int, int, int]:
-    """Reads a shard, and returns its number, its bytes and its CRC32.
-
-    The number of bytes is 0 if the file cannot be read.
-    """
-    size = 0
-    crc = 0
-    with contextlib.suppress(OSError), open(shard_file(folder, number), "rb") as file:
-        while block := file.read(MB):
-            size += len(block)
-            crc = zlib.crc32(block, crc)
-    return number, size, crc
-
-
-def check_pack(folder: str | Path, threads: int) -> None:
-    """Reads a complete pack. Raises InputError if a shard has changed since it was written."""
-    if not is_pack(folder):
-        words = ["python", "dataprep.py", "pack", "LIST", "--path", "DIR", "--output", str(folder)]
-        raise InputError(
-            f"{folder}: expected a pack, found none. Make a pack with {shell_command(*words)}."
-        )
-    shards = read_shards(folder)
-    log.info("Checking the pack %s. Number of shards: %d.", folder, len(shards))
-    damaged = []
-    with tqdm(total=len(shards), unit="shard", desc="check", disable=None) as bar:
-        for number, size, crc in in_threads(partial(checksum, folder), shards, threads):
-            if (size, crc) != (shards[number].bytes, shards[number].crc32):
-                damaged.append(Path(shard_file(folder, number)))
-            bar.update()
-    if damaged:
-        tables = " ".join(str(path.with_suffix(".json")) for path in damaged)
-        raise InputError(
-            f"{folder}: {len(damaged)} of {len(shards)} shards are damaged. Remove {tables} and "
-            f"{AGAIN}. It makes these shards again."
-        )
-    log.info(
-        "%s is undamaged. Number of recordings: %s.",
-        folder,
-        f"{len(Pack(folder).name):,}",
-    )

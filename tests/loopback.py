@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if wanted and host.ranges and same_version else 200)
         if host.ranges and same_version:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start))
+        self.send_header("Content-Length", host.length or str(len(data) - start))
         self.send_header("Content-Type", host.kind)
         if host.version:
             self.send_header("ETag", host.version)
@@ -96,6 +96,7 @@ class Server(ThreadingHTTPServer):
     ranges: whether the server supports ranges.
     version: the entity tag of all files, "" for none.
     kind: the content type of all files.
+    length: the number of bytes that the headers state for all files, "" for the right number.
     """
 
     daemon_threads = True
@@ -112,14 +113,15 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.version = '"1"'
         self.kind = "application/octet-stream"
+        self.length = ""
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
         """Prints nothing: clients close the connection when they know the length of a file."""
 
 
-@pytest.fixture
-def server():
+def serving():
+    """Yields a running server, and stops it."""
     host = Server()
     thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -127,6 +129,11 @@ def server():
     host.shutdown()
     host.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server():
+    yield from serving()
 
 
 def catalogue(path, server, files, **more):

@@ -10,7 +10,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from loopback import catalogue, kill_until_done, run, tree
+from loopback import catalogue, kill_until_done, run, serving, tree
 
 from common.errors import InputError
 from prep import download, obtain, output, sources
@@ -67,6 +67,11 @@ def get(tmp_path, server, files, capsys):
         return code, text
 
     return call
+
+
+@pytest.fixture
+def second_server():
+    yield from serving()
 
 
 def assert_complete(tmp_path, files):
@@ -147,6 +152,46 @@ def test_password_goes_only_to_its_host(get, server, files, tmp_path):
         # The redirect of a.bin leads to another host, and c.txt itself is on another host.
         ("c.txt", False): 4,
     }
+
+
+def test_password_does_not_go_to_another_port(get, server, second_server, files, tmp_path):
+    second_server.files = dict(server.files)
+    server.moved = {name: f"{second_server.url}/{name}" for name in files}
+    assert get("--user", "me", "--password", PASSWORD)[0] == 0
+    assert {bool(password) for _, _, password, _ in server.requests} == {True}
+    assert [password for _, _, password, _ in second_server.requests] == [None] * 2 * len(files)
+
+
+@pytest.mark.parametrize(
+    "old, new, same",
+    [
+        ("http://a/x", "http://a:80/y", True),
+        ("http://a/x", "https://a/y", True),
+        ("http://a:443/x", "https://a/y", False),
+        ("https://a/x", "https://A:443/y", True),
+        ("https://a/x", "https://a:444/y", False),
+        ("https://a/x", "https://b/y", False),
+    ],
+)
+def test_server_of_urls(old, new, same):
+    assert (download.server_of(old) == download.server_of(new)) is same
+
+
+@pytest.mark.parametrize("place", ["http://[::/x", "http://127.0.0.1:port/x", "http://a:99999/x"])
+def test_redirects_to_nowhere(place, get, server, monkeypatch):
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    server.moved = {"a.bin": place}
+    code, text = get("--user", "me", "--password", PASSWORD)
+    assert code == 2
+    assert "a.bin: " in text and PASSWORD not in text
+
+
+@pytest.mark.parametrize("length", ["abc", "9" * 5000, "\xb2", "1 2"], ids=range(4))
+def test_lengths_that_are_no_numbers(length, get, server, files, tmp_path):
+    server.ranges = False
+    server.length = length
+    assert get()[0] == 0
+    assert_complete(tmp_path, files)
 
 
 @pytest.mark.parametrize(

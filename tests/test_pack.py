@@ -11,6 +11,8 @@ import pickle
 import shutil
 import signal
 import tempfile
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,13 @@ from test_synthetic import contents
 
 import dataprep
 from common.errors import InputError
-from corpus import roots
+from corpus import pack_index, roots
 from corpus.augment import Augment
 from corpus.files import find_files
 from corpus.lists import read_train_list, read_trials, speed_copies
 from corpus.roots import Folder, Pack, open_root
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
-from prep import pack
+from prep import pack, pack_check
 
 SPEECH_DATA = os.environ.get("SPEECH_DATA")
 SUBTYPES = (
@@ -387,7 +389,7 @@ def test_killed_just_before_the_index(loose, packed, tmp_path, monkeypatch):
     pack_up(loose, tmp_path / "pack")
     assert Pack(str(tmp_path / "pack")).audio() == Pack(str(packed)).audio()
     after = contents(tmp_path / "pack")
-    assert {name for name in after if after[name] != before[name]} == {roots.INDEX}
+    assert {name for name in after if after[name] != before[name]} == {pack_index.INDEX}
 
 
 def test_second_call_reads_nothing(loose, packed, tmp_path, monkeypatch, capsys):
@@ -405,7 +407,7 @@ def test_additions_go_into_further_shards(loose, packed, tmp_path):
     before = contents(folder)
     pack.make_pack(pack.PackOptions([loose / "trials.txt"], packed, folder, 10**6, 5))
     after = contents(folder)
-    assert all(after[name] == before[name] for name in before if name != roots.INDEX)
+    assert all(after[name] == before[name] for name in before if name != pack_index.INDEX)
     ours, theirs = Pack(str(folder)), Pack(str(packed))
     assert ours.audio() == theirs.audio() and np.array_equal(ours.frames, theirs.frames)
     for name in ours.audio():
@@ -441,18 +443,18 @@ def test_check_finds_a_changed_bit_and_says_what_helps(loose, packed, tmp_path, 
         ),
         ("00001.pcm", b"torn", "00001.pcm: expected 10..... bytes, found 4. Copy the file again"),
         (
-            roots.INDEX,
+            pack_index.INDEX,
             None,
             "expected a finished pack, found a pack without index.npz. "
             "To finish the pack, run the 'python dataprep.py pack' command",
         ),
         (
-            roots.INDEX,
+            pack_index.INDEX,
             b"PK",
             "index.npz: the index of the pack is damaged .*. Remove this file and run",
         ),
-        (roots.INDEX, "cut", "index.npz: the index of the pack is damaged"),
-        (roots.INDEX, "flip", "index.npz: the index of the pack is damaged"),
+        (pack_index.INDEX, "cut", "index.npz: the index of the pack is damaged"),
+        (pack_index.INDEX, "flip", "index.npz: the index of the pack is damaged"),
         (roots.MARK, b'{"version": 0}', r"other options: version 0 \(now 1\)"),
         (roots.MARK, b"{", "expected the options of a pack in JSON"),
     ],
@@ -473,6 +475,105 @@ def test_damaged_packs(file, content, message, loose, packed, tmp_path):
         open_root(str(folder))
     if file == roots.MARK:
         return
+    pack_up(loose, folder)
+    assert contents(folder) == contents(packed)
+
+
+def header(shape, kind="<i8"):
+    """The beginning of a .npy file, which claims an array of this shape."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+CRAFTED = {
+    "a shard number that needs 8 GB": {"shard": 1 << 30},
+    "a negative shard": {"shard": -1},
+    "a negative position": {"first_byte": -2},
+    "a recording without samples": {"frames": 0},
+    "positions that overflow": {"frames": 1 << 61, "bits": 32},
+    "samples of 8 bits": {"bits": 8},
+    "a column that claims 8 TB": {"frames": header((1 << 40,)) + bytes(64)},
+    "a column that is too short": {"frames": header((2,)) + bytes(16)},
+    "a column of objects": {"frames": header((1,), "|O") + bytes(8)},
+    "a column of another type": {"frames": header((1,), "<f8") + bytes(8)},
+    "a deep header": {"frames": header("(" * 1000)},
+    "a column that is missing": {"frames": b""},
+}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("case", CRAFTED)
+def test_crafted_indexes(case, compression, tmp_path):
+    """An index with intact checksums and impossible contents needs no memory."""
+    (tmp_path / roots.MARK).write_text(json.dumps(roots.SETTINGS))
+    right = {"name": "", "shard": 0, "first_byte": 0, "frames": 9, "bits": 16}
+    with zipfile.ZipFile(tmp_path / pack_index.INDEX, "w", compression) as file:
+        for name, value in (right | CRAFTED[case]).items():
+            data = header((1,)) + np.int64(value).tobytes() if isinstance(value, int) else value
+            if name == "name":
+                data = header((1,), "|S9") + b"id0/a.wav"
+            if data:
+                file.writestr(f"{name}.npy", data)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"index.npz: the index of the pack is damaged \("):
+        Pack(str(tmp_path))
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[" * 100_000,
+        '{"recordings": null, "crc32": 0}',
+        '{"recordings": [["a.wav", -1, 16]], "crc32": 0}',
+        '{"recordings": [["a.wav", 9, 8]], "crc32": 0}',
+        '{"recordings": [[3, 9, 16]], "crc32": 0}',
+        '{"recordings": [["a.wav", 1e3, 16]], "crc32": 0}',
+        '{"recordings": [["a.wav", 9, 16]], "crc32": []}',
+        '{"recordings": [["\\ud800", 9, 16]], "crc32": 0}',
+    ],
+    ids=range(9),
+)
+def test_damaged_tables_of_shards(text, loose, tmp_path, capsys):
+    (tmp_path / roots.MARK).write_text(json.dumps(roots.SETTINGS))
+    (tmp_path / "00000.json").write_text(text)
+    assert run("check-pack", tmp_path) == 2
+    err = capsys.readouterr().err
+    assert f"error: {tmp_path}/00000.json: expected the contents of a shard in JSON" in err
+    words = ("--path", loose / "wav", "--output", tmp_path)
+    assert run("pack", loose / "trials.txt", *words) == 2
+    (tmp_path / roots.MARK).write_text("[" * 100_000)
+    assert run("check-pack", tmp_path) == 2
+
+
+def swap_two(table):
+    """Exchanges the places of two recordings of one length."""
+    order = np.lexsort((table["bits"], table["frames"]))
+    first, second = order[:2]
+    for name in ("shard", "first_byte", "frames"):
+        table[name][[first, second]] = table[name][[second, first]]
+
+
+def leave_out(table):
+    """Removes a recording."""
+    for name in table:
+        table[name] = table[name][1:]
+
+
+@pytest.mark.parametrize("change", [swap_two, leave_out])
+def test_check_compares_the_index_with_the_shards(change, loose, packed, tmp_path, capsys):
+    folder = copy_pack(packed, tmp_path / "pack")
+    with np.load(folder / pack_index.INDEX) as file:
+        table = {name: file[name] for name in file.files}
+    change(table)
+    np.savez(folder / pack_index.INDEX, **table)
+    assert run("check-pack", folder) == 2
+    err = capsys.readouterr().err
+    assert f"error: {folder}/index.npz: expected the recordings that the JSON files of the" in err
+    assert "Remove this file and run the 'python dataprep.py pack' command" in err
+    (folder / pack_index.INDEX).unlink()
     pack_up(loose, folder)
     assert contents(folder) == contents(packed)
 
@@ -569,7 +670,7 @@ def test_folders(loose, packed, tmp_path, program, capsys):
         code, _, err = program(*small_run(loose, tmp_path / "run", "--model", model, *words))
         assert code == 2 and message in err
     with pytest.raises(InputError, match="expected a pack, found none"):
-        pack.check_pack(loose, 1)
+        pack_check.check_pack(loose, 1)
 
 
 def test_space_on_the_disk(loose, tmp_path, monkeypatch):

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import dataprep
 from common.errors import InputError
+from corpus.embeddings import embedding_tree
 from corpus.files import audio_below
 from corpus.lists import read_train_list, read_trials
+from corpus.roots import Folder
 from prep import kaldi, merging, trees, trial_drawing
 from prep.output import write_lists
 
@@ -165,6 +167,51 @@ def test_a_folder_that_does_not_exist(mode, tmp_path, capsys):
     assert run(mode, tmp_path / "nowhere", "--output", tmp_path / "out") == 2
     assert f"{tmp_path}/nowhere: this folder does not exist. Give a " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """A set of folders that cannot be read. Permissions do not stop the user root."""
+    folders = set()
+
+    def refusing(function):
+        def call(path="."):
+            if os.fspath(path) in folders:
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return function(path)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+    return folders
+
+
+def test_folders_that_cannot_be_read(tree, locked, tmp_path, capsys):
+    """No folder is left out silently, wherever files are searched."""
+    folder = make_files(tmp_path / "data", ["id0/a/1.wav", "id1/b/1.wav", "id1/b/2.npy"])
+    locked.add(str(folder / "id1/b"))
+    output = ("--output", tmp_path / "out")
+    message = f"error: {folder}/id1/b: this folder cannot be read (Permission denied). Change its"
+    for words in (["make-list", folder, *output], ["pack", "--path", folder, *output]):
+        assert run(*words) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    for search in (embedding_tree, lambda path: Folder(path).glob("*/*/*.wav")):
+        with pytest.raises(InputError, match="id1/b: this folder cannot be read"):
+            search(folder)
+
+
+def test_links_without_end(tmp_path, capsys):
+    folder = make_files(tmp_path / "data", ["id0/a/1.wav", "id1/b/1.wav"])
+    (folder / "id0" / "again").symlink_to("..")
+    assert run("make-list", folder, "--output", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert f"error: {folder}/id0/again: this folder is a link to {folder}/, a folder above" in err
+    (folder / "id0" / "again").unlink()
+    (folder / "id2").symlink_to("id1")
+    assert run("make-list", folder, "--output", tmp_path / "out") == 0
+    assert len(lines_of(tmp_path / "out" / "train_list.txt")) == 3
 
 
 @pytest.mark.parametrize("name", ["a b", "a\u00a0b", "a\u2028b", "\ufeffa"])

@@ -25,9 +25,9 @@ def run_pack(args: argparse.Namespace) -> None:
 def run_check_pack(args: argparse.Namespace) -> None:
     """Compares the checksums of a pack."""
     # Imported here, because --help does not need it.
-    from prep import pack
+    from prep import pack_check
 
-    pack.check_pack(args.check_pack, args.threads)
+    pack_check.check_pack(args.check_pack, args.threads)
 
 
 PACK_OPTIONS = {
@@ -75,7 +75,7 @@ PACK_COMMANDS = {
     "check-pack": Subcommand(
         run_check_pack,
         "compare the checksums of a pack",
-        "Reads a complete pack and compares its checksums.",
+        "Reads a complete pack, and compares its checksums, and its index with the shards.",
         {"--threads": THREADS},
         ("check-pack data/pack",),
         value=path_option("DIR", "folder of the pack"),
