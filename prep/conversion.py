@@ -225,7 +225,7 @@ def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, 
             Path(temporary_name(target)).unlink(missing_ok=True)
 
 
-def foreign_file(target: str) -> str | None:
+def other_program_problem(target: str) -> str | None:
     """Returns a message if the target is complete but has another rate or number of channels.
 
     Returns None otherwise. A damaged file is converted again.
@@ -253,7 +253,7 @@ def convert_batch(
     for source, target in pairs:
         if whole_length(target):
             continue
-        message = foreign_file(target)
+        message = other_program_problem(target)
         result[source] = message
         if not message:
             missing.append((source, target))
