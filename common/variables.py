@@ -1,6 +1,6 @@
 """Environment variables in YAML files: `${NAME}` and `${NAME:-default}`.
 
-`$${NAME}` is the text `${NAME}`, and each further dollar sign stands for itself.
+`$${NAME}` is the text `${NAME}`, and each further dollar sign is kept.
 """
 
 import re

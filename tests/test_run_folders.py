@@ -12,6 +12,7 @@ from conftest import small_run
 
 from common.errors import InputError
 from common.writing import write_atomically
+from network.checkpoints import write_checkpoint
 from training.best import is_of_evaluation, repair_best
 from training.run_folder import RunFolder
 
@@ -110,8 +111,10 @@ def test_the_newest_checkpoint_of_another_program_is_evaluated(program, tmp_path
 
 # ---------------------------------------------------------------- best.model
 def with_entries(path, **entries):
-    """Changes entries of a checkpoint."""
-    torch.save(torch.load(path, weights_only=True) | entries, path)
+    """Changes entries of a checkpoint, and writes it with its new checksum."""
+    state = torch.load(path, weights_only=True) | entries
+    del state["checksum"]
+    write_checkpoint(state, path)
 
 
 def resumed(program, corpus, folder):
