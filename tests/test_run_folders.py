@@ -1,18 +1,22 @@
 """Run folders: what a run refuses, and what it leaves unchanged."""
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import small_run
 
 from common.errors import InputError
 from common.writing import write_atomically
+from corpus.lists import Trials, Utterance
 from training.best import is_of_evaluation, repair_best
+from training.resume import described_trials, described_utterances
 from training.run_folder import RunFolder
 
 
@@ -247,3 +251,100 @@ def test_parts_of_a_killed_run_are_removed(run, corpus, program):
     kept.write_text("mine")
     assert not resumed(program, corpus, run)
     assert not part.exists() and kept.exists()
+
+
+# ---------------------------------------------------------------- what a resumed run refuses
+@pytest.mark.parametrize(
+    ("name", "value", "before"),
+    [
+        ("trainfunc", "aamsoftmax", "softmaxproto"),
+        ("optimizer", "sgd", "adam"),
+        ("optimizer", "adamW", "adam"),
+        ("model", "RawNet3", "ResNetSE34L"),
+    ],
+)
+def test_other_components_are_refused(name, value, before, run, refused):
+    assert (
+        f"--{name} {value} contradicts {run}/model/last.model, which was trained with "
+        f"--{name} {before}. To resume this run, give --{name} {before}. To start a new run, give "
+        "a new --save_path." in refused(run, f"--{name}", value)
+    )
+
+
+def test_another_train_list_is_refused(run, refused, corpus, tmp_path):
+    """The list has the same speakers, and one file less."""
+    lines = (corpus / "train_list.txt").read_text().splitlines(keepends=True)
+    shorter = tmp_path / "list.txt"
+    shorter.write_text("".join(lines[:-1]))
+    message = refused(run, "--train_list", shorter)
+    assert (
+        f"error: {shorter}: {run}/model/last.model was trained with another --train_list" in message
+    )
+    assert "Expected 48 lines with" in message and "found 47 lines with" in message
+    assert f"--initial_model {run}/model/last.model" in message
+
+
+def test_other_trials_are_refused(run, refused, corpus, tmp_path):
+    """One label was corrected, so the EERs of the run cannot be compared."""
+    first, rest = (corpus / "trials.txt").read_text().split("\n", 1)
+    swapped = tmp_path / "trials.txt"
+    swapped.write_text(f"{1 - int(first[0])}{first[1:]}\n{rest}")
+    assert "was trained with another --test_list. Expected 60 lines with" in refused(
+        run, "--test_list", swapped
+    )
+
+
+def test_descriptions_of_lists_see_every_change():
+    a = Utterance("s", "a")
+    b = Utterance("s", "b")
+    c = Utterance("t", "c")
+    lists = [[a, b, c], [b, a, c], [a, b], [Utterance("t", "a"), b, c], [a, b, Utterance("sc", "")]]
+    assert len({described_utterances(utterances) for utterances in lists}) == len(lists)
+    assert described_utterances([a, b]) == described_utterances([a, b])
+    pairs = [("a", "b"), ("a", "c")]
+    label = np.array([True, False])
+    trials = [Trials.of_pairs(pairs), Trials.of_pairs(pairs, label=label)]
+    trials += [Trials.of_pairs(pairs, label=~label), Trials.of_pairs(pairs[::-1], label=label)]
+    assert len({described_trials(listed) for listed in trials}) == len(trials)
+
+
+def test_a_checkpoint_without_descriptions_of_lists_resumes(run, corpus, program):
+    """Earlier versions did not store them."""
+    last = run / "model" / "last.model"
+    state = torch.load(last, weights_only=True)
+    for name in ("lists", "evaluated"):
+        del state[name]
+    torch.save(state, last)
+    assert not resumed(program, corpus, run)
+
+
+@pytest.mark.parametrize("left", ["checkpoints", "log"])
+def test_a_missing_last_checkpoint_is_no_new_run(left, run, refused):
+    """Two evaluations in the log show that a checkpoint has existed."""
+    names = ["last.model"]
+    if left == "log":
+        names = os.listdir(run / "model")
+    for name in names:
+        (run / "model" / name).unlink()
+    message = refused(run)
+    assert f"error: {run}/model/last.model: there is no such checkpoint" in message
+    hint = f"--initial_model {run}/model/model000000002.model"
+    assert (hint in message) == (left == "checkpoints")
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(run, corpus, program):
+    """The log has an evaluation, but there is no checkpoint."""
+    shutil.rmtree(run / "model")
+    first = (run / "log.jsonl").read_text().splitlines(keepends=True)[0]
+    (run / "log.jsonl").write_text(first + '{"epoch": 2, "st')
+    assert program(*small_run(corpus, run, "--max_steps", 1))[0] == 0
+    (line,) = (run / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0\n", "[]\n", '{"epoch": 1}\n', "17\n"])
+def test_a_damaged_line_of_the_log_is_named(damage, run, refused):
+    log = run / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text(lines[0] + damage + lines[1])
+    assert f"error: {log}:2: expected a line of the log with epoch and step, found" in refused(run)
