@@ -6,9 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
 from common.errors import InputError
 from corpus.lists import Trials
 from options.parser import configuration, contradictions
+from options.plugins import options_of
+from SpeakerNet import Trainer
 from training.task import Task
 
 log = logging.getLogger("trainSpeakerNet")
@@ -105,3 +110,75 @@ def log_changes(options: argparse.Namespace, stored: dict) -> None:
         before = stored.get(name)
         if value != before:
             log.info("--%s was %s before and is %s from now on.", name, before, value)
+
+
+# ---------------------------------------------------------------------- optimizer and schedule
+def changed_options(options: argparse.Namespace, stored: dict) -> list[str]:
+    """Returns the options of the optimizer and of the schedule that differ from a checkpoint's."""
+    names = ["scheduler", "max_epoch", "test_interval"]
+    for part in ("optimizer", "scheduler"):
+        names += [option.name for option in options_of(part, getattr(options, part))]
+    return [name for name in names if getattr(options, name) != stored.get(name)]
+
+
+def require_applicable(task: Task, state: dict, path: Path) -> None:
+    """Raises InputError if changed options have no clear meaning in the middle of a run.
+
+    state: the checkpoint in `path`. Checkpoints of earlier versions lack the updates per epoch.
+    """
+    trainer = task.trainer
+    updates = state.get("steps_per_epoch", task.steps_per_epoch)
+    if updates != task.steps_per_epoch:
+        raise InputError(
+            f"{path}: this run has {updates} updates per epoch, and these options make "
+            f"{task.steps_per_epoch}, so that epochs and schedule would not fit. To resume this "
+            "run, give the same --batch_size, --nPerSpeaker, --max_seg_per_spk and --accumulate. "
+            "With another number of processes, change --batch_size so that the updates stay the "
+            f"same. {NEW_RUN}; --initial_model {path} takes over the weights."
+        )
+    stored = state["options"]
+    changed = changed_options(task.options, stored)
+    if not changed:
+        return
+    shown = ", ".join(f"--{name} {stored.get(name)}" for name in changed)
+    sizes = [len(group["params"]) for group in trainer.optimizer.param_groups]
+    before = [len(group["params"]) for group in state["optimizer"]["param_groups"]]
+    by_step = isinstance(trainer.scheduler, LambdaLR)
+    known = by_step or hasattr(trainer.scheduler, "watch")
+    if sizes != before or by_step != ("lr_lambdas" in state["scheduler"]) or not known:
+        raise InputError(
+            f"{path}: optimizer or schedule of this run cannot change to the new options. To "
+            f"resume this run, give {shown}. {NEW_RUN}; --initial_model {path} takes over the "
+            "weights."
+        )
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict]:
+    """Returns the settings of every group of parameters, which the options have chosen."""
+    settings = []
+    for group in optimizer.param_groups:
+        settings.append({name: value for name, value in group.items() if name != "params"})
+    return settings
+
+
+def apply_changes(
+    trainer: Trainer, settings: list[dict], options: argparse.Namespace, stored: dict
+) -> None:
+    """Applies changed options of optimizer and schedule to a trainer that was resumed.
+
+    settings: of its optimizer before that, see settings_of(). stored: options of the checkpoint. A
+    learning rate that depends on the step becomes the rate that the new options have at this step.
+    A schedule that follows results keeps its reductions so far.
+    """
+    if not changed_options(options, stored):
+        return
+    groups = trainer.optimizer.param_groups
+    for group, chosen in zip(groups, settings, strict=True):
+        group |= chosen | {"lr": group["lr"] * options.lr / stored["lr"]}
+    scheduler = trainer.scheduler
+    if isinstance(scheduler, LambdaLR):
+        scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        for group, base, factor in zip(groups, scheduler.base_lrs, factors, strict=True):
+            group["lr"] = base * factor
+    scheduler._last_lr = [group["lr"] for group in groups]

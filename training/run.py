@@ -28,10 +28,13 @@ from training.epoch_lines import Best, EpochLines
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.resume import (
+    apply_changes,
     descriptions_of_lists,
     log_changes,
+    require_applicable,
     require_same_components,
     require_same_data,
+    settings_of,
 )
 from training.run_folder import RunFolder
 from training.task import Task
@@ -109,9 +112,12 @@ class TrainingRun:
         """Continues the run that is in the folder, from its last checkpoint."""
         last = self.folder.last
         require_same_data(self.task, self.lists, state, last)
+        require_applicable(self.task, state, last)
         load_weights(self.trainer.net, state, last)
         self.trainer.start_average()
+        settings = settings_of(self.trainer.optimizer)
         self.trainer.resume(state)
+        apply_changes(self.trainer, settings, self.options, state["options"])
         for name in RUN_PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))
         log_changes(self.options, state["options"])
@@ -339,6 +345,7 @@ class TrainingRun:
         state["options"] = configuration(self.options)
         state["classes"] = self.task.classes
         state["lists"] = self.lists
+        state["steps_per_epoch"] = self.task.steps_per_epoch
         for name in RUN_PROGRESS:
             state[name] = getattr(self, name)
         self.saved_at = time.monotonic()
