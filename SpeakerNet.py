@@ -358,14 +358,14 @@ class Trainer:
     def resume(self, state: dict) -> None:
         """Continues exactly where `state()` was called. The weights must have been loaded before.
 
-        A run with an average continues from the trained weights, not from the average. If the
-        average is new, it starts here.
+        A run with an average continues from the trained weights. A new average starts here.
         """
         if "trained" in state:
             self.net.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         for name in PROGRESS:
             setattr(self, name, state[name])
         # With more processes than before, the new ones keep the random state of their seed.

@@ -19,6 +19,16 @@ class Plateau(ReduceLROnPlateau):
         super().__init__(optimizer, **settings)
         self.follows = follows
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Loads the progress. The settings stay as the options have chosen them."""
+        kept = {}
+        for name in ("follows", "patience", "factor", "threshold"):
+            kept[name] = getattr(self, name)
+        if self.follows != state["follows"]:
+            # Loss and EER cannot be compared.
+            kept |= {"best": self.best, "num_bad_epochs": 0}
+        super().load_state_dict(state | kept)
+
     def step(self) -> None:
         """Does nothing: the learning rate does not depend on the number of updates."""
 

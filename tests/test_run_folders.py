@@ -1,19 +1,32 @@
 """Run folders: what a run refuses, and what it leaves unchanged."""
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import small_run
+from torch import nn
 
 from common.errors import InputError
 from common.writing import write_atomically
+from corpus.lists import Trials, Utterance
 from network.checkpoints import write_checkpoint
+from network.components import build
+from options.plugins import find, options_of
+from SpeakerNet import Trainer
 from training.best import is_of_evaluation, repair_best
+from training.resume import (
+    apply_changes,
+    described_trials,
+    described_utterances,
+    settings_of,
+)
 from training.run_folder import RunFolder
 
 
@@ -250,3 +263,194 @@ def test_parts_of_a_killed_run_are_removed(run, corpus, program):
     kept.write_text("mine")
     assert not resumed(program, corpus, run)
     assert not part.exists() and kept.exists()
+
+
+# ---------------------------------------------------------------- what a resumed run refuses
+@pytest.mark.parametrize(
+    ("name", "value", "before"),
+    [
+        ("trainfunc", "aamsoftmax", "softmaxproto"),
+        ("optimizer", "sgd", "adam"),
+        ("optimizer", "adamW", "adam"),
+        ("model", "RawNet3", "ResNetSE34L"),
+    ],
+)
+def test_other_components_are_refused(name, value, before, run, refused):
+    assert (
+        f"--{name} {value} contradicts {run}/model/last.model, which was trained with "
+        f"--{name} {before}. To resume this run, give --{name} {before}. To start a new run, give "
+        "a new --save_path." in refused(run, f"--{name}", value)
+    )
+
+
+def test_another_train_list_is_refused(run, refused, corpus, tmp_path):
+    """The list has the same speakers, and one file less."""
+    lines = (corpus / "train_list.txt").read_text().splitlines(keepends=True)
+    shorter = tmp_path / "list.txt"
+    shorter.write_text("".join(lines[:-1]))
+    message = refused(run, "--train_list", shorter)
+    assert (
+        f"error: {shorter}: {run}/model/last.model was trained with another --train_list" in message
+    )
+    assert "Expected 48 lines with" in message and "found 47 lines with" in message
+    assert f"--initial_model {run}/model/last.model" in message
+
+
+def test_other_trials_are_refused(run, refused, corpus, tmp_path):
+    """One label was corrected, so the EERs of the run cannot be compared."""
+    first, rest = (corpus / "trials.txt").read_text().split("\n", 1)
+    swapped = tmp_path / "trials.txt"
+    swapped.write_text(f"{1 - int(first[0])}{first[1:]}\n{rest}")
+    assert "was trained with another --test_list. Expected 60 lines with" in refused(
+        run, "--test_list", swapped
+    )
+
+
+def test_descriptions_of_lists_see_every_change():
+    a = Utterance("s", "a")
+    b = Utterance("s", "b")
+    c = Utterance("t", "c")
+    lists = [[a, b, c], [b, a, c], [a, b], [Utterance("t", "a"), b, c], [a, b, Utterance("sc", "")]]
+    assert len({described_utterances(utterances) for utterances in lists}) == len(lists)
+    assert described_utterances([a, b]) == described_utterances([a, b])
+    pairs = [("a", "b"), ("a", "c")]
+    label = np.array([True, False])
+    trials = [Trials.of_pairs(pairs), Trials.of_pairs(pairs, label=label)]
+    trials += [Trials.of_pairs(pairs, label=~label), Trials.of_pairs(pairs[::-1], label=label)]
+    assert len({described_trials(listed) for listed in trials}) == len(trials)
+
+
+def test_a_checkpoint_without_descriptions_of_lists_resumes(run, corpus, program):
+    """Earlier versions did not store them."""
+    last = run / "model" / "last.model"
+    state = torch.load(last, weights_only=True)
+    for name in ("lists", "evaluated"):
+        del state[name]
+    torch.save(state, last)
+    assert not resumed(program, corpus, run)
+
+
+@pytest.mark.parametrize("left", ["checkpoints", "log"])
+def test_a_missing_last_checkpoint_is_no_new_run(left, run, refused):
+    """Two evaluations in the log show that a checkpoint has existed."""
+    names = ["last.model"]
+    if left == "log":
+        names = os.listdir(run / "model")
+    for name in names:
+        (run / "model" / name).unlink()
+    message = refused(run)
+    assert f"error: {run}/model/last.model: there is no such checkpoint" in message
+    hint = f"--initial_model {run}/model/model000000002.model"
+    assert (hint in message) == (left == "checkpoints")
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(run, corpus, program):
+    """The log has an evaluation, but there is no checkpoint."""
+    shutil.rmtree(run / "model")
+    first = (run / "log.jsonl").read_text().splitlines(keepends=True)[0]
+    (run / "log.jsonl").write_text(first + '{"epoch": 2, "st')
+    assert program(*small_run(corpus, run, "--max_steps", 1))[0] == 0
+    (line,) = (run / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0\n", "[]\n", '{"epoch": 1}\n', "17\n"])
+def test_a_damaged_line_of_the_log_is_named(damage, run, refused):
+    log = run / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text(lines[0] + damage + lines[1])
+    assert f"error: {log}:2: expected a line of the log with epoch and step, found" in refused(run)
+
+
+# ---------------------------------------------------------------- changed optimizer and schedule
+def test_changed_options_of_the_optimizer_are_used(run, corpus, program):
+    """The first update after the change has the new rate, and the checkpoint the new settings."""
+    words = ["--lr", 0.00001, "--weight_decay", 0.5, "--max_epoch", 3, "--lr_decay", 0.5]
+    code, out, err = program(*small_run(corpus, run, *words))
+    assert code == 0, err
+    assert "--lr was 0.001 before and is 1e-05 from now on." in out
+    line = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    # Two epochs have ended, and the rate falls after every epoch.
+    assert line["epoch"] == 3 and line["lr"] == pytest.approx(0.00001 * 0.5**2, rel=1e-9)
+    state = torch.load(run / "model" / "last.model", weights_only=True)
+    (group,) = state["optimizer"]["param_groups"]
+    assert group["weight_decay"] == 0.5 and group["initial_lr"] == 0.00001
+    assert group["lr"] == pytest.approx(0.00001 * 0.5**3, rel=1e-9)
+
+
+def test_another_number_of_updates_per_epoch_is_refused(run, refused):
+    message = refused(run, "--batch_size", 2)
+    assert "this run has 6 updates per epoch, and these options make 12" in message
+    assert f"--initial_model {run}/model/last.model takes over the weights" in message
+
+
+def test_a_schedule_of_another_kind_is_refused(run, refused):
+    message = refused(run, "--scheduler", "plateau")
+    assert "To resume this run, give --scheduler steplr" in message
+
+
+def small_trainer(optimizer, scheduler, **settings):
+    """Returns a trainer of one weight, whose schedule has two updates per epoch."""
+    net = nn.Linear(1, 1, bias=False)
+    made = Trainer(net)
+    lr = settings.pop("lr")
+    momentum = {"momentum": settings.pop("momentum")} if "momentum" in settings else {}
+    made.optimizer = find("optimizer", optimizer)(net.parameters(), lr=lr, **momentum)
+    made.scheduler = build(
+        "scheduler",
+        argparse.Namespace(scheduler=scheduler, **scheduler_options(scheduler) | settings),
+        optimizer=made.optimizer,
+        steps_per_epoch=2,
+        max_epoch=10,
+        test_interval=1,
+    )
+    return made
+
+
+def scheduler_options(name):
+    """Returns the options of a scheduler with their defaults."""
+    return {option.name: option.default for option in options_of("scheduler", name)}
+
+
+def changed(optimizer, scheduler, before, now):
+    """Returns a trainer that was resumed after six updates with other options."""
+    old = small_trainer(optimizer, scheduler, **before)
+    for _ in range(6):
+        old.optimizer.step()
+        old.scheduler.step()
+        old.follow({"loss": 1.0})
+    made = small_trainer(optimizer, scheduler, **now)
+    settings = settings_of(made.optimizer)
+    made.optimizer.load_state_dict(old.optimizer.state_dict())
+    made.scheduler.load_state_dict(old.scheduler.state_dict())
+    names = dict(optimizer=optimizer, scheduler=scheduler, max_epoch=10, test_interval=1)
+    values = names | {"weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
+    values |= scheduler_options(scheduler)
+    apply_changes(made, settings, argparse.Namespace(**values | now), values | before)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "before", "now", "rate"),
+    [
+        # After three epochs.
+        ("exponentiallr", {"lr": 1.0}, {"lr": 0.1, "lr_decay": 0.5}, 0.1 * 0.5**3),
+        ("cycliclr", {"lr": 1.0}, {"lr": 0.1, "lr_cyclic_max": 2.0, "lr_cyclic_min": 0.0}, 0.6),
+        # The last five results were no improvement over the first one: one reduction to a half.
+        ("plateau", {"lr": 1.0, "lr_patience": 4, "lr_decay": 0.5}, {"lr": 0.1}, 0.05),
+    ],
+)
+def test_a_changed_rate_is_the_rate_of_the_new_options(scheduler, before, now, rate):
+    made = changed("sgd", scheduler, before, now | {"momentum": 0.5})
+    (group,) = made.optimizer.param_groups
+    assert group["lr"] == pytest.approx(rate, rel=1e-9)
+    assert made.scheduler.get_last_lr() == [group["lr"]]
+    assert group["momentum"] == 0.5
+
+
+def test_a_plateau_takes_changed_options():
+    made = changed("sgd", "plateau", {"lr": 1.0}, {"lr": 1.0, "lr_patience": 2, "lr_decay": 0.3})
+    assert (made.scheduler.patience, made.scheduler.factor) == (2, 0.3)
+    assert made.scheduler.best == 1.0 and made.scheduler.num_bad_epochs == 5
+    made = changed("sgd", "plateau", {"lr": 1.0}, {"lr": 1.0, "lr_follows": "EER"})
+    assert made.scheduler.best == float("inf") and made.scheduler.num_bad_epochs == 0

@@ -20,8 +20,8 @@ from inference.evaluation import (
     represent_cohort,
 )
 from inference.scorer import Scorer
-from network.checkpoints import load_weights, read_checkpoint
-from options.parser import configuration, contradictions
+from network.checkpoints import load_weights
+from options.parser import configuration
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
@@ -29,6 +29,15 @@ from training.initial_weights import load_initial_weights
 from training.lost_batches import LostBatch, complete
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
+from training.resume import (
+    apply_changes,
+    descriptions_of_lists,
+    log_changes,
+    require_applicable,
+    require_same_components,
+    require_same_data,
+    settings_of,
+)
 from training.run_folder import RunFolder
 from training.task import Task
 
@@ -46,7 +55,7 @@ class TrainingRun:
     best: lowest EER (or validation loss) so far. best_number: epoch or step of its evaluation, None
     if it is unknown. stale: number of evaluations since then. validated: step of the last
     evaluation within an epoch. evaluated, result: step and result of the last evaluation.
-    last_step: of the run.
+    lists: descriptions of the lists, see training/resume.py. last_step: of the run.
     """
 
     def __init__(self, options: argparse.Namespace, state: dict | None, argv: list[str]):
@@ -59,6 +68,9 @@ class TrainingRun:
         self.options = options
         self.stop = StopRequest()
         self.folder = RunFolder(options)
+        stored = self.folder.read_last()
+        if stored:
+            require_same_components(options, stored["options"], self.folder.last)
         self.task = Task(options)
         self.trainer = self.task.trainer
         self.last_step = min(
@@ -77,19 +89,17 @@ class TrainingRun:
         self.threshold_texts: dict[str, str] = {}
         self.saved_at = time.monotonic()
         self.warned_of_waiting = False
-        self.load(state)
-        self.begin(argv)
-
-    # ------------------------------------------------------------------ start
-    def load(self, state: dict | None) -> None:
-        """Loads the folder's last checkpoint, else --initial_model, else keeps random weights."""
-        if self.folder.last.exists():
-            self.resume(read_checkpoint(self.folder.last))
+        self.lists = distributed.on_rank_zero(descriptions_of_lists, self.task)
+        # Everything is checked before the folder is changed.
+        if stored:
+            self.resume(stored)
         elif state:
             self.initialise(state)
         # A barrier: all processes have read the folder before one of them writes to it.
         distributed.any_rank(False)
+        self.begin(argv)
 
+    # ------------------------------------------------------------------ start
     def begin(self, argv: list[str]) -> None:
         """Prepares the folder. Nothing was written to it before."""
         distributed.on_rank_zero(self.folder.open, argv)
@@ -103,22 +113,16 @@ class TrainingRun:
     def resume(self, state: dict) -> None:
         """Continues the run that is in the folder, from its last checkpoint."""
         last = self.folder.last
-        contradictions(vars(self.options), state["options"], self.options, last)
-        if state["classes"] != self.task.classes:
-            raise InputError(
-                f"{last}: this run was trained on other speakers. Its train list had "
-                f"{len(state['classes'])}, and {self.options.train_list} has "
-                f"{len(self.task.classes)}. Choose another --save_path."
-            )
+        require_same_data(self.task, self.lists, state, last)
+        require_applicable(self.task, state, last)
         load_weights(self.trainer.net, state, last)
         self.trainer.start_average()
+        settings = settings_of(self.trainer.optimizer)
         self.trainer.resume(state)
+        apply_changes(self.trainer, settings, self.options, state["options"])
         for name in RUN_PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))
-        for name, value in configuration(self.options).items():
-            before = state["options"].get(name)
-            if value != before:
-                log.info("--%s was %s before and is %s from now on.", name, before, value)
+        log_changes(self.options, state["options"])
         log.info(
             "Resuming %s at epoch %d, step %d.",
             last,
@@ -341,6 +345,8 @@ class TrainingRun:
         state = self.trainer.state()
         state["options"] = configuration(self.options)
         state["classes"] = self.task.classes
+        state["lists"] = self.lists
+        state["steps_per_epoch"] = self.task.steps_per_epoch
         for name in RUN_PROGRESS:
             state[name] = getattr(self, name)
         self.saved_at = time.monotonic()

@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import json
 import logging
+import math
 import platform
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ import torch
 import distributed
 from common.errors import InputError
 from common.run_paths import (
+    BEST_CHECKPOINT,
     CHECKPOINTS,
     COMMAND,
     CONFIG,
@@ -27,9 +29,10 @@ from common.run_paths import (
 )
 from common.writing import write_atomically
 from inference.evaluation import lists_and_roots, path_of_list, path_of_part
-from network.checkpoints import write_checkpoint
+from network.checkpoints import read_checkpoint, write_checkpoint
 from options.parser import config_text
 from report import tensorboard
+from training.best import error_of
 from training.ownership import REVISION, is_ours, require_own_files
 
 log = logging.getLogger("trainSpeakerNet")
@@ -69,6 +72,16 @@ def lines_of_command(argv: list[str]) -> str:
     return f"{command}\n{versions}\n"
 
 
+def contents_of_line(text: str) -> dict | None:
+    """Returns the contents of a line of log.jsonl, or None if it is damaged."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    known = isinstance(line, dict) and isinstance(line.get("epoch"), int)
+    return line if known and isinstance(line.get("step"), int) else None
+
+
 class RunFolder:
     """The folder --save_path of a run.
 
@@ -101,8 +114,28 @@ class RunFolder:
     def claim(self) -> None:
         """Raises InputError if the folder belongs to another program or to a running process."""
         require_own_files(self.path, scores_of_run(self.options))
+        evaluations = [line for _, line in self.lines_of_log() if error_of(line) < math.inf]
+        if not self.last.exists():
+            self.require_new(evaluations)
         if (self.path / COMMAND).exists():
             self.lock()
+
+    def require_new(self, evaluations: list[dict]) -> None:
+        """Raises InputError if the folder, which has no last checkpoint, has had one.
+
+        evaluations: their log lines. A checkpoint is written after every evaluation in training, so
+        only the last of them may be without one.
+        """
+        weights = [self.path / BEST_CHECKPOINT, *sorted(self.path.glob(NUMBERED_CHECKPOINTS))]
+        weights = [path for path in weights if path.exists()]
+        if not weights and sum(line["step"] > 0 for line in evaluations) < 2:
+            return
+        start = f" To start from its weights, add --initial_model {weights[-1]}." if weights else ""
+        raise InputError(
+            f"{self.last}: there is no such checkpoint, although this folder contains a run. A new "
+            f"run would replace its files. Restore the checkpoint, or choose another --save_path."
+            f"{start}"
+        )
 
     def lock(self) -> None:
         """Locks command.txt, so that no other process trains in this folder.
@@ -154,20 +187,43 @@ class RunFolder:
         for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
             part.unlink()
 
+    def read_last(self) -> dict | None:
+        """Returns the last checkpoint, or None for a new run."""
+        return read_checkpoint(self.last) if self.last.exists() else None
+
+    def lines_of_log(self) -> list[tuple[str, dict]]:
+        """Returns the lines of log.jsonl, as texts and as contents.
+
+        A kill may have left the last line incomplete, so a last line without its end is left out.
+        Raises InputError if another line is damaged.
+        """
+        path = self.path / LOG
+        lines = []
+        texts = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+        for number, text in enumerate(texts, 1):
+            if not text.endswith("\n"):
+                continue
+            line = contents_of_line(text)
+            if line is None:
+                raise InputError(
+                    f"{path}:{number}: expected a line of the log with epoch and step, found "
+                    f"{text[:40].strip()!r}. The file is damaged. Remove this line, or restore the "
+                    "file."
+                )
+            lines.append((text, line))
+        return lines
+
     def trim_log(self, epoch: int, validated: int) -> None:
         """Removes the lines of log.jsonl that the resumed run will write again.
 
         The lines of `epoch` and of later epochs are removed, except for evaluations within an epoch
-        up to step `validated`. The last line may be incomplete.
+        up to step `validated`.
         """
         path = self.path / LOG
         if distributed.rank() or not path.exists():
             return
         kept = []
-        for text in path.read_text().splitlines(keepends=True):
-            if not text.endswith("\n"):
-                continue
-            line = json.loads(text)
+        for text, line in self.lines_of_log():
             if line["epoch"] < epoch or 0 < line["step"] <= validated:
                 kept.append(text)
         write_atomically(path, "".join(kept).encode())
@@ -190,12 +246,10 @@ class RunFolder:
         name: "epoch" or "step". Returns None if log.jsonl has no such evaluation. The evaluation of
         the untrained network does not count.
         """
-        path = self.path / LOG
-        if distributed.rank() or not path.exists():
+        if distributed.rank():
             return None
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
-            if line["step"] and line.get("EER", line.get("valid_loss")) == best:
+        for _, line in self.lines_of_log():
+            if line["step"] and error_of(line) == best:
                 return line[name]
         return None
 
