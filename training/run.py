@@ -11,6 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import distributed
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from DatasetLoader import batches, train_loader
 from inference.evaluation import (
     Stopped,
@@ -20,7 +21,7 @@ from inference.evaluation import (
     represent_cohort,
 )
 from inference.scorer import Scorer
-from network.checkpoints import load_weights, read_checkpoint
+from network.checkpoints import load_weights, read_run
 from options.parser import configuration, contradictions
 from SpeakerNet import NonFiniteLoss
 from training.epoch_lines import Best, EpochLines
@@ -80,7 +81,7 @@ class TrainingRun:
     def begin(self, state: dict | None) -> None:
         """Loads the folder's last checkpoint, else --initial_model, else keeps random weights."""
         if self.folder.last.exists():
-            self.resume(read_checkpoint(self.folder.last))
+            self.resume(read_run(self.folder.last))
         elif state:
             self.initialise(state)
         # The lines of the current epoch will be written again.
@@ -102,7 +103,8 @@ class TrainingRun:
             )
         load_weights(self.trainer.net, state, last)
         self.trainer.start_average()
-        self.trainer.resume(state)
+        with foreign_file(last, "the state of the training cannot be used ({}).".format):
+            self.trainer.resume(state)
         for name in RUN_PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))
         for name, value in configuration(self.options).items():
