@@ -5,6 +5,7 @@ No code of a file runs, no file is lost, and nothing is written from weights tha
 
 import random
 import re
+import resource
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from test_bad_input import Workspace, fingerprint
 
 from common.errors import InputError
+from corpus.enrolment import read_speaker_meta
 from network.checkpoints import read_checkpoint, write_checkpoint
 
 
@@ -205,3 +207,18 @@ def test_weights_alone_do_not_resume(kind, corpus, checkpoint, tmp_path, program
     code, _, err = program(*Workspace(tmp_path, corpus, checkpoint).train())
     assert code == 2 and "found weights without the state of a training" in err, err
     assert last.read_bytes() == before
+
+
+# ---------------------------------------------------------------------- pickles
+@pytest.mark.parametrize(
+    "data", [b"]r\xff\xff\xff\x1f.", b"\x80\x04B\xff\xff\xff\x7f", b"I1\nI" + b"9" * 9000 + b"\n."]
+)
+def test_a_few_bytes_allocate_little(data, tmp_path):
+    """The first number is an index of the memo, the second one a length."""
+    path = tmp_path / "meta.pk"
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"meta\.pk: expected"):
+        read_speaker_meta(path)
+    # In kilobytes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
