@@ -5,12 +5,11 @@ baseline.
 """
 
 import os
-import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.errors import InputError
+from common.foreign_files import BoundedUnpickler, foreign_file
 from corpus.line_formats import LineFormat
 from corpus.missing import first_names
 from corpus.rows import read_rows
@@ -31,40 +30,21 @@ SpeakerMeta = dict[str, dict[str, list[str]]]
 Enrolments = dict[str, tuple[str, ...]]
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Makes only dicts, lists, strings and numbers.
-
-    They do not need the name of a class, so no code from the file runs.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Raises UnpicklingError for a class or function that is not allowed."""
-        raise pickle.UnpicklingError(f"it contains {module}.{name}")
-
-
 def read_speaker_meta(path: str | os.PathLike) -> SpeakerMeta:
     """Reads a pickled table {speaker: {"bonafide": [utterance, ...], "spoof": [...]}}.
 
     No code from the file runs. Raises InputError if the file has another structure.
     """
-    try:
-        with open(path, "rb") as file:
-            table = PlainUnpickler(file).load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        # A damaged pickle can raise any exception in this list.
-        raise InputError(
-            f"{path}: expected a pickled dict of dicts of lists of names, found another content "
-            f"({error}). No code from the file was run. Choose the file that the SASV 2022 "
-            "baseline writes."
-        ) from None
+
+    def problem(text: str) -> str:
+        return (
+            f"expected a pickled dict of dicts of lists of names, found another content ({text}). "
+            "No code from the file was run. Choose the file that the SASV 2022 baseline writes."
+        )
+
+    # Only dicts, lists, strings and numbers are made: nothing is in BoundedUnpickler.ALLOWED.
+    with foreign_file(path, problem), open(path, "rb") as file:
+        table = BoundedUnpickler(file).load()
     if not is_speaker_meta(table):
         raise InputError(
             f"{path}: expected {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, "

@@ -3,6 +3,7 @@
 import argparse
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from inference.scorer import Scorer
 from network.checkpoints import load_weights
 from network.components import build
@@ -29,7 +30,9 @@ def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
             "run, to use a trained network."
         )
     classes = state.get("classes", {"": 0})
-    net = build_net(options, max(classes.values(), default=0) + 1)
+    problem = "a network with the options of this checkpoint cannot be built ({}).".format
+    with foreign_file(options.initial_model, problem):
+        net = build_net(options, max(classes.values(), default=0) + 1)
     # The speakers that a published classifier was trained on are unknown, so it is not used.
     head = "required" if "options" in state else "unused"
     load_weights(net, state, options.initial_model, head=head)

@@ -14,7 +14,9 @@ from torch import nn
 
 from common.errors import InputError
 from common.writing import write_atomically
+from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
+from network.stored_options import require_options
 
 # Prefixes of published names, and the beginning of published names of the loss.
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+")
@@ -48,6 +50,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     state, is_plain = read_pickle(path)
     if is_plain and isinstance(state, dict) and "options" in state:
         require_checksum(path, state)
+        require_layout(path, state)
+        require_options(path, state["options"])
         return state
     for key in ("model_state_dict", "state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else {}
@@ -63,11 +67,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return weights
 
 
+def read_run(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint from which a run resumes. Raises InputError if it has not all parts."""
+    state = read_checkpoint(path)
+    require_complete(path, state)
+    return state
+
+
 def is_state_dict(state: Any) -> bool:
     """Returns whether this is a dict of tensors with at least one of them."""
     if not isinstance(state, dict) or not state:
         return False
-    return all(isinstance(value, torch.Tensor) for value in state.values())
+    return all(isinstance(name, str) and is_weight(value) for name, value in state.items())
 
 
 # ---------------------------------------------------------------------- fitting

@@ -5,6 +5,7 @@ No code of a file runs, no file is lost, and nothing is written from weights tha
 
 import random
 import re
+import resource
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from test_bad_input import Workspace, fingerprint
 
 from common.errors import InputError
+from corpus.enrolment import read_speaker_meta
 from network.checkpoints import read_checkpoint, write_checkpoint
 
 
@@ -143,3 +145,80 @@ def test_weights_that_are_not_finite_are_refused_first(
     new = [path.name for path in after if path not in before]
     assert set(new) <= {"command.txt", "config.yaml"}, new
     assert {path: after[path] for path in before} == before
+
+
+# ---------------------------------------------------------------------- odd checkpoints
+def odd_files():
+    """{name: a function of a complete checkpoint that returns the contents of an odd one}."""
+    weight = torch.ones(2, 2)
+    bare = {
+        "list": [1],
+        "numbers as names": {1: weight},
+        "dict of dicts": {"model": {"a": {"b": weight}}},
+        "sparse": {"a": weight.to_sparse()},
+        "sparse in rows": {"a": weight.to_sparse_csr()},
+        "quantised": {"a": torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)},
+        "without data": {"a": weight.to("meta")},
+        "terabytes": {"a": torch.zeros(1).expand(10**13)},
+        "object": {"a": Workspace},
+    }
+    parts = {
+        "model": [None, [1], {"a": "x"}, {1: weight}, {"a": weight.to_sparse()}],
+        "loss": [None],
+        "options": [None, [1], {1: 2}],
+        "classes": [None, ["a"], {"a": "b"}, {"a": -5}, {"a": 10**13}],
+        "result": [3, {"threshold": "x"}],
+        "step": ["x", -5],
+    }
+    for name, values in parts.items():
+        for i, value in enumerate(values):
+            bare[f"{name} {i}"] = small_state() | {name: value}
+    for name, value in {"model": "../x", "nOut": "x", "n_mels": 1.5, "trainfunc": 3}.items():
+        options = small_state()["options"] | {name: value}
+        bare[f"option {name}"] = small_state() | {"options": options}
+    for name in ("model", "loss"):
+        state = small_state()
+        del state[name]
+        bare[f"no {name}"] = state
+    return bare
+
+
+ODD = odd_files()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_checkpoint_is_an_error_that_names_it(name, tmp_path):
+    path = resaved(ODD[name], tmp_path / "odd.model")
+    with pytest.raises(InputError, match=r"odd\.model: .*\.$"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["averaged", "published"])
+def test_weights_alone_do_not_resume(kind, corpus, checkpoint, tmp_path, program):
+    state = read_checkpoint(checkpoint)
+    if kind == "published":
+        contents = state["model"]
+    else:
+        contents = {name: state[name] for name in ("model", "loss", "options", "classes")}
+    last = tmp_path / "run" / "model" / "last.model"
+    last.parent.mkdir(parents=True)
+    before = resaved(contents, last).read_bytes()
+    code, _, err = program(*Workspace(tmp_path, corpus, checkpoint).train())
+    assert code == 2 and "found weights without the state of a training" in err, err
+    assert last.read_bytes() == before
+
+
+# ---------------------------------------------------------------------- pickles
+@pytest.mark.parametrize(
+    "data", [b"]r\xff\xff\xff\x1f.", b"\x80\x04B\xff\xff\xff\x7f", b"I1\nI" + b"9" * 9000 + b"\n."]
+)
+def test_a_few_bytes_allocate_little(data, tmp_path):
+    """The first number is an index of the memo, the second one a length."""
+    path = tmp_path / "meta.pk"
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"meta\.pk: expected"):
+        read_speaker_meta(path)
+    # In kilobytes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000

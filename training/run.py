@@ -11,6 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import distributed
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from DatasetLoader import batches, train_loader
 from inference.evaluation import (
     Stopped,
@@ -118,7 +119,8 @@ class TrainingRun:
         load_weights(self.trainer.net, state, last)
         self.trainer.start_average()
         settings = settings_of(self.trainer.optimizer)
-        self.trainer.resume(state)
+        with foreign_file(last, "the state of the training cannot be used ({}).".format):
+            self.trainer.resume(state)
         apply_changes(self.trainer, settings, self.options, state["options"])
         for name in RUN_PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))

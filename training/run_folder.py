@@ -29,7 +29,7 @@ from common.run_paths import (
 )
 from common.writing import write_atomically
 from inference.evaluation import lists_and_roots, path_of_list, path_of_part
-from network.checkpoints import read_checkpoint, write_checkpoint
+from network.checkpoints import read_run, write_checkpoint
 from options.parser import config_text
 from report import tensorboard
 from training.best import error_of
@@ -189,7 +189,7 @@ class RunFolder:
 
     def read_last(self) -> dict | None:
         """Returns the last checkpoint, or None for a new run."""
-        return read_checkpoint(self.last) if self.last.exists() else None
+        return read_run(self.last) if self.last.exists() else None
 
     def lines_of_log(self) -> list[tuple[str, dict]]:
         """Returns the lines of log.jsonl, as texts and as contents.

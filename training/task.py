@@ -24,7 +24,7 @@ from DatasetLoader import batches
 from inference.evaluation import evaluation_bytes, read_tests, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
-from network.checkpoints import read_checkpoint
+from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
 from options.plugins import find
@@ -154,7 +154,7 @@ class Task:
         options = self.options
         last = last_checkpoint(options)
         if last.exists():
-            return read_checkpoint(last)["options"]["batch_size"]
+            return read_run(last)["options"]["batch_size"]
         if options.num_spk:
             raise InputError(
                 "--batch_size: expected a number, found auto, which does not work with --num_spk. "
