@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import InputError
+from common.terminal import run_program, start_logging, write_error
 from prep.commands.parsing import parse_command
 
 log = logging.getLogger("dataprep")
@@ -20,11 +21,11 @@ log = logging.getLogger("dataprep")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 1 if `check` finds problems, 2 for an error."""
     command, options = parse_command(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    start_logging()
     try:
         return int(command.run(options) or 0)
     except (InputError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_error(str(error))
         return 2
     except KeyboardInterrupt:
         log.info("Stopped. Run the same command again to resume.")
@@ -34,4 +35,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     # SIGTERM is handled like Ctrl-C, so that no worker process outlives the program.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    run_program(main)
