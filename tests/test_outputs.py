@@ -245,7 +245,8 @@ def test_an_ascii_locale_shows_every_name(files):
     environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     run = in_shell("$T M*.txt && $T M*.txt missing_é.txt", **environ)
     assert run.returncode == 2
-    assert b"M\\xfcller\\udcff.txt" in run.stdout
+    # In this locale, Python knows the bytes of a name alone.
+    assert b"M\\udcc3\\udcbcller\\udcff.txt" in run.stdout
     assert run.stderr.startswith(b"error: missing_") and run.stderr.count(b"\n") == 1
 
 

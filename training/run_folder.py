@@ -80,7 +80,8 @@ class RunFolder:
             f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
             f"torch {torch.__version__}, numpy {np.__version__}"
         )
-        with (self.path / COMMAND).open("a") as file:
+        # In any locale, and for names that are not UTF-8.
+        with (self.path / COMMAND).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{command}\n{versions}\n")
 
     def trim_log(self, epoch: int, validated: int) -> None:
