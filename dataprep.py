@@ -16,6 +16,7 @@ from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
 if __name__ == "__main__":
     end_at_interrupt()
 from common.errors import InputError
+from common.terminal import run_program, start_logging, write_error
 from prep.commands.parsing import parse_command
 
 log = logging.getLogger("dataprep")
@@ -24,12 +25,12 @@ log = logging.getLogger("dataprep")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 1 if `check` finds problems, 2 for an error."""
     command, options = parse_command(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    start_logging()
     try:
         raise_at_interrupt()
         return int(command.run(options) or 0)
     except (InputError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_error(str(error))
         return 2
     except KeyboardInterrupt:
         log.info("Stopped. Run the same command again to resume.")
@@ -41,4 +42,4 @@ if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    sys.exit(main())
+    run_program(main)

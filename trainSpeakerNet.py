@@ -31,6 +31,7 @@ import torch
 
 import distributed
 from common.errors import InputError, file_problem
+from common.terminal import run_program, start_logging, write_error
 from DatasetLoader import LoadingError
 from distributed.launch import is_repeated, launch, number_of_processes
 from inference.actions import ACTIONS
@@ -96,7 +97,7 @@ class Command:
 
 def main(argv: list[str]) -> int | None:
     """Runs the command line. Returns the exit code; None means 0."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    start_logging()
     keep_freed_memory()
     command = Command(argv)
     log.addFilter(command.spellings)
@@ -106,10 +107,10 @@ def main(argv: list[str]) -> int | None:
     except InputError as error:
         # All processes meet the same InputErrors, except for LoadingErrors.
         if not distributed.rank() or isinstance(error, LoadingError):
-            sys.stderr.write(f"error: {command.message(error)}\n")
+            write_error(command.message(error))
         return 2
     except (torch.OutOfMemoryError, OSError) as error:
-        sys.stderr.write(f"error: {command.message(error)}\n")
+        write_error(command.message(error))
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -118,4 +119,4 @@ def main(argv: list[str]) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

@@ -17,6 +17,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
@@ -25,6 +26,9 @@ if __name__ == "__main__":
     end_at_interrupt()
 import numpy as np
 
+from common.errors import InputError
+from common.outputs import check_output
+from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
 from metrics.command_options import ScoresParser, parse_words
@@ -51,7 +55,7 @@ from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
 from report.names import short_names
-from report.outputs import calibrated_path, check_outputs, curves_stem, det_path
+from report.outputs import calibrated_path, check_outputs, curves_stem, det_path, is_picture
 from report.page import write_report
 from report.runs import read_runs
 
@@ -286,10 +290,26 @@ def show_curves(
         curves[name] = result.summary.curves
         if result.bands is not None:
             bands[name] = result.bands
-    plot_det(image, curves, bands=bands)
-    log.info("DET plot: %s", image)
+    draw_det(image, curves, bands, is_default=not args.det)
     kinds = {PLAIN if result.read.kinds is None else AWARE for result in results.values()}
     warn_of_unused(args, parser, kinds)
+
+
+def draw_det(image: Path, curves: dict, bands: dict, is_default: bool) -> None:
+    """Draws DET curves. A default place that cannot be written gives a warning, not an error.
+
+    Raises OSError if a place that was given cannot be written.
+    """
+    try:
+        check_output(str(image), image, {}, is_picture)
+        plot_det(image, curves, bands=bands)
+    except (OSError, InputError) as error:
+        if not is_default:
+            raise
+        problem = f"{image}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        log.warning("warning: no DET plot: %s. Give --det FILE.", problem.rstrip("."))
+        return
+    log.info("DET plot: %s", image)
 
 
 def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluated:
@@ -356,7 +376,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
     parser, args = parse_words(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    start_logging()
     try:
         raise_at_interrupt()
         run_command(args, parser, argv)
@@ -364,13 +384,13 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: {error.strerror}" if error.filename else error
-        sys.stderr.write(f"error: {place}. Check the path.\n")
+        write_error(f"{place}. Check the path.")
         return 2
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_error(str(error))
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from common.spelling import closest, did_you_mean
+from common.terminal import write_error
 from metrics import options, score_options
 from metrics.confidence import REPEATS
 from metrics.score_options import HiddenOptions, Options
@@ -211,7 +212,7 @@ class ScoresParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints what is wrong with the command line, and ends the program with code 2."""
         words = f"{PROGRAM} {self.name}" if self.name else PROGRAM
-        sys.stderr.write(f"error: {plain_message(message)} See `python {words} --help`.\n")
+        write_error(f"{plain_message(message)} See `python {words} --help`.")
         sys.exit(2)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:

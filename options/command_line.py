@@ -17,9 +17,9 @@ from options.training import number_or_auto
 
 # Kind of an option -> the value that it needs, for messages.
 NUMBERS = {int: "a whole number", float: "a number", number_or_auto: "a whole number or auto"}
-# The largest number of things, and the largest seed.
+# The largest whole number, and other limits of single options.
 LARGEST = 2**31 - 1
-LARGEST_SEED = 2**63 - 1
+LIMITS = {"seed": 2**63 - 1, "port": 2**16 - 1, "nDataLoaderThread": 1024, "nproc": 1024}
 # Texts that mean a boolean, as in YAML.
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Shows values of any size in messages.
@@ -146,8 +146,8 @@ def argument_settings(option: Option) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"type": reader_of_choice(option)}
     if kind in NUMBERS:
-        largest = LARGEST_SEED if option.name == "seed" else LARGEST
-        return {"type": reader_of_number(kind, largest), "nargs": option.nargs}
+        read = reader_of_number(kind, LIMITS.get(option.name, LARGEST))
+        return {"type": read, "nargs": option.nargs}
     return {"type": kind, "nargs": option.nargs}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.run_paths import LOG
+from common.terminal import printable
 from report.det import COLOURS
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def draw_panel(axes: Axes, runs: Mapping[str, Mapping[str, Curve]]) -> None:
                 linewidth=1.6,
                 marker="o" if len(epochs) < POINTS_SHOWN else "",
                 markersize=3.5,
-                label=f"{name}: {kind}",
+                label=printable(f"{name}: {kind}"),
             )
 
 

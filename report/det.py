@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from common.terminal import printable
 from metrics.rates import corners, probit
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def plot_det(
             draw_curve(axes, rates, look["color"], dashes)
             draw_eer(axes, eer, limits, look)
             # A dollar would start a formula.
-            label = f"{system}: {name} {eer:.2f} %".replace("$", r"\$")
+            label = printable(f"{system}: {name} {eer:.2f} %").replace("$", r"\$")
             draw_legend_entry(axes, label, look, dashes)
     style_axes(axes, limits, ticks, title)
     FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")

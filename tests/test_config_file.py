@@ -108,6 +108,8 @@ WRONG = {
     "seed: 1.5": "seed: expected a whole number, found '1.5'",
     "seed: .inf": "seed: expected a whole number, found '.inf'",
     "seed: !!float nan": "seed: expected a whole number, found 'nan'",
+    "port: 65536": "port: expected at most 65535, found '65536'.",
+    "nDataLoaderThread: 2000": "nDataLoaderThread: expected at most 1024, found '2000'.",
     "lr: .nan": "lr: expected a number, found '.nan'",
     "lr: nan": "lr: expected a finite number, found 'nan'",
     "lr: 1e400": "lr: expected a finite number, found '1e400'",

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import logging
 import os
+import resource
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +17,11 @@ import soundfile as sf
 
 import dataprep
 import tuneThreshold
+from common import terminal
+from common.errors import InputError
 from common.writing import write_atomically
 
+ROOT = Path(__file__).parent.parent
 SCORES = "1 a/1 a/2 2\n1 b/1 b/2 1\n1 c/1 c/2 3\n0 a/1 b/2 0\n0 b/1 c/2 1.5\n0 c/1 a/2 1\n"
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
 
@@ -201,3 +208,130 @@ def test_a_full_device_is_named(capsys, files, full):
     assert code == 2
     assert err.startswith("error: full: the result cannot be written (No space left on device)")
     assert Path(full).is_char_device()
+
+
+# ---------------------------------------------------------------------- standard output
+def in_shell(command, **environ):
+    """Runs a shell command, in which $T is tuneThreshold.py. Returns its result."""
+    environ |= {"T": f"{sys.executable} {ROOT / 'tuneThreshold.py'}"}
+    words = ["bash", "-c", f"set -o pipefail; {command}"]
+    env = os.environ | environ
+    return subprocess.run(words, capture_output=True, env=env, timeout=60, check=False)
+
+
+# No test uses /dev/full itself: a program with a fault may replace it.
+def test_a_full_standard_output_is_one_line(files, full):
+    run = in_shell(f"$T s.txt > {full}")
+    assert run.returncode == 2
+    assert run.stderr.count(b"\n") == 1
+    expected = b"error: standard output cannot be written (No space left on device), so that lines"
+    assert run.stderr.startswith(expected)
+
+
+@pytest.mark.parametrize("command", ["$T s.txt t.txt", "$T --help"])
+def test_a_pipe_without_a_reader_is_no_error(files, command):
+    run = in_shell(f"{command} | true")
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert command != "$T s.txt t.txt" or Path("s_det.png").exists()
+
+
+def test_closed_streams_are_no_error(files):
+    assert in_shell("$T s.txt >&- 2>&-").returncode == 0
+
+
+def test_an_ascii_locale_shows_every_name(files):
+    name = "Müller\udcff.txt"
+    Path(name).write_text(SCORES)
+    environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = in_shell("$T M*.txt && $T M*.txt missing_é.txt", **environ)
+    assert run.returncode == 2
+    # In this locale, Python knows the bytes of a name alone.
+    assert b"M\\udcc3\\udcbcller\\udcff.txt" in run.stdout
+    assert run.stderr.startswith(b"error: missing_") and run.stderr.count(b"\n") == 1
+
+
+def test_control_characters_of_names_are_visible(files, capsys):
+    name = "a\x1b[31m\r\x9b\u202e\x07.txt"
+    Path(name).write_text(SCORES)
+    assert tuneThreshold.main([name]) == 0
+    assert r"a\x1b[31m\r\x9b\u202e\x07.txt" in capsys.readouterr().out
+    Path(name).write_text("odd")
+    code, err = tune(capsys, name)
+    assert code == 2
+    assert err.startswith(r"error: a\x1b[31m\r\x9b\u202e\x07.txt:1: expected")
+    assert tune(capsys, "s.txt", "--no\x1boption")[1].startswith(r"error: --no\x1boption:")
+    with pytest.raises(SystemExit):
+        dataprep.main(["check\x1b"])
+    assert r"check\x1b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["trainSpeakerNet", "dataprep", "tuneThreshold"])
+def test_all_programs_share_the_output(program):
+    text = (ROOT / f"{program}.py").read_text()
+    assert "    start_logging()\n" in text
+    assert "    run_program(" in text
+    assert "basicConfig" not in text and "sys.stderr.write" not in text
+
+
+def test_logging_reports_a_full_output_once(monkeypatch, capsys):
+    class Full:
+        """A stream without space."""
+
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        flush = write
+
+    monkeypatch.setattr(terminal.ResultHandler, "failure", None)
+    log = logging.Logger("full")
+    log.addHandler(terminal.ResultHandler(Full()))
+    log.info("one")
+    log.info("two")
+    assert capsys.readouterr().err.count("error: standard output cannot be written") == 1
+
+
+def test_too_few_open_files_are_named(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (20, 32))
+    asked = []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: asked.append(limits))
+    with pytest.raises(InputError, match=r"ulimit -n: expected at least 256 open files, found 32"):
+        terminal.allow_open_files()
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (20, 1024))
+    terminal.allow_open_files()
+    assert asked == [(32, 32), (1024, 1024)]
+
+
+def test_the_limit_of_open_files_ends_a_program_at_once(files):
+    run = in_shell("ulimit -n 32; $T s.txt")
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert run.stderr.startswith(b"error: ulimit -n: expected") and run.stderr.count(b"\n") == 1
+
+
+# ---------------------------------------------------------------------- the DET plot
+def test_metrics_need_no_place_for_the_det_plot(files, capsys):
+    # A folder in the place of the picture fails for every user. Root may write everywhere.
+    Path("s_det.png").mkdir()
+    assert tuneThreshold.main(["s.txt"]) == 0
+    out = capsys.readouterr().out
+    assert "EER" in out and "\nDET plot: " not in out
+    assert "warning: no DET plot: s_det.png: expected a file, found a folder." in out
+    Path("t_det.png").write_bytes(b"a photo")
+    assert tuneThreshold.main(["t.txt"]) == 0
+    assert "warning: no DET plot: t_det.png: expected a new file" in capsys.readouterr().out
+    assert Path("t_det.png").read_bytes() == b"a photo"
+
+
+@pytest.mark.parametrize("place", ["--det=no/s.png", None])
+def test_a_read_only_folder(files, capsys, monkeypatch, place):
+    def fail(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(tuneThreshold, "plot_det", fail)
+    code = tuneThreshold.main(["s.txt", *([place] if place else [])])
+    out, err = capsys.readouterr()
+    assert "EER" in out
+    if place:
+        assert (code, err) == (2, "error: no/s.png: Permission denied. Check the path.\n")
+    else:
+        warning = "warning: no DET plot: s_det.png: Permission denied. Give --det FILE.\n"
+        assert (code, err) == (0, "") and warning in out

@@ -144,7 +144,7 @@ class RunFolder:
         not inherit it. Closing any other file object of command.txt would release it too, so
         nothing else may open the file from here on. Reading a run does not need the lock.
         """
-        file = (self.path / COMMAND).open("a")
+        file = (self.path / COMMAND).open("a", encoding="utf-8", errors="backslashreplace")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -7,6 +7,7 @@ import textwrap
 from functools import partial
 from typing import NoReturn
 
+from common.terminal import write_error
 from prep.commands.options import Subcommand
 from prep.commands.table import GROUPS
 from prep.constants import WIDTH
@@ -115,5 +116,5 @@ class CommandParser(argparse.ArgumentParser):
 
 def stop(message: str) -> NoReturn:
     """Ends the program because of a wrong command line."""
-    sys.stderr.write(f"error: {message}\n")
+    write_error(message)
     sys.exit(2)

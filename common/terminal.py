@@ -1,0 +1,135 @@
+"""Standard output and standard error of the programs.
+
+A program writes its results with logging. Whatever happens to standard output, the work goes on:
+the reader of a pipe may be gone, the disk may be full, the locale may know ASCII alone. File names
+with control characters cannot change what a terminal shows.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import resource
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TextIO
+
+from common.errors import InputError
+
+# Characters that a terminal acts on, except for the end of a line and the tabulator, and bytes of
+# file names that are not UTF-8.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# With a lower limit of open files, the loader processes stop or wait for ever.
+OPEN_FILES = 256
+# Open files of a program if the shell allows them.
+MOST_OPEN_FILES = 4096
+
+
+def printable(text: str) -> str:
+    """Returns a text whose control characters are visible, such as \\x1b."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class ResultHandler(logging.StreamHandler):
+    """Writes log lines to standard output, until it cannot be written any more.
+
+    failure: the first error of standard output, None without one.
+    """
+
+    failure: OSError | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the text of a record without control characters."""
+        return printable(super().format(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Reports an error of standard output once. Any other error is a fault of the program."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            report_failure(error)
+        else:
+            super().handleError(record)
+
+
+def report_failure(error: OSError) -> None:
+    """Says that standard output cannot be written, and gives up standard output.
+
+    The reader of a pipe that is gone, for instance `head`, has seen enough. That is no error.
+    """
+    if ResultHandler.failure is None:
+        ResultHandler.failure = error
+        if not isinstance(error, BrokenPipeError):
+            write_error(
+                f"standard output cannot be written ({error.strerror}), so that lines of this "
+                "program are lost. Its files are complete. Write its output to another place."
+            )
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        # What is still in the buffer must not raise the error again at the end of the program.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def start_logging() -> None:
+    """Makes logging write its lines to standard output."""
+    handler = ResultHandler(sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+
+
+def write_error(text: str) -> None:
+    """Writes an error to standard error, if standard error can be written."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"error: {printable(text)}\n")
+
+
+def open_stream(stream: TextIO | None) -> TextIO:
+    """Returns a stream that can write every text in the encoding of the terminal.
+
+    A stream that the shell has closed is replaced by one without effect.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+def allow_open_files() -> None:
+    """Raises the limit of open files. Raises InputError if the shell allows too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    endless = resource.RLIM_INFINITY
+    if soft == endless or soft >= MOST_OPEN_FILES:
+        return
+    allowed = MOST_OPEN_FILES if hard == endless else min(hard, MOST_OPEN_FILES)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < OPEN_FILES:
+        raise InputError(
+            f"ulimit -n: expected at least {OPEN_FILES} open files, found {allowed}. Run `ulimit "
+            "-n 1024` in a new shell, and this command again."
+        )
+
+
+def run_program(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a program and ends the process with its exit code.
+
+    The code is 2 if standard output could not be written, except for a pipe without a reader.
+    """
+    sys.stdout = open_stream(sys.stdout)
+    sys.stderr = open_stream(sys.stderr)
+    try:
+        allow_open_files()
+        code = main() or 0
+    except InputError as error:
+        write_error(str(error))
+        code = 2
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        report_failure(error)
+    failure = ResultHandler.failure
+    if code == 0 and failure and not isinstance(failure, BrokenPipeError):
+        code = 2
+    sys.exit(code)
