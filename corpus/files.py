@@ -169,19 +169,19 @@ def check_files(
     return found
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """Returns up to `most` numbers from 0 to count - 1, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def chosen_files(paths: Sequence[str]) -> list[int]:
     """Returns the numbers of the files that check_files() opens."""
-    chosen = spread(len(paths), FILES_CHECKED)
+    chosen = evenly_spaced(len(paths), FILES_CHECKED)
     compressed = [i for i in chosen if is_compressed(paths[i])]
     if len(compressed) <= COMPRESSED_CHECKED:
         return chosen
     others = [i for i in chosen if not is_compressed(paths[i])]
-    return others + [compressed[i] for i in spread(len(compressed), COMPRESSED_CHECKED)]
+    return others + [compressed[i] for i in evenly_spaced(len(compressed), COMPRESSED_CHECKED)]
 
 
 def report_unfinished(list_file: str | os.PathLike, paths: Sequence[str]) -> None:
