@@ -7,28 +7,29 @@ corpus/embedding_datasets.py.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.signal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from common.constants import CROP_MARGIN, HOP, SAMPLE_RATE, WINDOW
+from common.constants import CROP_MARGIN, HOP, SAMPLE_RATE
 from common.errors import InputError
-from corpus.audio import FILLS, Recording, repeat
+from corpus.audio import FILLS, repeat
+from corpus.audio_spec import audio_spec
 from corpus.augment import Augment, Plan
-from corpus.features import SUFFIXES, FeatureInput
+from corpus.features import FeatureInput
 from corpus.lists import Utterance, class_of, classes_of
 from corpus.loader_processes import init_worker, watched
-from corpus.roots import open_root
 from corpus.weak_speech import Limits, level_of
 
 # Samples in a batch of evaluation, at most: 250 s.
 EVAL_SAMPLES = 4_000_000
+# Bytes of the crops of one file, at most.
+CROPS_BYTES = 2**30
 # Frames of the shortest batch of --randomSlicing.
 SHORTEST_SLICE = 200
 # Frames per second.
@@ -41,50 +42,6 @@ class LoadingError(InputError):
     Only one of several processes that train together raises this error. Any other InputError is
     raised in all processes.
     """
-
-
-# ---------------------------------------------------------------------- files
-class AudioSpec(NamedTuple):
-    """How the files of a data set are read. Units of length are samples of audio, or frames.
-
-    open: opens the file of a name. units_per_frame: units in a frame of 10 ms. margin: units of a
-    crop beyond its frames. shortest: least number of units of a complete file; shorter files are
-    repeated. unit_shape: shape of one unit, () for audio and (F,) for features.
-    """
-
-    open: Callable[[str], Recording]
-    units_per_frame: int
-    margin: int
-    shortest: int
-    unit_shape: tuple[int, ...]
-
-    def length(self, frames: int) -> int:
-        """Returns the number of units in a crop of `frames` frames."""
-        return frames * self.units_per_frame + self.margin
-
-
-def audio_spec(
-    root: str, paths: Sequence[str], crop_margin: int, features: FeatureInput | None
-) -> AudioSpec:
-    """Returns the AudioSpec of the files of a list below root. The first path decides.
-
-    features: the features that the network expects. crop_margin: samples of a crop of audio beyond
-    its frames.
-    """
-    if paths and paths[0].endswith(SUFFIXES):
-        assert features is not None
-        open_features = partial(open_root(root).open, expected=features)
-        return AudioSpec(
-            open_features, units_per_frame=1, margin=0, shortest=1, unit_shape=(features.bands,)
-        )
-    # A front end needs at least one window.
-    return AudioSpec(
-        open_root(root).open,
-        units_per_frame=HOP,
-        margin=crop_margin,
-        shortest=WINDOW,
-        unit_shape=(),
-    )
 
 
 # ---------------------------------------------------------------------- training batches
@@ -241,12 +198,25 @@ class EvalDataset(Dataset):
         self.num_crops = num_eval if eval_frames else 1
         self.length = self.spec.length(eval_frames) if eval_frames else None
         self.bucket = max(bucket_frames * self.spec.units_per_frame, 1)
+        self.check_size()
         # Units of the input of each file.
         if self.length is None:
             self.lengths = np.array([self.whole_length(path) for path in paths])
         else:
             self.lengths = np.full(len(paths), self.length)
         self.items = self._group_by_length()
+
+    def check_size(self) -> None:
+        """Raises InputError if the crops of one file are larger than CROPS_BYTES."""
+        if self.length is None:
+            return
+        most = CROPS_BYTES // (4 * self.length * math.prod(self.spec.unit_shape))
+        if self.num_crops > most:
+            raise InputError(
+                f"--num_eval: expected at most {most:,} crops of this length, which need "
+                f"{CROPS_BYTES / 1e9:.1f} GB for each file, found {self.num_crops:,}. Give fewer "
+                "crops, or --eval_frames 0 for complete files."
+            )
 
     def _group_by_length(self) -> list[list[int]]:
         """Returns the numbers of the files of each item, the largest items first."""
@@ -279,10 +249,16 @@ class EvalDataset(Dataset):
                 if problem := self.problem_of(x):
                     problems[self.paths[i]] = problem
                 inputs.append(self.cut(x, i))
+            x = torch.from_numpy(np.stack(inputs))
         except InputError as error:
             # See TrainDataset.
             return error
-        return self.items[item], torch.from_numpy(np.stack(inputs)), problems
+        except MemoryError:
+            return InputError(
+                f"{self.paths[self.items[item][0]]}: this file does not fit into the memory. Cut "
+                "the file, or give a lower --num_eval or --nDataLoaderThread."
+            )
+        return self.items[item], x, problems
 
     def problem_of(self, x: np.ndarray) -> str | None:
         """Returns why the contents x [T, ...] of a file are beyond the limits, or None."""

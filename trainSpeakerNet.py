@@ -27,8 +27,6 @@ if os.environ.get("RANK", "0") != "0":
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-import torch
-
 import distributed
 from common.errors import InputError, file_problem
 from common.terminal import run_program, start_logging, write_error
@@ -36,6 +34,7 @@ from DatasetLoader import LoadingError
 from distributed.launch import is_repeated, launch, number_of_processes
 from inference.actions import ACTIONS
 from network.checkpoints import MisfitError, read_checkpoint
+from network.devices import is_out_of_memory, memory_problem
 from network.suggestions import explain_misfit
 from options.parser import parse
 from options.typed import TypedSpellings, option_of_file
@@ -83,9 +82,9 @@ class Command:
         """Returns the text of an error, in the user's spelling of the options."""
         options = self.options
         text = str(error)
-        if isinstance(error, torch.OutOfMemoryError):
+        if options and is_out_of_memory(error):
             remedy = memory_remedy(options, in_training=self.action is None)
-            text = f"{text.partition('. ')[0]}. {remedy}"
+            text = f"{memory_problem(error)}. {remedy}"
         elif isinstance(error, MisfitError) and options:
             text = explain_misfit(error, options, self.spellings.names, in_use=bool(self.action))
         elif isinstance(error, OSError) and error.filename:
@@ -109,7 +108,9 @@ def main(argv: list[str]) -> int | None:
         if not distributed.rank() or isinstance(error, LoadingError):
             write_error(command.message(error))
         return 2
-    except (torch.OutOfMemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         write_error(command.message(error))
         return 2
     except KeyboardInterrupt:

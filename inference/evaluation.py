@@ -87,9 +87,12 @@ def represent_files(
                 for i, rep in zip(index, reps, strict=True):
                     yield paths[i], rep
         except torch.OutOfMemoryError:
+            remedy = "Cut the file, or use crops (--eval_frames)."
+            if scorer.device.type != "cpu":
+                remedy = "Cut the file, use crops (--eval_frames), or use --device cpu."
             raise LoadingError(
                 f"{paths[current[0]]}: this file is too long for the memory of {scorer.device}. "
-                "Cut the file, use crops (--eval_frames), or use --device cpu."
+                f"{remedy}"
             ) from None
     check_stop(stop)
     if dataset.limits:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from corpus.lists import Trials
-from network.devices import make_autocast
+from network.devices import is_out_of_memory, make_autocast, memory_problem
 from SpeakerNet import SpeakerNet, prepare_for_inference
 
 # Numbers of trials and files that are processed at once. They fit into the cache of the CPU.
@@ -74,9 +74,11 @@ class Scorer:
             with self.autocast:
                 # forward() and not a call, which may be compiled for the length of training crops.
                 return self.net.model.forward(x.to(self.device, non_blocking=True)).cpu()
-        except torch.OutOfMemoryError:
-            if len(x) == 1:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
                 raise
+            if len(x) == 1:
+                raise torch.OutOfMemoryError(memory_problem(error)) from None
         # Outside the except clause, where the memory of the failed attempt is free again.
         return torch.cat([self._represent(half) for half in x.chunk(2)])
 

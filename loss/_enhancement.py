@@ -87,6 +87,13 @@ class SessionAlignment(Enhancement):
     def terms(self, x: Tensor, target: Tensor, batch: Batch) -> Terms:
         require_pairs(x)
         first, second = pairs_of_groups(x)
+        # The last batch of a validation list may be that small.
+        if len(first) < 2 and not torch.is_inference_mode_enabled():
+            raise ValueError(
+                "--batch_size: expected at least 2 pairs of utterances per batch, because the loss "
+                "compares pairs of one session with pairs of two sessions, found 1 pair. Give "
+                "--batch_size 2 or more."
+            )
         first_session, second_session = pairs_of_groups(batch["session"])
         distance = self.distance(first, second)
         discrepancy = maximum_mean_discrepancy(

@@ -1,8 +1,13 @@
 """The device to compute on, and the precision that it computes in."""
 
+import re
+
 import torch
 
 from common.errors import InputError
+
+# The name that torch gives to the allocator of the CPU in its errors.
+CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def resolve_device(name: str | None) -> torch.device:
@@ -42,3 +47,18 @@ def allow_tf32(allowed: bool) -> None:
     """Allows or forbids TF32 matrix products and convolutions on GPUs."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the computer has too little memory. torch has no class for a CPU."""
+    is_known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_known or CPU_ALLOCATOR in str(error)
+
+
+def memory_problem(error: Exception) -> str:
+    """Returns the first sentence of an error for which is_out_of_memory() is true."""
+    text = str(error)
+    size = re.search(r"tried to allocate (\d+) bytes", text)
+    if CPU_ALLOCATOR in text and size:
+        return f"The memory of this computer has no room for {int(size[1]) / 1e9:.3g} GB more"
+    return text.partition(". ")[0]

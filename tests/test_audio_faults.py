@@ -1,14 +1,19 @@
 """Recordings as they occur in practice: silent, short, cut off, unfinished, or compressed."""
 
+import importlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from conftest import Tiny, small_run
+from test_scale import Squares
 
 from common.errors import InputError
 from corpus.audio import Audio, AudioError
@@ -16,8 +21,12 @@ from corpus.durations import read_durations
 from corpus.embeddings import load_targets
 from corpus.ffmpeg import find_ffmpeg
 from corpus.files import check_files
+from DatasetLoader import EvalDataset, LoadingError, TrainDataset
+from inference.evaluation import represent_files
+from inference.scorer import Scorer
 from prep.check import CheckOptions, check_lists
 from prep.conversion import convert
+from SpeakerNet import SpeakerNet
 
 NOISE = np.random.default_rng(3).uniform(-0.3, 0.3, 32000)
 
@@ -338,3 +347,86 @@ def test_a_list_of_compressed_files_is_sampled(voices, tmp_path, monkeypatch, ca
     check_files(str(tmp_path), [*names, "a.wav"], "list.txt")
     assert len(opened) == 13
     assert "warning: list.txt: ffmpeg decodes files such as 00.m4a each time" in caplog.text
+
+
+# ---------------------------------------------------------------------- too little memory
+class HungryNet(Tiny):
+    """A net that needs more memory than any computer has for more than `most` rows."""
+
+    most = 0
+
+    def forward(self, x):
+        if len(x) > self.most:
+            torch.empty(2**50)
+        return super().forward(x)
+
+
+def test_a_file_too_long_for_the_memory_of_a_cpu(tmp_path):
+    write(tmp_path / "long.wav", NOISE)
+    data = EvalDataset(["long.wav"], str(tmp_path), eval_frames=0, num_eval=1)
+    scorer = Scorer(SpeakerNet(HungryNet(), Squares()))
+    options = SimpleNamespace(nDataLoaderThread=0, cache_precision="float32")
+    expected = (
+        "long.wav: this file is too long for the memory of cpu. Cut the file, or use crops "
+        "(--eval_frames)."
+    )
+    with pytest.raises(LoadingError) as error:
+        list(represent_files(scorer, data, options))
+    assert str(error.value) == expected
+
+
+def test_a_batch_too_large_for_the_memory_of_a_cpu_is_halved(monkeypatch):
+    x = torch.randn(5, 1, 4000)
+    scorer = Scorer(SpeakerNet(HungryNet(), Squares()))
+    monkeypatch.setattr(HungryNet, "most", 5)
+    ((_, whole),) = scorer.represent([([*range(5)], x)])
+    monkeypatch.setattr(HungryNet, "most", 2)
+    ((_, parts),) = scorer.represent([([*range(5)], x)])
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
+
+
+def test_other_errors_of_a_network_are_not_hidden(monkeypatch):
+    monkeypatch.setattr(Tiny, "forward", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size|size"):
+        list(Scorer(SpeakerNet(Tiny(), Squares())).represent([([0], torch.zeros(1, 1, 4000))]))
+
+
+def test_training_without_memory_on_a_cpu_names_the_remedy(corpus, tmp_path, program, monkeypatch):
+    monkeypatch.setattr(TrainDataset, "__getitem__", lambda *_: torch.empty(2**50))
+    code, _, err = program(*small_run(corpus, tmp_path / "run"))
+    assert code == 2
+    assert "error: The memory of this computer has no room for 4.5e+06 GB more. Lower " in err
+    assert "--batch_size" in err and "Traceback" not in err
+
+
+def test_more_crops_than_the_memory_has_room_for(weak, use, program, monkeypatch):
+    words = ["--verify", "usable.wav", "usable.wav", "--test_path", weak, *use]
+    code, out, err = program(*words, "--num_eval", 100_000, "--eval_frames", 300)
+    # 300 frames of 160 samples and 240 samples more, 4 bytes each
+    assert code == 2 and f"at most {2**30 // (4 * 48240):,} crops of this length" in err
+    assert err.startswith("error: --num_eval: ") and "found 100,000." in err
+    # NumPy raises MemoryError if the computer has less memory than this limit.
+    monkeypatch.setattr("DatasetLoader.CROPS_BYTES", 2**60)
+    code, _, err = program(*words, "--num_eval", 10**10)
+    assert code == 2 and "usable.wav: this file does not fit into the memory." in err
+
+
+# ---------------------------------------------------------------------- terms that cannot occur
+@pytest.mark.parametrize("name", ["DA", "DA_MSE"])
+def test_a_batch_with_one_pair_has_no_session_alignment(name):
+    """Two sets of pairs are compared, and one pair cannot fill both."""
+    loss = importlib.import_module(f"loss.{name}").LossFunction()
+
+    def value(speakers, utterances):
+        shape = (speakers, utterances)
+        batch = {
+            "target": torch.ones(speakers, 3),
+            "session": torch.tensor([[0, 0], [1, 2]]).repeat(1, utterances // 2)[:speakers],
+            "real": torch.arange(speakers),
+        }
+        x = torch.randn(*shape, 3, generator=torch.Generator().manual_seed(1))
+        return loss(x, batch, None)["loss_mmd"]
+
+    with pytest.raises(ValueError, match="--batch_size: expected at least 2 pairs .* found 1 pair"):
+        value(1, 2)
+    assert value(2, 2) > 0

@@ -219,7 +219,8 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
-        self.terms = self.try_batch(self.dataset, (epoch, [*groups[:2], groups[-1]]), "train_list")
+        tried = [*groups[:2], *groups[2:][-1:]]
+        self.terms = self.try_batch(self.dataset, (epoch, tried), "train_list")
         if self.valid:
             first_groups = self.valid_items[0][1][:3]
             self.try_batch(self.valid, (0, first_groups), "valid_list")
