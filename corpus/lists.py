@@ -176,10 +176,23 @@ def check_no_duplicates(
 def read_trials(
     list_file: ListFile, enroll_list: Sequence[str] | None = None, spk_meta: str | None = None
 ) -> Trials:
-    """Reads a list in one of TRIAL_FORMATS.
+    """Reads a list in one of TRIAL_FORMATS, see parse_trials().
+
+    Raises InputError for a list with only target or only non-target trials.
+    """
+    trials = parse_trials(list_file, enroll_list, spk_meta)
+    if trials.label is not None:
+        check_labels(list_file, trials)
+    return trials
+
+
+def parse_trials(
+    list_file: ListFile, enroll_list: Sequence[str] | None = None, spk_meta: str | None = None
+) -> Trials:
+    """Reads a list in one of TRIAL_FORMATS, with any labels.
 
     enroll_list, spk_meta: enrolment of the speakers, see read_enrolment(), for lists in which a
-    speaker is claimed. Raises InputError for a list with only target or only non-target trials.
+    speaker is claimed.
     """
     line_format, lines, rows = read_rows(list_file, TRIAL_FORMATS)
     lines = plain_lines(lines, line_format, rows.separator)
@@ -194,8 +207,6 @@ def read_trials(
         trials = trials._replace(label=np.concatenate(label))
     if rows.separator:
         check_names(list_file, trials)
-    if trials.label is not None:
-        check_labels(list_file, trials)
     return trials
 
 

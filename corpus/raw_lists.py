@@ -18,7 +18,7 @@ from corpus.line_formats import (
     Formats,
     attack_of,
 )
-from corpus.lists import read_trials
+from corpus.lists import parse_trials
 from corpus.rows import first_line_of, read_rows
 
 
@@ -83,7 +83,7 @@ def possible_formats(starts_with_file: bool) -> tuple[Formats, Formats]:
 
 def files_of_claims(list_file: str | os.PathLike) -> list[tuple[str, ...]]:
     """Returns the files of each trial in which a speaker is claimed: enrolment and test."""
-    trials = read_trials(list_file)
+    trials = parse_trials(list_file)
     files = []
     for enrol, test in zip(trials.enrol.tolist(), trials.test.tolist(), strict=True):
         files.append((*trials.models[enrol], trials.files[test]))

@@ -3,17 +3,24 @@
 import contextlib
 import itertools
 import os
+import re
 
+import numpy as np
 import pytest
 from conftest import small_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import dataprep
 from common.errors import InputError
+from corpus import trial_checks
 from corpus.embeddings import read_examples
 from corpus.enrolment import read_enrolment_lists
 from corpus.file_lists import read_cohort, read_speakers, read_utterances
-from corpus.lists import read_train_list, read_trials
+from corpus.lists import Trials, read_train_list, read_trials
 from corpus.raw_lists import read_raw_list
 from corpus.rows import first_line_of
+from corpus.trial_checks import warn_about_trials
 from metrics.scores import read_scores
 from prep.kaldi import read_kaldi_table
 
@@ -186,3 +193,71 @@ def test_blank_lines_are_skipped_with_a_note(tmp_path, caplog):
 def test_errors_name_the_line_of_the_file(read, lines, message, tmp_path):
     with pytest.raises(InputError, match=f"list.txt{message}"):
         read(written(tmp_path, *lines))
+
+
+# ---------------------------------------------------------------------- contradictory trials
+DOUBTFUL = ["1 a b", "0 b a", "1 a c", "1 a c", "1 a c", "0 c c", "1 c d", "0 d e", "1 d c"]
+WARNING = (
+    "pairs of files that are target and non-target: 1 (first '1 a b'); repeated trials: 2 (first "
+    "'1 a c'); trials of a file against itself: 1 (first '0 c c'). Such trials distort the EER. "
+    "Correct or remove them."
+)
+
+
+def test_doubtful_trials_are_counted(tmp_path, caplog):
+    path = written(tmp_path, *DOUBTFUL)
+    warn_about_trials(path, read_trials(path))
+    assert caplog.messages == [f"warning: {path}: {WARNING}"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from("abcd")] * 2, st.booleans()), min_size=1, max_size=12))
+def test_numbers_of_doubtful_trials(trials):
+    """Against loops over the trials."""
+    labels = {}
+    for a, b, same in trials:
+        labels.setdefault(frozenset((a, b)), set()).add(same)
+    earlier = set()
+    repeated = 0
+    for trial in trials:
+        repeated += trial in earlier
+        earlier.add(trial)
+    expected = [
+        sum(len(found) == 2 for found in labels.values()),
+        repeated,
+        sum(a == b for a, b, _ in trials),
+    ]
+    label = np.array([same for _, _, same in trials])
+    built = Trials.of_pairs([(a, b) for a, b, _ in trials], label=label)
+    records = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_checks.log, "warning", lambda *words: records.append(words[2]))
+        warn_about_trials("list", built)
+    found = [int(n) for n in re.findall(r": (\d+) \(first", "".join(records))]
+    assert found == [number for number in expected if number]
+
+
+def test_sound_trials_give_no_warning(tmp_path, caplog):
+    path = written(tmp_path, "1 a b", "0 a c", "1 c d", "1 b a")
+    warn_about_trials(path, read_trials(path))
+    enrolment = str(written(tmp_path, "s1 a,b", "s2 a", name="enrol.txt"))
+    path = written(tmp_path, "s1 a target", "s2 c nontarget", "s1 c nontarget", "s2 d spoof")
+    warn_about_trials(path, read_trials(path, [enrolment]))
+    path = written(tmp_path, "a b", "b c")
+    warn_about_trials(path, read_trials(path))
+    assert not caplog.messages
+
+
+def test_programs_warn_of_doubtful_trials(corpus, checkpoint, tmp_path, program, capsys):
+    files = sorted(str(p.relative_to(corpus / "wav")) for p in corpus.glob("wav/**/*.wav"))
+    names = dict(zip("abcde", files[::5], strict=False))
+    lines = []
+    for line in DOUBTFUL:
+        lines.append(" ".join(names.get(word, word) for word in line.split()))
+    path = written(tmp_path, *lines)
+    words = ["--test_list", path, "--test_path", corpus / "wav", "--initial_model", checkpoint]
+    code, out, _ = program("--eval", *words, "--output", tmp_path / "s.txt", "--device", "cpu")
+    assert code == 0
+    assert out.count(f"warning: {path}: pairs of files that are target and non-target: 1 ") == 1
+    dataprep.main(["check", str(path), "--path", str(corpus / "wav"), "--output", str(tmp_path)])
+    assert "; repeated trials: 2 (first " in capsys.readouterr().out
