@@ -11,6 +11,7 @@ from typing import NamedTuple
 from common.trial_kinds import BONA_FIDE
 from corpus.files import is_recording
 from corpus.line_formats import (
+    LABELLED_FILE,
     SPEAKER_AND_FILE,
     TRAIN_FORMATS,
     TRIAL_FORMATS,
@@ -52,7 +53,9 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
     first_line = first_line_of(list_file)
     first_word = (first_line.split() or [""])[0]
     train, trials = possible_formats(starts_with_file="/" in first_word or is_recording(first_word))
-    line_format, lines, rows = read_rows(list_file, train | trials)
+    line_format, lines, rows = read_rows(
+        list_file, {LABELLED_FILE: train[LABELLED_FILE]} | trials | train
+    )
     word_lists = list(rows)
     header = [line_format.header] if line_format.header else []
     owners = None

@@ -261,3 +261,49 @@ def test_programs_warn_of_doubtful_trials(corpus, checkpoint, tmp_path, program,
     assert out.count(f"warning: {path}: pairs of files that are target and non-target: 1 ") == 1
     dataprep.main(["check", str(path), "--path", str(corpus / "wav"), "--output", str(tmp_path)])
     assert "; repeated trials: 2 (first " in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- formats with slips
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["w/1 0 None", "w/2 10 None", "w/3 0"],
+        ["w/1 0", "w/2 10 None", "w/3 0 -1"],
+        ["w/1 0", "w/2 10", "w/3 0"],
+    ],
+)
+def test_labels_without_a_third_column(lines, tmp_path):
+    path = written(tmp_path, *lines)
+    expected = [("00", "w/1"), ("10", "w/2"), ("00", "w/3")]
+    assert [(u.speaker, u.path) for u in read_train_list(path)] == expected
+    assert read_raw_list(path, "").files() == ["w/1", "w/2", "w/3"]
+    assert [*read_speakers(path)] == ["w/1", "w/2", "w/3"]
+
+
+def test_a_speaker_with_a_number_stays_a_speaker(tmp_path):
+    path = written(tmp_path, "7 12", "8 13")
+    assert [u.speaker for u in read_train_list(path)] == ["7", "8"]
+
+
+@pytest.mark.parametrize("lines", [["a/1.wav s1", "a/2.wav s1"], ["u1 s1", "u2 s2", "u3 s1"]])
+def test_swapped_columns_are_named(lines, tmp_path):
+    message = f"found '<file> <speaker>', first '{lines[0]}': {len(lines)} different words"
+    with pytest.raises(InputError, match=message):
+        read_train_list(written(tmp_path, *lines))
+
+
+TRACK_2 = ["s1 E_1 F bonafide target", "s1 E_2 M - nontarget", "s2 E_1 F A01 spoof"]
+
+
+@pytest.mark.parametrize("lines", [TRACK_2, TRACK_2[::-1]])
+def test_track_2_of_asvspoof5(lines, tmp_path):
+    """A line of spoofed speech looks like a line of a train list of ASVspoof 2019."""
+    written(tmp_path, "s1 A_1,A_2", "s2 A_3", name="d.trn.txt")
+    path = written(tmp_path, *lines, name="d.trl.txt")
+    trials = read_trials(path)
+    kinds = [line.split()[-1] for line in lines]
+    assert trials.kinds.tolist() == kinds
+    attacks = {"target": "bonafide", "nontarget": "-", "spoof": "A01"}
+    assert trials.attacks.tolist() == [attacks[kind] for kind in kinds]
+    assert read_raw_list(path, "").owners is None
+    assert {*read_speakers(path)} == {"A_1", "A_2", "A_3", "E_1", "E_2"}
