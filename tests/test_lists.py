@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataprep
+import tuneThreshold
 from common.errors import InputError
 from corpus import trial_checks
 from corpus.embeddings import read_examples
@@ -307,3 +308,36 @@ def test_track_2_of_asvspoof5(lines, tmp_path):
     assert trials.attacks.tolist() == [attacks[kind] for kind in kinds]
     assert read_raw_list(path, "").owners is None
     assert {*read_speakers(path)} == {"A_1", "A_2", "A_3", "E_1", "E_2"}
+
+
+# ---------------------------------------------------------------------- scores in other orders
+SCORE_ORDERS = {
+    "label enrol test score": lambda a, b, same, s: [str(int(same)), a, b, s],
+    "enrol test label score": lambda a, b, same, s: [a, b, str(int(same)), s],
+    "enrol test score label": lambda a, b, same, s: [a, b, s, str(int(same))],
+    "enrol test score key": lambda a, b, same, s: [a, b, s, "target" if same else "nontarget"],
+    "enrol test key score": lambda a, b, same, s: [a, b, "target" if same else "nontarget", s],
+}
+
+
+@pytest.mark.parametrize("order", SCORE_ORDERS)
+def test_scores_in_any_order(order, tmp_path, capsys):
+    lines = []
+    for (a, b, same), score in zip(PAIRS, ("0.5", "-1.5", "2"), strict=True):
+        lines.append(" ".join(SCORE_ORDERS[order](a, b, same, score)))
+    path = written(tmp_path, *lines, name="s.txt")
+    read = read_scores(path)
+    assert read.lines == [f"{int(same)} {a} {b}" for a, b, same in PAIRS]
+    assert read.scores.tolist() == [0.5, -1.5, 2]
+    assert read.labels.tolist() == [True, False, True]
+    assert read.kinds is None
+    assert tuneThreshold.main([str(path), "--det", str(tmp_path / "d.png")]) == 0
+    out = capsys.readouterr().out
+    assert "minDCF" in out and "SASV" not in out
+
+
+def test_spoofed_scores_before_the_key(tmp_path):
+    path = written(tmp_path, "s a 0.5 target", "s b 0.1 spoof", "s c 0 nontarget", name="s.txt")
+    read = read_scores(path)
+    assert read.kinds.tolist() == ["target", "spoof", "nontarget"]
+    assert read.lines == ["s a target", "s b spoof", "s c nontarget"]
