@@ -38,7 +38,7 @@ def read_speakers(
     The speaker is "" if the list does not name it. For trials in which a speaker is claimed, the
     enrolment files of the speaker are included, see read_enrolment().
     """
-    line_format, _, rows = read_rows(list_file, FILE_FORMATS | CLAIM_FORMATS)
+    line_format, _, rows = read_rows(list_file, CLAIM_FORMATS | FILE_FORMATS)
     if line_format.speaker_column is None and line_format.key_column is not None:
         return dict.fromkeys(read_trials(list_file, enroll_list, spk_meta).paths(), "")
     speakers = {}

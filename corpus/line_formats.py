@@ -55,8 +55,21 @@ def attack_agrees_with_trial(attack: str, kind: str) -> bool:
     return kind in TRIAL_KINDS and (attack in BONA_FIDE) == (kind != SPOOF)
 
 
+def is_labelled_file(words: Sequence[str]) -> bool:
+    """Returns whether words are a file and a number, and None or -1 in most lists.
+
+    Without the third word the file must have a folder, because '12 3' may be a speaker and a file.
+    """
+    if len(words) not in (2, 3) or not re.fullmatch("[0-9]+", words[1]):
+        return False
+    return "/" in words[0] if len(words) == 2 else words[2] in ("None", "-1")
+
+
 SPEAKER_AND_FILE = "<speaker> <file>"
+LABELLED_FILE = "<file> <label> None|-1"
 TRAIN_FORMATS: Formats = {
+    # The trainer of double multi-head attention. The last line of its README has no third word.
+    LABELLED_FILE: LineFormat(is_labelled_file, (1, 0), numbered_speakers=True),
     SPEAKER_AND_FILE: LineFormat(lambda words: len(words) == 2),
     # ASVspoof 2019
     "<speaker> <file> - <attack>|- bonafide|spoof": LineFormat(
@@ -79,14 +92,6 @@ TRAIN_FORMATS: Formats = {
         attack_column=7,
         key_column=8,
     ),
-    # The trainer of double multi-head attention
-    "<file> <label> None|-1": LineFormat(
-        lambda words: (
-            len(words) == 3 and re.fullmatch("[0-9]+", words[1]) and words[2] in ("None", "-1")
-        ),
-        (1, 0),
-        numbered_speakers=True,
-    ),
     # SpoofCeleb
     "<file>,<speaker>,<attack>": LineFormat(
         lambda words: len(words) == 3 and re.fullmatch(r"a\d+", words[2]),
@@ -95,6 +100,7 @@ TRAIN_FORMATS: Formats = {
     ),
 }
 UNLABELLED = "<file> <file>"
+GENDERS = ("f", "m", "female", "male")
 TARGET_LABELS = ("1", "target")
 LABEL_WORDS = ("target", "nontarget")
 LABELLED = "1|0 <file> <file>"
@@ -121,6 +127,16 @@ TRIAL_FORMATS: Formats = {
     # ASVspoof 5 and SpoofCeleb. Kaldi and wespeaker write two files and no spoof.
     "<speaker> <file> target|nontarget|spoof": LineFormat(
         lambda words: len(words) == 3 and words[2] in TRIAL_KINDS, key_column=2, label_column=2
+    ),
+    # ASVspoof 5, track 2
+    "<speaker> <file> F|M <attack>|bonafide target|nontarget|spoof": LineFormat(
+        lambda words: (
+            len(words) == 5
+            and words[2].lower() in GENDERS
+            and attack_agrees_with_trial(words[3], words[4])
+        ),
+        attack_column=3,
+        key_column=4,
     ),
     # ASVspoof 5 in the format of its release
     "<speaker> <file> ... <attack>|bonafide target|nontarget|spoof -": LineFormat(

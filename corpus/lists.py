@@ -18,6 +18,7 @@ from common.text import NumberedNames, without_garbage_collection
 from common.trial_kinds import BONA_FIDE, SPOOF
 from corpus.enrolment import lists_beside, read_enrolment
 from corpus.line_formats import (
+    SPEAKER_AND_FILE,
     TARGET_LABELS,
     TRAIN_FORMATS,
     TRIAL_FORMATS,
@@ -26,7 +27,7 @@ from corpus.line_formats import (
     attack_of,
 )
 from corpus.plain_trials import has_only_files, plain_lines
-from corpus.rows import Rows, read_rows
+from corpus.rows import Rows, looks_like_file, read_rows
 
 ListFile = str | os.PathLike
 
@@ -142,7 +143,7 @@ def read_train_list(list_file: ListFile) -> list[Utterance]:
         speaker = shared_names.setdefault(speaker, speaker)
         attack = shared_names.setdefault(attack, attack)
         utterances.append(Utterance(speaker, words[path_column], attack))
-    check_no_duplicates(utterances, list_file, lines.numbers)
+    check_no_duplicates(utterances, list_file, lines.numbers, line_format)
     return utterances
 
 
@@ -154,7 +155,10 @@ def pad_numbers(word_lists: Iterable[list[str]], column: int) -> None:
 
 
 def check_no_duplicates(
-    utterances: list[Utterance], list_file: ListFile, numbers: Sequence[int]
+    utterances: list[Utterance],
+    list_file: ListFile,
+    numbers: Sequence[int],
+    line_format: LineFormat,
 ) -> None:
     """Raises InputError if a file is in a train list twice. numbers: of the lines."""
     if len({utterance.path for utterance in utterances}) == len(utterances):
@@ -163,6 +167,8 @@ def check_no_duplicates(
     for i, utterance in enumerate(utterances):
         earlier = index_of.setdefault(utterance.path, i)
         if earlier != i:
+            if line_format.fits is TRAIN_FORMATS[SPEAKER_AND_FILE].fits:
+                check_not_swapped(utterances, list_file)
             other_speaker = utterances[earlier].speaker
             raise InputError(
                 f"{list_file}:{numbers[i]}: expected each file once, but {utterance.path} (speaker "
@@ -171,15 +177,39 @@ def check_no_duplicates(
             )
 
 
+def check_not_swapped(utterances: list[Utterance], list_file: ListFile) -> None:
+    """Raises InputError if all speakers differ and the first file is no path: swapped columns."""
+    names = {utterance.speaker for utterance in utterances}
+    speaker, file = utterances[0][:2]
+    if len(names) == len(utterances) and not looks_like_file(file):
+        raise InputError(
+            f"{list_file}: expected '<speaker> <file>', found '<file> <speaker>', first "
+            f"'{speaker} {file}': {len(names):,} different words come first. Swap the columns."
+        )
+
+
 # ---------------------------------------------------------------------- trials
 @without_garbage_collection
 def read_trials(
     list_file: ListFile, enroll_list: Sequence[str] | None = None, spk_meta: str | None = None
 ) -> Trials:
-    """Reads a list in one of TRIAL_FORMATS.
+    """Reads a list in one of TRIAL_FORMATS, see parse_trials().
+
+    Raises InputError for a list with only target or only non-target trials.
+    """
+    trials = parse_trials(list_file, enroll_list, spk_meta)
+    if trials.label is not None:
+        check_labels(list_file, trials)
+    return trials
+
+
+def parse_trials(
+    list_file: ListFile, enroll_list: Sequence[str] | None = None, spk_meta: str | None = None
+) -> Trials:
+    """Reads a list in one of TRIAL_FORMATS, with any labels.
 
     enroll_list, spk_meta: enrolment of the speakers, see read_enrolment(), for lists in which a
-    speaker is claimed. Raises InputError for a list with only target or only non-target trials.
+    speaker is claimed.
     """
     line_format, lines, rows = read_rows(list_file, TRIAL_FORMATS)
     lines = plain_lines(lines, line_format, rows.separator)
@@ -194,8 +224,6 @@ def read_trials(
         trials = trials._replace(label=np.concatenate(label))
     if rows.separator:
         check_names(list_file, trials)
-    if trials.label is not None:
-        check_labels(list_file, trials)
     return trials
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from common.trial_kinds import BONA_FIDE
 from corpus.files import is_recording
 from corpus.line_formats import (
+    LABELLED_FILE,
     SPEAKER_AND_FILE,
     TRAIN_FORMATS,
     TRIAL_FORMATS,
@@ -18,7 +19,7 @@ from corpus.line_formats import (
     Formats,
     attack_of,
 )
-from corpus.lists import read_trials
+from corpus.lists import parse_trials
 from corpus.rows import first_line_of, read_rows
 
 
@@ -52,7 +53,9 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
     first_line = first_line_of(list_file)
     first_word = (first_line.split() or [""])[0]
     train, trials = possible_formats(starts_with_file="/" in first_word or is_recording(first_word))
-    line_format, lines, rows = read_rows(list_file, train | trials)
+    line_format, lines, rows = read_rows(
+        list_file, {LABELLED_FILE: train[LABELLED_FILE]} | trials | train
+    )
     word_lists = list(rows)
     header = [line_format.header] if line_format.header else []
     owners = None
@@ -83,7 +86,7 @@ def possible_formats(starts_with_file: bool) -> tuple[Formats, Formats]:
 
 def files_of_claims(list_file: str | os.PathLike) -> list[tuple[str, ...]]:
     """Returns the files of each trial in which a speaker is claimed: enrolment and test."""
-    trials = read_trials(list_file)
+    trials = parse_trials(list_file)
     files = []
     for enrol, test in zip(trials.enrol.tolist(), trials.test.tolist(), strict=True):
         files.append((*trials.models[enrol], trials.files[test]))

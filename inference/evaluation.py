@@ -17,6 +17,7 @@ from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
+from corpus.trial_checks import warn_about_trials
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
 from inference.sources import DataSource
@@ -321,6 +322,7 @@ def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Tr
         else:
             trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
         log.info("%s: %s", list_file, described_trials(trials))
+        warn_about_trials(list_file, trials)
         is_libri = list_file == options.test_list_libri
         root_option = "--test_path_libri" if is_libri else "--test_path"
         found = source.check_files(root, trials.paths(), list_file, options, root_option)

@@ -2,9 +2,10 @@
 
 A line is `1|0 file file score`. If some of the speech is spoofed (trials of the ASVspoof
 challenges), a line is `speaker file bonafide|attack target|nontarget|spoof score`. There the third
-word may be missing.
+word may be missing. metrics/score_formats.py has the other orders of the words.
 """
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,53 +15,19 @@ from typing import NamedTuple
 import numpy as np
 
 from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, word_columns
-from common.trial_kinds import BONA_FIDE, TRIAL_KINDS
+from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
+from metrics.score_formats import (
+    SCORES_FORMATS,
+    UNLABELLED_FORMAT,
+    UNLABELLED_LINE,
+    trial_of,
+    without_score,
+)
 
 FilePath = str | Path
 # The words of many lines, one list for each column.
 Table = Sequence[Sequence[str]]
-
-
-class ScoresFormat(NamedTuple):
-    """A format of the lines of a scores file.
-
-    length: number of words in a line.
-    key_place: index of the word that gives the kind of trial.
-    keys: the possible values of that word. No values mean that the format has no labels.
-    """
-
-    length: int
-    key_place: int
-    keys: tuple[str, ...]
-
-    @property
-    def is_spoofing_aware(self) -> bool:
-        """Whether the kinds of trials are TRIAL_KINDS."""
-        return self.keys == TRIAL_KINDS
-
-    @property
-    def has_attacks(self) -> bool:
-        """Whether the third word of a line is the attack."""
-        return self.is_spoofing_aware and self.length == 5
-
-    def accepts(self, words: Sequence[str]) -> bool:
-        """Returns whether the words of one line have this format."""
-        if len(words) != self.length:
-            return False
-        return not self.keys or words[self.key_place] in self.keys
-
-
-# What a line looks like -> its format.
-SCORES_FORMATS = {
-    "1|0 <file> <file> <score>": ScoresFormat(4, 0, ("0", "1")),
-    "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": ScoresFormat(
-        5, 3, TRIAL_KINDS
-    ),
-    "<speaker> <file> target|nontarget|spoof <score>": ScoresFormat(4, 2, TRIAL_KINDS),
-}
-UNLABELLED_LINE = "<file> <file> <score>"
-UNLABELLED_FORMAT = ScoresFormat(3, 0, ())
 
 
 class Scores(NamedTuple):
@@ -140,11 +107,6 @@ def is_contradiction(attack: str, kind: str) -> bool:
     return (attack in BONA_FIDE) == (kind == "spoof")
 
 
-def without_score(line: str) -> str:
-    """Returns the trial of a line: all words but the last, with one blank between words."""
-    return " ".join(line.split()[:-1])
-
-
 class LineChecker:
     """Recognises the format of a scores file from its first line and checks every line."""
 
@@ -155,7 +117,8 @@ class LineChecker:
         words = lines[0].split()
         matching = [line for line, form in SCORES_FORMATS.items() if form.accepts(words)]
         # '1 a target 0.5' matches two formats: its speaker is called 1.
-        self.expected = matching[-1:] or list(SCORES_FORMATS)
+        named = [line for line, form in SCORES_FORMATS.items() if not form.is_variant]
+        self.expected = matching[-1:] or named
         self.format = SCORES_FORMATS[self.expected[-1]]
         if not labelled and len(words) == 3:
             self.expected = [UNLABELLED_LINE]
@@ -203,7 +166,7 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
     With labelled=False, lines `file file score` are allowed too, which have no labels. Raises
     ValueError naming the line if the file is not a scores file.
     """
-    lines = TextLines(read_text(path, " or ".join(map(repr, SCORES_FORMATS))))
+    lines = TextLines(read_text(path, "'1|0 <file> <file> <score>'"))
     checker = LineChecker(path, lines, labelled)
     line_format = checker.format
     scores_of_blocks: list[np.ndarray] = []
@@ -211,11 +174,12 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
     attacks_of_blocks: list[np.ndarray] = []
     first = 1
     for table in word_columns(lines, checker.is_well_formed, checker.rows):
-        scores_of_blocks.append(parse_scores(path, table[-1], first))
+        scores_of_blocks.append(parse_scores(path, table[line_format.score_place], first))
         if line_format.is_spoofing_aware:
             keys_of_blocks.append(np.array(table[line_format.key_place]))
         else:
-            keys_of_blocks.append(np.array([word == "1" for word in table[0]]))
+            keys = table[line_format.key_place]
+            keys_of_blocks.append(np.array([word == "1" for word in keys]))
         if line_format.has_attacks:
             attacks_of_blocks.append(np.array(table[2]))
         first += len(table[-1])
@@ -225,7 +189,14 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
         return Scores(trials, scores, None, None, None)  # type: ignore[arg-type]
     keys = np.concatenate(keys_of_blocks)
     if not line_format.is_spoofing_aware:
+        trials = lines.converted_by(functools.partial(trial_of, line_format, plain=True))
         return Scores(trials, scores, keys, None, None)
+    if not line_format.has_attacks:
+        # Two files and no spoof are plain trials, as Kaldi and wespeaker write them.
+        plain = SPOOF not in keys
+        trials = lines.converted_by(functools.partial(trial_of, line_format, plain=plain))
+        if plain:
+            return Scores(trials, scores, keys == "target", None, None)
     if line_format.has_attacks:
         attacks = np.concatenate(attacks_of_blocks)
     else:

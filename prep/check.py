@@ -16,7 +16,9 @@ from common.constants import HOP, SAMPLE_RATE, SILENT
 from common.errors import InputError
 from common.outputs import check_output
 from common.writing import write_atomically
+from corpus.lists import parse_trials
 from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
+from corpus.trial_checks import warn_about_trials
 from prep.constants import CHECK_REPORT, CLIPPED, PROBLEM_KINDS
 from prep.examination import Results, check_paths, examine_all, identity
 from prep.output import require_folder
@@ -324,5 +326,7 @@ def check_lists(options: CheckOptions, processes: int | None = None) -> bool:
         kept = [*listing.header, *(listing.lines[number] for number in lines)]
         write_atomically(clean, "".join(f"{line}\n" for line in kept).encode())
         print_findings(listing, findings, lines, clean)
+        if listing.owners is None:
+            warn_about_trials(listing.list_file, parse_trials(listing.list_file))
         reports.append(list_report(listing, findings, lines, clean))
     return write_check_report(report_file, options, results, reports)

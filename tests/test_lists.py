@@ -3,17 +3,25 @@
 import contextlib
 import itertools
 import os
+import re
 
+import numpy as np
 import pytest
 from conftest import small_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import dataprep
+import tuneThreshold
 from common.errors import InputError
+from corpus import trial_checks
 from corpus.embeddings import read_examples
 from corpus.enrolment import read_enrolment_lists
 from corpus.file_lists import read_cohort, read_speakers, read_utterances
-from corpus.lists import read_train_list, read_trials
+from corpus.lists import Trials, read_train_list, read_trials
 from corpus.raw_lists import read_raw_list
 from corpus.rows import first_line_of
+from corpus.trial_checks import warn_about_trials
 from metrics.scores import read_scores
 from prep.kaldi import read_kaldi_table
 
@@ -186,3 +194,150 @@ def test_blank_lines_are_skipped_with_a_note(tmp_path, caplog):
 def test_errors_name_the_line_of_the_file(read, lines, message, tmp_path):
     with pytest.raises(InputError, match=f"list.txt{message}"):
         read(written(tmp_path, *lines))
+
+
+# ---------------------------------------------------------------------- contradictory trials
+DOUBTFUL = ["1 a b", "0 b a", "1 a c", "1 a c", "1 a c", "0 c c", "1 c d", "0 d e", "1 d c"]
+WARNING = (
+    "pairs of files that are target and non-target: 1 (first '1 a b'); repeated trials: 2 (first "
+    "'1 a c'); trials of a file against itself: 1 (first '0 c c'). Such trials distort the EER. "
+    "Correct or remove them."
+)
+
+
+def test_doubtful_trials_are_counted(tmp_path, caplog):
+    path = written(tmp_path, *DOUBTFUL)
+    warn_about_trials(path, read_trials(path))
+    assert caplog.messages == [f"warning: {path}: {WARNING}"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from("abcd")] * 2, st.booleans()), min_size=1, max_size=12))
+def test_numbers_of_doubtful_trials(trials):
+    """Against loops over the trials."""
+    labels = {}
+    for a, b, same in trials:
+        labels.setdefault(frozenset((a, b)), set()).add(same)
+    earlier = set()
+    repeated = 0
+    for trial in trials:
+        repeated += trial in earlier
+        earlier.add(trial)
+    expected = [
+        sum(len(found) == 2 for found in labels.values()),
+        repeated,
+        sum(a == b for a, b, _ in trials),
+    ]
+    label = np.array([same for _, _, same in trials])
+    built = Trials.of_pairs([(a, b) for a, b, _ in trials], label=label)
+    records = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_checks.log, "warning", lambda *words: records.append(words[2]))
+        warn_about_trials("list", built)
+    found = [int(n) for n in re.findall(r": (\d+) \(first", "".join(records))]
+    assert found == [number for number in expected if number]
+
+
+def test_sound_trials_give_no_warning(tmp_path, caplog):
+    path = written(tmp_path, "1 a b", "0 a c", "1 c d", "1 b a")
+    warn_about_trials(path, read_trials(path))
+    enrolment = str(written(tmp_path, "s1 a,b", "s2 a", name="enrol.txt"))
+    path = written(tmp_path, "s1 a target", "s2 c nontarget", "s1 c nontarget", "s2 d spoof")
+    warn_about_trials(path, read_trials(path, [enrolment]))
+    path = written(tmp_path, "a b", "b c")
+    warn_about_trials(path, read_trials(path))
+    assert not caplog.messages
+
+
+def test_programs_warn_of_doubtful_trials(corpus, checkpoint, tmp_path, program, capsys):
+    files = sorted(str(p.relative_to(corpus / "wav")) for p in corpus.glob("wav/**/*.wav"))
+    names = dict(zip("abcde", files[::5], strict=False))
+    lines = []
+    for line in DOUBTFUL:
+        lines.append(" ".join(names.get(word, word) for word in line.split()))
+    path = written(tmp_path, *lines)
+    words = ["--test_list", path, "--test_path", corpus / "wav", "--initial_model", checkpoint]
+    code, out, _ = program("--eval", *words, "--output", tmp_path / "s.txt", "--device", "cpu")
+    assert code == 0
+    assert out.count(f"warning: {path}: pairs of files that are target and non-target: 1 ") == 1
+    dataprep.main(["check", str(path), "--path", str(corpus / "wav"), "--output", str(tmp_path)])
+    assert "; repeated trials: 2 (first " in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- formats with slips
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["w/1 0 None", "w/2 10 None", "w/3 0"],
+        ["w/1 0", "w/2 10 None", "w/3 0 -1"],
+        ["w/1 0", "w/2 10", "w/3 0"],
+    ],
+)
+def test_labels_without_a_third_column(lines, tmp_path):
+    path = written(tmp_path, *lines)
+    expected = [("00", "w/1"), ("10", "w/2"), ("00", "w/3")]
+    assert [(u.speaker, u.path) for u in read_train_list(path)] == expected
+    assert read_raw_list(path, "").files() == ["w/1", "w/2", "w/3"]
+    assert [*read_speakers(path)] == ["w/1", "w/2", "w/3"]
+
+
+def test_a_speaker_with_a_number_stays_a_speaker(tmp_path):
+    path = written(tmp_path, "7 12", "8 13")
+    assert [u.speaker for u in read_train_list(path)] == ["7", "8"]
+
+
+@pytest.mark.parametrize("lines", [["a/1.wav s1", "a/2.wav s1"], ["u1 s1", "u2 s2", "u3 s1"]])
+def test_swapped_columns_are_named(lines, tmp_path):
+    message = f"found '<file> <speaker>', first '{lines[0]}': {len(lines)} different words"
+    with pytest.raises(InputError, match=message):
+        read_train_list(written(tmp_path, *lines))
+
+
+TRACK_2 = ["s1 E_1 F bonafide target", "s1 E_2 M - nontarget", "s2 E_1 F A01 spoof"]
+
+
+@pytest.mark.parametrize("lines", [TRACK_2, TRACK_2[::-1]])
+def test_track_2_of_asvspoof5(lines, tmp_path):
+    """A line of spoofed speech looks like a line of a train list of ASVspoof 2019."""
+    written(tmp_path, "s1 A_1,A_2", "s2 A_3", name="d.trn.txt")
+    path = written(tmp_path, *lines, name="d.trl.txt")
+    trials = read_trials(path)
+    kinds = [line.split()[-1] for line in lines]
+    assert trials.kinds.tolist() == kinds
+    attacks = {"target": "bonafide", "nontarget": "-", "spoof": "A01"}
+    assert trials.attacks.tolist() == [attacks[kind] for kind in kinds]
+    assert read_raw_list(path, "").owners is None
+    assert {*read_speakers(path)} == {"A_1", "A_2", "A_3", "E_1", "E_2"}
+
+
+# ---------------------------------------------------------------------- scores in other orders
+SCORE_ORDERS = {
+    "label enrol test score": lambda a, b, same, s: [str(int(same)), a, b, s],
+    "enrol test label score": lambda a, b, same, s: [a, b, str(int(same)), s],
+    "enrol test score label": lambda a, b, same, s: [a, b, s, str(int(same))],
+    "enrol test score key": lambda a, b, same, s: [a, b, s, "target" if same else "nontarget"],
+    "enrol test key score": lambda a, b, same, s: [a, b, "target" if same else "nontarget", s],
+}
+
+
+@pytest.mark.parametrize("order", SCORE_ORDERS)
+def test_scores_in_any_order(order, tmp_path, capsys):
+    lines = []
+    for (a, b, same), score in zip(PAIRS, ("0.5", "-1.5", "2"), strict=True):
+        lines.append(" ".join(SCORE_ORDERS[order](a, b, same, score)))
+    path = written(tmp_path, *lines, name="s.txt")
+    read = read_scores(path)
+    assert read.lines == [f"{int(same)} {a} {b}" for a, b, same in PAIRS]
+    assert read.scores.tolist() == [0.5, -1.5, 2]
+    assert read.labels.tolist() == [True, False, True]
+    assert read.kinds is None
+    assert tuneThreshold.main([str(path), "--det", str(tmp_path / "d.png")]) == 0
+    out = capsys.readouterr().out
+    assert "minDCF" in out and "SASV" not in out
+
+
+def test_spoofed_scores_before_the_key(tmp_path):
+    path = written(tmp_path, "s a 0.5 target", "s b 0.1 spoof", "s c 0 nontarget", name="s.txt")
+    read = read_scores(path)
+    assert read.kinds.tolist() == ["target", "spoof", "nontarget"]
+    assert read.lines == ["s a target", "s b spoof", "s c nontarget"]

@@ -726,7 +726,7 @@ def test_reader(tmp_path):
         ),
         (
             "s a target 0.5\ns b target 0.1\n",
-            "s.txt: found no nontarget or spoof trials, all 2 are target",
+            "s.txt: found no non-target (0) trials, all 2 are target",
         ),
     ],
 )

@@ -1,0 +1,72 @@
+"""The formats of the lines of scores files. metrics/scores.py reads the files."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from common.trial_kinds import TRIAL_KINDS
+
+
+class ScoresFormat(NamedTuple):
+    """A format of the lines of a scores file.
+
+    length: number of words in a line.
+    key_place: index of the word that gives the kind of trial.
+    keys: the possible values of that word. No values mean that the format has no labels.
+    score_place: index of the score, -1 if it is the last word.
+    is_variant: whether errors do not name the format, which has the same words in another order.
+    """
+
+    length: int
+    key_place: int
+    keys: tuple[str, ...]
+    score_place: int = -1
+    is_variant: bool = False
+
+    @property
+    def is_spoofing_aware(self) -> bool:
+        """Whether the kinds of trials are TRIAL_KINDS."""
+        return self.keys == TRIAL_KINDS
+
+    @property
+    def has_attacks(self) -> bool:
+        """Whether the third word of a line is the attack."""
+        return self.is_spoofing_aware and self.length == 5
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Returns whether the words of one line have this format."""
+        if len(words) != self.length:
+            return False
+        return not self.keys or words[self.key_place] in self.keys
+
+
+# What a line looks like -> its format.
+SCORES_FORMATS = {
+    "<file> <file> <score> 1|0": ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
+    "<file> <file> 1|0 <score>": ScoresFormat(4, 2, ("0", "1"), is_variant=True),
+    "<file> <file> <score> target|nontarget|spoof": ScoresFormat(
+        4, 3, TRIAL_KINDS, score_place=2, is_variant=True
+    ),
+    "1|0 <file> <file> <score>": ScoresFormat(4, 0, ("0", "1")),
+    "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": ScoresFormat(
+        5, 3, TRIAL_KINDS
+    ),
+    "<speaker> <file> target|nontarget|spoof <score>": ScoresFormat(4, 2, TRIAL_KINDS),
+}
+UNLABELLED_LINE = "<file> <file> <score>"
+UNLABELLED_FORMAT = ScoresFormat(3, 0, ())
+
+
+def without_score(line: str) -> str:
+    """Returns the trial of a line: all words but the last, with one blank between words."""
+    return " ".join(line.split()[:-1])
+
+
+def trial_of(line_format: ScoresFormat, line: str, plain: bool) -> str:
+    """Returns the trial of a line without the score, '1|0 <file> <file>' if it is plain."""
+    words = line.split()
+    score = line_format.score_place % line_format.length
+    if not plain:
+        return " ".join(word for i, word in enumerate(words) if i != score)
+    key = line_format.key_place
+    a, b = (word for i, word in enumerate(words) if i not in (score, key))
+    return f"{int(words[key] in ('1', 'target'))} {a} {b}"
