@@ -32,7 +32,13 @@ import torch
 import distributed
 from common.errors import InputError, file_problem
 from DatasetLoader import LoadingError
-from distributed.launch import is_repeated, launch, number_of_processes
+from distributed.launch import (
+    LOST_CONNECTION,
+    is_launched,
+    is_repeated,
+    launch,
+    number_of_processes,
+)
 from inference.actions import ACTIONS
 from network.checkpoints import MisfitError, read_checkpoint
 from network.suggestions import explain_misfit
@@ -111,6 +117,13 @@ def main(argv: list[str]) -> int | None:
     except (torch.OutOfMemoryError, OSError) as error:
         sys.stderr.write(f"error: {command.message(error)}\n")
         return 2
+    except RuntimeError as error:
+        if not distributed.is_lost_connection(error):
+            raise
+        # The launcher reports a process that has been killed.
+        if not is_launched(os.environ):
+            sys.stderr.write("error: another process of this run has ended. It says why.\n")
+        return LOST_CONNECTION
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
