@@ -31,7 +31,13 @@ import distributed
 from common.errors import InputError, file_problem
 from common.terminal import run_program, start_logging, write_error
 from DatasetLoader import LoadingError
-from distributed.launch import is_repeated, launch, number_of_processes
+from distributed.launch import (
+    LOST_CONNECTION,
+    is_launched,
+    is_repeated,
+    launch,
+    number_of_processes,
+)
 from inference.actions import ACTIONS
 from network.checkpoints import MisfitError, read_checkpoint
 from network.devices import is_out_of_memory, memory_problem
@@ -113,6 +119,13 @@ def main(argv: list[str]) -> int | None:
             raise
         write_error(command.message(error))
         return 2
+    except RuntimeError as error:
+        if not distributed.is_lost_connection(error):
+            raise
+        # The launcher reports a process that has been killed.
+        if not is_launched(os.environ):
+            sys.stderr.write("error: another process of this run has ended. It says why.\n")
+        return LOST_CONNECTION
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:

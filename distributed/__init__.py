@@ -8,9 +8,11 @@ Python objects and flags travel over the CPUs (gloo). Gradients and gathered emb
 the network's device.
 """
 
+import ctypes
 import datetime
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +21,8 @@ import torch.distributed as dist
 
 from common.errors import InputError
 
+# From <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
 # If a process is lost, the launcher ends the others. Checking the files of a list may need hours.
 TIMEOUT = datetime.timedelta(days=1)
 
@@ -36,8 +40,25 @@ def join() -> None:
     else:
         backend = "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_launcher()
     if rank():
         logging.disable(logging.WARNING)
+
+
+def end_with_launcher() -> None:
+    """Asks Linux to send SIGTERM to this process when its launcher ends, even if it is killed.
+
+    Then the processes of a run save and end, as if the launcher had sent the signal.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Returns whether an error says that another process has ended."""
+    return world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def leave() -> None:
@@ -69,19 +90,26 @@ def shard(items):
 def on_rank_zero(function: Callable, *args) -> Any:
     """Calls function(*args) on rank 0 only.
 
-    Returns its result, or raises its InputError, on all ranks.
+    Returns its result, or raises its InputError, on all ranks. If it raises an OSError, the other
+    ranks raise an InputError with the same text.
     """
     if world_size() == 1:
         return function(*args)
     box: list = [None]
+    system_error = None
     if rank() == 0:
         try:
             box = [function(*args)]
         except InputError as error:
             box = [error]
+        except OSError as error:
+            system_error = error
+            box = [InputError(str(error))]
     dist.broadcast_object_list(box, device=torch.device("cpu"))
     if isinstance(box[0], InputError):
-        raise box[0]
+        # Rank 0 must not end before the others have received the error.
+        any_rank(False)
+        raise system_error or box[0]
     return box[0]
 
 

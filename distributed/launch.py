@@ -4,7 +4,9 @@ This does what the command torchrun does, with the same engine.
 """
 
 import argparse
+import logging
 import os
+import signal
 import stat
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,18 @@ from common.errors import InputError
 
 # The name of a run that launch() has started. torchrun uses other names.
 RUN_ID = "trainSpeakerNet"
+# The exit code of a process that has lost the connection to the others.
+LOST_CONNECTION = 3
+
+
+def is_launched(environ: Mapping[str, str]) -> bool:
+    """Returns whether launch() has started this process."""
+    return environ.get("TORCHELASTIC_RUN_ID") == RUN_ID
 
 
 def is_repeated(environ: Mapping[str, str]) -> bool:
     """Returns whether another process has already printed the warnings about options."""
-    return environ.get("RANK", "0") != "0" or environ.get("TORCHELASTIC_RUN_ID") == RUN_ID
+    return environ.get("RANK", "0") != "0" or is_launched(environ)
 
 
 def number_of_processes(options: argparse.Namespace) -> int:
@@ -71,11 +80,12 @@ def launch(processes: int, port: int, words: Sequence[str]) -> int:
     port. If a process fails, the others are ended. Returns the exit code of the first process that
     failed, else 0.
     """
-    # Without this, the engine repeats the output of a failed process at length.
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")
     cpus = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpus // processes)))
-    # Imported here, because the import reads LOGLEVEL.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        # The engine would end a program that nohup has started.
+        os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
+    # Imported here, because single processes need none of it.
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -90,13 +100,36 @@ def launch(processes: int, port: int, words: Sequence[str]) -> int:
         rdzv_endpoint=f"localhost:{port}",
         local_addr="localhost",
     )
+    # The engine would repeat the output of a failed process at length.
+    logging.disable(logging.CRITICAL)
     try:
         elastic_launch(config, sys.executable)(*words)
     except SignalException:
         # The engine has sent the signal to all processes, which have saved and ended.
         return 0
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        # A process that a signal ended has minus its number. Shells report 128 plus the number.
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+        return code_of_failures({rank: one.exitcode for rank, one in error.failures.items()})
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
+
+
+def code_of_failures(exit_codes: Mapping[int, int]) -> int:
+    """Returns the exit code of a run whose processes have failed, and reports a killed process.
+
+    exit_codes: {rank: exit code}, minus the number of a signal. Other processes print their
+    own errors. Those that lose the connection to a killed process print nothing.
+    """
+    for rank, code in exit_codes.items():
+        if code < 0:
+            name = signal.Signals(-code).name
+            sys.stderr.write(
+                f"error: --nproc: process {rank} was ended by signal {-code} ({name}). The system "
+                "sends SIGKILL when the memory is full. The last checkpoint is unchanged. Run the "
+                "same command to resume.\n"
+            )
+            # Shells report 128 plus the number.
+            return 128 - code
+    # A process that has lost the connection ends with LOST_CONNECTION.
+    codes = [code for code in exit_codes.values() if code != LOST_CONNECTION]
+    return codes[0] if codes else LOST_CONNECTION

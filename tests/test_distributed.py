@@ -3,6 +3,7 @@
 A process that fails ends the others. torchrun can start the processes too.
 """
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -22,6 +23,7 @@ from conftest import small_run
 from kill_resume import equal
 
 import trainSpeakerNet
+from distributed.launch import LOST_CONNECTION, code_of_failures
 from SpeakerNet import Trainer
 
 # Every test of this file trains in forks.
@@ -315,6 +317,7 @@ def test_a_killed_process_ends_the_others_and_a_signal_saves(vectors, tmp_path):
                 os.killpg(run.pid, signal.SIGKILL)
         if action == "kill one":
             assert run.returncode == 128 + signal.SIGKILL
+            assert err.count("\n") == 1 and "process 1 was ended by signal 9 (SIGKILL)" in err
         else:
             assert run.returncode == 0, err
             assert "Stopped at step" in out and "Resuming" in out
@@ -352,9 +355,58 @@ def test_a_process_that_fails_ends_the_others(vectors, tmp_path):
         trainSpeakerNet.main = reporting_main
 
     words = vector_run(vectors, tmp_path / "run", "softmax", "--batch_size", 4)
-    assert processes(2, *words, patch=patch) == [1, 1]
+    # Process 0 has only lost the connection.
+    assert processes(2, *words, patch=patch) == [LOST_CONNECTION, 1]
     assert "of process 1" in (tmp_path / "1").read_text()
-    assert "of process 1" not in (tmp_path / "0").read_text()
+    assert not (tmp_path / "0").exists()
+
+
+def test_a_missing_list_ends_all_processes(vectors, tmp_path):
+    words = vector_run(vectors, tmp_path / "run", "softmax", "--train_list", tmp_path / "none.txt")
+    assert processes(2, *words) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "exit_codes, code, reported",
+    [
+        ({0: LOST_CONNECTION, 1: -9}, 137, "process 1 was ended by signal 9 (SIGKILL)"),
+        ({0: LOST_CONNECTION, 1: 1}, 1, ""),
+        ({0: 2, 1: 2}, 2, ""),
+    ],
+)
+def test_one_line_about_a_killed_process(exit_codes, code, reported, capsys):
+    assert code_of_failures(exit_codes) == code
+    err = capsys.readouterr().err
+    assert reported in err and err.count("\n") == bool(reported)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
+@pytest.mark.slow
+def test_a_killed_launcher_ends_its_processes(vectors, tmp_path):
+    """The processes save and end."""
+    sizes = ["--batch_size", 4, "--max_epoch", 10**6, "--test_interval", 10**6, "--nproc", 2]
+    run = start(vector_run(vectors, tmp_path / "run", "softmax", *sizes))
+    ranks = {}
+    try:
+        while not (tmp_path / "run" / "log.jsonl").exists():
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.05)
+        ranks = children(run.pid)
+        os.kill(run.pid, signal.SIGKILL)
+        out, _ = run.communicate(timeout=60)
+        assert "Stopped at step" in out
+        for pid in ranks.values():
+            with pytest.raises(ProcessLookupError):
+                for _ in range(100):
+                    os.kill(pid, 0)
+                    time.sleep(0.1)
+        ranks = {}
+    finally:
+        run.kill()
+        for pid in ranks.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert checkpoint_of(tmp_path / "run")["step"] > 0
 
 
 @pytest.mark.slow
