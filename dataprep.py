@@ -7,11 +7,12 @@ The sub-commands are in prep/commands/, and prep/ does their work.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from common.errors import InputError
+from common.errors import InputError, file_problem
 from prep.commands.parsing import parse_command
 
 log = logging.getLogger("dataprep")
@@ -23,8 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         return int(command.run(options) or 0)
-    except (InputError, OSError) as error:
+    except InputError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        sys.stderr.write(f"error: {place}{file_problem(error)}\n")
         return 2
     except KeyboardInterrupt:
         log.info("Stopped. Run the same command again to resume.")

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import distributed
-from common.errors import InputError
+from common.errors import InputError, naming
 from common.run_paths import (
     CHECKPOINTS,
     COMMAND,
@@ -82,7 +82,7 @@ class RunFolder:
             f"# revision {git.stdout.strip() or 'unknown'}, python {platform.python_version()}, "
             f"torch {torch.__version__}, numpy {np.__version__}"
         )
-        with (self.path / COMMAND).open("a") as file:
+        with naming(self.path / COMMAND), (self.path / COMMAND).open("a") as file:
             file.write(f"{command}\n{versions}\n")
 
     def trim_log(self, epoch: int, validated: int) -> None:
@@ -135,7 +135,7 @@ class RunFolder:
         if self.board:
             # Before log.jsonl; report/tensorboard.py says why.
             tensorboard.write_line(self.board, line)
-        with (self.path / LOG).open("a") as file:
+        with naming(self.path / LOG), (self.path / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info(text)
 
