@@ -7,6 +7,7 @@ The sub-commands are in prep/commands/, and prep/ does their work.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
 
 if __name__ == "__main__":
     end_at_interrupt()
-from common.errors import InputError
+from common.errors import InputError, file_problem
 from common.terminal import run_program, start_logging, write_error
 from prep.commands.parsing import parse_command
 
@@ -29,8 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         raise_at_interrupt()
         return int(command.run(options) or 0)
-    except (InputError, OSError) as error:
+    except InputError as error:
         write_error(str(error))
+        return 2
+    except OSError as error:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        write_error(f"{place}{file_problem(error)}")
         return 2
     except KeyboardInterrupt:
         log.info("Stopped. Run the same command again to resume.")

@@ -114,18 +114,19 @@ def main(argv: list[str]) -> int | None:
         if not distributed.rank() or isinstance(error, LoadingError):
             write_error(command.message(error))
         return 2
-    except (RuntimeError, MemoryError, OSError) as error:
-        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+    except RuntimeError as error:
+        if distributed.is_lost_connection(error):
+            # The launcher reports a process that has been killed.
+            if not is_launched(os.environ):
+                write_error("another process of this run has ended. It says why.")
+            return LOST_CONNECTION
+        if not is_out_of_memory(error):
             raise
         write_error(command.message(error))
         return 2
-    except RuntimeError as error:
-        if not distributed.is_lost_connection(error):
-            raise
-        # The launcher reports a process that has been killed.
-        if not is_launched(os.environ):
-            sys.stderr.write("error: another process of this run has ended. It says why.\n")
-        return LOST_CONNECTION
+    except (MemoryError, OSError) as error:
+        write_error(command.message(error))
+        return 2
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:

@@ -11,17 +11,20 @@ from common.outputs import is_special, open_descriptor
 
 
 def write_atomically(
-    path: str | Path, data: bytes | memoryview | Iterable[bytes], flush: bool = True
+    path: str | Path,
+    data: bytes | memoryview | Iterable[bytes],
+    flush: bool = True,
+    unique: bool = False,
 ) -> None:
     """Writes bytes, or the parts that an iterator yields, to a file.
 
-    The file is written next to its place under a unique name, and then renamed. At every moment
-    `path` is the complete old file or the complete new file, also if several processes write it.
-    Missing folders are made. A link stays, and the file that it names is written. A device or a
-    pipe receives the bytes.
+    The file is written next to its place and then renamed. At every moment `path` is the complete
+    old file or the complete new file. Missing folders are made. A link stays, and the file that it
+    names is written. A device or a pipe receives the bytes.
 
     flush: write to the disk before the renaming, so that a power cut does no harm. Without flush,
-    thousands of files are written faster.
+    thousands of files are written faster. unique: several processes may write the same file. After
+    a kill its part stays under a unique name. Without it, the next command replaces the part.
 
     Raises InputError if the file cannot be written.
     """
@@ -30,9 +33,11 @@ def write_atomically(
         write_to_device(path, chunks)
         return
     target = os.path.realpath(path) if os.path.islink(path) else path
-    part = Path(f"{target}.{secrets.token_hex(4)}.part")
+    part = Path(f"{target}.{secrets.token_hex(4)}.part" if unique else f"{target}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
+        # The part of a killed process, or a link to another file.
+        part.unlink(missing_ok=True)
         with part.open("xb") as file:
             file.writelines(chunks)
             if flush:

@@ -12,14 +12,13 @@ import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
-from common.errors import InputError
+from common.errors import InputError, naming
 from common.writing import write_atomically
 from prep.output import check_space
 from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
@@ -32,14 +31,11 @@ RATIO = 100
 HEADER = 1 << 24
 # Extensions of the files that `dataprep.py convert` makes from .m4a files.
 CONVERTED = (".wav", ".flac")
-DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-)
+# Bytes of the longest path of a member and of the longest name in it, and the largest number of
+# folders. Disks allow a longer path, and the same length of a name.
+LONGEST_PATH = 2000
+LONGEST_NAME = 255
+MOST_FOLDERS = 100
 
 
 # ---------------------------------------------------------------------- joining
@@ -76,7 +72,7 @@ def join_parts(source: Source, folder: Path) -> None:
 def append_parts(parts: list[Path], joined: Path, done: int, total: int) -> None:
     """Appends the parts to the joined file. The file has their first `done` bytes already."""
     bar = bytes_bar(f"join {joined.stem}", total, initial=done)
-    with joined.open("ab") as target, bar:
+    with naming(joined), joined.open("ab") as target, bar:
         for path in parts:
             with path.open("rb") as file:
                 file.seek(min(done, path.stat().st_size))
@@ -177,6 +173,15 @@ def path_of(name: str, archive: Path, after: str | None = None) -> str:
             f"{archive}: expected files inside one folder, found the path {name!r}. Do not use "
             "this archive."
         )
+    longest = max(len(word.encode()) for word in words)
+    too_long = longest > LONGEST_NAME or len(name.encode()) > LONGEST_PATH
+    if too_long or len(words) > MOST_FOLDERS:
+        raise InputError(
+            f"{archive}: expected paths of at most {LONGEST_PATH:,} bytes, {LONGEST_NAME} bytes in "
+            f"a name and {MOST_FOLDERS} folders, found {len(name.encode()):,} bytes, {longest:,} "
+            f"bytes in a name and {len(words) - 1:,} folders: {name[:40]!r}... Do not use this "
+            "archive."
+        )
     if after in words[:-1]:
         words = words[words.index(after) + 1 :]
     return "/".join(words)
@@ -223,6 +228,21 @@ def table_of(archive: Path) -> Path:
     return Path(f"{archive}.members")
 
 
+def as_input_error(error: Exception, archive: Path) -> Exception:
+    """Returns the InputError of an exception that a damaged archive raised.
+
+    A damaged archive can raise any exception. An InputError, and an OSError of a named file, are
+    returned as they are.
+    """
+    if isinstance(error, InputError) or getattr(error, "filename", None):
+        return error
+    problem = str(error) or type(error).__name__
+    return InputError(
+        f"{archive}: this zip or tar.gz file is damaged ({problem}). Remove this file and download "
+        "it again."
+    )
+
+
 def update_table(archive: Path) -> None:
     """Writes the table of an archive that has no table or is newer than its table."""
     table = table_of(archive)
@@ -232,11 +252,8 @@ def update_table(archive: Path) -> None:
         return
     try:
         entries = look_through(archive)
-    except DAMAGED as error:
-        raise InputError(
-            f"{archive}: expected a zip or tar.gz file, found a damaged file ({error}). Remove "
-            "this file and download it again."
-        ) from None
+    except Exception as error:
+        raise as_input_error(error, archive) from None
     lines = [f"{entry.size} {entry.name}\n" for entry in entries]
     write_atomically(table, "".join(lines).encode())
 
@@ -314,7 +331,7 @@ def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
     Raises EOFError if its size is not the size that the archive states.
     """
     part = f"{path}.part"
-    with open(part, "wb") as file:
+    with naming(part), open(part, "wb") as file:
         while chunk := stream.read(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
@@ -324,7 +341,7 @@ def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
 
 
 def extract_members(archive: Path, target: Path, missing: list[Member]) -> None:
-    """Extracts members of an archive. Damage raises one of the exceptions in DAMAGED."""
+    """Extracts members of an archive. Damage can raise any exception."""
     wanted = {member.name: member for member in missing}
     folders = set()
     total = sum(member.size for member in missing)
@@ -360,11 +377,8 @@ def extract(source: Source, folder: Path) -> None:
         )
         try:
             extract_members(archive, target, missing)
-        except DAMAGED as error:
-            raise InputError(
-                f"{archive}: the archive is damaged ({error}). Remove this file and download it "
-                "again."
-            ) from None
+        except Exception as error:
+            raise as_input_error(error, archive) from None
     log.info(
         "All %s files of %s are in %s (%s extracted now).",
         f"{len(members):,}",

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from common.errors import InputError
+from common.errors import InputError, naming
 from common.writing import write_atomically
 from prep.addresses import OTHER_REMEDY, Access, authorization, fill_template, template_of
 from prep.output import check_space
@@ -238,7 +238,7 @@ def append_response(response: http.client.HTTPResponse, part: Path, bar: tqdm) -
 
     Raises TemporaryError if the connection breaks.
     """
-    with part.open("ab") as file:
+    with naming(part), part.open("ab") as file:
         while True:
             try:
                 # read1 returns the bytes that have arrived, so that a kill loses little.

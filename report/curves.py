@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import naming
 from common.run_paths import LOG
 from common.terminal import printable
 from report.det import COLOURS
@@ -148,6 +149,8 @@ def save_images(figure: Figure, stem: str | Path) -> list[Path]:
     drawing = Path(f"{stem}.svg")
     # The fixed salt and the missing date make the files of equal figures identical.
     with rc_context({"svg.hashsalt": "curves", "svg.fonttype": "none"}):
-        figure.savefig(image)
-        figure.savefig(drawing, metadata={"Date": None})
+        with naming(image):
+            figure.savefig(image)
+        with naming(drawing):
+            figure.savefig(drawing, metadata={"Date": None})
     return [image, drawing]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from common.errors import naming
 from common.terminal import printable
 from metrics.rates import corners, probit
 
@@ -88,7 +89,8 @@ def plot_det(
             label = printable(f"{system}: {name} {eer:.2f} %").replace("$", r"\$")
             draw_legend_entry(axes, label, look, dashes)
     style_axes(axes, limits, ticks, title)
-    FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
+    with naming(path):
+        FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
 
 
 def draw_band(axes: Axes, band: Band, colour: str) -> None:

@@ -474,6 +474,29 @@ def only_read() -> None:
     tuneThreshold.plot_det = lambda *_, **more: None
 
 
+def corpora(world: Path, output: Path) -> list[Seed]:
+    """Archives of a corpus, and the file list that names them."""
+    make_world(world)
+    files = {}
+    seeds = []
+    for name, container in (("a.zip", "zip"), ("b.tar.gz", "gztar")):
+        stem = name.partition(".")[0]
+        archive = Path(shutil.make_archive(str(world / stem), container, world, "wav/id0"))
+        files[name] = {"into": stem, "after": "wav"}
+        (world / f"{name}.yaml").write_text(file_list({name: files[name]}))
+        copy = partial(shutil.copy, archive, output / name)
+        words = ("--save_path", output, "--file_list", world / f"{name}.yaml")
+        run = partial(after, copy, partial(prepare, "extract", *words))
+        seeds += 2 * [Seed(name, archive.read_bytes(), run)]
+        seeds.append(Seed(f"{name}.yaml", file_list({name: files[name]}).encode(), run))
+    return seeds
+
+
+def file_list(files: dict) -> str:
+    """Returns a file list of archives."""
+    return yaml.safe_dump({"base_url": "http://127.0.0.1:9/{name}", "files": files})
+
+
 # What is damaged -> a function that returns the seeds.
 KINDS: dict[str, Callable[[Path, Path], list[Seed]]] = {
     "lists": lists,
@@ -484,4 +507,5 @@ KINDS: dict[str, Callable[[Path, Path], list[Seed]]] = {
     "arrays": arrays,
     "packs": packs,
     "scores": scores,
+    "corpora": corpora,
 }

@@ -4,6 +4,7 @@ The tests join parts, extract zip and tar.gz files, refuse dangerous archives, r
 kill the program at random points.
 """
 
+import errno
 import gzip
 import hashlib
 import io
@@ -96,6 +97,43 @@ def test_extracts_what_is_missing(name, tmp_path):
     (tmp_path / name).unlink()
     assert archives.is_extracted(source, tmp_path)
     archives.extract(source, tmp_path)
+
+
+@kinds
+@pytest.mark.parametrize(
+    "path", ["d/" * 2000 + "a", "n" * 256, ("n" * 200 + "/") * 20 + "a"], ids=range(3)
+)
+def test_paths_that_no_disk_can_hold(path, name, tmp_path):
+    """They are refused before anything is written."""
+    source = source_of(MAKERS[name](tmp_path / name, {"first": b"1", path: b"2"}))
+    message = "expected paths of at most 2,000 bytes, 255 bytes in a name and 100 folders, found"
+    with pytest.raises(InputError, match=f"{name}: {message}"):
+        archives.extract(source, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_in_a_row(tmp_path):
+    """A tar.gz with 2,000 headers of one member, each of which tarfile reads within the last."""
+    info = tarfile.TarInfo("x" * 101)
+    header = info.tobuf(tarfile.GNU_FORMAT)[:1024]
+    end = tarfile.TarInfo("a").tobuf() + bytes(1024)
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(header * 2000 + end, 1))
+    with pytest.raises(
+        InputError, match=r"a.tgz: this zip or tar.gz file is damaged \(.*recursion"
+    ):
+        archives.extract(source_of(tmp_path / "a.tgz"), tmp_path)
+
+
+@kinds
+def test_disk_that_is_full_while_extracting(name, tmp_path, capsys):
+    """/dev/full is a device without space. The message names the file, and nothing is damaged."""
+    MAKERS[name](tmp_path / name, {"top/a.wav": b"1"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.wav.part").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        archives.extract(source_of(tmp_path / name), tmp_path)
+    assert caught.value.filename == str(tmp_path / "out" / "a.wav.part")
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_only_and_after(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import distributed
-from common.errors import InputError
+from common.errors import InputError, naming
 from common.run_paths import (
     BEST_CHECKPOINT,
     CHECKPOINTS,
@@ -180,8 +180,9 @@ class RunFolder:
                 "another --save_path."
             )
         # Written first, because it marks the folder as a run of this program.
-        self.command.write(lines)
-        self.command.flush()
+        with naming(self.path / COMMAND):
+            self.command.write(lines)
+            self.command.flush()
         write_atomically(self.path / CONFIG, config_text(self.options).encode())
         # A process that was killed may have left parts of checkpoints.
         for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
@@ -260,7 +261,7 @@ class RunFolder:
         if self.board:
             # Before log.jsonl; report/tensorboard.py says why.
             tensorboard.write_line(self.board, line)
-        with (self.path / LOG).open("a") as file:
+        with naming(self.path / LOG), (self.path / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.info(text)
 

@@ -1,0 +1,55 @@
+"""A full disk: the error names the file. /dev/full is a device without free space."""
+
+import errno
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import dataprep
+from common.errors import file_problem
+from metrics.rates import summarize
+from report.curves import save_images
+from report.det import plot_det
+from training.run_folder import RunFolder
+
+
+def write_log_line(folder):
+    """Writes a line of the log of a run."""
+    RunFolder.write_log(SimpleNamespace(path=folder, board=None), {"epoch": 1}, "")
+
+
+def draw_curves(folder):
+    """Writes the picture of a training."""
+    from matplotlib.figure import Figure
+
+    save_images(Figure(), folder / "curves")
+
+
+def draw_det(folder):
+    """Writes the picture of a DET curve."""
+    summary = summarize(np.array([0.0, 1, 2, 3]), np.array([0, 1, 0, 1]) > 0)
+    plot_det(folder / "det.png", {"system": summary.curves})
+
+
+WRITERS = {
+    "log.jsonl": write_log_line,
+    "curves.png": draw_curves,
+    "curves.svg": draw_curves,
+    "det.png": draw_det,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_file_is_named(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        WRITERS[name](tmp_path)
+    assert caught.value.filename == str(tmp_path / name)
+    assert caught.value.errno == errno.ENOSPC
+    assert file_problem(caught.value).startswith("No space left on device. Free some space")
+    # The same error in a command of dataprep.py.
+    command = SimpleNamespace(run=lambda _: WRITERS[name](tmp_path))
+    monkeypatch.setattr(dataprep, "parse_command", lambda _: (command, None))
+    assert dataprep.main([]) == 2
+    assert f"error: {tmp_path}/{name}: No space left on device. Free" in capsys.readouterr().err
