@@ -100,7 +100,7 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
             f"{list_file}: expected lines {alternatives(plain_formats(formats))}, found an empty "
             "file. Choose another list."
         )
-    separator = separator_of(lines[0])
+    separator = separator_of(lines[0], formats)
     header = ""
     if separator and len(lines) > 1 and is_header(lines[0], lines[1], formats):
         header = lines[0]
@@ -110,10 +110,17 @@ def read_rows(list_file: str | os.PathLike, formats: Formats) -> tuple[LineForma
     return line_format, lines, Rows(list_file, lines, line_format, candidates, separator)
 
 
-def separator_of(line: str) -> str | None:
+def separator_of(line: str, formats: Formats) -> str | None:
     """Returns the separator of the words of a line: a comma, or None for blanks."""
-    # A blank may follow each comma.
-    return "," if "," in line and len(line.replace(", ", ",").split()) == 1 else None
+    if "," not in line:
+        return None
+    words = line.split()
+    if len(words) == 1:
+        return ","
+    # A blank may follow each comma. But a comma can also be a part of a name.
+    is_separated = len(line.replace(", ", ",").split()) == 1
+    fits_blanks = any(line_format.fits(words) for line_format in formats.values())
+    return "," if is_separated and not fits_blanks else None
 
 
 def split(line: str, separator: str | None) -> list[str]:

@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
             return [f"--{key}" if value else f"--no-{key}"]
         values = value if type(value) is list else [value]
         several = len(values) != 1 and not option.nargs
-        if several or not all(map(is_plain, values)):
+        if several or not all(map(is_scalar, values)):
             expected = "values" if option.nargs else "one value"
             raise InputError(f"expected {expected} ({option.help}), found {SHORT.repr(value)}.")
         if option.nargs and len(values) != 1:
@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
         return [f"--{key}={values[0]}"]
 
 
-def is_plain(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
     """Returns whether a value of a file is a text or a number that cannot be read as an option."""
     return type(value) in (int, float) or (type(value) is str and not value.startswith("--"))
 

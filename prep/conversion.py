@@ -44,7 +44,7 @@ FilePair = tuple[str, str]
 
 
 # ---------------------------------------------------------------------- ffmpeg
-def run_program(words: list[str]) -> tuple[int, str]:
+def run_ffmpeg(words: list[str]) -> tuple[int, str]:
     """Runs a program. Returns its exit code and its messages on stderr.
 
     The program never outlives this process when a signal ends this process. Signals are blocked
@@ -97,7 +97,7 @@ def call_ffmpeg(ffmpeg: str, format: str, pairs: list[FilePair]) -> str:
         words += ["-threads", "1", "-i", f"file:{source}"]
     for index, (_, target) in enumerate(pairs):
         words += output_options(format, index, target)
-    code, messages = run_program(words)
+    code, messages = run_ffmpeg(words)
     if "No space left on device" in messages:
         raise InputError(
             f"{os.path.dirname(pairs[0][1])}: the disk is full. Free some space and run the same "
@@ -145,7 +145,7 @@ def find_pairs(folder: Path, output: Path, format: str) -> list[FilePair]:
 
 def seconds_of(ffmpeg: str, source: str) -> float | None:
     """Returns the duration of a file according to its header, or None if the header has none."""
-    _, messages = run_program([ffmpeg, "-nostdin", "-i", f"file:{source}"])
+    _, messages = run_ffmpeg([ffmpeg, "-nostdin", "-i", f"file:{source}"])
     found = re.search(r"Duration: (\d+):(\d+):([\d.]+)", messages)
     if not found:
         return None

@@ -57,7 +57,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
     return {name: unescaped(value) for name, value in config.items()}
 
 
-def read_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> ReportedRun:
+def read_one_run(path: str | Path, name: str, colour: str, summarize: Summarize) -> ReportedRun:
     """Read a run folder or a scores file.
 
     summarize: computes the metrics of the scores. Raises InputError or ValueError, with the path,
@@ -108,12 +108,12 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
 
 
 def read_runs(paths: Sequence[str], summarize: Summarize) -> list[ReportedRun]:
-    """Read all runs of a report, see read_run. Raises InputError if a path is given twice."""
+    """Read all runs of a report, see read_one_run. Raises InputError if a path is given twice."""
     if len({*paths}) < len(paths):
         raise InputError(
             f"report: expected each run once, found {' '.join(paths)}. Remove the repeated run."
         )
     runs = []
     for number, (path, name) in enumerate(zip(paths, short_names(paths), strict=True)):
-        runs.append(read_run(path, name, colour(number), summarize))
+        runs.append(read_one_run(path, name, colour(number), summarize))
     return runs

@@ -407,7 +407,7 @@ def test_more_crops_than_the_memory_has_room_for(weak, use, program, monkeypatch
     assert err.startswith("error: --num_eval: ") and "found 100,000." in err
     # NumPy raises MemoryError if the computer has less memory than this limit.
     monkeypatch.setattr("DatasetLoader.CROPS_BYTES", 2**60)
-    code, _, err = program(*words, "--num_eval", 10**10)
+    code, _, err = program(*words, "--num_eval", 2 * 10**9)
     assert code == 2 and "usable.wav: this file does not fit into the memory." in err
 
 

@@ -499,7 +499,7 @@ def test_words_that_are_refused(tmp_path, capsys):
         ([], "is missing in"),
         (["--output", tmp_path / "out"], "would have the same path"),
         (["--check", tmp_path / "bad.txt"], "bad.txt:2: expected '<speaker> <file>', found 'id2'"),
-        (["--check", tmp_path / "nothing.txt"], "No such file"),
+        (["--check", tmp_path / "nothing.txt"], "there is no such file"),
     ):
         lists = [tmp_path / "train.txt", tmp_path / "b" / "train.txt"]
         words = ["--check", *lists, "--path", tmp_path / "wav", *words]

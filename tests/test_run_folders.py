@@ -23,9 +23,9 @@ from SpeakerNet import Trainer
 from training.best import is_of_evaluation, repair_best
 from training.resume import (
     apply_changes,
-    described_trials,
     described_utterances,
     settings_of,
+    summary_of_trials,
 )
 from training.run_folder import RunFolder
 
@@ -317,14 +317,14 @@ def test_descriptions_of_lists_see_every_change():
     label = np.array([True, False])
     trials = [Trials.of_pairs(pairs), Trials.of_pairs(pairs, label=label)]
     trials += [Trials.of_pairs(pairs, label=~label), Trials.of_pairs(pairs[::-1], label=label)]
-    assert len({described_trials(listed) for listed in trials}) == len(trials)
+    assert len({summary_of_trials(listed) for listed in trials}) == len(trials)
 
 
 def test_a_checkpoint_without_descriptions_of_lists_resumes(run, corpus, program):
     """Earlier versions did not store them."""
     last = run / "model" / "last.model"
     state = torch.load(last, weights_only=True)
-    for name in ("lists", "evaluated"):
+    for name in ("lists", "evaluated", "checksum"):
         del state[name]
     torch.save(state, last)
     assert not resumed(program, corpus, run)

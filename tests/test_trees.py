@@ -473,7 +473,7 @@ def test_merge_with_spoofed_speech(tmp_path):
             "the file id1/1.wav (in {0}/data/vox) belongs to two speakers, vox-id1 and again-id1.",
         ),
         (["vox={0}/vox.txt:{0}/data/own/wav"], "1 of 2 files are missing"),
-        (["vox={0}/none.txt:{0}/data/vox"], "No such file"),
+        (["vox={0}/none.txt:{0}/data/vox"], "there is no such file"),
     ],
 )
 def test_lists_that_cannot_be_merged(tmp_path, capsys, parts, message):

@@ -74,27 +74,28 @@ def descriptions_of_lists(task: Task) -> dict[str, str]:
         described_lists["valid_list"] = described_utterances(task.valid.utterances)
     if task.tests:
         name = "test_list" if task.options.test_list else "valid_clients"
-        described_lists[name] = described_trials(task.tests[0][0])
+        described_lists[name] = summary_of_trials(task.tests[0][0])
     return described_lists
 
 
 def described_utterances(utterances: Sequence) -> str:
     """Returns the number of the utterances, and a digest of all columns of their list."""
     columns = zip(*utterances, strict=True)
-    return described(len(utterances), ["\n".join(map(str, column)).encode() for column in columns])
+    parts = ["\n".join(map(str, column)).encode() for column in columns]
+    return digest_text(len(utterances), parts)
 
 
-def described_trials(trials: Trials) -> str:
+def summary_of_trials(trials: Trials) -> str:
     """Returns the number of the trials, and a digest of them."""
     models = "\n".join(" ".join(files) for files in trials.models)
     parts = [models.encode(), "\n".join(trials.files).encode()]
     parts += [trials.enrol.tobytes(), trials.test.tobytes()]
     if trials.label is not None:
         parts.append(trials.label.tobytes())
-    return described(len(trials.enrol), parts)
+    return digest_text(len(trials.enrol), parts)
 
 
-def described(number: int, parts: Sequence[bytes]) -> str:
+def digest_text(number: int, parts: Sequence[bytes]) -> str:
     """Returns a number of lines, and the digest of the parts of a list."""
     digest = hashlib.sha256()
     for part in parts:
