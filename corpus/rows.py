@@ -118,9 +118,16 @@ def separator_of(line: str, formats: Formats) -> str | None:
     if len(words) == 1:
         return ","
     # A blank may follow each comma. But a comma can also be a part of a name.
-    is_separated = len(line.replace(", ", ",").split()) == 1
-    fits_blanks = any(line_format.fits(words) for line_format in formats.values())
-    return "," if is_separated and not fits_blanks else None
+    if not all(word.endswith(",") for word in words[:-1]):
+        return None
+    values = split(line, ",")
+    fits_commas = all(values) and fits_any(values, formats)
+    return "," if fits_commas or not fits_any(words, formats) else None
+
+
+def fits_any(words: list[str], formats: Formats) -> bool:
+    """Returns whether the words of a line have one of the formats."""
+    return any(line_format.fits(words) for line_format in formats.values())
 
 
 def split(line: str, separator: str | None) -> list[str]:
@@ -136,7 +143,7 @@ def is_header(first: str, second: str, formats: Formats) -> bool:
     Names of columns fit no format, or do not look like files where the second line has files.
     """
     words = split(first, ",")
-    if not any(line_format.fits(words) for line_format in formats.values()):
+    if not fits_any(words, formats):
         return True
     pairs = zip(words, split(second, ","), strict=False)
     names_of_files = [name for name, word in pairs if looks_like_file(word)]

@@ -24,8 +24,8 @@ from training.best import is_of_evaluation, repair_best
 from training.resume import (
     apply_changes,
     described_utterances,
+    digest_of_trials,
     settings_of,
-    summary_of_trials,
 )
 from training.run_folder import RunFolder
 
@@ -317,7 +317,7 @@ def test_descriptions_of_lists_see_every_change():
     label = np.array([True, False])
     trials = [Trials.of_pairs(pairs), Trials.of_pairs(pairs, label=label)]
     trials += [Trials.of_pairs(pairs, label=~label), Trials.of_pairs(pairs[::-1], label=label)]
-    assert len({summary_of_trials(listed) for listed in trials}) == len(trials)
+    assert len({digest_of_trials(listed) for listed in trials}) == len(trials)
 
 
 def test_a_checkpoint_without_descriptions_of_lists_resumes(run, corpus, program):

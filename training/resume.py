@@ -74,7 +74,7 @@ def descriptions_of_lists(task: Task) -> dict[str, str]:
         described_lists["valid_list"] = described_utterances(task.valid.utterances)
     if task.tests:
         name = "test_list" if task.options.test_list else "valid_clients"
-        described_lists[name] = summary_of_trials(task.tests[0][0])
+        described_lists[name] = digest_of_trials(task.tests[0][0])
     return described_lists
 
 
@@ -85,7 +85,7 @@ def described_utterances(utterances: Sequence) -> str:
     return digest_text(len(utterances), parts)
 
 
-def summary_of_trials(trials: Trials) -> str:
+def digest_of_trials(trials: Trials) -> str:
     """Returns the number of the trials, and a digest of them."""
     models = "\n".join(" ".join(files) for files in trials.models)
     parts = [models.encode(), "\n".join(trials.files).encode()]
