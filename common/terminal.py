@@ -1,6 +1,6 @@
 """Standard output and standard error of the programs.
 
-A program writes its results with logging. Whatever happens to standard output, the work goes on:
+A program writes its results with logging. Whatever happens to standard output, the work continues:
 the reader of a pipe may be gone, the disk may be full, the locale may know ASCII alone. File names
 with control characters cannot change what a terminal shows.
 """
