@@ -165,10 +165,9 @@ class RunFolder:
     def open(self, argv: list[str]) -> None:
         """Writes config.yaml and command.txt, which document how the run was started.
 
-        Raises InputError if another process has begun a run in the folder since it was checked.
+        Only rank 0 calls this method. Raises InputError if another process has begun a run in the
+        folder since it was checked.
         """
-        if distributed.rank():
-            return
         for folder in (self.path / CHECKPOINTS, self.scores.parent):
             folder.mkdir(parents=True, exist_ok=True)
         lines = lines_of_command(argv)
