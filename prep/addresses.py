@@ -48,7 +48,7 @@ def template_of(source: Source, catalogue: Catalogue, access: Access) -> str:
 
 def fill_template(template: str, source: Source, key: str | None) -> str:
     """Replaces the placeholders of a URL."""
-    url = template.replace("{name}", quote(source.name))
+    url = template.replace("{name}", quote(source.remote or source.name))
     url = url.replace("{folder}", source.folder)
     return url.replace("{key}", quote(key or "", safe=""))
 

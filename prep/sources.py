@@ -4,11 +4,13 @@ A file counts as present when its MD5 sum is right. The sum is then kept in the 
 same folder.
 """
 
+import contextlib
 import fnmatch
 import hashlib
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +44,7 @@ class Form(NamedTuple):
 
 FORMS = {
     "md5": Form(MD5, "32 hexadecimal digits"),
+    "sha256": Form("[0-9a-f]{64}", "64 hexadecimal digits"),
     "size": Form(NUMBER, "a number of bytes"),
     "lines": Form(NUMBER, "a number of lines"),
     "url": Form(r"https?://\S+", "a URL http://... or https://..."),
@@ -61,10 +64,12 @@ class Source(NamedTuple):
 
     parts: names of the parts, in their order.
     only: patterns of the members that are extracted.
+    remote: name of the file at the host, if it is another one.
     """
 
     name: str
     md5: str | None = None
+    sha256: str | None = None
     size: int | None = None
     lines: int | None = None
     url: str | None = None
@@ -74,6 +79,7 @@ class Source(NamedTuple):
     after: str | None = None
     only: tuple[str, ...] = ("*",)
     tree: str | None = None
+    remote: str | None = None
 
 
 class Catalogue(NamedTuple):
@@ -146,21 +152,16 @@ def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]
     return Source(**values)
 
 
-def read_catalogue(path: Path) -> Catalogue:
-    """Reads a file list such as prep/catalogues/voxceleb.yaml. Raises InputError if it is wrong."""
+@contextlib.contextmanager
+def load_catalogue_file(path: Path, keys: str, example: str) -> Iterator[Any]:
+    """Context that yields the contents of a YAML file. All values are read as text.
+
+    keys: the keys that the file must have, for messages. example: the name of a file in
+    prep/catalogues/. Raises InputError if the file is no YAML, or if the context finds another
+    structure.
+    """
     try:
-        # The base loader reads all values as text.
-        table = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
-        files = table["files"]
-        counts = table.get("counts", {})
-        names = list(files)
-        sources = [read_source(path, name, fields, names) for name, fields in files.items()]
-        return Catalogue(
-            table["base_url"],
-            table.get("key_url"),
-            sources,
-            {pattern: int(number) for pattern, number in counts.items()},
-        )
+        yield yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
     except InputError:
         raise
     except (
@@ -172,10 +173,25 @@ def read_catalogue(path: Path) -> Catalogue:
         ValueError,
     ) as error:
         raise InputError(
-            f"{path}: expected YAML with base_url and files, found something else "
+            f"{path}: expected YAML with {keys}, found something else "
             f"({' '.join(str(error).split())}). Correct the file: "
-            "prep/catalogues/voxceleb.yaml is an example."
+            f"prep/catalogues/{example} is an example."
         ) from None
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """Reads a file list such as prep/catalogues/voxceleb.yaml. Raises InputError if it is wrong."""
+    with load_catalogue_file(path, "base_url and files", "voxceleb.yaml") as table:
+        files = table["files"]
+        counts = table.get("counts", {})
+        names = list(files)
+        sources = [read_source(path, name, fields, names) for name, fields in files.items()]
+        return Catalogue(
+            table["base_url"],
+            table.get("key_url"),
+            sources,
+            {pattern: int(number) for pattern, number in counts.items()},
+        )
 
 
 # ---------------------------------------------------------------------- files on the disk
@@ -199,9 +215,9 @@ def record_sum(folder: Path, name: str, md5: str) -> None:
         write_atomically(folder / SUMS, "".join(lines).encode())
 
 
-def md5_of(path: Path) -> str:
-    """Returns the MD5 sum of a file in hexadecimal digits."""
-    digest = hashlib.md5(usedforsecurity=False)
+def sum_of(path: Path, kind: str) -> str:
+    """Returns the checksum of a file in hexadecimal digits. kind: "md5" or "sha256"."""
+    digest = hashlib.new(kind, usedforsecurity=False)
     bar = bytes_bar(f"verify {Path(path).name}", os.path.getsize(path), leave=False)
     with open(path, "rb") as file, bar:
         while chunk := file.read(CHUNK):
@@ -227,7 +243,7 @@ def verify(path: Path, source: Source, folder: Path) -> None:
     if source.size not in (None, size):
         raise InputError(f"{path}: expected {source.size:,} bytes, found {size:,} bytes.")
     expected = source.md5 or read_sums(folder).get(source.name)
-    md5 = md5_of(path)
+    md5 = sum_of(path, "md5")
     if expected not in (None, md5):
         origin = ""
         if not source.md5:
@@ -236,6 +252,10 @@ def verify(path: Path, source: Source, folder: Path) -> None:
                 f"wrong, remove the line of this file in {folder / SUMS}."
             )
         raise InputError(f"{path}: expected the MD5 sum {expected}, found {md5}.{origin}")
+    if source.sha256:
+        sha256 = sum_of(path, "sha256")
+        if sha256 != source.sha256:
+            raise InputError(f"{path}: expected the SHA-256 sum {source.sha256}, found {sha256}.")
     if source.lines:
         lines = count_lines(path)
         if lines != source.lines:

@@ -38,6 +38,7 @@ PUBLISHED = {
     "embedding-lists": ("--embedding_lists", "tree", "--name train"),
     "pack": ("--pack", "train.txt trials.txt", "--path wav --output pack"),
     "check-pack": ("--check_pack", "pack", ""),
+    "checkpoint": ("--checkpoint", "campplus_zh_en", "--output o --file_list l --base_url u"),
 }
 # Values of options that several sub-commands have. None of them is a default value.
 MORE = {

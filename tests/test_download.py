@@ -406,7 +406,7 @@ def test_full_disk(get, server, files, tmp_path, monkeypatch):
         ("files: {a/b: {}}", "without folders"),
         ("files: {a: {md5: 12}}", "md5: 12"),
         ("files: {a: {md6: x}}", "the unknown field 'md6: x'. Did you mean md5?"),
-        ("files: {a: {wrong: x}}", "The fields are md5, size, lines, url,"),
+        ("files: {a: {wrong: x}}", "The fields are md5, sha256, size, lines, url,"),
         ("files: {a: {size: x}}", "expected a number of bytes, found 'size: x'"),
         ("files: {a: {only: x}}", "expected a list of patterns, found 'only: x'"),
         ("files: [a]", "expected YAML"),
@@ -427,7 +427,10 @@ def test_bad_file_lists(text, message, tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("path", sorted(CATALOGUES.glob("*.yaml")), ids=lambda path: path.name)
+FILE_LISTS = sorted(set(CATALOGUES.glob("*.yaml")) - {CATALOGUES / "checkpoints.yaml"})
+
+
+@pytest.mark.parametrize("path", FILE_LISTS, ids=lambda path: path.name)
 def test_published_file_lists(path):
     found = sources.read_catalogue(path)
     for source in found.sources:

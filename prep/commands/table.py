@@ -1,5 +1,6 @@
 """All sub-commands of dataprep.py, and the published flags that select them."""
 
+from prep.commands.checkpoints import CHECKPOINT_COMMANDS
 from prep.commands.corpora import CORPUS_COMMANDS
 from prep.commands.features import FEATURE_COMMANDS
 from prep.commands.lists import LIST_COMMANDS
@@ -14,6 +15,7 @@ GROUPS: dict[str, dict[str, Subcommand]] = {
     "Lists": LIST_COMMANDS,
     "Features and embeddings": FEATURE_COMMANDS,
     "Packs": PACK_COMMANDS,
+    "Checkpoints": CHECKPOINT_COMMANDS,
 }
 SUBCOMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 # Sub-command of all steps of VoxCeleb.
