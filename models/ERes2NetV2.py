@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models._frontend import FrontEnd
+from models._kaldi import FbankOptions
 from models._plain_resnet import PlainResNet
 from models._resnet import Shortcut, strided
 from pooling import PoolingMaker
 
 BLOCKS = (3, 4, 6, 3)
+DEFAULTS = FbankOptions()
 # Channels of the hidden layer of a fusion divided by its channels.
 REDUCTION = 4
 
@@ -93,12 +94,10 @@ class Block(nn.Module):
 
 class MainModel(PlainResNet):
     """nOut: size of the embedding
-    n_mels: mel bands of the input
     width: channels of the first layer
     base_width: channels of a piece in blocks of 64 channels (published: baseWidth)
     pieces: pieces into which a block divides its channels (published: scale)
     expansion: output channels of a block divided by the channels of its layer
-    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
     default_pooling = "TSTP"
@@ -107,13 +106,12 @@ class MainModel(PlainResNet):
         self,
         *,
         pooling: PoolingMaker,
+        front: FbankOptions = DEFAULTS,
         nOut: int = 192,
-        n_mels: int = 80,
         width: int = 64,
         base_width: int = 26,
         pieces: int = 2,
         expansion: int = 2,
-        spec_augment: bool = False,
     ) -> None:
         if width * base_width < 64:
             raise ValueError(
@@ -126,8 +124,7 @@ class MainModel(PlainResNet):
         added = functools.partial(make_block, fusion=False)
         fused = functools.partial(make_block, fusion=True)
         super().__init__(
-            front=FrontEnd(n_mels, norm="mean", augment=spec_augment),
-            n_mels=n_mels,
+            front=front,
             width=width,
             makers=[added, added, fused, fused],
             blocks=BLOCKS,

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models._frontend import FrontEnd
+from models._kaldi import WESPEAKER, FbankOptions
 from models._plain_resnet import PlainResNet
 from models._resnet import Shortcut
 from models._simam import simam
@@ -95,12 +95,10 @@ def blocks_of(
 
 class MainModel(PlainResNet):
     """nOut: size of the embedding
-    n_mels: mel bands of the input
     variant: attention in the blocks: none (plain) or SimAM (simam)
     depth: layers: 18, 34, 50, 100, 101, 152, 221 or 293; 18, 34 or 100 with --variant simam
     width: channels of the first layer (published: 32, with --variant simam 64)
     two_emb_layer: a second layer after the embedding, as in wespeaker's checkpoints before 2022-07
-    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
     default_pooling = "TSTP"
@@ -112,18 +110,16 @@ class MainModel(PlainResNet):
         self,
         *,
         pooling: PoolingMaker,
+        front: FbankOptions = WESPEAKER,
         nOut: int = 256,
-        n_mels: int = 80,
         variant: Literal["plain", "simam"] = "plain",
         depth: int = 34,
         width: int = 32,
         two_emb_layer: bool = False,
-        spec_augment: bool = False,
     ) -> None:
         make_block, expansion, blocks = blocks_of(depth, variant)
         super().__init__(
-            front=FrontEnd(n_mels, norm="mean", augment=spec_augment),
-            n_mels=n_mels,
+            front=front,
             width=width,
             makers=4 * [make_block],
             blocks=blocks,

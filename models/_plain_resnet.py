@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
+from models._kaldi import TRAINING_OPTIONS, FbankOptions, front_end
 from models._resnet import stack
 from pooling import PoolingMaker
 
@@ -20,20 +21,19 @@ STRIDES = (1, 2, 2, 2)
 class PlainResNet(Backbone):
     """Four layers of blocks on maps of features. Each further layer has twice as many channels.
 
-    front: front end, which maps waves [N, T] to features [N, n_mels, T']. width: channels of the
-    first layer. makers: function for the blocks of each layer, see stack(). blocks: their numbers.
-    expansion: output channels of a block divided by the channels of its layer.
+    front: options of the front end. width: channels of the first layer. makers: function for the
+    blocks of each layer, see stack(). blocks: their numbers. expansion: output channels of a block
+    divided by the channels of its layer.
     """
 
     # wespeaker calls the pooling "pool".
     old_names = {"pool.": "pooling."}
-    training_options = ("spec_augment",)
+    training_options = TRAINING_OPTIONS
 
     def __init__(
         self,
         *,
-        front: nn.Module,
-        n_mels: int,
+        front: FbankOptions,
         width: int,
         makers: Sequence[Callable[[int, int, int], nn.Module]],
         blocks: Sequence[int],
@@ -43,7 +43,7 @@ class PlainResNet(Backbone):
     ) -> None:
         super().__init__()
         self.dim = nOut
-        self.fbank = front
+        self.torchfb = front_end(front)
         self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         inputs = width
@@ -53,7 +53,7 @@ class PlainResNet(Backbone):
             setattr(self, f"layer{number + 1}", layer)
             inputs = channels * expansion
         self.map_channels = inputs
-        self.pooling = pooling(inputs * math.ceil(n_mels / math.prod(STRIDES)))
+        self.pooling = pooling(inputs * math.ceil(front.n_mels / math.prod(STRIDES)))
         self.seg_1 = nn.Linear(self.pooling.size, nOut)
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ class PlainResNet(Backbone):
         return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
-        return self.maps(self.fbank(x).unsqueeze(1)).flatten(1, 2)
+        return self.maps(self.torchfb(x).unsqueeze(1)).flatten(1, 2)
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.seg_1(pooled)
