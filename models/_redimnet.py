@@ -1,0 +1,186 @@
+"""The backbone of ReDimNet and ReDimNet2: stages that see the outputs of all stages before them.
+
+The same data have two shapes: maps [N, T, F', C'] for 2-D convolutions, and frames [N, T, C * F]
+for the context over time. See models/_redimnet_blocks.py for the order of the axes.
+"""
+
+import torch
+from torch import nn
+
+from models._redimnet_blocks import (
+    EPS,
+    ConvNeXtMaps,
+    FrameConv,
+    Gather,
+    GroupNorm,
+    MapConv,
+    MapNorm,
+    PointConv,
+    ResidualBlock,
+    TimeContext,
+)
+from models._redimnet_variants import Architecture
+
+
+# ---------------------------------------------------------------------- outputs of all stages
+class WeightedSum(nn.Module):
+    """Adds the outputs of all stages so far, with a weight for each output and row.
+
+    rates: frames of the input per frame of each output. rows: C * F, or 1 for one weight.
+    """
+
+    def __init__(self, rates: list[int], rows: int) -> None:
+        super().__init__()
+        self.rates = rates
+        start = torch.zeros(1, len(rates), rows, 1)
+        if len(rates) == 1:
+            # The softmax of one number is 1, so there is nothing to train.
+            self.register_buffer("w", start)
+        else:
+            self.w = nn.Parameter(start)
+
+    def forward(self, outputs: list[torch.Tensor]) -> torch.Tensor:
+        """Returns the sum [N, T, C * F] of frames [N, T / rate, C * F]."""
+        if len(outputs) == 1:
+            return outputs[0]
+        weights = self.w[0, :, :, 0].softmax(0).unbind()
+        total = None
+        before = None
+        # Slow outputs first: their sum is repeated, not each of them.
+        for rate in sorted(set(self.rates), reverse=True):
+            if total is not None:
+                total = total.repeat_interleave(before // rate, 1)
+            before = rate
+            for output, weight, own in zip(outputs, weights, self.rates, strict=True):
+                if own == rate:
+                    weight = weight.to(output.dtype)
+                    total = output * weight if total is None else total.addcmul(output, weight)
+        return total
+
+
+class ToMaps(nn.Module):
+    """Frames [N, T, C * F] -> maps [N, T, bands, channels]."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.bands = bands
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(2, (self.bands, -1))
+
+
+class ToFrames(nn.Module):
+    """Maps [N, T, bands, channels] -> frames [N, T, C * F]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2)
+
+
+# ---------------------------------------------------------------------- the backbone
+class Backbone(nn.Module):
+    """Maps features [N, bands, T] to frames [N, channels, T].
+
+    T is cut to a multiple of the strides. The modules have their published names and numbers, in
+    which modules without weights count.
+
+    channels: number of channels of the result.
+    """
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.shape = shape
+        self.rows = shape.C * shape.F
+        norm = nn.LayerNorm(shape.C, eps=EPS)
+        self.stem = nn.Sequential(MapConv(1, shape.C, (3, 3)), norm, ToFrames())
+        self.stem_gnorm = self.output_norm()
+        # The sums of all outputs are the first module of their stage, except for wespeaker.
+        self.apart = shape.layout == "wespeaker"
+        self.sums = nn.ModuleList()
+        maps = (shape.F, shape.C)
+        self.stride = 1
+        self.rates = [1]
+        for i in range(len(shape.stages_setup)):
+            maps = self.add_stage(i, maps)
+        total = WeightedSum(self.rates, self.rows)
+        if self.apart:
+            self.sums.append(total)
+        else:
+            self.fin_wght1d = total
+        self.add_head(*maps)
+
+    def output_norm(self) -> nn.Module:
+        """Returns the normalisation of an output, which is the same at every rate of frames."""
+        groups = self.shape.gnorm_groups
+        return GroupNorm(groups, self.rows) if groups else nn.Identity()
+
+    def add_stage(self, i: int, maps: tuple[int, int]) -> tuple[int, int]:
+        """Adds a stage behind maps of (bands, channels). Returns bands and channels behind it."""
+        shape = self.shape
+        strides, blocks, expansion, (kernel,), reduction = shape.stages_setup[i]
+        of_bands, of_frames = (strides, 1) if shape.version == 1 else strides
+        bands = maps[0] // of_bands
+        channels = maps[1] * of_bands
+        wide = int(channels * expansion)
+        # All outputs have the frames of the input, so the strides of earlier stages count again.
+        self.stride *= of_frames
+        separate = shape.version == 2 and shape.compress_tconvs
+        gather = Gather(maps[1], wide, (of_bands, self.stride), separate)
+        before: list[nn.Module] = [gather]
+        before += [self.block(bands, wide, kernel) for _ in range(blocks)]
+        if expansion != 1:
+            before.append(self.squeeze(wide, channels))
+        before.append(ToFrames())
+        # In version 1 one weight serves all rows of the first output.
+        total = WeightedSum(self.rates, 1 if shape.version == 1 and i == 0 else self.rows)
+        if self.apart:
+            self.sums.append(total)
+        else:
+            before = [total, ToMaps(maps[0]), *before]
+        context: list[nn.Module] = []
+        if reduction is not None:
+            context = [TimeContext(self.rows, reduction, shape.block_1d_type)]
+        if shape.dual_agg:
+            self.add_module(f"stage{i}_pre", nn.Sequential(*before))
+            self.add_module(f"stage{i}_1d", nn.Sequential(*context)[0])
+            for branch in ("2d", "1d"):
+                # The number of the module that repeats frames. WeightedSum repeats them.
+                repeat = nn.Identity()
+                up = nn.Sequential(repeat, self.output_norm())
+                self.add_module(f"stage{i}_up_{branch}", up)
+            self.rates += [self.stride, self.stride]
+        else:
+            after = [nn.Identity(), self.output_norm()] if shape.version == 2 else []
+            self.add_module(f"stage{i}", nn.Sequential(*before, *context, *after))
+            self.rates.append(self.stride)
+        return bands, channels
+
+    def block(self, bands: int, channels: int, kernel: tuple[int, int]) -> nn.Module:
+        """Returns a block on maps."""
+        group = min(self.shape.group_divisor, channels)
+        if self.shape.block_2d_type == "convnext_like":
+            return ConvNeXtMaps(channels, group, kernel)
+        excited = self.shape.block_2d_type == "basic_resnet_fwse"
+        return ResidualBlock(channels, group, bands if excited else 0)
+
+    def squeeze(self, inputs: int, outputs: int) -> nn.Sequential:
+        """Returns the end of a stage, whose blocks have more channels than its output."""
+        if self.shape.version == 2:
+            return nn.Sequential(PointConv(inputs, outputs), MapNorm(outputs, eps=EPS))
+        groups = outputs // min(self.shape.group_divisor, outputs)
+        conv = MapConv(inputs, outputs, (3, 3), groups=groups)
+        norm = MapNorm(outputs, eps=EPS)
+        return nn.Sequential(conv, norm, nn.GELU(), PointConv(outputs, outputs))
+
+    def add_head(self, bands: int, channels: int) -> None:
+        """Adds the last convolution behind maps of these bands and channels."""
+        shape = self.shape
+        self.head: nn.Module = nn.Identity()
+        self.channels = self.rows
+        if shape.out_channels is None:
+            return
+        self.channels = shape.out_channels
+        if shape.return_2d_output:
+            self.head = nn.Sequential(ToMaps(bands), PointConv(channels, shape.out_channels))
+            self.channels *= bands
+        else:
+            self.head = FrameConv(self.rows, shape.out_channels)
