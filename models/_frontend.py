@@ -21,7 +21,18 @@ PRE_EMPHASIS = 0.97
 # Longest masks of SASV2, in frames and in bands.
 LONGEST_TIME_MASK = 9
 LONGEST_MEL_MASK = 7
-WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
+
+
+def povey_window(size: int, periodic: bool = True, **options: Any) -> torch.Tensor:
+    """Returns the window of Kaldi: the Hann window to the power 0.85, [size]."""
+    return torch.hann_window(size, periodic, **options).pow(0.85)
+
+
+WINDOWS = {
+    "hamming": torch.hamming_window,
+    "hann": torch.hann_window,
+    "povey": povey_window,
+}
 # Normalisation over time: mean 0 and deviation 1, mean 0, or none.
 NORMS = {
     "instance": F.instance_norm,
@@ -33,7 +44,7 @@ NORMS = {
 class FrontEnd(torchaudio.transforms.MelSpectrogram):
     """Power mel spectrogram, 25 ms windows every 10 ms, normalised over time.
 
-    window: "hamming" or "hann". log: use the natural logarithm of the powers. norm: normalisation
+    window: one of WINDOWS. log: use the natural logarithm of the powers. norm: normalisation
     of each band over time, one of NORMS. scale: factor of the samples. augment: apply SpecAugment
     during training. hop: samples between two frames.
     """
