@@ -31,7 +31,7 @@ class WeightedSum(nn.Module):
 
     def __init__(self, rates: list[int], rows: int) -> None:
         super().__init__()
-        self.rates = rates
+        self.rates = [*rates]
         start = torch.zeros(1, len(rates), rows, 1)
         if len(rates) == 1:
             # The softmax of one number is 1, so there is nothing to train.
@@ -96,6 +96,7 @@ class Backbone(nn.Module):
         # The sums of all outputs are the first module of their stage, except for wespeaker.
         self.apart = shape.layout == "wespeaker"
         self.sums = nn.ModuleList()
+        self.inputs: list[int] = []
         maps = (shape.F, shape.C)
         self.stride = 1
         self.rates = [1]
@@ -134,6 +135,7 @@ class Backbone(nn.Module):
         total = WeightedSum(self.rates, 1 if shape.version == 1 and i == 0 else self.rows)
         if self.apart:
             self.sums.append(total)
+            self.inputs.append(maps[0])
         else:
             before = [total, ToMaps(maps[0]), *before]
         context: list[nn.Module] = []
@@ -156,18 +158,17 @@ class Backbone(nn.Module):
 
     def block(self, bands: int, channels: int, kernel: tuple[int, int]) -> nn.Module:
         """Returns a block on maps."""
-        group = min(self.shape.group_divisor, channels)
+        groups = self.shape.groups(channels)
         if self.shape.block_2d_type == "convnext_like":
-            return ConvNeXtMaps(channels, group, kernel)
+            return ConvNeXtMaps(channels, groups, kernel)
         excited = self.shape.block_2d_type == "basic_resnet_fwse"
-        return ResidualBlock(channels, group, bands if excited else 0)
+        return ResidualBlock(channels, groups, bands if excited else 0)
 
     def squeeze(self, inputs: int, outputs: int) -> nn.Sequential:
         """Returns the end of a stage, whose blocks have more channels than its output."""
         if self.shape.version == 2:
             return nn.Sequential(PointConv(inputs, outputs), MapNorm(outputs, eps=EPS))
-        groups = outputs // min(self.shape.group_divisor, outputs)
-        conv = MapConv(inputs, outputs, (3, 3), groups=groups)
+        conv = MapConv(inputs, outputs, (3, 3), groups=self.shape.groups(outputs))
         norm = MapNorm(outputs, eps=EPS)
         return nn.Sequential(conv, norm, nn.GELU(), PointConv(outputs, outputs))
 
@@ -180,7 +181,34 @@ class Backbone(nn.Module):
             return
         self.channels = shape.out_channels
         if shape.return_2d_output:
-            self.head = nn.Sequential(ToMaps(bands), PointConv(channels, shape.out_channels))
+            self.bands = bands
+            self.head = PointConv(channels, shape.out_channels)
             self.channels *= bands
         else:
             self.head = FrameConv(self.rows, shape.out_channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        x = features.transpose(1, 2)  # [N, T, F]
+        x = x[:, : x.shape[1] // self.stride * self.stride]
+        outputs = [self.stem_gnorm(self.stem(x.unsqueeze(3)))]
+        for i in range(len(self.shape.stages_setup)):
+            outputs += self.stage(i, outputs)
+        x = (self.sums[-1] if self.apart else self.fin_wght1d)(outputs)
+        if not self.shape.return_2d_output or self.shape.out_channels is None:
+            return self.head(x).transpose(1, 2)
+        x = self.head(x.unflatten(2, (self.bands, -1)))  # [N, T, bands, out_channels]
+        return x.permute(0, 3, 2, 1).flatten(1, 2)
+
+    def stage(self, i: int, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Returns the outputs of a stage, [N, T / stride, C * F] each, from all outputs so far."""
+        if self.apart:
+            x = self.sums[i](outputs).unflatten(2, (self.inputs[i], -1))
+            return [self.get_submodule(f"stage{i}")(x)]
+        if not self.shape.dual_agg:
+            return [self.get_submodule(f"stage{i}")(outputs)]
+        maps = self.get_submodule(f"stage{i}_pre")(outputs)
+        context = self.get_submodule(f"stage{i}_1d")(maps)
+        return [
+            self.get_submodule(f"stage{i}_up_2d")(maps),
+            self.get_submodule(f"stage{i}_up_1d")(context),
+        ]

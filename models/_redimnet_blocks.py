@@ -126,13 +126,12 @@ class BandExcitation(nn.Module):
 class ResidualBlock(nn.Module):
     """Two separable 3 x 3 convolutions and a shortcut. The ReLU precedes the normalisation.
 
-    group: channels of a group of the 3 x 3 convolutions. bands: bands of the maps for an excitation
+    groups: groups of the 3 x 3 convolutions. bands: bands of the maps for an excitation
     of the bands, or 0 for none.
     """
 
-    def __init__(self, channels: int, group: int, bands: int) -> None:
+    def __init__(self, channels: int, groups: int, bands: int) -> None:
         super().__init__()
-        groups = channels // group
         parts: dict[str, nn.Module] = {}
         for k in (1, 2):
             parts[f"conv{k}"] = MapConv(channels, channels, (3, 3), groups=groups, bias=False)
@@ -171,9 +170,9 @@ class ConvNeXt(nn.Module):
 class ConvNeXtMaps(nn.Module):
     """A ConvNeXt block on maps."""
 
-    def __init__(self, channels: int, group: int, kernel: tuple[int, int]) -> None:
+    def __init__(self, channels: int, groups: int, kernel: tuple[int, int]) -> None:
         super().__init__()
-        conv = MapConv(channels, channels, kernel, groups=channels // group)
+        conv = MapConv(channels, channels, kernel, groups=groups)
         self.conv_block = ConvNeXt(conv, PointConv(channels, channels), channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

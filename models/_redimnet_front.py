@@ -1,5 +1,7 @@
 """The front ends of ReDimNet: log-mel features of a normalised wave."""
 
+import dataclasses
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,6 +15,7 @@ from models._frontend import (
     sasv2_front_end,
     spec_augment,
 )
+from models._kaldi import WESPEAKER, KaldiFilterBanks
 
 BINS = N_FFT // 2
 LOWEST = 20.0
@@ -94,6 +97,9 @@ def front_end(kind: str, n_mels: int, hop: int, augment: bool) -> nn.Module:
     kind: "pt", "tf" or "kaldi". hop: samples between two frames. augment: apply SpecAugment during
     training.
     """
+    if kind == "kaldi":
+        options = dataclasses.replace(WESPEAKER, n_mels=n_mels, spec_augment=augment)
+        return KaldiFilterBanks(options)
     if kind == "tf":
         return MelOfBins(n_mels, hop, augment)
     return sasv2_front_end(n_mels, hop=hop, augment=augment)

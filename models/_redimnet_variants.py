@@ -5,13 +5,13 @@ The fields of Architecture have the names that they have in the `model_config` o
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from common.constants import HOP
 from models._redimnet_blocks import HEADS
 
 # Rows of `stages_setup` of ReDimNet2: ((band stride, frame stride), blocks, expansion, kernels,
@@ -44,7 +44,7 @@ class Architecture:
     stages_setup: strides, blocks, expansion, kernels and reduction of each stage
     block_1d_type: context over time, "conv+att" or "att".
     block_2d_type: "basic_resnet", "basic_resnet_fwse" or "convnext_like"
-    group_divisor: channels of a group in the larger convolutions.
+    group_divisor: channels of a group in the larger convolutions
     compress_tconvs: whether the first convolution of a stage has groups.
     out_channels: channels that are pooled. None pools all rows of the frames.
     return_2d_output: whether the last convolution is on maps.
@@ -77,6 +77,10 @@ class Architecture:
     def version(self) -> int:
         """1 for ReDimNet, 2 for ReDimNet2, whose strides are pairs."""
         return 1 if isinstance(self.stages_setup[0][0], int) else 2
+
+    def groups(self, channels: int) -> int:
+        """Number of groups of the larger convolutions on maps with this number of channels."""
+        return max(1, channels // self.group_divisor)
 
     @property
     def gnorm_groups(self) -> int:
@@ -168,10 +172,11 @@ VARIANTS = {
 }  # fmt: skip
 VARIANTS["v1_b5"] = dataclasses.replace(VARIANTS["v1_b4"], group_divisor=16)
 
+# The value of --fbank that leaves the front end to the variant.
+OF_VARIANT = "of_variant"
 CHOICES = {
     "block_1d_type": ("conv+att", "att"),
     "block_2d_type": ("basic_resnet", "basic_resnet_fwse", "convnext_like"),
-    "feat_type": ("pt", "tf", "kaldi"),
     "layout": ("authors", "wespeaker"),
 }
 # Entries of `model_config` that have one value in all releases.
@@ -183,15 +188,16 @@ FIXED = {
     "do_preemph": True,
 }
 # Entries that do not shape the network, or that options of the pooling express.
-OTHER = ("embed_dim", "pooling_func", "global_context_att", "do_spec_aug")
+OTHER = ("pooling_func", "global_context_att", "do_spec_aug")
 
 
 # ---------------------------------------------------------------------- changes of a variant
-def architecture(variant: str, changes: str) -> Architecture:
+def architecture(variant: str, changes: str, feat_type: str = OF_VARIANT) -> Architecture:
     """Returns a variant with changed fields.
 
     changes: fields and values as YAML, for instance "C: 24, out_channels: 64", or "" for none.
-    Raises ValueError for other text, and for values that are not possible.
+    feat_type: the front end, or OF_VARIANT. Raises ValueError for other text, and for values that
+    are not possible.
     """
     text = changes.strip()
     if text.startswith("{") and text.endswith("}"):
@@ -206,6 +212,8 @@ def architecture(variant: str, changes: str) -> Architecture:
             f"{changes!r}."
         )
     base = VARIANTS[variant]
+    if feat_type != OF_VARIANT:
+        base = dataclasses.replace(base, feat_type=feat_type)
     for name, value in values.items():
         base = replaced(base, name, value)
     check(base)
@@ -214,7 +222,8 @@ def architecture(variant: str, changes: str) -> Architecture:
 
 def replaced(base: Architecture, name: str, value: Any) -> Architecture:
     """Returns an architecture with one other field. Raises ValueError if the value cannot be."""
-    known = [field.name for field in dataclasses.fields(Architecture)]
+    # The front end has an option of its own.
+    known = [field.name for field in dataclasses.fields(Architecture) if field.name != "feat_type"]
     if name not in known:
         raise ValueError(
             f"--redim_config: expected names among {', '.join(known)}, found {name!r}."
@@ -281,11 +290,14 @@ def check(base: Architecture) -> None:
         if reduction is not None:
             fits = (rows // reduction) % HEADS == 0 and rows >= reduction * HEADS
             require(fits, f"a width C * F / reduction that is a multiple of {HEADS}", reduction)
-        group = min(base.group_divisor, wide)
-        require(wide % group == 0, f"a group_divisor that divides {wide} channels", group)
+        for width in (wide, channels):
+            fits = width % base.groups(width) == 0
+            require(fits, f"group_divisor: a divisor of {width} channels", base.group_divisor)
     if base.gnorm_groups:
         fits = rows % base.gnorm_groups == 0
         require(fits, f"agg_gnorm: a divisor of C * F ({rows})", base.agg_gnorm)
+    known = base.feat_type != "kaldi" or base.hop_length == HOP
+    require(known, f"hop_length: {HOP} with --fbank kaldi", base.hop_length)
     known = base.version == 2 or base.out_channels is None
     require(known, "out_channels: null in ReDimNet (version 1)", base.out_channels)
     known = base.version == 1 or base.layout == "authors"
@@ -296,32 +308,33 @@ def check(base: Architecture) -> None:
 def options_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options of ReDimNet that build the network of a `model_config`.
 
-    The options are `variant`, `redim_config` and `nOut`. `config` may also contain the options of
-    the pooling, which are the caller's. Raises ValueError for an entry that no option expresses.
+    The options are nOut, variant, fbank and redim_config. The options of the pooling in `config`
+    are left to the caller. Raises ValueError for an entry that no option expresses.
     """
     entries = {**config, **config.get("spec_params", {})}
-    entries.pop("spec_params", None)
-    size = entries.get("embed_dim", 192)
     for name, value in FIXED.items():
-        if entries.pop(name, value) != value:
-            raise ValueError(f"model_config: expected {name} {value!r}, found {config!r}.")
-    for name in OTHER:
+        found = entries.pop(name, value)
+        if found != value:
+            raise ValueError(f"model_config: expected {name} {value!r}, found {found!r}.")
+    for name in ("spec_params", "embed_dim", *OTHER):
         entries.pop(name, None)
-    stages = as_tuples(entries["stages_setup"])
-    entries["stages_setup"] = stages
-    # The defaults of the reference.
-    unnamed = {"norm_signal": not isinstance(stages[0][0], int)}
-    best: tuple[int, str, dict[str, Any]] | None = None
-    for variant, base in VARIANTS.items():
-        target = unnamed | entries
-        present = dataclasses.asdict(base)
-        for name in ("agg_gnorm", "dual_agg", "emb_bn", "feat_type", "layout"):
-            target.setdefault(name, getattr(Architecture(1, stages), name))
-        differing = {name: value for name, value in target.items() if present.get(name) != value}
-        if best is None or len(differing) < best[0]:
-            best = (len(differing), variant, differing)
-    assert best is not None
-    _, variant, differing = best
-    text = json.dumps(differing)[1:-1]
-    architecture(variant, text)
-    return {"variant": variant, "redim_config": text, "nOut": size}
+    entries["stages_setup"] = as_tuples(entries["stages_setup"])
+    plain = Architecture(1, entries["stages_setup"])
+    # An absent entry has the default of its version.
+    absent = dataclasses.asdict(plain) | {"norm_signal": plain.version == 2}
+    entries = absent | entries
+    fbank = entries.pop("feat_type")
+
+    def differences(variant: str) -> dict[str, Any]:
+        present = dataclasses.asdict(VARIANTS[variant])
+        return {name: value for name, value in entries.items() if present.get(name) != value}
+
+    variant = min(VARIANTS, key=lambda name: len(differences(name)))
+    text = json.dumps(differences(variant))[1:-1]
+    architecture(variant, text, fbank)
+    return {
+        "nOut": config.get("embed_dim", 192),
+        "variant": variant,
+        "fbank": fbank,
+        "redim_config": text,
+    }
