@@ -4,6 +4,8 @@ The same data have two shapes: maps [N, T, F', C'] for 2-D convolutions, and fra
 for the context over time. See models/_redimnet_blocks.py for the order of the axes.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -43,19 +45,54 @@ class WeightedSum(nn.Module):
         """Returns the sum [N, T, C * F] of frames [N, T / rate, C * F]."""
         if len(outputs) == 1:
             return outputs[0]
-        weights = self.w[0, :, :, 0].softmax(0).unbind()
+        weights = self.w[0, :, :, 0].softmax(0)  # [number of outputs, C * F]
+        return Blend.apply(weights.to(outputs[-1].dtype), self.rates, *outputs)
+
+
+class Blend(torch.autograd.Function):
+    """A weighted sum of outputs in the fewest passes over them.
+
+    Outputs of a strided stage have fewer frames, each of which stands for `rate` frames. Autograd
+    would make one more pass per output in the backward pass, and this sum is a quarter of the
+    memory traffic of the network.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: torch.Tensor, rates: list[int], *outputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns the sum [N, T, C] of outputs [N, T / rate, C]. weights: [outputs, C]."""
+        ctx.rates = rates
+        ctx.save_for_backward(weights, *outputs)
         total = None
-        before = None
-        # Slow outputs first: their sum is repeated, not each of them.
-        for rate in sorted(set(self.rates), reverse=True):
+        slower = None
+        # Slow outputs first: their sum is repeated, and not each of them.
+        for rate in sorted({*rates}, reverse=True):
             if total is not None:
-                total = total.repeat_interleave(before // rate, 1)
-            before = rate
-            for output, weight, own in zip(outputs, weights, self.rates, strict=True):
-                if own == rate:
-                    weight = weight.to(output.dtype)
-                    total = output * weight if total is None else total.addcmul(output, weight)
+                repeats = total.unsqueeze(2).expand(-1, -1, slower // rate, -1)
+                total = repeats.flatten(1, 2)
+            slower = rate
+            for output, weight, own in zip(outputs, weights, rates, strict=True):
+                if own == rate and total is None:
+                    total = output * weight
+                elif own == rate:
+                    total = torch.addcmul(total, output, weight)
         return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Returns the gradients of all arguments of forward()."""
+        weights, *outputs = ctx.saved_tensors
+        at_rate = {1: grad}
+        for rate in sorted({*ctx.rates} - {1}):
+            at_rate[rate] = grad.unflatten(1, (-1, rate)).sum(2)
+        to_weights = []
+        to_outputs = []
+        for output, weight, rate in zip(outputs, weights, ctx.rates, strict=True):
+            own = at_rate[rate]
+            to_weights.append((own * output).sum((0, 1), dtype=torch.float32))
+            to_outputs.append(own * weight)
+        return torch.stack(to_weights).to(weights.dtype), None, *to_outputs
 
 
 class ToMaps(nn.Module):

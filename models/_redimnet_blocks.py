@@ -100,6 +100,10 @@ class Gather(nn.Conv2d):
             # Neighbouring bands follow each other in the memory, so this is a product of matrices.
             x = x.unflatten(2, (-1, bands)).flatten(3)
             return F.linear(x, self.weight.transpose(1, 2).flatten(1), self.bias)
+        if self.stride == (1, 1):
+            # Without strides, grouped convolutions are slower than a sparse matrix as a full one.
+            rows = self.weight.flatten(1).split(self.out_channels // self.groups)
+            return F.linear(x, torch.block_diag(*rows), self.bias)
         maps = x.permute(0, 3, 1, 2)
         weight = self.weight.transpose(2, 3)
         y = F.conv2d(maps, weight, self.bias, (frames, bands), 0, 1, self.groups)
