@@ -53,6 +53,11 @@ class SpeakerModel(nn.Module):
         super().__init__()
 
     @classmethod
+    def pooling_by_default(cls, options: Mapping[str, Any]) -> str:
+        """Returns the default of --encoder_type. A model may choose by its options."""
+        return cls.default_pooling
+
+    @classmethod
     def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """Returns the pooling that each name means, for names that mean another pooling here.
 

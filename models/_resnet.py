@@ -1,9 +1,10 @@
-"""34-layer ResNets with squeeze-and-excitation blocks on mel features.
+"""Parts of residual networks, and 34-layer ones with squeeze-and-excitation blocks.
 
 Thin ones (16 to 128 channels) were published with voxceleb_trainer ("Fast ResNet-34", Chung et al.,
 arXiv:2003.11982) and with cross attentive pooling (Kye et al., arXiv:2008.05983).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,6 +101,52 @@ class SqueezeExcitation(nn.Module):
         return F.relu(out, inplace=True)
 
 
+class Shortcut(nn.Sequential):
+    """The shortcut of a block: a 1 x 1 convolution with a stride, and batch normalisation.
+
+    It is the identity if neither the size of the maps nor the number of channels changes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        if stride == 1 and inputs == outputs:
+            super().__init__()
+        else:
+            super().__init__(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.stride = stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [N, inputs, F, T] to [N, outputs, F / stride, T / stride], rounded up."""
+        return super().forward(strided(x, self.stride))
+
+
+def strided(x: torch.Tensor, stride: int) -> torch.Tensor:
+    """Returns every stride-th row and column of maps [N, C, F, T].
+
+    A 1 x 1 convolution of the result is a convolution with this stride, whose own gradient is slow
+    on a CPU.
+    """
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
+
+
+def stack(
+    make_block: Callable[[int, int, int], nn.Module],
+    inputs: int,
+    channels: int,
+    blocks: int,
+    stride: int,
+    expansion: int = 1,
+) -> nn.Sequential:
+    """Returns a layer of blocks, of which the first one has the stride.
+
+    `make_block` makes a block from its input channels, `channels` and its stride. The block has
+    channels * expansion output channels.
+    """
+    layer = [make_block(inputs, channels, stride)]
+    for _ in range(blocks - 1):
+        layer.append(make_block(channels * expansion, channels, 1))
+    return nn.Sequential(*layer)
+
+
 class Block(nn.Module):
     """Two convolutions, squeeze-and-excitation and a shortcut, on maps [N, C, F, T]."""
 
@@ -110,20 +157,12 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.se = SqueezeExcitation(outputs)
-        self.stride = stride
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-            )
+        self.downsample = Shortcut(inputs, outputs, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # ReLU before the normalisation, as published.
         y = self.bn1(F.relu(self.conv1(x), inplace=True))
-        # This is a strided 1 x 1 convolution. Its own gradient is slow on a CPU.
-        if self.downsample is not None:
-            x = self.downsample(x[:, :, :: self.stride, :: self.stride])
-        return self.se(self.bn2(self.conv2(y)), x)
+        return self.se(self.bn2(self.conv2(y)), self.downsample(x))
 
 
 class ResNet(Backbone):
@@ -162,10 +201,7 @@ class ResNet(Backbone):
         inputs = channels[0]
         layers = zip(channels, BLOCKS, strides, strict=True)
         for number, (outputs, blocks, stride) in enumerate(layers, 1):
-            layer = [Block(inputs, outputs, stride)]
-            for _ in range(blocks - 1):
-                layer.append(Block(outputs, outputs))
-            setattr(self, f"layer{number}", nn.Sequential(*layer))
+            setattr(self, f"layer{number}", stack(Block, inputs, outputs, blocks, stride))
             inputs = outputs
         self.pooling = pooling(inputs * bands)
         self.fc = nn.Linear(self.pooling.size, nOut, bias=not self.pairwise)

@@ -22,6 +22,7 @@ from options.command_line import Parser, flag_problem
 from options.option import Option
 from options.plugins import (
     PARTS,
+    chosen_pooling,
     components,
     find,
     options_of,
@@ -163,7 +164,7 @@ def add_model(
     if not takes_pooling(find("model", model)):
         return
     values = dict(stored) | read_pieces(parser, argv, environ, strict=False)
-    encoder_type = values.get("encoder_type", parser.options["encoder_type"].default)
+    encoder_type = chosen_pooling(model, values)
     chosen["encoder_type"] = encoder_type
     options = options_of("encoder_type", pooling_name(model, values))
     add_component(parser, "encoder_type", encoder_type, options)

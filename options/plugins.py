@@ -124,6 +124,17 @@ def pooling_option(model: Any) -> Option:
     return Option("encoder_type", Literal[values], model.default_pooling, POOLING_HELP)
 
 
+def chosen_pooling(model: str, chosen: Mapping[str, Any]) -> str:
+    """Returns the value of --encoder_type, whose default may depend on options of the model.
+
+    `chosen` holds values of options. Options that it lacks have their defaults.
+    """
+    if "encoder_type" in chosen:
+        return chosen["encoder_type"]
+    values = {option.name: option.default for option in options_of("model", model)}
+    return find("model", model).pooling_by_default(values | dict(chosen))
+
+
 def pooling_name(model: str, chosen: Mapping[str, Any]) -> str:
     """Returns the file of pooling/ that a model means by the value of --encoder_type.
 
@@ -132,7 +143,7 @@ def pooling_name(model: str, chosen: Mapping[str, Any]) -> str:
     """
     values = {option.name: option.default for option in options_of("model", model)}
     values |= chosen
-    name = values["encoder_type"]
+    name = chosen_pooling(model, chosen)
     if name.startswith(PLAIN):
         meant = name.removeprefix(PLAIN)
     else:
@@ -167,5 +178,7 @@ def options_of_network(chosen: Mapping[str, Any]) -> list[Option]:
     model = chosen["model"]
     options = options_of("model", model)
     if takes_pooling(find("model", model)):
+        name = chosen_pooling(model, chosen)
+        options = [o._replace(default=name) if o.name == "encoder_type" else o for o in options]
         options += options_of("encoder_type", pooling_name(model, chosen))
     return options

@@ -63,19 +63,24 @@ class ChannelAttention(BasePooling):
         return torch.cat([mean, variance.clamp(self.floor, self.ceiling).sqrt()], -1)
 
     def weights(self, frames: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """Returns the weights [N, C or 1, T] of frames [N, C, T], in float32.
-
-        `context` [N, 2C] is the same at every frame. So its part of the first layer is computed
-        once, not T times.
-        """
+        """Returns the weights [N, C or 1, T] of frames [N, C, T], in float32."""
         first, *others = self.attention
-        if context is None:
-            x = first(frames)  # [N, width, T]
-        else:
-            sizes = [frames.shape[1], context.shape[1]]
-            frame_weight, context_weight = first.weight.split(sizes, 1)
-            share = F.linear(context, context_weight.squeeze(-1), first.bias)  # [N, width]
-            x = F.conv1d(frames, frame_weight) + share.unsqueeze(-1)
+        x = layer_with_context(first, frames, context)  # [N, width, T]
         for layer in others:
             x = layer(x)
         return x.float().softmax(-1)
+
+
+def layer_with_context(
+    layer: nn.Conv1d, frames: torch.Tensor, context: torch.Tensor | None
+) -> torch.Tensor:
+    """Applies a layer to frames [N, C, T], each of them followed by the context [N, 2C], if any.
+
+    The context is the same at every frame. So its part of the layer is computed once, not T times.
+    """
+    if context is None:
+        return layer(frames)
+    sizes = [frames.shape[1], context.shape[1]]
+    frame_weight, context_weight = layer.weight.split(sizes, 1)
+    share = F.linear(context, context_weight.squeeze(-1), layer.bias)  # [N, width]
+    return F.conv1d(frames, frame_weight) + share.unsqueeze(-1)

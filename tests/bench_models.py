@@ -25,9 +25,9 @@ from training.memory import peak_memory
 def block_of_modules(self, x):
     """Compute a residual block as it is usually written, module after module."""
     y = self.bn2(self.conv2(self.bn1(torch.relu(self.conv1(x)))))
-    if self.downsample is not None:
-        x = torch.nn.functional.conv2d(x, self.downsample[0].weight, stride=self.stride)
-        x = self.downsample[1](x)
+    if len(self.downsample):
+        conv, bn = self.downsample
+        x = bn(torch.nn.functional.conv2d(x, conv.weight, stride=self.downsample.stride))
     return torch.relu(y * self.se.fc(y.mean((2, 3)))[:, :, None, None] + x)
 
 

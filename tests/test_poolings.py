@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from reference import golden
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from pooling import BasePooling
 from pooling._channel_attention import ChannelAttention
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = Path(__file__).with_name("reference")
 NAMES = sorted(path.stem for path in (ROOT / "pooling").glob("[!_]*.py"))
 PAIRWISE = [name for name in NAMES if find("encoder_type", name).pairwise]
 SINGLE = [name for name in NAMES if name not in PAIRWISE]
@@ -292,6 +294,49 @@ def test_mqmha_is_its_definition():
 def test_mqmha_needs_a_query():
     with pytest.raises(ValueError, match="--queries: expected at least 1, found 0"):
         make("MQMHA", 8, heads_number=2, queries=0)
+
+
+# ---------------------------------------------------------------------- numbers of wespeaker
+# The poolings of model_wespeaker_resnet.npz, under the names here. ASP is the pooling of SimAM.
+WESPEAKER = {
+    "TSTP": ("TSTP", {}),
+    "TSDP": ("TSDP", {}),
+    "ASTP": ("ASTP", {}),
+    "ASTP_context": ("ASTP", {"bottleneck_dim": 32, "global_context_att": True}),
+    "ASP": ("ResNetSE34V2_ASP", {}),
+}
+WESPEAKER_CASES = [
+    case
+    for case in golden.load_cases(REFERENCE / "model_wespeaker_resnet.npz")
+    if case.name.removeprefix("pool_") in WESPEAKER
+]
+
+
+@pytest.mark.parametrize("case", WESPEAKER_CASES, ids=lambda case: case.name)
+@torch.no_grad()
+def test_poolings_equal_those_of_wespeaker(case):
+    # The maps become frames channel by channel.
+    frames = torch.from_numpy(case.inputs["map4"]).flatten(1, 2)
+    name, options = WESPEAKER[case.name.removeprefix("pool_")]
+    pooling = make(name, frames.shape[1], **options)
+    golden.apply(pooling)
+    want = torch.from_numpy(case.arrays["embedding"])
+    got = pooling(frames)
+    assert (got - want).norm() / want.norm() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "name, deviation", [("TSTP", 1e-7**0.5), ("ERes2NetV2_TSTP", 1e-4), ("CAMPPlus_TSTP", 0.0)]
+)
+def test_statistics_of_a_constant_channel(name, deviation):
+    """Dead channels and single frames show what is added to the variances."""
+    for length in (1, 50):
+        frames = torch.full((2, 3, length), 0.5, requires_grad=True)
+        pooled = make(name, 3)(frames)
+        expected = torch.tensor([0.5, deviation]).repeat_interleave(3).expand(2, 6)
+        assert torch.allclose(pooled, expected, atol=1e-7)
+        pooled.sum().backward()
+        assert torch.allclose(frames.grad, torch.full_like(frames, 1 / length))
 
 
 # ---------------------------------------------------------------------- what published models mean
