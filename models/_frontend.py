@@ -46,7 +46,7 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
 
     window: one of WINDOWS. log: use the natural logarithm of the powers. norm: normalisation
     of each band over time, one of NORMS. scale: factor of the samples. augment: apply SpecAugment
-    during training.
+    during training. hop: samples between two frames.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
         norm: str = "instance",
         scale: float = 1.0,
         augment: bool = False,
+        hop: int = HOP,
     ) -> None:
         super().__init__(
             SAMPLE_RATE,
             n_fft=N_FFT,
             win_length=WINDOW,
-            hop_length=HOP,
+            hop_length=hop,
             f_min=f_min,
             f_max=f_max,
             n_mels=n_mels,
@@ -82,25 +83,22 @@ class FrontEnd(torchaudio.transforms.MelSpectrogram):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps waves [N, T] to features [N, n_mels, 1 + T // HOP]."""
+        """Maps waves [N, T] to features [N, n_mels, 1 + T // hop]."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() * self.scale
             if self.flipped_filter is not None:
                 x = pre_emphasise(x, self.flipped_filter)
-            x = self.mel_scale(powers(x, self.spectrogram.window)) + 1e-6  # [N, n_mels, T']
+            x = powers(x, self.spectrogram.window, hop=self.hop_length)
+            x = self.mel_scale(x) + 1e-6  # [N, n_mels, T']
             if self.log:
                 x = x.log()
             x = NORMS[self.norm](x)
             return spec_augment(x) if self.augment and self.training else x
 
 
-def sasv2_front_end(
-    n_mels: int, *, log: bool = True, norm: str = "mean", augment: bool = False
-) -> FrontEnd:
+def sasv2_front_end(n_mels: int, *, norm: str = "mean", **options: Any) -> FrontEnd:
     """Returns the front end of all the models of the SASV 2022 baseline."""
-    return FrontEnd(
-        n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, log=log, norm=norm, augment=augment
-    )
+    return FrontEnd(n_mels, f_min=20.0, f_max=7600.0, pre_emphasis=True, norm=norm, **options)
 
 
 class LogBeforeMel(nn.Module):
@@ -169,13 +167,15 @@ class MFSC(nn.Module):
 
 # torch.compile does not support complex numbers.
 @torch.compiler.disable
-def powers(x: torch.Tensor, window: torch.Tensor, center: bool = True) -> torch.Tensor:
+def powers(
+    x: torch.Tensor, window: torch.Tensor, center: bool = True, hop: int = HOP
+) -> torch.Tensor:
     """Returns squared magnitudes of the spectrum of waves [N, T], [N, 257, T'].
 
-    There is a window every HOP samples. With `center` the window is centred on its sample,
+    There is a window every `hop` samples. With `center` the window is centred on its sample,
     otherwise it starts there.
     """
-    x = torch.stft(x, N_FFT, HOP, WINDOW, window, center, return_complex=True)
+    x = torch.stft(x, N_FFT, hop, len(window), window, center, return_complex=True)
     # abs() is five times slower.
     return x.real.square() + x.imag.square()
 

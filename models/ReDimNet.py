@@ -1,0 +1,91 @@
+"""ReDimNet and ReDimNet2 (Yakovlev et al., arXiv:2407.18223), as published by their authors.
+
+Convolutions on maps and layers on frames alternate. All their outputs have the same size, so every
+stage sees a weighted sum of all outputs before it. ReDimNet2 also has strides over time.
+
+    python trainSpeakerNet.py --model ReDimNet --variant b2 ...
+"""
+
+import re
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models import Backbone
+from models import _redimnet as parts
+from models._redimnet_front import EPS, front_end, normalised_wave
+from models._redimnet_variants import architecture
+from pooling import PoolingMaker
+
+SUMS = re.compile(r"^backbone\.inputs_weights\.(\d+)$")
+
+
+class MainModel(Backbone):
+    """nOut: size of the embedding
+    variant: size of ReDimNet2 (b0 to b6) or of ReDimNet (v1_b0 to v1_b6)
+    fbank: front end: that of the variant, a mel spectrogram (pt), triangles that are linear in mel
+        (tf), or filter banks as in wespeaker (kaldi)
+    redim_config: other values of a published model_config that differ from the variant, for
+        instance "C: 24, out_channels: 64, agg_gnorm: true"
+    spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
+    """
+
+    default_pooling = "ReDimNet_ASTP"
+    old_names = {
+        "spec.torchfbank.1.": "torchfbank.",
+        "spec.torchfbank.2.": "torchfbank.",
+        "backbone.head.1.": "backbone.head.",
+        "pool.": "pooling.",
+        "seg_1.": "linear.",
+    }
+    # Constants of the front end "tf", which this program computes.
+    unused = tuple(
+        f"spec.torchfbank.2.{name}_pt" for name in ("real_kernel", "image_kernel", "melbanks")
+    )
+    training_options = ("spec_augment",)
+
+    def __init__(
+        self,
+        *,
+        pooling: PoolingMaker,
+        nOut: int = 192,
+        variant: Literal[
+            "b0", "b1", "b2", "b3", "b4", "b5", "b6",
+            "v1_b0", "v1_b1", "v1_b2", "v1_b3", "v1_b4", "v1_b5", "v1_b6",
+        ] = "b2",
+        fbank: Literal["of_variant", "pt", "tf", "kaldi"] = "of_variant",
+        redim_config: str = "",
+        spec_augment: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.dim = nOut
+        shape = architecture(variant, redim_config, fbank)
+        self.shape = shape
+        self.torchfbank = front_end(shape.feat_type, shape.F, shape.hop_length, spec_augment)
+        self.backbone = parts.Backbone(shape)
+        self.pooling = pooling(self.backbone.channels)
+        size = self.pooling.size
+        # wespeaker's ReDimNet has no normalisation here.
+        self.bn = nn.Identity() if shape.layout == "wespeaker" else nn.BatchNorm1d(size)
+        self.linear = nn.Linear(size, nOut)
+        self.bn2 = nn.BatchNorm1d(nOut) if shape.emb_bn else nn.Identity()
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to features [N, bands, T'], with at least one step of all strides."""
+        if self.shape.norm_signal:
+            x = normalised_wave(x, EPS[self.shape.feat_type])
+        x = self.torchfbank(x)
+        missing = self.backbone.stride - x.shape[2]
+        return F.pad(x, (0, max(0, missing)), "replicate")
+
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone(self.features(x))
+
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.bn2(self.linear(self.bn(pooled)))
+
+    def new_name(self, name: str) -> str:
+        of_sum = SUMS.match(name)
+        return f"backbone.sums.{of_sum[1]}.w" if of_sum else super().new_name(name)
