@@ -99,7 +99,9 @@ class Backbone(SpeakerModel):
     """A model in three steps: frames, a pooling, and a head.
 
     A subclass has the methods frames() and head(), and sets self.pooling. A pairwise pooling pools
-    two utterances together, so in this case pair() applies the head.
+    two utterances together, so in this case pair() applies the head. A model that offers the frames
+    of L > 1 layers makes its pooling with pooling(channels, L). If pooling.takes_layers is false,
+    the model adds the layers up, see pooling/_layers.py.
     """
 
     pooling: BasePooling
@@ -109,7 +111,10 @@ class Backbone(SpeakerModel):
         return self.pooling.pairwise
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps waves [N, T] to frames [N, C, T']."""
+        """Maps waves [N, T] to frames [N, C, T'].
+
+        A pooling that takes layers gets [N, L, C, T'] from a model that offers L > 1 of them.
+        """
         raise NotImplementedError
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ PARTS = {
 # Parameters that the program supplies, so they are no options.
 SUPPLIED = {
     "models": ("pooling",),
-    "pooling": ("channels",),
+    "pooling": ("channels", "layers"),
     "loss": ("dim", "num_classes"),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps_per_epoch", "max_epoch", "test_interval"),
