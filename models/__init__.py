@@ -24,6 +24,9 @@ from pooling import BasePooling
 class SpeakerModel(nn.Module):
     """Base class of the models.
 
+    A parameter that never learns has requires_grad = False. Every other parameter has a gradient
+    after each update.
+
     takes: the input, "waves" [N, T] at 16 kHz or "embeddings" [N, D].
     bands: bands of features [N, T, bands] that the model also accepts instead of waves; 0 for none.
     Such a model has the option `normalization` for the normalisation of features, see normalise()

@@ -39,7 +39,7 @@ class Size(NamedTuple):
 SIZES = {
     "base": Size("group_norm", 512, 768, 3072, 12, 12, norm_first=False),
     "large": Size("layer_norm", 512, 1024, 4096, 24, 16, norm_first=True),
-    "tiny": Size("group_norm", 32, 48, 96, 3, 4, norm_first=False, position_kernel=16),
+    "tiny": Size("group_norm", 32, 64, 128, 3, 4, norm_first=False, position_kernel=16),
 }
 # Kernel sizes and strides of the convolutions: a frame every 20 ms.
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
