@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.parameter_groups import Group
 from pooling import BasePooling
 
 
@@ -39,6 +40,8 @@ class SpeakerModel(nn.Module):
     names that begin with it. New names that begin with "loss." belong to the loss.
     unused: beginnings of published names that have no counterpart here.
     training_options: options that may differ from the options of the checkpoint.
+    update_options: options that only change how the parameters are trained, like --lr. They may
+    differ from the options of the checkpoint too, and a new run from a checkpoint has the defaults.
     """
 
     takes = "waves"
@@ -50,6 +53,7 @@ class SpeakerModel(nn.Module):
     old_names: dict[str, str] = {}
     unused: tuple[str, ...] = ()
     training_options: tuple[str, ...] = ()
+    update_options: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         # Without this method, a model without options would have the signature of nn.Module.
@@ -81,6 +85,15 @@ class SpeakerModel(nn.Module):
     def merge(self, reps: torch.Tensor) -> torch.Tensor:
         """Makes one reference [...] from the representations [n, ...] of n enrolment files."""
         return reps.mean(0)
+
+    def parameter_groups(self) -> list[Group]:
+        """Returns groups of parameters that are trained with settings of their own.
+
+        All other parameters are trained with --lr and --weight_decay, by default all of them. The
+        groups depend on the options alone. A model with a self-supervised front end gets them from
+        FineTuning.groups(), see _fine_tuning.py.
+        """
+        return []
 
     def freeze(self) -> None:
         """Prepares the model for weights that will not change any more.
