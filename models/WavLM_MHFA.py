@@ -5,14 +5,16 @@
 WavLM is a transformer that its authors trained on speech without labels (arXiv:2110.13900).
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import functools
+from typing import Literal
 
 import torch
 from torch import nn
 
-from models import Backbone
-from models._wavlm import SIZES, WavLM, size_of, torchaudio_names
+from common.parameter_groups import Group
+from models import Backbone, PretrainedPart
+from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
+from models._wavlm import BUNDLES, SIZES, WavLM, download, size_of, torchaudio_names
 from pooling import PoolingMaker
 from pooling._layers import layer_weights, sum_of_layers
 
@@ -30,6 +32,14 @@ class MainModel(Backbone):
 
     default_pooling = "MHFA"
     training_options = ("ssl_weights", "ssl_freeze_cnn", "ssl_dropout", "ssl_layer_drop")
+    update_options = UPDATE_OPTIONS
+    pretrained = PretrainedPart(
+        option="ssl_weights",
+        name="ssl",
+        renamed=torchaudio_names,
+        decides={"ssl_size": size_of},
+        downloads={name: functools.partial(download, name) for name in BUNDLES},
+    )
 
     def __init__(
         self,
@@ -42,14 +52,14 @@ class MainModel(Backbone):
         ssl_normalize: bool = False,
         ssl_dropout: float = 0.1,
         ssl_layer_drop: float = 0.05,
+        fine_tuning: FineTuning = FINE_TUNING,
     ) -> None:
         super().__init__()
         for name, share in (("ssl_dropout", ssl_dropout), ("ssl_layer_drop", ssl_layer_drop)):
             if not 0 <= share < 1:
-                raise ValueError(
-                    f"--{name}: expected a number from 0 to below 1, found {share:g}."
-                )
+                raise ValueError(f"--{name}: expected a number from 0 to below 1, found {share:g}.")
         self.dim = nOut
+        self.fine_tuning = fine_tuning
         self.ssl = WavLM(
             SIZES[ssl_size],
             dropout=ssl_dropout,
@@ -63,6 +73,10 @@ class MainModel(Backbone):
             self.layer_weights = layer_weights(self.ssl.layers)
         # The authors count this layer as the last part of the pooling.
         self.pooling_fc = nn.Linear(self.pooling.size, nOut)
+
+    def parameter_groups(self) -> list[Group]:
+        """WavLM has its own learning rates, see FineTuning."""
+        return self.fine_tuning.groups(self.ssl.parts())
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
         """Maps waves [N, T] to the frames of all layers [N, L, C, T'], or to their sum [N, C, T'].

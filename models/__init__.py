@@ -12,14 +12,31 @@ Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R 
 Q queries.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from common.parameter_groups import Group
 from pooling import BasePooling
+
+
+class PretrainedPart(NamedTuple):
+    """A part of a network that starts from weights of another training. The program loads them.
+
+    option: option of the model that names a file. name: attribute of the model that is the part.
+    renamed: maps the weights of a file to the weights under their names in the part. decides:
+    option of the model -> function that finds its value in such weights, or None. downloads: word
+    that the option accepts in place of a file -> function that downloads the weights, or raises
+    OSError or RuntimeError.
+    """
+
+    option: str
+    name: str
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+    decides: Mapping[str, Callable[[dict[str, torch.Tensor]], Any]]
+    downloads: Mapping[str, Callable[[], dict[str, torch.Tensor]]]
 
 
 class SpeakerModel(nn.Module):
@@ -39,6 +56,8 @@ class SpeakerModel(nn.Module):
     old_names: name in published checkpoints -> name here. A name that ends with a dot means all
     names that begin with it. New names that begin with "loss." belong to the loss.
     unused: beginnings of published names that have no counterpart here.
+    pretrained: the part that starts from weights of another training, or None. Only a new run
+    without --initial_model reads the file, because checkpoints contain all weights.
     training_options: options that may differ from the options of the checkpoint.
     update_options: options that only change how the parameters are trained, like --lr. They may
     differ from the options of the checkpoint too, and a new run from a checkpoint has the defaults.
@@ -52,6 +71,7 @@ class SpeakerModel(nn.Module):
     pooling_aliases: dict[str, str] = {}
     old_names: dict[str, str] = {}
     unused: tuple[str, ...] = ()
+    pretrained: PretrainedPart | None = None
     training_options: tuple[str, ...] = ()
     update_options: tuple[str, ...] = ()
 
@@ -109,6 +129,15 @@ class SpeakerModel(nn.Module):
             if name == old or (old.endswith(".") and name.startswith(old)):
                 return new + name[len(old) :]
         return name
+
+    def new_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns published weights under their names here, without those that have none.
+
+        A model that stores tensors in another form overrides this method.
+        """
+        named = {self.new_name(name): value for name, value in weights.items()}
+        named.pop("", None)
+        return named
 
 
 class Backbone(SpeakerModel):

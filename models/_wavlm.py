@@ -19,7 +19,7 @@ class Size(NamedTuple):
 
     norm: normalisation in the convolutions: "group_norm" in the first one, or "layer_norm" in all.
     norm_first: normalise the input of each part of a transformer layer, not its output. buckets,
-    distance: number of relative positions that are told apart, and the largest of them in frames.
+    distance: number of relative positions with a bias of their own, and the largest of them in frames.
     """
 
     norm: str
@@ -104,19 +104,22 @@ class WavLM(nn.Module):
             # Only the unused end of the network has this layer, but files contain its weights.
             self.encoder.transformer.layer_norm.requires_grad_(False)
 
-    def parts(self) -> dict[str, list[nn.Module]]:
-        """Returns the parts of the network from the input to the output, {name: its modules}.
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Returns the parameters from the input to the output, as {name of the part: parameters}.
 
-        `cnn`, `projection`, `position`, and `layer1`, `layer2`, ... of the transformer.
+        The first part, "ssl input", is everything below the first layer of the transformer. The
+        others are its layers "ssl layer 1", "ssl layer 2", ...
         """
         transformer = self.encoder.transformer
-        parts: dict[str, list[nn.Module]] = {
-            "cnn": [self.feature_extractor],
-            "projection": [self.encoder.feature_projection],
-            "position": [transformer.pos_conv_embed, transformer.layer_norm],
-        }
+        below = (
+            self.feature_extractor,
+            self.encoder.feature_projection,
+            transformer.pos_conv_embed,
+            transformer.layer_norm,
+        )
+        parts = {"ssl input": [p for module in below for p in module.parameters()]}
         for number, layer in enumerate(transformer.layers, 1):
-            parts[f"layer{number}"] = [layer]
+            parts[f"ssl layer {number}"] = list(layer.parameters())
         return parts
 
     def convolve(self, waves: torch.Tensor) -> torch.Tensor:
@@ -243,3 +246,18 @@ def size_of(weights: Mapping[str, torch.Tensor]) -> str | None:
         if scale is not None and scale.shape == (size.width,):
             return name
     return None
+
+
+# ---------------------------------------------------------------------- torchaudio's files
+# Bundles of torchaudio, which it downloads.
+BUNDLES = ("WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
+
+
+def download(bundle: str) -> dict[str, torch.Tensor]:
+    """Returns the weights of a bundle, which torchaudio downloads or has downloaded before.
+
+    Raises OSError or RuntimeError if it cannot.
+    """
+    weights = getattr(torchaudio.pipelines, bundle).get_model().state_dict()
+    # The network of Large is in another one, which normalises the waves.
+    return {name.removeprefix("model."): value for name, value in weights.items()}
