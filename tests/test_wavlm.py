@@ -3,20 +3,24 @@
 pytest tests/test_wavlm.py
 """
 
+import argparse
 import urllib.error
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from conftest import small_run
 from reference import golden
 from test_models import difference, filled, noise
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import _wavlm
+from common.errors import InputError
 from models._wavlm import SIZES, Size, WavLM, torchaudio_wavlm
+from models.WavLM_MHFA import MainModel
 from network.components import build_model
+from network.pretrained_parts import load_part, read_part
 from pooling.MHFA import Pooling
 
 REFERENCE = Path(__file__).with_name("reference")
@@ -208,7 +212,7 @@ def test_number_of_parameters(size, published, targets):
 def test_sizes_are_those_of_torchaudio():
     for size, bundle in (("base", "WAVLM_BASE_PLUS"), ("large", "WAVLM_LARGE")):
         with torch.device("meta"):
-            want = getattr(_wavlm.torchaudio.models, f"wavlm_{size}")()
+            want = getattr(torchaudio.models, f"wavlm_{size}")()
             got = torchaudio_wavlm(SIZES[size], 0.1)
         shapes = [
             {name: value.shape for name, value in net.state_dict().items()} for net in (got, want)
@@ -235,3 +239,229 @@ def test_multiply_adds_of_two_seconds():
         inputs = 512
     assert samples == frames
     assert counter.get_total_flops() / 2 == pytest.approx(count, rel=1e-3)
+
+
+# ---------------------------------------------------------------------- files of WavLM's weights
+def loaded(net, path, **given):
+    """Load a file of --ssl_weights into a network. Returns the options that result."""
+    options = argparse.Namespace(ssl_weights=str(path), ssl_size="base", **given)
+    options.given = frozenset(given)
+    load_part(net, read_part(MainModel.pretrained, options), options)
+    return options
+
+
+@torch.no_grad()
+def test_file_of_the_authors(case, tmp_path):
+    """Their names and their three projections give the embedding of their own program."""
+    ssl, backend = weights_of(case)
+    weights = authors_layout(ssl)
+    assert sorted({*weights} - {"mask_emb"}) == sorted(case.arrays["unilm_names"].tolist())
+    path = tmp_path / "WavLM.pt"
+    torch.save({"cfg": {"encoder_layers": 3, "normalize": False}, "model": weights}, path)
+    net = network_of(case)
+    assert loaded(net, path).ssl_size == "tiny"
+    net.pooling_fc.weight.copy_(backend.pop("pooling_fc.weight"))
+    net.pooling_fc.bias.copy_(backend.pop("pooling_fc.bias"))
+    net.pooling.load_state_dict(backend)
+    embedding = net(torch.from_numpy(golden.wave(case))).numpy()
+    assert difference(embedding, case.arrays["embedding_unilm"]) < 2e-5
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tmp_path_factory):
+    """A file of torchaudio's layout with a tiny WavLM."""
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("ssl") / "tiny.pt"
+    torch.save(WavLM(SIZES["tiny"]).state_dict(), path)
+    return path
+
+
+def without_weight(weights):
+    del weights["encoder.transformer.layer_norm.bias"]
+
+
+def with_another_weight(weights):
+    weights["aux.weight"] = torch.zeros(2)
+
+
+def with_a_narrow_layer(weights):
+    name = "encoder.transformer.layers.1.feed_forward.output_dense.bias"
+    weights[name] = weights[name][:5]
+
+
+def with_nan(weights):
+    weights["encoder.transformer.layer_norm.bias"][3] = torch.nan
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (without_weight, "missing: encoder.transformer.layer_norm.bias"),
+        (with_another_weight, "unexpected: aux.weight"),
+        (with_a_narrow_layer, "output_dense.bias, [5] in the file, [64] here"),
+        (with_nan, "expected finite weights, found NaN or infinity in 1 of"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tiny_file, tmp_path, change, problem):
+    weights = torch.load(tiny_file)
+    change(weights)
+    path = tmp_path / "changed.pt"
+    torch.save(weights, path)
+    net = build_model("WavLM_MHFA", ssl_size="tiny")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(InputError) as caught:
+        loaded(net, path)
+    assert str(caught.value).startswith(f"--ssl_weights {path}: expected ")
+    assert problem in str(caught.value)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_files_of_another_kind_are_refused(tmp_path, tiny_file):
+    net = build_model("WavLM_MHFA", ssl_size="tiny")
+    path = tmp_path / "other.pt"
+    with pytest.raises(InputError, match=r"--ssl_weights .*other\.pt: there is no such"):
+        loaded(net, path)
+    torch.save([1, 2], path)
+    with pytest.raises(InputError, match="without a dict of tensors.* or one of WAVLM_BASE, "):
+        loaded(net, path)
+    with pytest.raises(InputError, match="--ssl_size base, found .* --ssl_size tiny. Leave out"):
+        options = argparse.Namespace(ssl_weights=str(tiny_file), ssl_size="base")
+        options.given = frozenset(["ssl_size"])
+        read_part(MainModel.pretrained, options)
+
+
+def test_bundles_of_torchaudio(monkeypatch):
+    class Bundle:
+        """Like WAVLM_LARGE, whose network is in another one."""
+
+        def get_model(self):
+            torch.manual_seed(1)
+            return torch.nn.ModuleDict({"model": torchaudio_wavlm(SIZES["tiny"], 0.0)})
+
+    def fail(*args, **settings):
+        raise urllib.error.URLError("no route to host")
+
+    net = build_model("WavLM_MHFA", ssl_size="tiny")
+    monkeypatch.setattr(torchaudio.pipelines, "WAVLM_LARGE", Bundle())
+    assert loaded(net, "WAVLM_LARGE").ssl_size == "tiny"
+    want = Bundle().get_model()["model"].state_dict()
+    for name, value in net.ssl.state_dict().items():
+        assert torch.equal(value, want[name])
+    monkeypatch.setattr(torchaudio.pipelines._wav2vec2.utils, "load_state_dict_from_url", fail)
+    problem = "--ssl_weights WAVLM_BASE_PLUS: the weights cannot be downloaded .*no route to host"
+    with torch.device("meta"), pytest.raises(InputError, match=problem):
+        loaded(net, "WAVLM_BASE_PLUS")
+
+
+# ---------------------------------------------------------------------- training
+WORDS = [
+    "--model",
+    "WavLM_MHFA",
+    "--heads_number",
+    4,
+    "--compression_dim",
+    16,
+    "--test_interval",
+    9,
+]
+
+
+def weights_after(folder):
+    """The weights in the last checkpoint of a run."""
+    return torch.load(folder / "model" / "last.model", weights_only=True)["model"]
+
+
+def test_a_run_starts_from_the_file_and_resumes_exactly_without_it(
+    corpus, tmp_path, program, tiny_file
+):
+    file = tmp_path / "tiny.pt"
+    file.write_bytes(tiny_file.read_bytes())
+    words = [*small_run(corpus, tmp_path / "whole", *WORDS), "--max_steps", 4]
+    code, out, err = program(*words, "--ssl_weights", file)
+    assert code == 0, err
+    assert f"--ssl_weights {file}: 64 weights were loaded." in out
+    whole = weights_after(tmp_path / "whole")
+    start = torch.load(tiny_file)
+    moved = 0
+    for name, value in start.items():
+        same = torch.equal(whole[f"ssl.{name}"], value)
+        # The convolutions never learn.
+        assert same or not name.startswith("feature_extractor"), name
+        moved += not same
+    assert moved > 40
+    words = [*small_run(corpus, tmp_path / "parts", *WORDS), "--ssl_weights", file]
+    assert program(*words, "--max_steps", 2)[0] == 0
+    file.unlink()
+    code, _, err = program(*words, "--max_steps", 4)
+    assert code == 0, err
+    parts = weights_after(tmp_path / "parts")
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    words = ["--eval", "--save_path", tmp_path / "parts", "--eval_frames", 40]
+    words += ["--test_list", corpus / "trials.txt", "--test_path", corpus / "wav"]
+    code, out, err = program(*words)
+    assert code == 0, err
+
+
+def test_random_weights_give_a_warning(corpus, tmp_path, program):
+    words = [*small_run(corpus, tmp_path / "run", *WORDS), "--ssl_size", "tiny"]
+    code, out, _ = program(*words, "--max_steps", 1)
+    assert code == 0
+    assert "warning: --ssl_weights is missing" in out
+    best = tmp_path / "run" / "model" / "last.model"
+    words = [*small_run(corpus, tmp_path / "next", *WORDS), "--initial_model", best]
+    code, out, _ = program(*words, "--max_steps", 1, "--ssl_weights", "none.pt")
+    assert code == 0
+    assert "warning: --ssl_weights has no effect with --initial_model" in out
+
+
+def test_a_layer_is_skipped_with_the_probability_of_the_option():
+    torch.manual_seed(0)
+    net = build_model("WavLM_MHFA", ssl_size="tiny", ssl_layer_drop=0.25, ssl_dropout=0.0).train()
+    wave = noise(1, 2000)
+    skipped = 0
+    with torch.no_grad():
+        for _ in range(200):
+            layers = net.ssl(wave)[0]
+            skipped += (layers[1:] == layers[:-1]).all((1, 2)).sum().item()
+    # 600 draws with a standard deviation of 10.6.
+    assert abs(skipped - 150) < 40
+    net.ssl(wave).sum().backward()
+    trained = [parameter for parameter in net.ssl.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_convolutions_learn_if_asked():
+    net = build_model("WavLM_MHFA", ssl_size="tiny", ssl_freeze_cnn=False)
+    net(noise(1, 4000)).sum().backward()
+    assert all(p.grad is not None for p in net.ssl.feature_extractor.parameters())
+
+
+def test_normalised_waves_have_no_scale_and_no_offset():
+    net = build_model("WavLM_MHFA", ssl_size="tiny", ssl_normalize=True).eval()
+    wave = noise(1, 4000)
+    with torch.no_grad():
+        assert torch.allclose(net(wave), net(5 * wave + 0.3), atol=1e-4)
+
+
+@pytest.mark.parametrize("option", ["ssl_dropout", "ssl_layer_drop"])
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_shares_outside_of_0_to_1_are_refused(option, value):
+    with pytest.raises(InputError, match=f"--{option}: expected a number from 0 to below 1"):
+        build_model("WavLM_MHFA", ssl_size="tiny", **{option: value})
+
+
+def test_groups_of_parameters_cover_the_front_end():
+    net = build_model("WavLM_MHFA", ssl_size="tiny", ssl_lr=1e-5, layer_decay=0.5)
+    groups = net.parameter_groups()
+    assert [group.name for group in groups] == [
+        "ssl input",
+        "ssl layer 1",
+        "ssl layer 2",
+        "ssl layer 3",
+    ]
+    assert [group.lr_scale for group in groups] == [0.125, 0.25, 0.5, 1]
+    found = [id(parameter) for group in groups for parameter in group.parameters]
+    trained = [id(parameter) for parameter in net.ssl.parameters() if parameter.requires_grad]
+    assert sorted(found) == sorted(trained)
