@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.parameter_groups import Group
+
 # The entries of a batch, see Loss.forward().
 Batch = dict[str, Any]
 # SpeakerModel.pair: (ref [R, ...], qry [Q, ...]) to two tensors that broadcast to [Q, R, D].
@@ -39,6 +41,9 @@ class Loss(nn.Module):
         frames.
     reads: entries of the batch that forward() needs and that only some datasets add.
     fusion: weight of bonafide() in the score of a trial.
+    classifier: names of the parameters of the classifier of the speakers, for
+        --head_weight_decay. A loss that contains another loss with a classifier does not repeat
+        the names.
     """
 
     linear = True
@@ -46,6 +51,7 @@ class Loss(nn.Module):
     pairwise = False
     reads: tuple[str, ...] = ()
     fusion = 0.0
+    classifier: tuple[str, ...] = ()
 
     def __init__(self):
         # Without this method a loss without options would have the signature of nn.Module.
@@ -89,6 +95,27 @@ class Loss(nn.Module):
         Returns None if the loss does not learn to detect spoofed speech.
         """
         return None
+
+    def classifier_parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters of the classifier, [] for a loss without one."""
+        found = []
+        for part in self.modules():
+            if isinstance(part, Loss):
+                named = dict(part.named_parameters())
+                # A classifier can be optional.
+                found += [named[name] for name in part.classifier if name in named]
+        return found
+
+    def parameter_groups(self, head_weight_decay: float | None) -> list[Group]:
+        """Returns groups of parameters that are trained with settings of their own.
+
+        All other parameters are trained with --lr and --weight_decay. head_weight_decay: weight
+        decay of the classifier, None for --weight_decay.
+        """
+        parameters = self.classifier_parameters()
+        if head_weight_decay is None or not parameters:
+            return []
+        return [Group("classifier", parameters, weight_decay=head_weight_decay)]
 
     def euclidean(self, ref: Tensor, qry: Tensor) -> Tensor:
         """Returns minus the Euclidean distance of the projections [Q, R].

@@ -19,6 +19,8 @@ DEFAULTS = AngularMarginSettings(margin=0.1, scale=30.0)
 class LossFunction(MarginSoftmax):
     """AngularMarginSettings declares the options."""
 
+    classifier = ("weight",)
+
     def __init__(self, dim: int, num_classes: int, *, settings: AngularMarginSettings = DEFAULTS):
         super().__init__(settings)
         self.weight = nn.Parameter(torch.empty(num_classes, dim))

@@ -26,6 +26,8 @@ class LossFunction(MarginSoftmax):
     inter_margin: margin of the --k_top speakers in radians at --margin 0.2 (scales with --margin)
     """
 
+    classifier = ("weight",)
+
     def __init__(
         self,
         dim: int,

@@ -24,6 +24,8 @@ class LossFunction(MarginSoftmax):
     pre_layer: add a linear layer between the embeddings and the cosines
     """
 
+    classifier = ("W",)
+
     def __init__(
         self,
         dim: int,

@@ -23,6 +23,7 @@ class LossFunction(Loss):
 
     min_utterances = 2
     pairwise = True
+    classifier = ("global_w",)
 
     def __init__(
         self,

@@ -12,6 +12,8 @@ from loss import Batch, Loss, Pair, Terms, accuracy, embeddings_and_labels
 class LossFunction(Loss):
     """Softmax cross-entropy over the speakers. The loss has no options."""
 
+    classifier = ("fc.weight", "fc.bias")
+
     def __init__(self, dim: int, num_classes: int):
         super().__init__()
         self.fc = nn.Linear(dim, num_classes)

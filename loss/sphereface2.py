@@ -29,6 +29,8 @@ class LossFunction(Loss):
     For large-margin fine-tuning the paper uses the margins 0.3 (C) and 0.25 (A).
     """
 
+    classifier = ("weight", "bias")
+
     def __init__(
         self,
         dim: int,

@@ -192,10 +192,8 @@ def names_of_network(net: Any, state: Mapping[str, Any]) -> Weights:
     net: a SpeakerNet, or any object with its attribute `model`.
     """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
-    for old, value in state["model"].items():
-        name = net.model.new_name(old)
-        if name:
-            given[name if name.startswith("loss.") else f"model.{name}"] = value
+    for name, value in net.model.new_weights(state["model"]).items():
+        given[name if name.startswith("loss.") else f"model.{name}"] = value
     return given
 
 

@@ -213,7 +213,8 @@ def no_effect(option: str, chosen: Mapping[str, str]) -> str:
 
 def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:
     """Returns the options that the checkpoint brings along. using: it is evaluated, not trained."""
-    names = [option.name for option in options_of_network(chosen)]
+    own = find("model", chosen["model"]).update_options
+    names = [option.name for option in options_of_network(chosen) if option.name not in own]
     if using:
         names += [option.name for option in options_of("trainfunc", chosen["trainfunc"])]
         names += FROM_CHECKPOINT
@@ -341,7 +342,9 @@ def contradictions(
     model = find("model", options.model)
     names = ["model", *(option.name for option in options_of_network(vars(options)))]
     for name in names:
-        if name in model.training_options or name not in given or name not in stored:
+        if name in (*model.training_options, *model.update_options):
+            continue
+        if name not in given or name not in stored:
             continue
         if given[name] != stored[name]:
             remedy = f"Leave --{name} out to use the network of the checkpoint."

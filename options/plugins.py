@@ -69,7 +69,10 @@ def options_of(part: str, name: str) -> list[Option]:
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
     if part in ("model", "encoder_type"):
         # The whole numbers of a network are sizes.
-        return [option._replace(least=1) if option.kind is int else option for option in options]
+        others = getattr(component, "update_options", ())
+        for number, option in enumerate(options):
+            if option.kind is int and option.name not in others:
+                options[number] = option._replace(least=1)
     return options
 
 
