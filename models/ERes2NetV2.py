@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models._kaldi import FbankOptions
-from models._plain_resnet import PlainResNet
+from models._plain_resnet import PlainResNet, published_options
+from models._published import THREE_D_SPEAKER, Published, PublishedFile, of_toolkit
 from models._resnet import Shortcut, strided
 from pooling import PoolingMaker
 
@@ -135,6 +136,22 @@ class MainModel(PlainResNet):
         channels = self.map_channels
         self.layer3_ds = nn.Conv2d(channels // 2, channels, 3, 2, 1, bias=False)
         self.fuse34 = Fusion(channels)
+
+    @classmethod
+    def recognise(cls, file: PublishedFile) -> Published | None:
+        """Recognises the releases of 3D-Speaker."""
+        if not file.has("layer3_ds.weight", "fuse34.local_att.0.weight", "seg_1.weight"):
+            return None
+        width = file.size("conv1.weight")
+        expansion = file.size("layer1.0.conv3.weight") // width
+        options = {
+            # The blocks of the last layer have 8 times as many channels as the first layer.
+            "base_width": 64 * file.size("layer4.0.convs.0.weight") // (8 * width),
+            "pieces": file.count("layer1.0.convs."),
+            "expansion": expansion,
+            **published_options(file, expansion),
+        }
+        return of_toolkit(THREE_D_SPEAKER, options)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models import _published as published
 from models._kaldi import WESPEAKER, FbankOptions
-from models._plain_resnet import PlainResNet
+from models._plain_resnet import PlainResNet, bands_of, published_options
 from models._resnet import Shortcut
 from models._simam import simam
 from pooling import PoolingMaker
@@ -93,6 +94,14 @@ def blocks_of(
     raise ValueError(f"--depth: expected one of {numbers} with --variant {variant}, found {depth}.")
 
 
+def depth_of(
+    file: published.PublishedFile, prefix: str, blocks: Mapping[int, tuple[int, ...]]
+) -> int:
+    """Returns the depth of published weights, or 0 if no network here has their blocks."""
+    found = tuple(file.count(f"{prefix}layer{number}.") for number in range(1, 5))
+    return next((depth for depth, counts in blocks.items() if counts == found), 0)
+
+
 class MainModel(PlainResNet):
     """nOut: size of the embedding
     variant: attention in the blocks: none (plain) or SimAM (simam)
@@ -140,6 +149,31 @@ class MainModel(PlainResNet):
     def aliases(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """SimAM-ResNet alone has its own ASP."""
         return cls.pooling_aliases if options["variant"] == "simam" else {"ASP": "ASP"}
+
+    @classmethod
+    def recognise(cls, file: published.PublishedFile) -> published.Published | None:
+        """Recognises the residual networks of wespeaker and 3D-Speaker, and SimAM-ResNet."""
+        attention = "pooling.attention.3.weight"
+        if file.has("front.conv1.weight", "bottleneck.weight", attention):
+            width = file.size("front.conv1.weight")
+            options = {
+                "variant": "simam",
+                "depth": depth_of(file, "front.", BASIC),
+                "width": width,
+                "nOut": file.size("bottleneck.weight"),
+                "n_mels": bands_of(file.size(attention), width, 1),
+            }
+            return published.of_toolkit(published.WESPEAKER, options)
+        if file.has("layer3_ds.weight") or not file.has("layer4.0.conv2.weight", "seg_1.weight"):
+            return None
+        is_basic = not file.has("layer1.0.conv3.weight")
+        options = {
+            "variant": "plain",
+            "depth": depth_of(file, "", BASIC if is_basic else BOTTLENECK),
+            "two_emb_layer": file.has("seg_2.weight"),
+            **published_options(file, 1 if is_basic else EXPANSION),
+        }
+        return published.of_toolkit(file.toolkit, options)
 
     def new_name(self, name: str) -> str:
         """SimAM-ResNet calls the layers before the pooling "front", and shortcuts "downsample"."""

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from common.parameter_groups import Group
+from models._published import Published, PublishedFile
 from pooling import BasePooling
 
 
@@ -125,6 +126,15 @@ class SpeakerModel(nn.Module):
 
         The model may compute values once that depend only on the weights.
         """
+
+    @classmethod
+    def recognise(cls, file: PublishedFile) -> Published | None:
+        """Returns what published weights say about the network, or None if it is another model.
+
+        A model overrides this method if other projects publish its weights. `--model` and the
+        options that the weights decide need not be given then.
+        """
+        return None
 
     def new_name(self, name: str) -> str:
         """Returns the name here of a published weight, or "" if it has no counterpart."""

@@ -5,6 +5,7 @@ The names of the weights are the names of wespeaker and 3D-Speaker.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._kaldi import TRAINING_OPTIONS, FbankOptions, front_end
+from models._published import PublishedFile
 from models._resnet import stack
 from pooling import PoolingMaker
 
@@ -69,3 +71,30 @@ class PlainResNet(Backbone):
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.seg_1(pooled)
+
+
+def published_options(file: PublishedFile, expansion: int) -> dict[str, Any]:
+    """Returns the options that published weights of a PlainResNet decide.
+
+    The attention decides the pooling. Without one, the settings of wespeaker may name it.
+    """
+    width = file.size("conv1.weight")
+    channels = file.size("pool.linear2.weight")
+    options = {"nOut": file.size("seg_1.weight"), "width": width}
+    if channels:
+        options["encoder_type"] = "ASTP"
+        options["bottleneck_dim"] = file.size("pool.linear1.weight")
+        options["global_context_att"] = file.size("pool.linear1.weight", 1) == 3 * channels
+    else:
+        options["encoder_type"] = file.setting("model_args", "pooling_func") or "TSTP"
+        channels = file.size("seg_1.weight", 1)
+        if options["encoder_type"] == "TSTP":
+            channels //= 2
+    options["n_mels"] = bands_of(channels, width, expansion)
+    return options
+
+
+def bands_of(channels: int, width: int, expansion: int) -> int:
+    """Returns the mel bands of a network with this number of channels before the pooling."""
+    # The last of the four layers has 8 times as many channels and an eighth of the bands.
+    return channels // (width * expansion)
