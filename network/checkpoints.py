@@ -4,8 +4,9 @@ Published checkpoints of other projects are read too. No code from a file is run
 """
 
 import io
-import re
-from collections.abc import Mapping
+import itertools
+import logging
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from common.errors import InputError
 from common.writing import write_atomically
 from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
+from network.names import Weights, computed_names, names_of_network, parts_of_file, prefix_text
 from network.stored_options import require_options
 
-# Prefixes of published names, and the beginning of published names of the loss.
-PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+")
-LOSS = re.compile(r"^(module\.)?(__L__|loss_fun)\.")
-
-Weights = dict[str, torch.Tensor]
+log = logging.getLogger("trainSpeakerNet")
+# A message about weights that do not fit shows at most this number of lines with names.
+SHOWN_LINES = 10
+# The number of updates that a layer of normalisation has seen. Nothing depends on it.
+COUNTER = ".num_batches_tracked"
 
 
 def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
@@ -42,8 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
     state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
-    ignored. The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or
-    `model.`, or the prefixes `encoder.` and `loss_fun.` of MFA-Conformer's Lightning module.
+    ignored. network/names.py describes the names. The list `prefixes` contains what was removed
+    from them.
 
     Raises InputError for a file that is missing, damaged or of another kind.
     """
@@ -60,11 +62,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a checkpoint, found a file without a dict of tensors. No code of "
             "this file was run."
         )
-    weights: dict[str, Weights] = {"model": {}, "loss": {}}
-    for name, value in state.items():
-        part = "loss" if LOSS.match(name) else "model"
-        weights[part][PREFIXES.sub("", name)] = value.detach()
-    return weights
+    return parts_of_file(state)
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
@@ -87,7 +85,8 @@ class MisfitError(InputError):
 
     path: the checkpoint. state: its contents. problems: (name, line) of each weight that does not
     fit. shapes: name -> the shapes in the file and in the network, where they differ. partial:
-    whether a part of the weights would have been enough.
+    whether a part of the weights would have been enough. fitting: number of learned weights of the
+    model that fit. expected: number of learned weights that the model has.
     """
 
     def __init__(
@@ -97,12 +96,16 @@ class MisfitError(InputError):
         problems: list[tuple[str, str]],
         shapes: Mapping[str, tuple[torch.Size, torch.Size]],
         partial: bool,
+        fitting: int = 0,
+        expected: int = 0,
     ) -> None:
         self.path = path
         self.state = dict(state)
         self.problems = problems
         self.shapes = shapes
         self.partial = partial
+        self.fitting = fitting
+        self.expected = expected
         super().__init__(self.text("Give the options that the checkpoint was trained with."))
 
     @property
@@ -111,16 +114,14 @@ class MisfitError(InputError):
         return any(not name.startswith("loss.") for name, _ in self.problems)
 
     def text(self, remedy: str) -> str:
-        """Returns the message: numbers of misfits, the remedy, and the first ten names."""
-        lines = [line for _, line in self.problems]
-        counts = []
-        for kind in ("missing", "unexpected", "misshaped"):
-            count = sum(line.startswith(f"{kind}:") for line in lines)
-            if count:
-                counts.append(f"{count} {kind}")
+        """Returns the message: numbers of misfits, the remedy, and the first names."""
+        lines: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshaped": []}
+        for _, line in self.problems:
+            lines[line.partition(":")[0]].append(line)
+        counts = [f"{len(found)} {kind}" for kind, found in lines.items() if found]
         nothing = "no weight fits" if self.partial else "the weights do not fit"
         summary = f"{self.path}: {nothing} the network (names: {', '.join(counts)})."
-        return f"{summary} {remedy}{shown_lines(lines)}"
+        return f"{summary} {remedy}{shown_lines(**lines)}"
 
 
 def load_weights(
@@ -145,7 +146,10 @@ def load_weights(
     if head == "unused":
         given = without_loss(given)
         expected = without_loss(expected)
-    fits, problems = compare_weights(given, expected)
+    computed = computed_by(net)
+    fits, problems = compare_weights(given, expected, computed)
+    learned = without_loss(expected).keys() - computed
+    fitting = learned & fits.keys()
     # Names with this beginning need not fit.
     tolerated = None
     if head == "optional":
@@ -154,15 +158,17 @@ def load_weights(
         tolerated = ""
     serious = []
     for name, line in problems:
-        if not fits or tolerated is None or not name.startswith(tolerated):
+        if not fits.keys() - computed or tolerated is None or not name.startswith(tolerated):
             serious.append((name, line))
     if serious:
         shapes = {}
         for name, _ in serious:
             if name in given and name in expected:
                 shapes[name] = (given[name].shape, expected[name].shape)
-        raise MisfitError(path, state, serious, shapes, partial)
+        raise MisfitError(path, state, serious, shapes, partial, len(fitting), len(learned))
     require_finite(fits, path)
+    if text := prefix_text(net, state):
+        log.info("%s: %s", path, text)
     net.load_state_dict(fits, strict=False)
     return [line for _, line in problems]
 
@@ -186,24 +192,18 @@ def is_finite(value: torch.Tensor) -> bool:
     return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 
-def names_of_network(net: Any, state: Mapping[str, Any]) -> Weights:
-    """Returns the weights of a checkpoint under the names that they have in a SpeakerNet.
-
-    net: a SpeakerNet, or any object with its attribute `model`.
-    """
-    given = {f"loss.{name}": value for name, value in state["loss"].items()}
-    for name, value in net.model.new_weights(state["model"]).items():
-        given[name if name.startswith("loss.") else f"model.{name}"] = value
-    return given
-
-
 def without_loss(weights: Weights) -> Weights:
     """Returns the weights that do not belong to the loss."""
     return {name: value for name, value in weights.items() if not name.startswith("loss.")}
 
 
-def compare_weights(given: Weights, expected: Weights) -> tuple[Weights, list[tuple[str, str]]]:
-    """Returns the weights that fit, and (name, problem) of each of the others."""
+def compare_weights(
+    given: Weights, expected: Weights, computed: Container[str]
+) -> tuple[Weights, list[tuple[str, str]]]:
+    """Returns the weights that fit, and (name, problem) of each of the others.
+
+    computed: names that may be missing.
+    """
     fits = {}
     misshaped = []
     for name, value in given.items():
@@ -214,14 +214,36 @@ def compare_weights(given: Weights, expected: Weights) -> tuple[Weights, list[tu
             continue
         shapes = f"{list(value.shape)} in the file, {list(expected[name].shape)} here"
         misshaped.append((name, f"misshaped: {name}, {shapes}"))
-    missing = [(name, f"missing: {name}") for name in expected if name not in given]
-    unexpected = [(name, f"unexpected: {name}") for name in given if name not in expected]
+    missing = []
+    for name in expected:
+        if name not in given and name not in computed:
+            missing.append((name, f"missing: {name}"))
+    unexpected = []
+    for name in given:
+        # A counter comes with the batch statistics of its layer, which are named.
+        if name not in expected and not name.endswith(COUNTER):
+            unexpected.append((name, f"unexpected: {name}"))
+    # The model comes first, as in the network.
+    unexpected.sort(key=lambda problem: problem[0].startswith("loss."))
     return fits, missing + unexpected + misshaped
 
 
-def shown_lines(lines: list[str]) -> str:
-    """Returns the first ten lines, one below the other, and the number of the rest."""
-    shown = "".join(f"\n  {line}" for line in lines[:10])
-    if len(lines) > 10:
-        shown += f"\n  and {len(lines) - 10} more"
-    return shown
+def computed_by(net: Any) -> set[str]:
+    """Returns the names of a SpeakerNet's weights that its model computes, see computed_names()."""
+    return {f"model.{name}" for name in computed_names(net.model)}
+
+
+def shown_lines(missing: list[str], unexpected: list[str], misshaped: list[str]) -> str:
+    """Returns the first lines, and the number of the names in the rest.
+
+    Unexpected names stand next to missing ones, so that a renaming can be seen.
+    """
+    width = max(map(len, missing[:SHOWN_LINES]), default=0)
+    rows = []
+    for row in itertools.zip_longest(missing, unexpected):
+        names = [name for name in row if name]
+        rows.append(("   ".join(f"{name:{width}}" for name in names).rstrip(), len(names)))
+    rows += [(line, 1) for line in misshaped]
+    shown = "".join(f"\n  {line}" for line, _ in rows[:SHOWN_LINES])
+    hidden = sum(number for _, number in rows[SHOWN_LINES:])
+    return f"{shown}\n  and {hidden} more" if hidden else shown

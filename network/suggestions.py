@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import torch
 from torch.overrides import TorchFunctionMode
 
-from network.checkpoints import MisfitError, compare_weights, names_of_network, without_loss
+from network.checkpoints import MisfitError, compare_weights, computed_by, without_loss
 from network.components import build
+from network.names import names_of_network
 from options.option import Option
 from options.parser import is_of_run
 from options.plugins import components, options_of_network
@@ -24,6 +25,9 @@ from options.plugins import components, options_of_network
 MOST_CHANGES = 3
 # For an option, at most this number of sizes in the checkpoint is tried.
 MOST_SIZES = 8
+# Weights that fit are a start for a training if they are at least this share of the model. A few
+# fit by chance.
+USEFUL_SHARE = 0.5
 
 Changes = dict[str, Any]
 
@@ -67,8 +71,11 @@ def explain_misfit(
         remedies.append(loss_remedy(error))
     if is_of_run(error.path, options):
         remedies.append("To start a new run, give a new --save_path.")
-    elif not in_use and not error.partial:
-        remedies.append("To start from the weights that fit, add --partial.")
+    elif not in_use and error.fitting > USEFUL_SHARE * error.expected:
+        number = f"{error.fitting} of {error.expected}"
+        remedies.append(
+            f"To start from the weights of the model that fit ({number}), add --partial."
+        )
     return error.text(" ".join(remedies))
 
 
@@ -176,13 +183,13 @@ def misfits(error: MisfitError, values: Mapping[str, Any]) -> Misfits:
     except Exception:
         # A value that does not suit the model can raise any exception.
         return Misfits(math.inf, ())
-    given = names_of_network(SimpleNamespace(model=model), error.state | {"loss": {}})
-    given = without_loss(given)
+    net = SimpleNamespace(model=model)
+    given = without_loss(names_of_network(net, error.state | {"loss": {}}))
     expected = {f"model.{name}": value for name, value in model.state_dict().items()}
     sizes: set[int] = set()
     for name in given.keys() & expected.keys():
         for size, here in zip(given[name].shape, expected[name].shape, strict=False):
             if size != here:
                 sizes.add(size)
-    count = len(compare_weights(given, expected)[1])
+    count = len(compare_weights(given, expected, computed_by(net))[1])
     return Misfits(count, tuple(sorted(sizes)[:MOST_SIZES]))

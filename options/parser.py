@@ -32,7 +32,7 @@ from options.plugins import (
     pooling_name,
     takes_pooling,
 )
-from options.rules import FROM_CHECKPOINT, MODES, NEEDS, USES
+from options.rules import FROM_CHECKPOINT, MODES, NEEDS, TRAINING_ONLY, USES
 from options.sources import pieces
 from options.typed import (
     blank_word_problem,
@@ -224,12 +224,16 @@ def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:
 def warn_of_switches(
     given: Mapping[str, Any], options: argparse.Namespace, effective: Mapping[str, Option]
 ) -> None:
-    """Warns of options that have no effect without another one, see NEEDS."""
+    """Warns of options that have no effect here, see NEEDS and TRAINING_ONLY."""
     for name, need in NEEDS.items():
         if name not in given or given[name] == effective[name].default:
             continue
         if not need.is_met(options):
             log.warning("warning: --%s has no effect %s.", name, need.otherwise)
+    mode = next((name for name in USES if getattr(options, name)), None)
+    for name, otherwise in TRAINING_ONLY.items():
+        if mode and given.get(name):
+            log.warning("warning: --%s has no effect with --%s. %s.", name, mode, otherwise)
 
 
 def say_what_the_pooling_means(given: Mapping[str, Any], options: argparse.Namespace) -> None:

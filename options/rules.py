@@ -68,6 +68,8 @@ NEEDS = {
         "model", f"without a network for embeddings (--model {', '.join(ENHANCERS)})", ENHANCERS
     ),
 }
+# Options that have an effect in training only -> what happens without a training.
+TRAINING_ONLY = {"partial": "All weights of the model must fit, so nothing is loaded in part"}
 # Options that an evaluation reads from the checkpoint, besides the options of model and loss.
 FROM_CHECKPOINT = (
     "eval_frames",
