@@ -6,6 +6,7 @@ WavLM is a transformer that its authors trained on speech without labels (arXiv:
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -17,6 +18,9 @@ from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
 from models._wavlm import BUNDLES, SIZES, WavLM, download, size_of, torchaudio_names
 from pooling import PoolingMaker
 from pooling._layers import layer_weights, sum_of_layers
+
+# Beginning of the names of WavLM in checkpoints of SLT 2022, and of BUT.
+PUBLISHED_SSL = ("model.", "speaker_extractor.model.")
 
 
 class MainModel(Backbone):
@@ -31,6 +35,13 @@ class MainModel(Backbone):
     """
 
     default_pooling = "MHFA"
+    old_names = {
+        "backend.pooling_fc.": "pooling_fc.",
+        "backend.": "pooling.",
+        "speaker_extractor.back_end.pooling_fc.": "pooling_fc.",
+        "speaker_extractor.back_end.": "pooling.",
+        "projection.": "loss.",
+    }
     training_options = ("ssl_weights", "ssl_freeze_cnn", "ssl_dropout", "ssl_layer_drop")
     update_options = UPDATE_OPTIONS
     pretrained = PretrainedPart(
@@ -73,6 +84,19 @@ class MainModel(Backbone):
             self.layer_weights = layer_weights(self.ssl.layers)
         # The authors count this layer as the last part of the pooling.
         self.pooling_fc = nn.Linear(self.pooling.size, nOut)
+
+    def new_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Translates WavLM in the checkpoints of SLT 2022 and of BUT too."""
+        others = {}
+        ssl = {}
+        for name, value in weights.items():
+            start = next((start for start in PUBLISHED_SSL if name.startswith(start)), None)
+            if start:
+                ssl[name.removeprefix(start)] = value
+            else:
+                others[name] = value
+        named = super().new_weights(others)
+        return named | {f"ssl.{name}": value for name, value in torchaudio_names(ssl).items()}
 
     def parameter_groups(self) -> list[Group]:
         """WavLM has its own learning rates, see FineTuning."""

@@ -6,7 +6,7 @@ files.
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torchaudio
@@ -19,7 +19,7 @@ class Size(NamedTuple):
 
     norm: normalisation in the convolutions: "group_norm" in the first one, or "layer_norm" in all.
     norm_first: normalise the input of each part of a transformer layer, not its output. buckets,
-    distance: number of relative positions with a bias of their own, and the largest of them in frames.
+    distance: number of relative positions with a bias of their own, and the largest one in frames.
     """
 
     norm: str
@@ -194,25 +194,27 @@ PROJECTION = re.compile(r"(encoder\.layers\.\d+\.self_attn\.)([qkv])_proj\.(weig
 UNUSED = "mask_emb"
 
 
-def torchaudio_names(weights: Mapping[str, Any]) -> dict[str, Any]:
+def torchaudio_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Returns the weights of a file of WavLM's authors with torchaudio's names.
 
     The projections of queries, keys and values of a layer become one tensor. Names of torchaudio,
     and names that are unknown, stay as they are.
     """
-    renamed: dict[str, Any] = {}
-    projections: dict[str, dict[str, Any]] = {}
+    renamed: dict[str, torch.Tensor] = {}
+    # Name of the joined tensor -> letter -> projection.
+    projections: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in weights.items():
         projection = PROJECTION.fullmatch(name)
         if projection:
-            layer, which, kind = projection.groups()
-            projections.setdefault(f"{layer}in_proj_{kind}", {})[which] = value
+            layer, letter, kind = projection.groups()
+            projections.setdefault(f"{layer}in_proj_{kind}", {})[letter] = value
         elif name != UNUSED:
             renamed[torchaudio_name(name)] = value
     for name, group in projections.items():
-        if len(group) == 3:
-            joined = torch.cat([group["q"], group["k"], group["v"]])
-            renamed[torchaudio_name(name)] = joined
+        parts = [group.get(letter, torch.tensor(0.0)) for letter in "qkv"]
+        # In a damaged file they do not fit together. Their joined tensor is missing in that case.
+        if parts[0].dim() and len({part.shape for part in parts}) == 1:
+            renamed[torchaudio_name(name)] = torch.cat(parts)
     return renamed
 
 

@@ -19,9 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.errors import InputError
 from models._wavlm import SIZES, Size, WavLM, torchaudio_wavlm
 from models.WavLM_MHFA import MainModel
+from network.checkpoints import load_weights, read_checkpoint
 from network.components import build_model
 from network.pretrained_parts import load_part, read_part
 from pooling.MHFA import Pooling
+from SpeakerNet import SpeakerNet
 
 REFERENCE = Path(__file__).with_name("reference")
 CASES = {case.name: case for case in golden.load_cases(REFERENCE / "model_wavlm_mhfa.npz")}
@@ -210,14 +212,12 @@ def test_number_of_parameters(size, published, targets):
 
 
 def test_sizes_are_those_of_torchaudio():
-    for size, bundle in (("base", "WAVLM_BASE_PLUS"), ("large", "WAVLM_LARGE")):
+    for size in ("base", "large"):
         with torch.device("meta"):
             want = getattr(torchaudio.models, f"wavlm_{size}")()
             got = torchaudio_wavlm(SIZES[size], 0.1)
-        shapes = [
-            {name: value.shape for name, value in net.state_dict().items()} for net in (got, want)
-        ]
-        assert shapes[0] == shapes[1], bundle
+        shapes = {name: value.shape for name, value in got.state_dict().items()}
+        assert shapes == {name: value.shape for name, value in want.state_dict().items()}, size
 
 
 def test_multiply_adds_of_two_seconds():
@@ -267,6 +267,29 @@ def test_file_of_the_authors(case, tmp_path):
     assert difference(embedding, case.arrays["embedding_unilm"]) < 2e-5
 
 
+@pytest.mark.parametrize(
+    "ssl_prefix, backend_prefix, classifier",
+    [
+        ("__S__.model.", "__S__.backend.", "__L__.weight"),
+        ("speaker_extractor.model.", "speaker_extractor.back_end.", "projection.weight"),
+    ],
+    ids=["SLT22", "BUT"],
+)
+@torch.no_grad()
+def test_published_checkpoints(case, tmp_path, ssl_prefix, backend_prefix, classifier):
+    """Networks that were trained by the programs of SLT 2022 and of BUT."""
+    ssl, backend = weights_of(case)
+    state = {ssl_prefix + name: value for name, value in authors_layout(ssl).items()}
+    state |= {backend_prefix + name: value for name, value in backend.items()}
+    state[classifier] = torch.zeros(3, 2)
+    path = tmp_path / "published.pt"
+    torch.save(state, path)
+    net = SpeakerNet(network_of(case), torch.nn.Module())
+    load_weights(net, read_checkpoint(path), path, head="unused")
+    embedding = net.model(torch.from_numpy(golden.wave(case))).numpy()
+    assert difference(embedding, case.arrays["embedding_unilm"]) < 2e-5
+
+
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory):
     """A file of torchaudio's layout with a tiny WavLM."""
@@ -289,6 +312,12 @@ def with_a_narrow_layer(weights):
     weights[name] = weights[name][:5]
 
 
+def without_a_projection(weights):
+    for name in ("weight", "bias"):
+        joined = weights.pop(f"encoder.transformer.layers.2.attention.attention.in_proj_{name}")
+        weights[f"encoder.layers.2.self_attn.q_proj.{name}"] = joined[:64]
+
+
 def with_nan(weights):
     weights["encoder.transformer.layer_norm.bias"][3] = torch.nan
 
@@ -299,6 +328,7 @@ def with_nan(weights):
         (without_weight, "missing: encoder.transformer.layer_norm.bias"),
         (with_another_weight, "unexpected: aux.weight"),
         (with_a_narrow_layer, "output_dense.bias, [5] in the file, [64] here"),
+        (without_a_projection, "missing: encoder.transformer.layers.2.attention.attention.in_proj"),
         (with_nan, "expected finite weights, found NaN or infinity in 1 of"),
     ],
 )
