@@ -11,7 +11,7 @@ SMALL = 1e-4
 
 
 def spread(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns means of maps [N, C, F, T], and 1 / (4 (variance + SMALL)), [N, C] in float32 each.
+    """Returns means of maps [N, C, F, T], and 4 (variance + SMALL), [N, C] in float32 each.
 
     The divisor of the variance is the number of places minus 1.
     """
@@ -20,7 +20,7 @@ def spread(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # torch.var_mean is fifty times slower than a sum of channels-last maps on a CPU.
     squares = (y.float() - as_rows(mean, y.float())).square().sum((2, 3))
     variance = squares / torch.sym_max(places - 1, 1)
-    return mean, 0.25 / (variance + SMALL)
+    return mean, 4 * (variance + SMALL)
 
 
 class SimAM(torch.autograd.Function):
@@ -33,27 +33,27 @@ class SimAM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: torch.Tensor) -> torch.Tensor:
         """Returns the formula for maps [N, C, F, T] in their type, computed in float32."""
-        mean, factor = spread(y)
-        ctx.save_for_backward(y, mean, factor)
+        mean, divisor = spread(y)
+        ctx.save_for_backward(y, mean, divisor)
         whole = y.float()
         away = whole - as_rows(mean, whole)
-        energy = away.square() * as_rows(factor, whole)
+        energy = away.square() / as_rows(divisor, whole)
         return (whole * (energy + 0.5).sigmoid()).to(y.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         """Returns the gradient of the maps. Variance and mean depend on each place."""
-        y, mean, factor = ctx.saved_tensors
+        y, mean, divisor = ctx.saved_tensors
         places = y.shape[2] * y.shape[3]
         whole = y.float()
         grad = grad.float()
         away = whole - as_rows(mean, whole)
         squares = away.square()
-        weight = (squares * as_rows(factor, whole) + 0.5).sigmoid()
+        weight = (squares / as_rows(divisor, whole) + 0.5).sigmoid()
         to_energy = grad * whole * weight * (1 - weight)
-        to_variance = (to_energy * squares).sum((2, 3)) * -4 * factor.square()
-        to_mean = (to_energy * away).sum((2, 3)) * -2 * factor
-        slope = to_energy * as_rows(factor, whole)
+        to_variance = (to_energy * squares).sum((2, 3)) * -4 / divisor.square()
+        to_mean = (to_energy * away).sum((2, 3)) * -2 / divisor
+        slope = to_energy / as_rows(divisor, whole)
         slope = slope + as_rows(to_variance / torch.sym_max(places - 1, 1), whole)
         to_y = torch.addcmul(grad * weight, away, slope, value=2.0)
         return (to_y + as_rows(to_mean / places, whole)).to(y.dtype)
@@ -61,5 +61,4 @@ class SimAM(torch.autograd.Function):
 
 def simam(y: torch.Tensor) -> torch.Tensor:
     """Returns SimAM of maps [N, C, F, T], in their type."""
-    with torch.autocast(y.device.type, enabled=False):
-        return SimAM.apply(y)
+    return SimAM.apply(y)

@@ -68,7 +68,11 @@ SMALL = {
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
     "WavLM_MHFA": {"ssl_size": "tiny"},
+    "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
+    "ERes2NetV2": {"width": 8, "n_mels": 40},
 }
+# Variants of models that also keep the contract: name -> model and options.
+VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
 RENAMED = {
@@ -493,9 +497,10 @@ def test_pairwise_pooling_embeds_when_two_meet():
 
 
 # ---------------------------------------------------------------------- the contract
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def net(request):
-    return small(request.param)
+    name, options = VARIANTS.get(request.param, (request.param, {}))
+    return small(name, **options)
 
 
 def file_of(net):
@@ -620,6 +625,9 @@ def test_training_options_and_old_names_are_real(net):
         ("MFA_Conformer", "cnn_module_kernel", {"cnn_module_kernel": 16}),
         ("VGG4L", "kernel_size", {"kernel_size": 60}),
         ("RawNet3", "eca_c", {"eca_c": 60}),
+        ("ResNet", "depth", {"depth": 20}),
+        ("ResNet", "depth", {"depth": 50, "variant": "simam"}),
+        ("ERes2NetV2", "width", {"width": 2}),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(name, option, options):

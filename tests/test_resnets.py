@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from loss.softmax import LossFunction
 from models._simam import SMALL, simam
 from network.components import build_model
+from network.suggestions import WithoutMemory
 from options import OPTIONS
 from SpeakerNet import SpeakerNet, Trainer
 
@@ -31,8 +32,8 @@ RENAMED = {
     "baseWidth": "base_width",
     "scale": "pieces",
 }
-# Options of the references that are off in all cases.
-ABSENT = {"ERes2NetV2": "two_emb_layer", "SimAM": "dropout"}
+# Options of references that are off in all cases, and that we do not have.
+ABSENT = {"ResNet": "dropout", "ERes2NetV2": "two_emb_layer"}
 
 
 def network_of(case):
@@ -40,19 +41,17 @@ def network_of(case):
 
     It takes the features of the case, [N, n_mels, T]. The names of the weights are published ones.
     """
-    name, depth, rest = re.fullmatch(r"(\D+(?:V2)?)(\d*)(\w*)", case.hparams["model"]).groups()
+    name = case.hparams["model"]
     options = {RENAMED.get(key, key): value for key, value in case.hparams["init"].items()}
-    assert not options.pop(ABSENT.get(name.split("_")[0], ""), 0)
-    if depth:
-        options["depth"] = int(depth)
-    if name.startswith("SimAM"):
-        assert rest == "_ASP"
+    resnet = re.fullmatch(r"(SimAM_)?ResNet(\d+)(_ASP)?", name)
+    if resnet:
         name = "ResNet"
-        options["variant"] = "simam"
+        options |= {"variant": "simam" if resnet[1] else "plain", "depth": int(resnet[2])}
+    assert not options.pop(ABSENT[name], 0)
     net = model(name, **options)
     net.torchfb = nn.Identity()
     net.load_state_dict({net.new_name(entry["name"]): filled(entry) for entry in case.state})
-    return net.to(memory_format=torch.channels_last)
+    return net
 
 
 def features_of(case, key="input"):
@@ -73,7 +72,8 @@ def cases(training):
 @pytest.mark.parametrize("case", cases(training=False))
 @torch.no_grad()
 def test_parity(case):
-    net = network_of(case).eval()
+    # The layout in which networks are trained and used.
+    net = network_of(case).eval().to(memory_format=torch.channels_last)
     assert sum(map(torch.numel, net.parameters())) == case.hparams["parameters"]
     outputs = record_outputs(net)
     keys = [key for key in case.hparams if key.startswith("input")]
@@ -87,12 +87,14 @@ def test_parity(case):
         if key.startswith("probe:"):
             output = outputs[net.new_name(key[6:] + ".").rstrip(".")]
             # The means of maps, and the first values of pooled frames.
-            values = output.mean(tuple(range(2, output.dim()))).numpy()[:, : want.shape[1]]
-            assert difference(values, want) < 2e-5, key
+            values = output.flatten(2).mean(2) if output.dim() > 2 else output[:, : want.shape[1]]
+            assert difference(values.numpy(), want) < 2e-5, key
 
 
 @pytest.mark.parametrize("case", cases(training=True))
 def test_training_parity(case):
+    # In another layout than the reference, rounding errors of 1e-7 flip single ReLUs, which moves
+    # gradients by 2e-3.
     net = network_of(case).train()
     embedding = net(features_of(case))
     loss = (embedding * torch.from_numpy(case.arrays["coefficients"])).sum() / len(embedding)
@@ -116,7 +118,7 @@ def test_asp_parity():
     """The pooling of SimAM-ResNet is the pooling that ResNetSE34V2 calls ASP."""
     found = golden.load_cases(REFERENCE / "model_wespeaker_resnet.npz")
     (case,) = [case for case in found if case.name == "pool_ASP"]
-    pooling = small("ResNet", variant="simam", width=1).pooling
+    pooling = small("ResNet", variant="simam", width=1, n_mels=80).pooling
     pooling.load_state_dict({entry["name"]: filled(entry) for entry in case.state})
     frames = torch.from_numpy(case.inputs["map4"]).flatten(1, 2)
     assert difference(pooling.eval()(frames).detach().numpy(), case.arrays["embedding"]) < 2e-5
@@ -145,13 +147,13 @@ SIZES = [
 @pytest.mark.parametrize("name, options, millions, billions", SIZES)
 def test_sizes_are_the_published_ones(name, options, millions, billions):
     """Parameters and multiply-adds, counted without memory and without arithmetic."""
-    with torch.device("meta"):
-        net = build_model(name, **options).eval()
-        net.torchfb = nn.Identity()
-        features = torch.zeros(1, 80, 200)
+    with WithoutMemory():
+        net = build_model(name, **options).eval().to("meta")
+    net.torchfb = nn.Identity()
+    features = torch.zeros(1, 80, 200, device="meta")
     assert sum(map(torch.numel, net.parameters())) / 1e6 == pytest.approx(millions, abs=0.005)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(features)
+        net.head(net.pooling(net.frames(features)))
     assert counter.get_total_flops() / 2e9 == pytest.approx(billions, abs=0.006)
 
 
@@ -191,7 +193,7 @@ def test_simam_of_half_precision_has_statistics_of_float32(dtype):
     got.sum().backward()
     assert got.dtype is dtype
     want = simam_in_words(y.detach().double())
-    torch.testing.assert_close(got.double(), want, rtol=2 ** (-8 if dtype.itemsize else 0), atol=0)
+    torch.testing.assert_close(got.double(), want, rtol=torch.finfo(dtype).eps, atol=0)
     assert y.grad.isfinite().all()
 
 
