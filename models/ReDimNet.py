@@ -32,7 +32,9 @@ class MainModel(Backbone):
     spec_augment: set random frames and mel bands of training inputs to zero (SpecAugment)
     """
 
-    default_pooling = "ReDimNet_ASTP"
+    default_pooling = "ASTP"
+    # The attention of this model also receives the statistics of the utterance, as published.
+    pooling_aliases = {"ASTP": "ReDimNet_ASTP"}
     old_names = {
         "spec.torchfbank.1.": "torchfbank.",
         "spec.torchfbank.2.": "torchfbank.",
