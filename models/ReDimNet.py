@@ -15,11 +15,35 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models import _redimnet as parts
+from models._published import WESPEAKER, WHOLE_FILES, Published, PublishedFile
 from models._redimnet_front import EPS, front_end, normalised_wave
-from models._redimnet_variants import architecture
+from models._redimnet_variants import VARIANTS, architecture, options_of_config
 from pooling import PoolingMaker
 
 SUMS = re.compile(r"^backbone\.inputs_weights\.(\d+)$")
+
+
+def variant_of(file: PublishedFile, changes: str) -> str | None:
+    """Returns the variant whose layers before the pooling have the shapes in a file, or None.
+
+    changes: a value of --redim_config.
+    """
+    for variant in VARIANTS:
+        try:
+            shape = architecture(variant, changes)
+        except ValueError:
+            # Only ReDimNet has the layout of wespeaker.
+            continue
+        with torch.device("meta"):
+            expected = parts.Backbone(shape).state_dict()
+        learned = [name for name in expected if not name.startswith("sums.")]
+        shapes = (file.weights.get(f"backbone.{name}") for name in learned)
+        if all(
+            weight is not None and weight.shape == expected[name].shape
+            for name, weight in zip(learned, shapes, strict=True)
+        ):
+            return variant
+    return None
 
 
 class MainModel(Backbone):
@@ -87,6 +111,29 @@ class MainModel(Backbone):
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.bn2(self.linear(self.bn(pooled)))
+
+    @classmethod
+    def recognise(cls, file: PublishedFile) -> Published | None:
+        """Recognises the releases, which contain a `model_config`, and the weights of wespeaker."""
+        if not file.has("backbone.stem.0.weight"):
+            return None
+        attention = {
+            "bottleneck_dim": file.size("pool.linear1.weight"),
+            "global_context_att": file.size("pool.linear1.weight", 1)
+            == 3 * file.size("pool.linear2.weight"),
+        }
+        config = file.setting("model_config")
+        if config:
+            options = options_of_config(config) | attention
+            return Published(
+                f"ReDimNet{'2' if '_' not in options['variant'] else ''}", options, WHOLE_FILES
+            )
+        changes = "layout: wespeaker" if file.has("backbone.inputs_weights.0") else ""
+        variant = variant_of(file, changes)
+        if variant is None:
+            return None
+        options = {"variant": variant, "redim_config": changes, "nOut": file.size("seg_1.weight")}
+        return Published(WESPEAKER, options | attention, {"fbank": "kaldi", **WHOLE_FILES})
 
     def new_name(self, name: str) -> str:
         of_sum = SUMS.match(name)

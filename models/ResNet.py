@@ -152,7 +152,7 @@ class MainModel(PlainResNet):
 
     @classmethod
     def recognise(cls, file: published.PublishedFile) -> published.Published | None:
-        """Recognises the residual networks of wespeaker and 3D-Speaker, and SimAM-ResNet."""
+        """Recognises the residual networks of wespeaker, with and without SimAM."""
         attention = "pooling.attention.3.weight"
         if file.has("front.conv1.weight", "bottleneck.weight", attention):
             width = file.size("front.conv1.weight")
@@ -173,7 +173,7 @@ class MainModel(PlainResNet):
             "two_emb_layer": file.has("seg_2.weight"),
             **published_options(file, 1 if is_basic else EXPANSION),
         }
-        return published.of_toolkit(file.toolkit, options)
+        return published.of_toolkit(published.WESPEAKER, options)
 
     def new_name(self, name: str) -> str:
         """SimAM-ResNet calls the layers before the pooling "front", and shortcuts "downsample"."""

@@ -15,12 +15,24 @@ from torch import nn
 from common.parameter_groups import Group
 from models import Backbone, PretrainedPart
 from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
-from models._wavlm import BUNDLES, SIZES, WavLM, download, size_of, torchaudio_names
+from models._published import WHOLE_FILES, Published, PublishedFile
+from models._wavlm import (
+    BUNDLES,
+    SIZES,
+    WavLM,
+    download,
+    size_of,
+    size_of_width,
+    torchaudio_names,
+)
 from pooling import PoolingMaker
 from pooling._layers import layer_weights, sum_of_layers
 
-# Beginning of the names of WavLM in checkpoints of SLT 2022, and of BUT.
-PUBLISHED_SSL = ("model.", "speaker_extractor.model.")
+# Projects, and the beginnings of the names of WavLM and of MHFA in their checkpoints.
+PUBLISHED_NAMES = (
+    ("SLT 2022", "model.", "backend."),
+    ("BUT", "speaker_extractor.model.", "speaker_extractor.back_end."),
+)
 
 
 class MainModel(Backbone):
@@ -85,12 +97,27 @@ class MainModel(Backbone):
         # The authors count this layer as the last part of the pooling.
         self.pooling_fc = nn.Linear(self.pooling.size, nOut)
 
+    @classmethod
+    def recognise(cls, file: PublishedFile) -> Published | None:
+        """Recognises the checkpoints of SLT 2022 and of BUT."""
+        for project, ssl, back_end in PUBLISHED_NAMES:
+            if file.has(f"{back_end}att_head.weight", f"{back_end}pooling_fc.weight"):
+                options = {
+                    "ssl_size": size_of_width(file.size(f"{ssl}encoder.layer_norm.weight")),
+                    "nOut": file.size(f"{back_end}pooling_fc.weight"),
+                    "encoder_type": "MHFA",
+                    "heads_number": file.size(f"{back_end}att_head.weight"),
+                    "compression_dim": file.size(f"{back_end}cmp_linear_k.weight"),
+                }
+                return Published(project, options, WHOLE_FILES)
+        return None
+
     def new_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Translates WavLM in the checkpoints of SLT 2022 and of BUT too."""
         others = {}
         ssl = {}
         for name, value in weights.items():
-            start = next((start for start in PUBLISHED_SSL if name.startswith(start)), None)
+            start = next((ssl for _, ssl, _ in PUBLISHED_NAMES if name.startswith(ssl)), None)
             if start:
                 ssl[name.removeprefix(start)] = value
             else:

@@ -17,6 +17,8 @@ FRONT_ENDS: dict[str, dict[str, Any]] = {
     WESPEAKER: {"window": "hamming", "wave_scale": 32768.0},
     THREE_D_SPEAKER: {"window": "povey", "wave_scale": 1.0},
 }
+# All of the projects compare embeddings of whole files by their cosine.
+WHOLE_FILES: dict[str, Any] = {"trainfunc": "aamsoftmax", "eval_frames": 0}
 # The weight of the classifier in files of wespeaker.
 CLASSIFIER = "projection.weight"
 
@@ -77,4 +79,4 @@ class PublishedFile(NamedTuple):
 
 def of_toolkit(project: str, options: dict[str, Any]) -> Published:
     """Returns the description of a network with the front end of wespeaker or 3D-Speaker."""
-    return Published(project, options, FRONT_ENDS[project])
+    return Published(project, options, {**FRONT_ENDS[project], **WHOLE_FILES})

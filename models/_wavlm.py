@@ -244,10 +244,12 @@ def renamed_start(name: str, table: Mapping[str, str]) -> str:
 def size_of(weights: Mapping[str, torch.Tensor]) -> str | None:
     """Returns the name of the size that weights with torchaudio's names have, or None."""
     scale = weights.get("encoder.transformer.layer_norm.weight")
-    for name, size in SIZES.items():
-        if scale is not None and scale.shape == (size.width,):
-            return name
-    return None
+    return None if scale is None else size_of_width(len(scale))
+
+
+def size_of_width(width: int) -> str | None:
+    """Returns the name of the size with this number of channels, or None."""
+    return next((name for name, size in SIZES.items() if size.width == width), None)
 
 
 # ---------------------------------------------------------------------- torchaudio's files

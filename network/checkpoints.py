@@ -18,6 +18,7 @@ from common.writing import write_atomically
 from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
 from network.names import Weights, computed_names, names_of_network, parts_of_file, prefix_text
+from network.published import recognise
 from network.stored_options import require_options
 
 log = logging.getLogger("trainSpeakerNet")
@@ -45,11 +46,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
     state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
     ignored. network/names.py describes the names. The list `prefixes` contains what was removed
-    from them.
+    from them, and `recognised` the network that network/published.py recognises, or None.
 
     Raises InputError for a file that is missing, damaged or of another kind.
     """
-    state, is_plain = read_pickle(path)
+    contents, is_plain = read_pickle(path)
+    state = contents
     if is_plain and isinstance(state, dict) and "options" in state:
         require_checksum(path, state)
         require_layout(path, state)
@@ -62,7 +64,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a checkpoint, found a file without a dict of tensors. No code of "
             "this file was run."
         )
-    return parts_of_file(state)
+    parts = parts_of_file(state)
+    entries = {} if contents is state else contents
+    recognised = recognise(path, parts["model"], entries)
+    return parts | {"recognised": recognised}
 
 
 def read_run(path: str | Path) -> dict[str, Any]:

@@ -20,15 +20,13 @@ from options.plugins import components, find
 log = logging.getLogger("trainSpeakerNet")
 # Name of the file of settings in a folder of another project.
 CONFIG = "config.yaml"
-# All these projects compare the embeddings of whole files by their cosine.
-SCORING = {"trainfunc": "aamsoftmax", "eval_frames": 0}
 
 
 class Recognised(NamedTuple):
     """The network of a published file.
 
-    source: where the file comes from, for messages. options: options of the network that the weights
-    decide, with --model. assumed: other options, as the source has them. A user may change them.
+    source: where the file comes from, for messages. options: --model and the options of the network
+    that the weights decide. assumed: other options, as the source has them. A user may change them.
     """
 
     source: str
@@ -52,10 +50,12 @@ def recognise(
         own = {}
     file = PublishedFile(weights, {**entries, **settings})
     names: Iterable[str] = [own["model"]] if own else components("model")
+    problem = "expected published weights, found some whose network is unknown ({}).".format
     for name in names:
-        found = find("model", name).recognise(file)
+        with foreign_file(path, problem):
+            found = find("model", name).recognise(file)
         if found:
-            assumed = {**SCORING, **found.assumed, **own}
+            assumed = {**found.assumed, **own}
             return Recognised(found.project, {"model": name, **found.options}, assumed)
     return Recognised(str(settings_path), {}, own) if own else None
 

@@ -18,8 +18,8 @@ from network.checkpoints import MisfitError, compare_weights, computed_by, witho
 from network.components import build
 from network.names import names_of_network
 from options.option import Option
-from options.parser import is_of_run
 from options.plugins import components, options_of_network
+from options.run_options import is_of_run
 
 # At most this number of options is changed together.
 MOST_CHANGES = 3

@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import InputError
 from common.run_paths import LAST_CHECKPOINT, NUMBERED_CHECKPOINTS
 from common.spelling import did_you_mean
-from common.variables import escaped
 from options import OPTIONS
 from options.aliases import ALIASES, FOREIGN_KEYS, UNITS
 from options.command_line import Parser, flag_problem
@@ -26,13 +23,13 @@ from options.plugins import (
     components,
     find,
     options_of,
-    options_of_network,
     owners,
     pooling_message,
     pooling_name,
     takes_pooling,
 )
-from options.rules import FROM_CHECKPOINT, MODES, NEEDS, TRAINING_ONLY, USES
+from options.rules import NEEDS, TRAINING_ONLY, USES
+from options.run_options import contradictions, names_from_checkpoint, options_of_checkpoint
 from options.sources import pieces
 from options.typed import (
     blank_word_problem,
@@ -78,7 +75,7 @@ def parse(
         path = checkpoint_of_run(parser, given)
         argv = [*argv, f"--initial_model={path}"] if path else argv
     state = read_initial_model(path, read_checkpoint) if path else None
-    stored = dict(state.get("options", {})) if state else {}
+    stored, fixed, origin = options_of_checkpoint(state or {})
     # The components whose options the checkpoint brings along.
     parts = ("model", "trainfunc") if using else ("model",)
     chosen: dict[str, str] = {}
@@ -101,8 +98,8 @@ def parse(
     options.given = frozenset(given) | from_checkpoint.keys()
     warn_of_switches(given, options, effective)
     say_what_the_pooling_means(given, options)
-    if stored:
-        contradictions(given, stored, options, given["initial_model"])
+    if fixed:
+        contradictions(given, fixed, options, given["initial_model"], origin)
     return options, state
 
 
@@ -209,16 +206,6 @@ def no_effect(option: str, chosen: Mapping[str, str]) -> str:
     return (
         f"has no effect with --{selector} {chosen[selector]}. It is an option of --{part} {shown}."
     )
-
-
-def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:
-    """Returns the options that the checkpoint brings along. using: it is evaluated, not trained."""
-    own = find("model", chosen["model"]).update_options
-    names = [option.name for option in options_of_network(chosen) if option.name not in own]
-    if using:
-        names += [option.name for option in options_of("trainfunc", chosen["trainfunc"])]
-        names += FROM_CHECKPOINT
-    return names
 
 
 def warn_of_switches(
@@ -329,63 +316,3 @@ def check_least(option: Option, value: Any, spelling: str) -> None:
             least = f"{option.least / factor:g} {unit}"
             value = f"{value / factor:g}"
     raise InputError(f"{spelling}: expected at least {least}, found {value}.")
-
-
-# ---------------------------------------------------------------------- options of a run
-def contradictions(
-    given: Mapping[str, Any],
-    stored: Mapping[str, Any],
-    options: argparse.Namespace,
-    path: Any,
-) -> None:
-    """Compares options that were given with the options of a checkpoint.
-
-    Raises InputError, which names both sides and what to do, if an option would make another
-    network than the one that is stored in `path`.
-    """
-    model = find("model", options.model)
-    names = ["model", *(option.name for option in options_of_network(vars(options)))]
-    for name in names:
-        if name in (*model.training_options, *model.update_options):
-            continue
-        if name not in given or name not in stored:
-            continue
-        if given[name] != stored[name]:
-            remedy = f"Leave --{name} out to use the network of the checkpoint."
-            if not using_checkpoint(options) and is_of_run(path, options):
-                remedy = (
-                    f"To resume this run, give --{name} {stored[name]}. To start a new run, give "
-                    "a new --save_path."
-                )
-            raise InputError(
-                f"--{name} {given[name]} contradicts {path}, which was trained with "
-                f"--{name} {stored[name]}. {remedy}"
-            )
-
-
-def using_checkpoint(options: argparse.Namespace) -> bool:
-    """Returns whether the command uses a checkpoint without training."""
-    return any(getattr(options, name) for name in USES)
-
-
-def is_of_run(path: Any, options: argparse.Namespace) -> bool:
-    """Returns whether a checkpoint is the one that a run in --save_path resumes from."""
-    return Path(path) == Path(options.save_path, LAST_CHECKPOINT)
-
-
-def configuration(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options of a run, which config.yaml and checkpoints contain.
-
-    Options that only select the action of one command are left out, see MODES.
-    """
-    kept = {}
-    for name, value in vars(options).items():
-        if name not in MODES and value is not None:
-            kept[name] = value
-    return kept
-
-
-def config_text(options: argparse.Namespace) -> str:
-    """Returns the text of config.yaml: the options of a run, for --config."""
-    kept = {name: escaped(value) for name, value in configuration(options).items()}
-    return yaml.safe_dump(kept, sort_keys=False)

@@ -10,7 +10,8 @@ from common.errors import InputError
 from common.variables import escaped, unescaped
 from network.checkpoints import read_checkpoint
 from options.config_file import load_options
-from options.parser import config_text, parse
+from options.parser import parse
+from options.run_options import config_text
 
 
 @pytest.fixture

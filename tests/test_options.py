@@ -13,8 +13,9 @@ import options
 import trainSpeakerNet
 from common.errors import InputError
 from network.checkpoints import read_checkpoint
-from options.parser import configuration, parse
+from options.parser import parse
 from options.plugins import options_of
+from options.run_options import configuration
 from options.typed import TypedSpellings
 
 

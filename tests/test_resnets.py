@@ -1,23 +1,18 @@
 """ResNet, SimAM-ResNet and ERes2NetV2: the numbers of wespeaker and 3D-Speaker, and the sizes."""
 
-import functools
 import re
 
 import numpy as np
 import pytest
 import torch
 from reference import golden
-from test_models import REFERENCE, difference, filled, model, noise, record_outputs, small
+from test_models import REFERENCE, difference, filled, model, record_outputs, small
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from loss.softmax import LossFunction
 from models._simam import SMALL, simam
 from network.components import build_model
 from network.suggestions import WithoutMemory
-from options import OPTIONS
-from SpeakerNet import SpeakerNet, Trainer
 
 FILES = ("wespeaker_resnet", "wespeaker_simam", "eres2netv2")
 # Names of options in the references.

@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import InputError
 from corpus.lists import Trials
-from options.parser import configuration, contradictions
 from options.plugins import find, options_of
+from options.run_options import configuration, contradictions
 from SpeakerNet import Trainer
 from training.task import Task
 

@@ -22,7 +22,7 @@ from inference.evaluation import (
 )
 from inference.scorer import Scorer
 from network.checkpoints import load_weights
-from options.parser import configuration
+from options.run_options import configuration
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines

@@ -30,7 +30,7 @@ from common.run_paths import (
 from common.writing import write_atomically
 from inference.evaluation import lists_and_roots, path_of_list, path_of_part
 from network.checkpoints import read_run, write_checkpoint
-from options.parser import config_text
+from options.run_options import config_text
 from report import tensorboard
 from training.best import error_of
 from training.ownership import REVISION, is_ours, require_own_files
