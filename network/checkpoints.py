@@ -120,9 +120,7 @@ class MisfitError(InputError):
 
     def text(self, remedy: str) -> str:
         """Returns the message: numbers of misfits, the remedy, and the first names."""
-        lines: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshaped": []}
-        for _, line in self.problems:
-            lines[line.partition(":")[0]].append(line)
+        lines = by_kind(self.problems)
         counts = [f"{len(found)} {kind}" for kind, found in lines.items() if found]
         nothing = "no weight fits" if self.partial else "the weights do not fit"
         summary = f"{self.path}: {nothing} the network (names: {', '.join(counts)})."
@@ -236,6 +234,14 @@ def compare_weights(
 def computed_by(net: Any) -> set[str]:
     """Returns the names of a SpeakerNet's weights that its model computes, see computed_names()."""
     return {f"model.{name}" for name in computed_names(net.model)}
+
+
+def by_kind(problems: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Returns the lines of compare_weights() as {"missing": lines, ...}."""
+    lines: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshaped": []}
+    for _, line in problems:
+        lines[line.partition(":")[0]].append(line)
+    return lines
 
 
 def shown_lines(missing: list[str], unexpected: list[str], misshaped: list[str]) -> str:

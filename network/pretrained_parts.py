@@ -9,6 +9,7 @@ from common.errors import InputError
 from models import PretrainedPart, SpeakerModel
 from network.checkpoints import (
     Weights,
+    by_kind,
     compare_weights,
     is_state_dict,
     require_finite,
@@ -96,12 +97,12 @@ def load_part(model: SpeakerModel, weights: Weights, options: argparse.Namespace
     source = f"--{part.option} {getattr(options, part.option)}"
     module = getattr(model, part.name)
     expected = module.state_dict()
-    fits, problems = compare_weights(weights, expected)
+    fits, problems = compare_weights(weights, expected, computed=())
     if problems:
         raise InputError(
             f"{source}: expected the {len(expected)} weights of this part of the network, found "
             f"{len(problems)} names that do not fit. Give another file."
-            f"{shown_lines([line for _, line in problems])}"
+            f"{shown_lines(**by_kind(problems))}"
         )
     require_finite(fits, source)
     module.load_state_dict(fits)

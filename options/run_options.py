@@ -18,7 +18,7 @@ TRAINED_WITH = "which was trained with"
 
 
 def options_of_checkpoint(state: Mapping[str, Any]) -> tuple[dict, dict, str]:
-    """Returns all options of a checkpoint, those that its weights depend on, and their origin.
+    """Returns all options of a checkpoint, those that must not change, and their origin.
 
     The origin is a part of a sentence. Published weights bring the options along that
     network/published.py recognises.
@@ -28,7 +28,9 @@ def options_of_checkpoint(state: Mapping[str, Any]) -> tuple[dict, dict, str]:
         stored = dict(state.get("options", {}))
         return stored, stored, TRAINED_WITH
     stored = {**recognised.assumed, **recognised.options}
-    return stored, recognised.options, f"a file of {recognised.source} with"
+    # Whether other options fit can be seen when the weights are loaded.
+    fixed = {name: value for name, value in stored.items() if name == "model"}
+    return stored, fixed, f"a file of {recognised.source} with"
 
 
 def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:

@@ -10,7 +10,7 @@ from common.errors import InputError
 from loss import Loss
 from network.checkpoints import MisfitError, load_weights, read_checkpoint
 from network.components import build_model
-from network.names import computed_names, known_prefix, parts_of_file
+from network.names import PREFIXES, computed_names, known_prefix, parts_of_file
 from options.plugins import components
 from SpeakerNet import SpeakerNet
 
@@ -60,7 +60,7 @@ def assert_equal_weights(net, other):
     ],
 )
 def test_known_prefixes(name, prefix, part):
-    assert known_prefix(name) == (prefix, part)
+    assert known_prefix(name, PREFIXES) == (prefix, part)
 
 
 def test_the_ecapa_tdnn_of_taoruijie_loads(tmp_path, caplog):
@@ -162,20 +162,24 @@ def test_a_renaming_can_be_seen():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "problem", "expected"),
     [
         # 200 learned weights, without fc6 and bn6.
-        (["--nOut", 16], "To start from the weights of the model that fit (194 of 200), add --par"),
-        # Only bn1 fits.
-        (["--model", "ResNetSE34L"], None),
+        (
+            ["--nOut", 16],
+            "the weights do not fit the network",
+            "To start from the weights of the model that fit (194 of 200), add --partial.",
+        ),
+        # Only bn1 would fit.
+        (["--model", "ResNetSE34L"], "TaoRuijie or SASV 2022 with --model ECAPA_TDNN.", None),
     ],
 )
-def test_partial_is_named_where_it_helps(words, expected, corpus, tmp_path, program):
+def test_partial_is_named_where_it_helps(words, problem, expected, corpus, tmp_path, program):
     path = tao_file(tmp_path / "x.model", ecapa())
     model = ["--model", "ECAPA_TDNN", "--eca_c", SMALL["eca_c"]]
     run = small_run(corpus, tmp_path / "run", *model, "--initial_model", path, *words)
     code, _, err = program(*run)
-    assert code == 2 and "the weights do not fit the network" in err
+    assert code == 2 and problem in err
     assert expected in err if expected else "--partial" not in err
 
 
