@@ -67,6 +67,7 @@ SMALL = {
     "VGG4L": {"kernel_size": 64},
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
+    "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
 }
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
