@@ -99,7 +99,7 @@ def test_sizes_are_the_published_ones(size, millions):
 
 @pytest.mark.parametrize("frames", [1, 99, 100, 101, 250])
 def test_context_is_its_definition(frames):
-    """The mean of the utterance plus the mean of the segment that a frame lies in."""
+    """The mean of the utterance plus the mean of the segment that contains a frame."""
     x = noise(2, 3, frames)
     segments = x.split(100, -1)
     expected = [x.mean(-1) + segment.mean(-1) for segment in segments]
