@@ -71,6 +71,7 @@ SMALL = {
     "WavLM_MHFA": {"ssl_size": "tiny"},
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
+    "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
 }
 # Variants of models that also keep the contract: name -> model and options.
 VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
