@@ -70,7 +70,7 @@ SMALL = {
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
 }
-# Variants of models that also keep the contract: name -> model and options.
+# Variants of models that also keep the contract: name -> model and options, see small().
 VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
@@ -94,7 +94,8 @@ def model(name, **options):
 
 
 def small(name, **options):
-    return model(name, **SMALL.get(name, {}) | options)
+    name, variant = VARIANTS.get(name, (name, {}))
+    return model(name, **SMALL.get(name, {}) | variant | options)
 
 
 def noise(*shape, seed=0):
@@ -498,8 +499,7 @@ def test_pairwise_pooling_embeds_when_two_meet():
 # ---------------------------------------------------------------------- the contract
 @pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def net(request):
-    name, options = VARIANTS.get(request.param, (request.param, {}))
-    return small(name, **options)
+    return small(request.param)
 
 
 def file_of(net):
