@@ -73,7 +73,7 @@ SMALL = {
     "ERes2NetV2": {"width": 8, "n_mels": 40},
     "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
 }
-# Variants of models that also keep the contract: name -> model and options.
+# Variants of models that also keep the contract: name -> model and options, see small().
 VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
@@ -97,7 +97,8 @@ def model(name, **options):
 
 
 def small(name, **options):
-    return model(name, **SMALL.get(name, {}) | options)
+    name, variant = VARIANTS.get(name, (name, {}))
+    return model(name, **SMALL.get(name, {}) | variant | options)
 
 
 def noise(*shape, seed=0):
@@ -501,8 +502,7 @@ def test_pairwise_pooling_embeds_when_two_meet():
 # ---------------------------------------------------------------------- the contract
 @pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def net(request):
-    name, options = VARIANTS.get(request.param, (request.param, {}))
-    return small(name, **options)
+    return small(request.param)
 
 
 def file_of(net):
