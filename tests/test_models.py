@@ -67,6 +67,10 @@ SMALL = {
     "VGG4L": {"kernel_size": 64},
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
+    "ReDimNet": {
+        "redim_config": "C: 4, F: 24, stages_setup: "
+        "[[[1, 1], 1, 2, [[3, 3]], 12], [[2, 2], 1, 1, [[3, 3]], 6]]",
+    },
 }
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
