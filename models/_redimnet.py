@@ -11,6 +11,7 @@ from torch import nn
 
 from models._redimnet_blocks import (
     EPS,
+    ChannelNorm,
     ConvNeXtMaps,
     FrameConv,
     Gather,
@@ -127,7 +128,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.shape = shape
         self.rows = shape.C * shape.F
-        norm = nn.LayerNorm(shape.C, eps=EPS)
+        norm = ChannelNorm(shape.C, eps=EPS)
         self.stem = nn.Sequential(MapConv(1, shape.C, (3, 3)), norm, ToFrames())
         self.stem_gnorm = self.output_norm()
         # The sums of all outputs are the first module of their stage, except for wespeaker.
@@ -226,7 +227,8 @@ class Backbone(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = features.transpose(1, 2)  # [N, T, F]
-        x = x[:, : x.shape[1] // self.stride * self.stride]
+        # A slice has no symbolic length in an ONNX export.
+        x = x.narrow(1, 0, x.shape[1] // self.stride * self.stride)
         outputs = [self.stem_gnorm(self.stem(x.unsqueeze(3)))]
         for i in range(len(self.shape.stages_setup)):
             outputs += self.stage(i, outputs)

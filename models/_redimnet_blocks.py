@@ -74,12 +74,20 @@ class MapNorm(nn.BatchNorm2d):
         return y if x.dim() == 4 else y.squeeze(2)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Normalisation over the channels of maps [N, T, F', C'], in half precision under autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Autocast returns float32, which all later sums of outputs would inherit.
+        return super().forward(x).to(x.dtype)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation of frames [N, T, C]: statistics over time and a group of rows."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = x.transpose(1, 2).unsqueeze(-1)  # [N, C, T, 1]
-        return super().forward(maps).squeeze(-1).transpose(1, 2)
+        return super().forward(maps).squeeze(-1).transpose(1, 2).to(x.dtype)
 
 
 class Gather(nn.Conv2d):
@@ -147,12 +155,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         part = self.conv_block
-        y = part["conv1pw"](part["conv1"](x))
-        y = part["bn1"](F.relu(y, inplace=True))
+        # A ReLU in place would cost two copies in the backward pass, because its input is a view.
+        y = part["bn1"](F.relu(part["conv1pw"](part["conv1"](x))))
         y = part["bn2"](part["conv2pw"](part["conv2"](y)))
         if "se" in part:
             y = part["se"](y)
-        return F.relu(y + x, inplace=True)
+        return F.relu(y + x)
 
 
 class ConvNeXt(nn.Module):

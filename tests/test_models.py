@@ -72,6 +72,10 @@ SMALL = {
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
     "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
+    "ReDimNet": {
+        "redim_config": "C: 4, F: 24, stages_setup: "
+        "[[[1, 1], 1, 2, [[3, 3]], 12], [[2, 2], 1, 1, [[3, 3]], 6]]",
+    },
 }
 # Variants of models that also keep the contract: name -> model and options, see small().
 VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
