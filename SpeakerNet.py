@@ -20,7 +20,8 @@ from common.errors import InputError
 from corpus.augment import mixed
 from loss import Loss, with_real
 from models import SpeakerModel
-from network.devices import allow_tf32, make_autocast
+from network.devices import allow_tf32, make_autocast, require_compiler
+from network.parameter_groups import Freezing
 from optimizer._skip import average_unless, step_unless
 
 # On a GPU, losses are read back after this number of updates, because reading waits for the GPU.
@@ -103,10 +104,11 @@ class Trainer:
     exponential moving average of weights and batch statistics, 0 for none.
 
     net: the net that is trained. eval_net: the net that is evaluated and saved: the moving average,
-    or `net` itself if there is no average. step: number of updates so far. epoch: the current
-    epoch, from 1. position: number of its batches that are done. totals: sums of the loss's terms
-    over the `counted` batches of the epoch, up to the last sync(). terms: the terms of the last
-    update that was read back. skipped: number of skipped updates.
+    or `net` itself if there is no average. freezing: of groups of parameters in the first epochs.
+    step: number of updates so far. epoch: the current epoch, from 1. position: number of its
+    batches that are done. totals: sums of the loss's terms over the `counted` batches of the epoch,
+    up to the last sync(). terms: the terms of the last update that was read back. skipped: number
+    of skipped updates.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Trainer:
         self.training_net: nn.Module = self.net
         self.ema = ema
         self.eval_net = copy.deepcopy(self.net) if ema else self.net
+        self.freezing = Freezing(self.net)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.accumulate = accumulate
@@ -163,22 +166,19 @@ class Trainer:
             nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
         self.net.gather = gather
         self.eval_net.gather = gather
-        self.training_net = nn.parallel.DistributedDataParallel(self.net)
+        self._share_gradients()
+
+    def _share_gradients(self) -> None:
+        """Makes the net that averages the gradients of all parameters that have one now."""
+        if distributed.world_size() > 1:
+            self.training_net = nn.parallel.DistributedDataParallel(self.net)
 
     def compile(self) -> None:
         """Compiles the model for training with torch.compile.
 
         Evaluation, in which lengths vary, runs uncompiled. Raises InputError without a compiler.
         """
-        try:
-            # Finds a missing compiler before the run begins.
-            torch.compile(torch.neg)(torch.zeros(8, device=self.device))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"--compile does not work here: {reason}. It needs a C++ compiler (g++) and the "
-                "header files of Python. Install them, or leave out --compile."
-            ) from None
+        require_compiler(self.device)
         self.net.model.compile(dynamic=False)
 
     def start_average(self) -> None:
@@ -192,10 +192,12 @@ class Trainer:
         Yields the named terms of the last update that was read back, {} if it was skipped. The
         caller may stop after any update, save, and resume from there.
         """
+        if self.freezing.begin_epoch(self.epoch):
+            self._share_gradients()
         batches = iter(batches)
         while group := list(itertools.islice(batches, self.accumulate)):
             # The caller may have evaluated in between.
-            self.net.train()
+            self.freezing.train()
             self._update(group)
             self.position += len(group)
             if len(self.pending) >= self.updates_per_sync:
@@ -334,8 +336,7 @@ class Trainer:
                     totals[name] = totals.get(name, 0.0) + value.double() * groups
                 count += groups
         sums = {name: value.item() for name, value in totals.items()}
-        parts = distributed.gather((count, sums))
-        return distributed.on_rank_zero(lambda: mean_of_parts(parts))
+        return distributed.means_of_sums(count, sums)
 
     # ------------------------------------------------------------------ state
     def state(self) -> dict:
@@ -389,12 +390,3 @@ def prepare_for_inference(net: SpeakerNet) -> None:
     net.eval()
     allow_tf32(False)
     distributed.broadcast(net.buffers())
-
-
-def mean_of_parts(parts: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Combines the (count, {name: sum}) of every process to {name: mean}."""
-    total = sum(count for count, _ in parts)
-    means = {}
-    for name in parts[0][1]:
-        means[name] = sum(sums.get(name, 0.0) for _, sums in parts) / total
-    return means

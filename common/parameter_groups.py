@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from torch import nn
 
 
-@dataclass(frozen=True)
+# Groups are compared by identity, because tensors have no single truth value.
+@dataclass(frozen=True, eq=False)
 class Group:
     """Parameters with settings of their own. The schedule changes all rates by the same factor.
 
@@ -29,3 +30,7 @@ class Group:
     lr_scale: float = 1.0
     weight_decay: float | None = None
     frozen_epochs: float = 0
+
+    def rate(self, lr: float) -> float:
+        """Returns the learning rate at the factor 1 of the schedule. lr: of the option --lr."""
+        return (lr if self.lr is None else self.lr) * self.lr_scale

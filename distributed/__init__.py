@@ -146,6 +146,20 @@ def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
     return x / world_size()
 
 
+def means_of_sums(count: int, sums: dict[str, float]) -> dict[str, float]:
+    """Returns {name: mean over all processes}. count: number of summands in this process."""
+    parts = gather((count, sums))
+
+    def means() -> dict[str, float]:
+        total = sum(count for count, _ in parts)
+        found = {}
+        for name in parts[0][1]:
+            found[name] = sum(sums.get(name, 0.0) for _, sums in parts) / total
+        return found
+
+    return on_rank_zero(means)
+
+
 def broadcast(tensors: Iterable[torch.Tensor]) -> None:
     """Overwrites the tensors of every process with the values of rank 0."""
     if world_size() == 1:

@@ -36,6 +36,18 @@ def make_autocast(device: torch.device, enabled: bool) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
+def require_compiler(device: torch.device) -> None:
+    """Raises InputError if torch.compile finds no compiler, before the run begins."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(8, device=device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--compile does not work here: {reason}. It needs a C++ compiler (g++) and the "
+            "header files of Python. Install them, or leave out --compile."
+        ) from None
+
+
 def has_bfloat16_instructions() -> bool:
     """Returns whether this CPU multiplies bfloat16 numbers in hardware (AVX-512 BF16 or AMX)."""
     # torch.cpu has no public function for this. A build of torch may lack the private ones.

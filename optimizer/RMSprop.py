@@ -7,7 +7,7 @@ from torch import nn
 
 
 def Optimizer(
-    params: Iterable[nn.Parameter], *, lr: float = 1e-3, weight_decay: float = 0.0
+    params: Iterable[nn.Parameter] | Iterable[dict], *, lr: float = 1e-3, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
     """lr: initial learning rate
     weight_decay: weight of the L2 penalty

@@ -1,5 +1,8 @@
 """The contract of an optimizer.
 
+`params` are parameters, or groups of parameters as dicts: `params`, and values of `lr` and
+`weight_decay` that replace the options for this group.
+
 Every file in optimizer/ has one function `Optimizer(params, *, lr: float, weight_decay: float,
 options)` that returns a torch optimizer. The keyword parameters are the options. The line
 `name: text` in the docstring of the function is the help of an option.

@@ -24,15 +24,24 @@ def step_unless(
         optimizer.grad_scale = None
         optimizer.found_inf = bad.float()
         optimizer.step()
-    elif optimizer.state:
+    elif has_state_of_all(optimizer):
         changed = changed_tensors(optimizer, parameters, bad.device)
         before = [x.clone() for x in changed]
         optimizer.step()
         for x, old in zip(changed, before, strict=True):
             x.copy_(torch.where(bad, old, x))
     elif not bad:
-        # The first update of a run waits for the device here.
+        # The first update of a run, or of parameters that were frozen, waits for the device here.
         optimizer.step()
+
+
+def has_state_of_all(optimizer: torch.optim.Optimizer) -> bool:
+    """Returns whether the next update makes no new state."""
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None and p not in optimizer.state:
+                return False
+    return True
 
 
 def changed_tensors(

@@ -22,7 +22,7 @@ class AdamP(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter] | Iterable[dict],
         lr: float,
         weight_decay: float,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -82,7 +82,7 @@ def without_lengthening(p: nn.Parameter, update: Tensor, eps: float) -> tuple[Te
 
 
 def Optimizer(
-    params: Iterable[nn.Parameter], *, lr: float = 1e-3, weight_decay: float = 0.0
+    params: Iterable[nn.Parameter] | Iterable[dict], *, lr: float = 1e-3, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
     """lr: initial learning rate
     weight_decay: decoupled weight decay (a tenth of it for scale-invariant weights)

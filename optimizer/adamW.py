@@ -7,7 +7,7 @@ from torch import nn
 
 
 def Optimizer(
-    params: Iterable[nn.Parameter],
+    params: Iterable[nn.Parameter] | Iterable[dict],
     *,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
@@ -17,17 +17,22 @@ def Optimizer(
     weight_decay: decoupled weight decay
     decay_vectors: apply weight decay to biases and normalisation layers too
     """
-    decayed = []
-    not_decayed = []
-    for p in params:
-        if p.dim() > 1 or decay_vectors:
-            decayed.append(p)
-        else:
-            not_decayed.append(p)
-    # An empty group would change the state in checkpoints.
-    groups = []
-    if decayed:
-        groups.append({"params": decayed})
-    if not_decayed:
-        groups.append({"params": not_decayed, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+    if not decay_vectors:
+        params = without_decay_of_vectors(params)
+    return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def without_decay_of_vectors(params: Iterable[nn.Parameter] | Iterable[dict]) -> list[dict]:
+    """Splits every group of parameters: weight decay is applied to matrices, not to vectors."""
+    params = list(params)
+    groups = params if isinstance(params[0], dict) else [{"params": params}]
+    split = []
+    for group in groups:
+        decayed = [p for p in group["params"] if p.dim() > 1]
+        not_decayed = [p for p in group["params"] if p.dim() <= 1]
+        # An empty group would change the state in checkpoints.
+        if decayed:
+            split.append(group | {"params": decayed})
+        if not_decayed:
+            split.append(group | {"params": not_decayed, "weight_decay": 0.0})
+    return split

@@ -93,6 +93,13 @@ TRAINING = [
         "learning-rate schedule, a file of scheduler/",
         daily=True,
     ),
+    Option(
+        "head_weight_decay",
+        float,
+        None,
+        "weight decay of the classifier of the loss (if not given: --weight_decay)",
+        0,
+    ),
     Option("accumulate", int, 1, "number of batches per update", 1),
     Option("clip", float, 0.0, "maximum norm of the gradient (0: no limit)", 0),
     Option(

@@ -37,7 +37,7 @@ def Scheduler(
     lr_per_step: change the learning rate at every update instead of every epoch
     lr_tmul_of: part that --lr_tmul lengthens: the cycle (SASV2), or the descent (ska-tdnn)
     """
-    lr = optimizer.param_groups[0]["lr"]
+    lr = optimizer.defaults["lr"]
     first_length = lr_t0 or max_epoch
     first_peak = lr_max or lr
     if lr <= 0:

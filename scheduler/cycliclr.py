@@ -27,7 +27,7 @@ def Scheduler(
     lr_mode: height of the cycles: constant, halved each cycle, or times --lr_decay each epoch
     lr_decay: factor of the learning rate per epoch, for --lr_mode exp_range
     """
-    lr = optimizer.param_groups[0]["lr"]
+    lr = optimizer.defaults["lr"]
     length = lr_up_size + lr_down_size
     if lr <= 0:
         raise ValueError(f"--lr: expected more than 0, found {lr}.")

@@ -52,6 +52,14 @@ def Scheduler(
     lr_decay: factor of the learning rate after a plateau
     lr_threshold: smallest relative improvement that counts
     """
+    # By default torch keeps rates that would fall by less than 1e-8. Groups of parameters with low
+    # rates would not keep their ratio to the others.
+    eps = 1e-8 if len(optimizer.param_groups) == 1 else 0.0
     return Plateau(
-        optimizer, lr_follows, patience=lr_patience, factor=lr_decay, threshold=lr_threshold
+        optimizer,
+        lr_follows,
+        patience=lr_patience,
+        factor=lr_decay,
+        threshold=lr_threshold,
+        eps=eps,
     )

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from loss import with_real
 from loss._margin import MarginSettings, add_margin, subtract_margin
 from models import SpeakerModel
+from network.parameter_groups import groups_of
 from options import VALUES
 from options.plugins import help_texts, options_of
 
@@ -322,6 +323,46 @@ def test_fewer_utterances_than_declared_are_refused(name):
         "speaker, forward() must raise ValueError with the text of too_few_utterances(): call "
         f"require_pairs(rep) first. It said: {message or 'nothing'}"
     )
+
+
+def options_of_all_parts(name):
+    """Options with which a loss has every part that it can have."""
+    parts = {"global_clf": True, "pre_layer": True, "spoof_head": "sigmoid"}
+    return {option: value for option, value in parts.items() if option in option_names(name)}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_classifier_is_known(name):
+    """--head_weight_decay applies to all weights that have a row for every class."""
+    options = options_of_all_parts(name)
+    loss = loss_function(name, num_classes=5, **options)
+    more = dict(loss_function(name, num_classes=6, **options).named_parameters())
+    head = loss.classifier_parameters()
+    for parameter, p in loss.named_parameters():
+        of_classes = p.shape != more[parameter].shape
+        assert not of_classes or any(p is other for other in head), (
+            f"loss/{name}.py: the parameter {parameter} depends on the number of classes: name it "
+            "in the class attribute `classifier`"
+        )
+    assert bool(head) == any(p.shape != more[n].shape for n, p in loss.named_parameters()), (
+        f"loss/{name}.py: `classifier` names parameters, but no weight has a row for every class"
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_parameter_is_in_one_group(name):
+    loss = loss_function(name, **options_of_all_parts(name))
+    for decay in (None, 0.1):
+        groups = groups_of(SpeakerModel(), loss, decay)
+        found = [id(p) for group in groups for p in group.parameters]
+        assert sorted(found) == sorted(id(p) for p in loss.parameters()), (
+            f"loss/{name}.py: parameter_groups() must name parameters of the loss, none of them "
+            "twice"
+        )
+        assert [group.weight_decay for group in groups if group.name == "classifier"] in (
+            [],
+            [decay],
+        )
 
 
 @functools.cache

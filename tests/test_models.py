@@ -28,6 +28,7 @@ from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
 from models._resnet import ExciteAdd
 from network.checkpoints import load_weights, read_checkpoint
 from network.components import build_model
+from network.parameter_groups import groups_of
 from options import OPTIONS
 from options.plugins import options_of_network, takes_pooling
 from pooling import BasePooling
@@ -597,9 +598,26 @@ def test_a_seed_gives_the_same_weights(net):
         )
 
 
+def test_every_parameter_is_in_one_group(net):
+    name = type(net).__module__.split(".")[1]
+    values = {"ssl_lr": 0.001, "layer_decay": 0.5, "freeze_epochs": 1}
+    own = {option: values[option] for option in values if option in net.update_options}
+    for made in (net, small(name, **own)):
+        parameters = [id(p) for p in made.parameters()]
+        groups = groups_of(made, loss_function("angleproto"))
+        found = [id(p) for group in groups for p in group.parameters if id(p) in parameters]
+        assert sorted(found) == sorted(parameters), (
+            f"{file_of(net)}: parameter_groups() must name parameters of the model, none of them "
+            "twice"
+        )
+    assert (len(groups) > 1) == bool(own), (
+        f"{file_of(net)}: update_options have no effect on parameter_groups()"
+    )
+
+
 def test_training_options_and_old_names_are_real(net):
     options = {option for option, *_ in declared_options(type(net))}
-    assert set(net.training_options) <= options, (
+    assert {*net.training_options, *net.update_options} <= options, (
         f"{file_of(net)}: training_options names something that is no option of the model"
     )
     names = list(net.state_dict())

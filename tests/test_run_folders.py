@@ -425,6 +425,7 @@ def changed(optimizer, scheduler, before, now):
     made.scheduler.load_state_dict(old.scheduler.state_dict())
     names = dict(optimizer=optimizer, scheduler=scheduler, max_epoch=10, test_interval=1)
     values = names | {"weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
+    values |= {"model": "VGGVox", "head_weight_decay": None}
     values |= scheduler_options(scheduler)
     apply_changes(made, settings, argparse.Namespace(**values | now), values | before)
     return made

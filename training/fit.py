@@ -1,12 +1,15 @@
 """Checks that loss, pooling and lists fit together, before the first update."""
 
 import argparse
+import logging
 from collections.abc import Container
 
 from common.errors import InputError
 from corpus.rows import first_line_of
 from options.plugins import components, find, pooling_name, takes_pooling
+from SpeakerNet import SpeakerNet
 
+log = logging.getLogger("trainSpeakerNet")
 # Entry of a batch -> the lines of the lists that provide the entry.
 LINES_OF_ENTRY = {
     "other": "'<speaker> <file> <other speaker>'",
@@ -27,6 +30,16 @@ def check_pooling(options: argparse.Namespace) -> None:
             f"--encoder_type {options.encoder_type} keeps the frames. Choose --trainfunc "
             f"{', '.join(losses[:-1])} or {losses[-1]}, or another --encoder_type."
         )
+
+
+def warn_without_classifier(options: argparse.Namespace, net: SpeakerNet) -> None:
+    """Warns if --head_weight_decay has no effect, because the loss has no classifier."""
+    if options.head_weight_decay is None or net.loss.classifier_parameters():
+        return
+    log.warning(
+        "warning: --head_weight_decay has no effect with --trainfunc %s, which has no classifier.",
+        options.trainfunc,
+    )
 
 
 def check_entries(options: argparse.Namespace, batch: Container[str], list_option: str) -> None:

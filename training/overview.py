@@ -2,10 +2,14 @@
 
 import argparse
 import inspect
+import itertools
 import logging
+import math
+from collections.abc import Sequence
 
 import torch
 
+from common.parameter_groups import Group
 from inference.overview import (
     device_rows,
     log_rows,
@@ -15,6 +19,7 @@ from inference.overview import (
     with_origin,
 )
 from network.devices import has_bfloat16_instructions
+from network.parameter_groups import REST, groups_of, short_names
 from options.plugins import find
 from training.task import Task
 
@@ -27,7 +32,7 @@ def log_overview(task: Task) -> None:
     net = task.trainer.net
     rows = network_rows(options, net)
     rows += [("Loss", loss_row(task)), ("Data", data_row(task))]
-    rows.append(("Optimizer", optimizer_row(task)))
+    rows += [("Optimizer", optimizer_row(task)), *rows_of_groups(task)]
     rows += device_rows(options, task.trainer.device)
     rows.append(("Output", with_origin(options, "save_path")))
     log_rows(rows)
@@ -66,6 +71,40 @@ def optimizer_row(task: Task) -> str:
         f"{with_origin(options, 'optimizer')}, learning rate {first:g} at the first update, "
         f"schedule {with_origin(options, 'scheduler')}"
     )
+
+
+def rows_of_groups(task: Task) -> list[tuple[str, str]]:
+    """Describes the groups of parameters with settings of their own, [] if there are none.
+
+    Groups that differ only in the factor of the learning rate share a row.
+    """
+    net = task.trainer.net
+    groups = groups_of(net.model, net.loss, task.options.head_weight_decay)
+    own = [group for group in groups if group.name != REST]
+    rows = []
+    for _, alike in itertools.groupby(own, settings_in_common):
+        rows.append(("Groups", text_of_groups(list(alike), task.options.lr)))
+    return rows
+
+
+def settings_in_common(group: Group) -> tuple:
+    """Returns the settings that groups of one row share."""
+    return group.lr, group.weight_decay, group.frozen_epochs
+
+
+def text_of_groups(groups: Sequence[Group], lr: float) -> str:
+    """Describes groups of one row. lr: of the option --lr."""
+    first = groups[0]
+    lowest, highest = first.rate(lr), groups[-1].rate(lr)
+    rate = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
+    parts = [f"{short_names(groups)}: learning rate {rate}"]
+    if first.weight_decay is not None:
+        parts.append(f"weight decay {first.weight_decay:g}")
+    if first.frozen_epochs == math.inf:
+        parts.append("not trained")
+    elif first.frozen_epochs:
+        parts.append(f"not trained in the first {plural(first.frozen_epochs, 'epoch')}")
+    return ", ".join(parts)
 
 
 def mixed_precision_would_help(

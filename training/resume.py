@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.errors import InputError
 from corpus.lists import Trials
 from options.parser import configuration, contradictions
-from options.plugins import options_of
+from options.plugins import find, options_of
 from SpeakerNet import Trainer
 from training.task import Task
 
@@ -116,10 +116,23 @@ def log_changes(options: argparse.Namespace, stored: dict) -> None:
 # ---------------------------------------------------------------------- optimizer and schedule
 def changed_options(options: argparse.Namespace, stored: dict) -> list[str]:
     """Returns the options of the optimizer and of the schedule that differ from a checkpoint's."""
-    names = ["scheduler", "max_epoch", "test_interval"]
+    names = ["scheduler", "max_epoch", "test_interval", "head_weight_decay"]
+    names += find("model", options.model).update_options
     for part in ("optimizer", "scheduler"):
         names += [option.name for option in options_of(part, getattr(options, part))]
     return [name for name in names if getattr(options, name) != stored.get(name)]
+
+
+def shown_options(names: Sequence[str], stored: dict) -> str:
+    """Returns how to give options the values that they have in a checkpoint."""
+    given = [f"--{name} {stored[name]}" for name in names if stored.get(name) is not None]
+    left_out = [f"--{name}" for name in names if stored.get(name) is None]
+    parts = []
+    if given:
+        parts.append(f"give {', '.join(given)}")
+    if left_out:
+        parts.append(f"leave out {', '.join(left_out)}")
+    return " and ".join(parts)
 
 
 def require_applicable(task: Task, state: dict, path: Path) -> None:
@@ -141,7 +154,6 @@ def require_applicable(task: Task, state: dict, path: Path) -> None:
     changed = changed_options(task.options, stored)
     if not changed:
         return
-    shown = ", ".join(f"--{name} {stored.get(name)}" for name in changed)
     sizes = [len(group["params"]) for group in trainer.optimizer.param_groups]
     before = [len(group["params"]) for group in state["optimizer"]["param_groups"]]
     by_step = isinstance(trainer.scheduler, LambdaLR)
@@ -149,8 +161,8 @@ def require_applicable(task: Task, state: dict, path: Path) -> None:
     if sizes != before or by_step != ("lr_lambdas" in state["scheduler"]) or not known:
         raise InputError(
             f"{path}: optimizer or schedule of this run cannot change to the new options. To "
-            f"resume this run, give {shown}. {NEW_RUN}; --initial_model {path} takes over the "
-            "weights."
+            f"resume this run, {shown_options(changed, stored)}. {NEW_RUN}; --initial_model {path} "
+            "takes over the weights."
         )
 
 
@@ -174,10 +186,15 @@ def apply_changes(
     if not changed_options(options, stored):
         return
     groups = trainer.optimizer.param_groups
-    for group, chosen in zip(groups, settings, strict=True):
-        group |= chosen | {"lr": group["lr"] * options.lr / stored["lr"]}
     scheduler = trainer.scheduler
-    if isinstance(scheduler, LambdaLR):
+    by_step = isinstance(scheduler, LambdaLR)
+    for group, chosen in zip(groups, settings, strict=True):
+        reductions = 1.0
+        if not by_step:
+            # A group with a rate of its own stores the rate from which it started.
+            reductions = group["lr"] / group.get("initial_lr", stored["lr"])
+        group |= chosen | {"lr": chosen["lr"] * reductions}
+    if by_step:
         scheduler.base_lrs = [group["initial_lr"] for group in groups]
         factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
         for group, base, factor in zip(groups, scheduler.base_lrs, factors, strict=True):

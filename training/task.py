@@ -27,9 +27,10 @@ from inference.sources import source_of
 from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
+from network.parameter_groups import Freezing, for_optimizer, groups_of
 from options.plugins import find
 from SpeakerNet import Trainer
-from training.fit import check_entries, check_pooling
+from training.fit import check_entries, check_pooling, warn_without_classifier
 from training.memory import largest_batch
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
@@ -170,6 +171,8 @@ class Task:
         self.steps_per_epoch = 1
         trainer = self.make_trainer()
         trainer.skip_nonfinite = math.inf
+        # Updates need most memory when no parameters are frozen any more.
+        trainer.epoch = options.max_epoch
         (batch,) = batches([self.dataset[next(iter(sampler))]])
         check_entries(options, batch, "train_list")
         limit = np.count_nonzero(sampler.groups) // distributed.world_size()
@@ -197,7 +200,9 @@ class Task:
             tf32=options.tf32,
             ema=options.ema,
         )
-        trainer.optimizer = build("optimizer", options, params=trainer.net.parameters())
+        groups = groups_of(trainer.net.model, trainer.net.loss, options.head_weight_decay)
+        trainer.freezing = Freezing(trainer.net, groups)
+        trainer.optimizer = build("optimizer", options, params=for_optimizer(groups, options.lr))
         trainer.scheduler = build(
             "scheduler",
             options,
@@ -217,6 +222,7 @@ class Task:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
         refuse_pairwise(self.trainer.net.model.pairwise, options)
+        warn_without_classifier(options, self.trainer.net)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
         tried = [*groups[:2], *groups[2:][-1:]]
