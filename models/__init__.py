@@ -12,8 +12,8 @@ Legend of the shapes: N utterances, T samples or frames, C channels, D = dim, R 
 Q queries.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,8 +22,28 @@ from common.parameter_groups import Group
 from pooling import BasePooling
 
 
+class PretrainedPart(NamedTuple):
+    """A part of a network that starts from weights of another training. The program loads them.
+
+    option: option of the model that names a file. name: attribute of the model that is the part.
+    renamed: maps the weights of a file to the weights under their names in the part. decides:
+    option of the model -> function that finds its value in such weights, or None. downloads: word
+    that the option accepts in place of a file -> function that downloads the weights, or raises
+    OSError or RuntimeError.
+    """
+
+    option: str
+    name: str
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+    decides: Mapping[str, Callable[[dict[str, torch.Tensor]], Any]]
+    downloads: Mapping[str, Callable[[], dict[str, torch.Tensor]]]
+
+
 class SpeakerModel(nn.Module):
     """Base class of the models.
+
+    A parameter that never learns has requires_grad = False. Every other parameter has a gradient
+    after each update.
 
     takes: the input, "waves" [N, T] at 16 kHz or "embeddings" [N, D].
     bands: bands of features [N, T, bands] that the model also accepts instead of waves; 0 for none.
@@ -36,6 +56,8 @@ class SpeakerModel(nn.Module):
     old_names: name in published checkpoints -> name here. A name that ends with a dot means all
     names that begin with it. New names that begin with "loss." belong to the loss.
     unused: beginnings of published names that have no counterpart here.
+    pretrained: the part that starts from weights of another training, or None. Only a new run
+    without --initial_model reads the file, because checkpoints contain all weights.
     training_options: options that may differ from the options of the checkpoint.
     update_options: options that only change how the parameters are trained, like --lr. They may
     differ from the options of the checkpoint too, and a new run from a checkpoint has the defaults.
@@ -49,6 +71,7 @@ class SpeakerModel(nn.Module):
     pooling_aliases: dict[str, str] = {}
     old_names: dict[str, str] = {}
     unused: tuple[str, ...] = ()
+    pretrained: PretrainedPart | None = None
     training_options: tuple[str, ...] = ()
     update_options: tuple[str, ...] = ()
 
@@ -107,12 +130,23 @@ class SpeakerModel(nn.Module):
                 return new + name[len(old) :]
         return name
 
+    def new_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns published weights under their names here, without those that have none.
+
+        A model that stores tensors in another form overrides this method.
+        """
+        named = {self.new_name(name): value for name, value in weights.items()}
+        named.pop("", None)
+        return named
+
 
 class Backbone(SpeakerModel):
     """A model in three steps: frames, a pooling, and a head.
 
     A subclass has the methods frames() and head(), and sets self.pooling. A pairwise pooling pools
-    two utterances together, so in this case pair() applies the head.
+    two utterances together, so in this case pair() applies the head. A model that offers the frames
+    of L > 1 layers makes its pooling with pooling(channels, L). If pooling.takes_layers is false,
+    the model adds the layers up, see pooling/_layers.py.
     """
 
     pooling: BasePooling
@@ -122,7 +156,10 @@ class Backbone(SpeakerModel):
         return self.pooling.pairwise
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps waves [N, T] to frames [N, C, T']."""
+        """Maps waves [N, T] to frames [N, C, T'].
+
+        A pooling that takes layers gets [N, L, C, T'] from a model that offers L > 1 of them.
+        """
         raise NotImplementedError
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,8 @@ from network.stored_options import require_options
 
 # Prefixes of published names, and the beginning of published names of the loss.
 PREFIXES = re.compile(r"^(__[SL]__\.|module\.|model\.|encoder\.|loss_fun\.)+")
+# The prefixes that trainers add to every name.
+PREFIXES_OF_TRAINERS = re.compile(r"^(__[SL]__\.|module\.)+")
 LOSS = re.compile(r"^(module\.)?(__L__|loss_fun)\.")
 
 Weights = dict[str, torch.Tensor]
@@ -43,7 +45,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
     state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
     ignored. The names may have the prefixes `__S__.` (model), `__L__.` (loss), `module.` or
-    `model.`, or the prefixes `encoder.` and `loss_fun.` of MFA-Conformer's Lightning module.
+    `model.`, or the prefixes `encoder.` and `loss_fun.` of MFA-Conformer's Lightning module. Where
+    two names would become one, `model.` and `encoder.` stay.
 
     Raises InputError for a file that is missing, damaged or of another kind.
     """
@@ -60,10 +63,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a checkpoint, found a file without a dict of tensors. No code of "
             "this file was run."
         )
+    prefixes = PREFIXES
+    if len({PREFIXES.sub("", name) for name in state}) < len(state):
+        # Without `encoder.`, two names of WavLM would be the same.
+        prefixes = PREFIXES_OF_TRAINERS
     weights: dict[str, Weights] = {"model": {}, "loss": {}}
     for name, value in state.items():
         part = "loss" if LOSS.match(name) else "model"
-        weights[part][PREFIXES.sub("", name)] = value.detach()
+        weights[part][prefixes.sub("", name)] = value.detach()
     return weights
 
 
@@ -192,10 +199,8 @@ def names_of_network(net: Any, state: Mapping[str, Any]) -> Weights:
     net: a SpeakerNet, or any object with its attribute `model`.
     """
     given = {f"loss.{name}": value for name, value in state["loss"].items()}
-    for old, value in state["model"].items():
-        name = net.model.new_name(old)
-        if name:
-            given[name if name.startswith("loss.") else f"model.{name}"] = value
+    for name, value in net.model.new_weights(state["model"]).items():
+        given[name if name.startswith("loss.") else f"model.{name}"] = value
     return given
 
 

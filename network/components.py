@@ -62,11 +62,11 @@ def construct(component: Any, options: argparse.Namespace, supplied: dict[str, A
 
 
 def pooling_maker(model: str, options: argparse.Namespace) -> PoolingMaker:
-    """Returns the function that makes the pooling of a model for a number of channels."""
+    """Returns the function that makes the pooling of a model for numbers of channels and layers."""
 
-    def make(channels: int) -> BasePooling:
+    def make(channels: int, layers: int = 1) -> BasePooling:
         pooling = find("encoder_type", pooling_name(model, vars(options)))
-        return construct(pooling, options, {"channels": channels})
+        return construct(pooling, options, {"channels": channels, "layers": layers})
 
     return make
 

@@ -5,10 +5,13 @@ One file per pooling with a class `Pooling(channels, *, options)`. The file name
 docstring is the help of an option. Files that start with `_` contain parts that several poolings
 use.
 
-Legend of the shapes: N utterances, C channels, T frames, R references, Q queries.
+A pooling with `takes_layers` combines the layers of a network itself. Its class is
+`Pooling(channels, layers, *, options)`.
+
+Legend of the shapes: N utterances, L layers, C channels, T frames, R references, Q queries.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -22,6 +25,8 @@ class BasePooling(nn.Module):
     pairwise: whether the pooling needs both utterances of a trial. Then `forward` returns the input
     of `pair`, [N, ..., T]. Zeros at the end of the last axis must not change the result of `pair`,
     so that utterances of different lengths can be padded to one length.
+    takes_layers: whether `forward` takes the frames of all layers, [N, L, C, T], if the pooling was
+    made for L > 1 layers. Other poolings get one sum of the layers from the model.
     size: number of output values per utterance.
 
     Weights and statistics are computed in float32 under autocast too. A variance is a difference
@@ -30,6 +35,7 @@ class BasePooling(nn.Module):
 
     description = ""
     pairwise = False
+    takes_layers = False
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -52,6 +58,10 @@ class BasePooling(nn.Module):
         return reps.mean(0)
 
 
-# The model has the number of its channels, and the program has the pooling that the user chose. So
-# the program passes the model a function that makes the pooling for a number of channels.
-PoolingMaker = Callable[[int], BasePooling]
+class PoolingMaker(Protocol):
+    """Makes the pooling that the user chose, for frames that only the model knows.
+
+    A model whose layers are all pooled gives their number.
+    """
+
+    def __call__(self, channels: int, layers: int = 1) -> BasePooling: ...

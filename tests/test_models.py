@@ -46,7 +46,7 @@ PARTS = {
 # Parameters that the program supplies, so they are no options.
 SUPPLIED = {
     "models": ("pooling",),
-    "pooling": ("channels",),
+    "pooling": ("channels", "layers"),
     "loss": ("dim", "num_classes"),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps_per_epoch", "max_epoch", "test_interval"),
@@ -68,6 +68,7 @@ SMALL = {
     "VGG4L": {"kernel_size": 64},
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
+    "WavLM_MHFA": {"ssl_size": "tiny"},
 }
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
@@ -551,9 +552,13 @@ def test_gradients_reach_every_parameter(net):
     target = noise(net.dim, seed=1)
     ((r * target).sum() + (q * target).square().sum()).backward()
     for name, parameter in net.named_parameters():
+        # A parameter that never learns.
+        if not parameter.requires_grad:
+            continue
         assert parameter.grad is not None, (
             f"{file_of(net)}: {name} has no influence on the embedding; use the parameter, or do "
-            "not make it. Several processes wait for the gradients of all parameters"
+            "not make it, or set its requires_grad to False. Several processes wait for the "
+            "gradients of all other parameters"
         )
         assert parameter.grad.isfinite().all(), f"{file_of(net)}: {name}: infinite gradient"
         if name.endswith("weight"):

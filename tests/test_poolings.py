@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "pooling").glob("[!_]*.py"))
 PAIRWISE = [name for name in NAMES if find("encoder_type", name).pairwise]
 SINGLE = [name for name in NAMES if name not in PAIRWISE]
+LAYERED = [name for name in NAMES if find("encoder_type", name).takes_layers]
 
 
 class Shape(NamedTuple):
@@ -51,10 +52,12 @@ class SmallBackbone(Backbone):
         return self.fc(pooled)
 
 
-def make(name: str, channels: int, **options) -> BasePooling:
+def make(name: str, channels: int, layers: int = 1, **options) -> BasePooling:
     """The pooling of a file with random running statistics, as if it were trained."""
     torch.manual_seed(0)
-    made = find("encoder_type", name)(channels, **options)
+    kind = find("encoder_type", name)
+    supplied = (channels, layers) if kind.takes_layers else (channels,)
+    made = kind(*supplied, **options)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm1d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -211,6 +214,40 @@ def test_merging_equal_references_changes_nothing(name, pooling, shape):
     assert torch.allclose(merged, rep, rtol=1e-4, atol=1e-5), (
         f"pooling/{name}.py: merge() of two equal enrolment files must give one of them; take "
         "their mean"
+    )
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_layers_are_summed_with_shares_that_learn(name, shape):
+    pooling = make(name, shape.channels, layers=3)
+    frames = random_frames(shape.rows, 3, *shape[1:])
+    result = pooling(frames)
+    place = f"pooling/{name}.py"
+    assert result.shape == (shape.rows, pooling.size), f"{place}: pool [N, L, C, T] to [N, size]"
+    assert torch.allclose(pooling(frames[1:2]), result[1:2], rtol=1e-4, atol=1e-5), (
+        f"{place}: the result of an utterance depends on the other utterances of the batch"
+    )
+    (result * random_frames(*result.shape, seed=1)).sum().backward()
+    for parameter_name, parameter in pooling.named_parameters():
+        found = parameter.grad is not None and parameter.grad.any()
+        # A softmax over time ignores a bias of its logits.
+        assert found or parameter_name.endswith("bias"), (
+            f"{place}: {parameter_name} gets no gradient; use all layers in forward()"
+        )
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(pooling(frames), result), f"{place}: compute in float32"
+
+
+@pytest.mark.parametrize("name", LAYERED)
+@torch.no_grad()
+def test_equal_layers_are_one_layer(name, shape):
+    one = make(name, shape.channels)
+    several = make(name, shape.channels, layers=3)
+    several.load_state_dict(one.state_dict(), strict=False)
+    frames = random_frames(*shape)
+    layers = frames.unsqueeze(1).expand(-1, 3, -1, -1)
+    assert torch.allclose(several(layers), one(frames), rtol=1e-4, atol=1e-5), (
+        f"pooling/{name}.py: the shares of the layers must sum to 1; take their softmax"
     )
 
 

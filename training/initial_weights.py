@@ -1,4 +1,4 @@
-"""The weights of --initial_model, from which a new run starts."""
+"""The weights of --initial_model, or of a part of the network, from which a new run starts."""
 
 import argparse
 import logging
@@ -6,12 +6,29 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from network.checkpoints import load_weights
+from network.checkpoints import Weights, load_weights
 from network.classifier import class_axes, with_head_for
 from network.components import build
+from network.pretrained_parts import load_part, read_part, take_sizes_of_run
+from options.plugins import find
 from SpeakerNet import SpeakerNet
+from training.task import Task
 
 log = logging.getLogger("trainSpeakerNet")
+
+
+def start_from_weights(task: Task, state: dict | None, part: Weights | None) -> None:
+    """Loads the weights from which a new run starts, if there are any.
+
+    state: the checkpoint of --initial_model, or None. part: weights of a part of the model, see
+    read_pretrained_part().
+    """
+    trainer = task.trainer
+    if state:
+        load_initial_weights(trainer.net, state, task.options, task.classes)
+    if part:
+        load_part(trainer.net.model, part, task.options)
+    trainer.start_average()
 
 
 def load_initial_weights(
@@ -46,3 +63,39 @@ def fits_by_chance(net: SpeakerNet, state: dict, name: str) -> bool:
     """Whether a file without speakers has a weight of the classifier in the shape of the net's."""
     given = state["loss"].get(name)
     return given is not None and given.shape == net.loss.state_dict()[name].shape
+
+
+# ---------------------------------------------------------------------- a part of the network
+def read_pretrained_part(
+    options: argparse.Namespace, stored: dict | None, state: dict | None
+) -> Weights | None:
+    """Reads the weights that a part of the model starts from, see PretrainedPart.
+
+    Sets the options that they decide. A run that resumes has the options of its checkpoint, and
+    --initial_model contains all weights, so in both cases there is nothing to read.
+
+    stored: the checkpoint to resume from, or None. state: the checkpoint of --initial_model, or
+    None.
+    """
+    part = find("model", options.model).pretrained
+    if part is None:
+        return None
+    source = getattr(options, part.option)
+    if stored:
+        take_sizes_of_run(part, options, stored["options"])
+    elif state:
+        if source != state.get("options", {}).get(part.option, ""):
+            log.warning(
+                "warning: --%s has no effect with --initial_model, which contains all weights.",
+                part.option,
+            )
+    elif source:
+        return read_part(part, options)
+    else:
+        log.warning(
+            "warning: --%s is missing, so the whole network starts from random weights. Give "
+            "--%s FILE.",
+            part.option,
+            part.option,
+        )
+    return None

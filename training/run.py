@@ -26,7 +26,7 @@ from options.parser import configuration
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
-from training.initial_weights import load_initial_weights
+from training.initial_weights import read_pretrained_part, start_from_weights
 from training.lost_batches import LostBatch, complete
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
@@ -70,6 +70,7 @@ class TrainingRun:
         self.stop = StopRequest()
         self.folder = RunFolder(options)
         stored = self.folder.read_last()
+        part = read_pretrained_part(options, stored, state)
         if stored:
             require_same_components(options, stored["options"], self.folder.last)
         self.task = Task(options)
@@ -94,8 +95,8 @@ class TrainingRun:
         # Everything is checked before the folder is changed.
         if stored:
             self.resume(stored)
-        elif state:
-            self.initialise(state)
+        else:
+            start_from_weights(self.task, state, part)
         # A barrier: all processes have read the folder before one of them writes to it.
         distributed.any_rank(False)
         self.begin(argv)
@@ -131,11 +132,6 @@ class TrainingRun:
             self.trainer.epoch,
             self.trainer.step,
         )
-
-    def initialise(self, state: dict) -> None:
-        """Loads the weights of --initial_model for a new run."""
-        load_initial_weights(self.trainer.net, state, self.options, self.task.classes)
-        self.trainer.start_average()
 
     # ------------------------------------------------------------------ the loop
     def train(self) -> None:

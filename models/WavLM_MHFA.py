@@ -1,0 +1,116 @@
+"""WavLM with multi-head factorised attentive pooling (Peng et al., SLT 2022, arXiv:2210.01273).
+
+    python trainSpeakerNet.py --model WavLM_MHFA --ssl_weights WavLM-Base+.pt
+
+WavLM is a transformer that its authors trained on speech without labels (arXiv:2110.13900).
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+from common.parameter_groups import Group
+from models import Backbone, PretrainedPart
+from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
+from models._wavlm import BUNDLES, SIZES, WavLM, download, size_of, torchaudio_names
+from pooling import PoolingMaker
+from pooling._layers import layer_weights, sum_of_layers
+
+# Beginning of the names of WavLM in checkpoints of SLT 2022, and of BUT.
+PUBLISHED_SSL = ("model.", "speaker_extractor.model.")
+
+
+class MainModel(Backbone):
+    """nOut: size of the embedding
+    ssl_weights: file of WavLM's weights from which a new run starts: the authors' or torchaudio's,
+        or a bundle of torchaudio to download (WAVLM_BASE, WAVLM_BASE_PLUS, WAVLM_LARGE)
+    ssl_size: size of WavLM: base (also of Base+), large, or tiny for tests; the file decides
+    ssl_freeze_cnn: never train the convolutions at the start of WavLM
+    ssl_normalize: shift and scale each recording to mean 0 and variance 1
+    ssl_dropout: share of numbers in WavLM that training sets to zero
+    ssl_layer_drop: probability with which an update skips a layer of WavLM
+    """
+
+    default_pooling = "MHFA"
+    old_names = {
+        "backend.pooling_fc.": "pooling_fc.",
+        "backend.": "pooling.",
+        "speaker_extractor.back_end.pooling_fc.": "pooling_fc.",
+        "speaker_extractor.back_end.": "pooling.",
+        "projection.": "loss.",
+    }
+    training_options = ("ssl_weights", "ssl_freeze_cnn", "ssl_dropout", "ssl_layer_drop")
+    update_options = UPDATE_OPTIONS
+    pretrained = PretrainedPart(
+        option="ssl_weights",
+        name="ssl",
+        renamed=torchaudio_names,
+        decides={"ssl_size": size_of},
+        downloads={name: functools.partial(download, name) for name in BUNDLES},
+    )
+
+    def __init__(
+        self,
+        *,
+        pooling: PoolingMaker,
+        nOut: int = 256,
+        ssl_weights: str = "",
+        ssl_size: Literal["base", "large", "tiny"] = "base",
+        ssl_freeze_cnn: bool = True,
+        ssl_normalize: bool = False,
+        ssl_dropout: float = 0.1,
+        ssl_layer_drop: float = 0.05,
+        fine_tuning: FineTuning = FINE_TUNING,
+    ) -> None:
+        super().__init__()
+        for name, share in (("ssl_dropout", ssl_dropout), ("ssl_layer_drop", ssl_layer_drop)):
+            if not 0 <= share < 1:
+                raise ValueError(f"--{name}: expected a number from 0 to below 1, found {share:g}.")
+        self.dim = nOut
+        self.fine_tuning = fine_tuning
+        self.ssl = WavLM(
+            SIZES[ssl_size],
+            dropout=ssl_dropout,
+            layer_drop=ssl_layer_drop,
+            freeze_cnn=ssl_freeze_cnn,
+            normalise=ssl_normalize,
+        )
+        self.pooling = pooling(self.ssl.width, self.ssl.layers)
+        self.layer_weights = None
+        if not self.pooling.takes_layers:
+            self.layer_weights = layer_weights(self.ssl.layers)
+        # The authors count this layer as the last part of the pooling.
+        self.pooling_fc = nn.Linear(self.pooling.size, nOut)
+
+    def new_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Translates WavLM in the checkpoints of SLT 2022 and of BUT too."""
+        others = {}
+        ssl = {}
+        for name, value in weights.items():
+            start = next((start for start in PUBLISHED_SSL if name.startswith(start)), None)
+            if start:
+                ssl[name.removeprefix(start)] = value
+            else:
+                others[name] = value
+        named = super().new_weights(others)
+        return named | {f"ssl.{name}": value for name, value in torchaudio_names(ssl).items()}
+
+    def parameter_groups(self) -> list[Group]:
+        """WavLM has its own learning rates, see FineTuning."""
+        return self.fine_tuning.groups(self.ssl.parts())
+
+    def frames(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps waves [N, T] to the frames of all layers [N, L, C, T'], or to their sum [N, C, T'].
+
+        The first frame needs 400 samples, and each further one 320.
+        """
+        layers = self.ssl(x)
+        if self.layer_weights is None:
+            return layers
+        return sum_of_layers(layers, self.layer_weights)
+
+    def head(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.pooling_fc(pooled)
