@@ -7,6 +7,7 @@ and loss/__init__.py. inference/scorer.py scores trials.
 
 import contextlib
 import copy
+import gc
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -171,6 +172,9 @@ class Trainer:
     def _share_gradients(self) -> None:
         """Makes the net that averages the gradients of all parameters that have one now."""
         if distributed.world_size() > 1:
+            # The one of before has a copy of all gradients, and is part of a reference cycle.
+            self.training_net = self.net
+            gc.collect()
             self.training_net = nn.parallel.DistributedDataParallel(self.net)
 
     def compile(self) -> None:

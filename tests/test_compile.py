@@ -39,24 +39,35 @@ def relative_error(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
+NETWORKS = {
+    "ResNetSE34L": {"nOut": 16, "n_mels": 8, "encoder_type": "ASP"},
+    # Dropout draws other numbers in compiled code.
+    "WavLM_MHFA": {"ssl_size": "tiny", "ssl_dropout": 0.0, "ssl_layer_drop": 0.0},
+}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("mixedprec", [False, True])
-def test_gradients_of_a_network(mixedprec, narrow):
+def test_gradients_of_a_network(mixedprec, name, narrow):
     x = torch.randn(4, 2, 4000, generator=torch.Generator().manual_seed(0))
     grads = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        model = build_model("ResNetSE34L", nOut=16, n_mels=8, encoder_type="ASP")
+        model = build_model(name, **NETWORKS[name])
         trainer = Trainer(SpeakerNet(model, LossFunction(model.dim, 4)), mixedprec=mixedprec)
         if compiled:
             trainer.compile()
         with trainer.autocast:
             trainer.net({"x": x, "label": torch.arange(4)})["loss"].backward()
-        grads.append({name: p.grad for name, p in model.named_parameters()})
+        trained = [(key, p) for key, p in model.named_parameters() if p.requires_grad]
+        grads.append({key: p.grad for key, p in trained})
     assert model._compiled_call_impl
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
-    for name, grad in grads[0].items():
-        assert relative_error(grads[1][name], grad) < 1e-3, name
+    for key, grad in grads[0].items():
+        # The gradient of a bias of attention keys is 0 up to rounding.
+        if grad.norm() > 1e-6:
+            assert relative_error(grads[1][key], grad) < 1e-3, key
 
 
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler or no Python.h")

@@ -511,6 +511,7 @@ def test_a_compiled_network_is_compiled_again_for_the_front_end(monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     runs = []
     for compiled in (False, True):
+        torch.manual_seed(0)
         made = trainer(model=WithFrontEnd(plain=True, fine_tuning=OWN))
         if compiled:
             made.compile()
