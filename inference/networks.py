@@ -5,6 +5,7 @@ import argparse
 from common.errors import InputError
 from common.foreign_files import foreign_file
 from inference.scorer import Scorer
+from network.assumptions import log_assumptions
 from network.checkpoints import load_weights
 from network.components import build
 from network.devices import resolve_device
@@ -36,4 +37,5 @@ def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     # The speakers that a published classifier was trained on are unknown, so it is not used.
     head = "required" if "options" in state else "unused"
     load_weights(net, state, options.initial_model, head=head)
+    log_assumptions(net.model, state, options)
     return Scorer(net, device=resolve_device(options.device), mixedprec=options.mixedprec)

@@ -173,15 +173,25 @@ def values_of(option: Option, sizes: tuple[int, ...]) -> tuple:
     return sizes if option.kind is int else ()
 
 
-def misfits(error: MisfitError, values: Mapping[str, Any]) -> Misfits:
-    """Compares the weights in the file with a model that has these values of options."""
+def build_without_memory(values: Mapping[str, Any]) -> Any:
+    """Builds a model with these values of options. Its weights have shapes and no memory.
+
+    Returns None if there is no such model.
+    """
     defaults = {option.name: option.default for option in options_of_network(values)}
     try:
         with WithoutMemory(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = build("model", argparse.Namespace(**defaults | dict(values)))
+            return build("model", argparse.Namespace(**defaults | dict(values)))
     except Exception:
         # A value that does not suit the model can raise any exception.
+        return None
+
+
+def misfits(error: MisfitError, values: Mapping[str, Any]) -> Misfits:
+    """Compares the weights in the file with a model that has these values of options."""
+    model = build_without_memory(values)
+    if model is None:
         return Misfits(math.inf, ())
     net = SimpleNamespace(model=model)
     given = without_loss(names_of_network(net, error.state | {"loss": {}}))

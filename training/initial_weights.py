@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from network.assumptions import log_assumptions
 from network.checkpoints import Weights, load_weights
 from network.classifier import class_axes, with_head_for
 from network.components import build
@@ -57,6 +58,7 @@ def load_initial_weights(
     for line in [text, *(f"left out: {problem}" for problem in problems)]:
         if line:
             log.info("%s: %s", path, line)
+    log_assumptions(net.model, state, options)
 
 
 def fits_by_chance(net: SpeakerNet, state: dict, name: str) -> bool:
