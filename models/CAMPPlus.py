@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from models import Backbone
-from models._campplus import Stem, Trunk
+from models._campplus import STEM, Stem, Trunk
 from models._kaldi import SPEAKER_3D, TRAINING_OPTIONS, FbankOptions, front_end
+from models._published import WESPEAKER, Published, PublishedFile, of_toolkit
 from pooling import PoolingMaker
 
 
@@ -25,7 +26,13 @@ class MainModel(Backbone):
     # 3D-Speaker adds nothing to the variances. wespeaker does, as plain_TSTP.
     pooling_aliases = {"TSTP": "CAMPPlus_TSTP"}
     # "head" is the name of the last step of a model here.
-    old_names = {"head.": "stem.", "xvector.stats.": "pooling.", "pool.": "pooling."}
+    old_names = {
+        "head.": "stem.",
+        "xvector.stats.": "pooling.",
+        "pool.": "pooling.",
+        # The classifier of wespeaker.
+        "projection.": "loss.",
+    }
     training_options = TRAINING_OPTIONS
 
     def __init__(
@@ -52,6 +59,27 @@ class MainModel(Backbone):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    @classmethod
+    def recognise(cls, file: PublishedFile) -> Published | None:
+        """Recognises the releases of 3D-Speaker and wespeaker, whose names are the same."""
+        first = "xvector.tdnn.linear.weight"
+        dense = "xvector.block1.tdnnd1"
+        if not file.has("head.conv1.weight", first, "xvector.dense.linear.weight"):
+            return None
+        growth = file.size(f"{dense}.cam_layer.linear_local.weight")
+        options = {
+            "nOut": file.size("xvector.dense.linear.weight"),
+            "init_channels": file.size(first),
+            "growth_rate": growth,
+            "bn_size": file.size(f"{dense}.linear1.weight") // growth,
+            # The stem has an eighth of the bands.
+            "n_mels": 8 * file.size(first, 1) // STEM,
+        }
+        found = of_toolkit(file.toolkit, options)
+        if file.toolkit == WESPEAKER:
+            found.assumed["encoder_type"] = "plain_TSTP"
+        return found
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
         return self.xvector(self.stem(self.torchfb(x)))

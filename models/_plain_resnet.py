@@ -49,8 +49,8 @@ class PlainResNet(Backbone):
     divided by the channels of its layer.
     """
 
-    # wespeaker calls the pooling "pool".
-    old_names = {"pool.": "pooling."}
+    # wespeaker calls the pooling "pool" and the classifier "projection".
+    old_names = {"pool.": "pooling.", "projection.": "loss."}
     training_options = TRAINING_OPTIONS
 
     def __init__(

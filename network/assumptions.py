@@ -7,7 +7,7 @@ the file replace the filters and windows of the network, so they determine their
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,18 +46,27 @@ def log_assumptions(
     if not names:
         return
     words = [option_word(name, getattr(options, name)) for name in names]
+    recognised = state.get("recognised")
+    found = "the file has weights only"
+    if recognised:
+        found = f"these are weights for {options.model} of {recognised.source}"
+    log.info(
+        "%s: %s. Assumed: %s. Other values change the numbers.%s",
+        options.initial_model,
+        found,
+        " ".join(words),
+        "" if recognised else example_of(names),
+    )
+
+
+def example_of(names: Iterable[str]) -> str:
+    """Returns a sentence with other values that published weights often need, or ""."""
     hints = []
     for name in names:
         if name in ELSEWHERE:
             value, program = ELSEWHERE[name]
             hints.append(f"{option_word(name, value)} for {program}")
-    example = f" For instance, give {', '.join(hints)}." if hints else ""
-    log.info(
-        "%s: the file has weights only. Assumed: %s. Other values change the numbers.%s",
-        options.initial_model,
-        " ".join(words),
-        example,
-    )
+    return f" For instance, give {', '.join(hints)}." if hints else ""
 
 
 def assumed_for_use(model: Any, options: argparse.Namespace) -> list[str]:
@@ -121,6 +130,8 @@ def changed_constants(base: nn.Module, other: nn.Module) -> set[str]:
     buffers = dict(base.named_buffers())
     changed = set()
     for name, value in other.named_buffers():
-        if name in computed_names(other) and not torch.equal(value, buffers[name]):
+        if name not in computed_names(other):
+            continue
+        if name not in buffers or not torch.equal(value, buffers[name]):
             changed.add(f"model.{name}")
     return changed

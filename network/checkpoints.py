@@ -67,7 +67,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     parts = parts_of_file(state)
     entries = {} if contents is state else contents
     recognised = recognise(path, parts["model"], entries)
-    return parts | {"recognised": recognised}
+    result = {}
+    if recognised and recognised.threshold is not None:
+        result["threshold"] = recognised.threshold
+    return parts | {"recognised": recognised, "result": result}
 
 
 def read_run(path: str | Path) -> dict[str, Any]:

@@ -27,11 +27,13 @@ class Recognised(NamedTuple):
 
     source: where the file comes from, for messages. options: --model and the options of the network
     that the weights decide. assumed: other options, as the source has them. A user may change them.
+    threshold: of --verify, or None.
     """
 
     source: str
     options: dict[str, Any]
     assumed: dict[str, Any]
+    threshold: float | None = None
 
 
 def recognise(
@@ -43,11 +45,11 @@ def recognise(
     InputError for a YAML file next to the checkpoint that cannot be read or has wrong options.
     """
     settings_path, settings = settings_beside(path)
+    own = {}
     if settings.get("model") in components("model"):
         require_options(settings_path, settings)
         own = settings
-    else:
-        own = {}
+    threshold = own.pop("threshold", None)
     file = PublishedFile(weights, {**entries, **settings})
     names: Iterable[str] = [own["model"]] if own else components("model")
     problem = "expected published weights, found some whose network is unknown ({}).".format
@@ -56,8 +58,9 @@ def recognise(
             found = find("model", name).recognise(file)
         if found:
             assumed = {**found.assumed, **own}
-            return Recognised(found.project, {"model": name, **found.options}, assumed)
-    return Recognised(str(settings_path), {}, own) if own else None
+            options = {"model": name, **found.options}
+            return Recognised(found.project, options, assumed, threshold)
+    return Recognised(str(settings_path), {}, own, threshold) if own else None
 
 
 def settings_beside(path: str | Path) -> tuple[Path, dict[str, Any]]:

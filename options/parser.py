@@ -75,7 +75,8 @@ def parse(
         path = checkpoint_of_run(parser, given)
         argv = [*argv, f"--initial_model={path}"] if path else argv
     state = read_initial_model(path, read_checkpoint) if path else None
-    stored, fixed, origin = options_of_checkpoint(state or {})
+    of_checkpoint = options_of_checkpoint(state or {})
+    stored = of_checkpoint.values
     # The components whose options the checkpoint brings along.
     parts = ("model", "trainfunc") if using else ("model",)
     chosen: dict[str, str] = {}
@@ -95,11 +96,12 @@ def parse(
     names = (*parts, *names_from_checkpoint(resolved | own | chosen, using))
     from_checkpoint = {name: own[name] for name in names if name in own}
     options = ResolvedOptions(**resolved | from_checkpoint | given)
-    options.given = frozenset(given) | from_checkpoint.keys()
+    options.given = frozenset(given) | (from_checkpoint.keys() & set(of_checkpoint.known))
     warn_of_switches(given, options, effective)
     say_what_the_pooling_means(given, options)
-    if fixed:
-        contradictions(given, fixed, options, given["initial_model"], origin)
+    if stored:
+        path = given["initial_model"]
+        contradictions(given, of_checkpoint.fixed, options, path, of_checkpoint.origin)
     return options, state
 
 

@@ -1,9 +1,9 @@
 """The options that a checkpoint brings along, and the options that a run stores."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -17,20 +17,33 @@ from options.rules import FROM_CHECKPOINT, MODES, USES
 TRAINED_WITH = "which was trained with"
 
 
-def options_of_checkpoint(state: Mapping[str, Any]) -> tuple[dict, dict, str]:
-    """Returns all options of a checkpoint, those that must not change, and their origin.
+class CheckpointOptions(NamedTuple):
+    """The options that a checkpoint brings along.
 
-    The origin is a part of a sentence. Published weights bring the options along that
-    network/published.py recognises.
+    values: all of them. known: names of the options that are facts, and not assumptions. fixed: the
+    options that a command must not change. origin: words between the path of the checkpoint and its
+    options, for messages.
     """
+
+    values: dict[str, Any]
+    known: Collection[str]
+    fixed: dict[str, Any]
+    origin: str
+
+
+def options_of_checkpoint(state: Mapping[str, Any]) -> CheckpointOptions:
+    """Returns the options in a checkpoint, or the options that network/published.py recognises."""
     recognised = state.get("recognised")
     if recognised is None:
         stored = dict(state.get("options", {}))
-        return stored, stored, TRAINED_WITH
-    stored = {**recognised.assumed, **recognised.options}
+        return CheckpointOptions(stored, stored.keys(), stored, TRAINED_WITH)
     # Whether other options fit can be seen when the weights are loaded.
-    fixed = {name: value for name, value in stored.items() if name == "model"}
-    return stored, fixed, f"a file of {recognised.source} with"
+    return CheckpointOptions(
+        {**recognised.assumed, **recognised.options},
+        recognised.options.keys(),
+        {name: value for name, value in recognised.options.items() if name == "model"},
+        f"a file of {recognised.source} with",
+    )
 
 
 def names_from_checkpoint(chosen: Mapping[str, Any], using: bool) -> list[str]:

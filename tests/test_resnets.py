@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from reference import golden
-from test_models import REFERENCE, difference, filled, model, record_outputs, small
+from test_models import REFERENCE, difference, filled, model, noise, record_outputs, small
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
