@@ -128,9 +128,10 @@ def problems_of(model: Any, state: Mapping[str, Any]) -> list:
 def changed_constants(base: nn.Module, other: nn.Module) -> set[str]:
     """Returns the names of filters and windows that differ between two models."""
     buffers = dict(base.named_buffers())
+    computed = computed_names(other)
     changed = set()
     for name, value in other.named_buffers():
-        if name not in computed_names(other):
+        if name not in computed:
             continue
         if name not in buffers or not torch.equal(value, buffers[name]):
             changed.add(f"model.{name}")
