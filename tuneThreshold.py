@@ -33,6 +33,7 @@ from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
 from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
+from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.llr import effective_prior, llr_text
 from metrics.rates import eer, error_rates, min_dcf, rates_from_counts, summarize
 from metrics.sasv import (
@@ -347,6 +348,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
         text += ["", tables_of_worst(read, speakers(), summary.eer_threshold, args.worst)]
     more = "".join(f"\n{line}" for line in text)
     log.info("%s\n%s%s\n", path, summary, more)
+    warn_of_direction(path, summary, OF_SCORES)
     return Evaluated(read, summary, resamples, bands)
 
 

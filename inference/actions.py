@@ -7,6 +7,7 @@ read_checkpoint() returned it, or None.
 import argparse
 import json
 import logging
+import math
 from pathlib import Path
 
 import torch
@@ -187,7 +188,8 @@ def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
         "scoring": options.scoring,
     }
     for name in ("threshold", "EER"):
-        if name in result:
+        # An evaluation that does not separate the trials has an infinite threshold.
+        if math.isfinite(result.get(name, math.inf)):
             facts[name] = repr(result[name])
     return facts
 

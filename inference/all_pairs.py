@@ -24,6 +24,7 @@ from corpus.lists import Trials
 from inference.evaluation import represent_all, summary_of_trials
 from inference.scorer import Scorer
 from inference.sources import DataSource
+from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.scores import score_lines
 
 
@@ -120,7 +121,9 @@ def write_pairs(
         return None
     same = [files.speaker[i + 1 :] == speaker for i, speaker in enumerate(files.speaker)]
     trials = Trials([], [], [], np.array([]), np.array([]), np.concatenate(same))
-    return summary_of_trials(np.concatenate(kept), trials, options)
+    summary = summary_of_trials(np.concatenate(kept), trials, options)
+    warn_of_direction(path, summary, OF_NETWORK)
+    return summary
 
 
 def is_matrix(head: bytes) -> bool:

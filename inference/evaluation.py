@@ -22,6 +22,7 @@ from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
 from inference.sources import DataSource
 from metrics import rates, sasv
+from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.qualities import quality_measures, write_qualities
 from metrics.score_norm import normalise_scores
 from metrics.scores import write_scores
@@ -256,7 +257,9 @@ def evaluate_trials(
             write_qualities(path_of_part(scores_path, "_qualities"), trials.lines, measures)
         if trials.label is None:
             return {}
-        return {part: summary_of_trials(s, trials, options) for part, s in scores.items()}
+        summaries = {part: summary_of_trials(s, trials, options) for part, s in scores.items()}
+        warn_of_direction(scores_path, summaries[""], OF_NETWORK)
+        return summaries
 
     return distributed.on_rank_zero(score_and_summarize)
 

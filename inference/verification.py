@@ -1,6 +1,7 @@
 """--verify: the score of two files, the decision, and the probability of the same speaker."""
 
 import argparse
+import math
 
 import numpy as np
 
@@ -74,12 +75,15 @@ def print_decision(score: float, part: str, threshold: float | None, result: dic
     """
     if threshold is None:
         threshold = result.get(f"threshold{part}")
-    if threshold is None:
+    if threshold is None or not math.isfinite(threshold):
         norm = part and f" with --score_norm {part[1:]}"
+        reason = f"the checkpoint was not evaluated on trials{norm}"
+        if threshold is not None:
+            reason = "in its last evaluation the checkpoint did not separate the trials"
         log_rows(
             [
                 ("Score", f"{score:#.5g}"),
-                ("Threshold", f"none: the checkpoint was not evaluated on trials{norm}"),
+                ("Threshold", f"none: {reason}"),
                 ("Decision", "none: give --threshold"),
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -251,7 +252,9 @@ def score_histogram(run: ReportedRun) -> Element:
         marks.append(svg.histogram_area(frame, edges, share, KIND_COLOURS[name]))
     threshold = run.summary.eer_threshold
     text = threshold_text(threshold, run.summary.rates[0], digits=3)
-    marks.append(svg.vertical_line(frame, threshold, f"{eer_name(run.summary)}, {text}"))
+    # An infinite threshold has no place on the axis.
+    if math.isfinite(threshold):
+        marks.append(svg.vertical_line(frame, threshold, f"{eer_name(run.summary)}, {text}"))
     drawing = svg.chart(frame, *marks, label=f"Score histograms of {run.name}")
     return figure(drawing, HISTOGRAM_CAPTION, run_heading(run), entries)
 
@@ -298,7 +301,7 @@ def threshold_table(run: ReportedRun, far: Sequence[float]) -> Element:
     accepts = false_accepts(run.summary)
     rows = []
     for name, threshold in operating_points(run.summary, far):
-        number = svg.minus(threshold_text(threshold, run.summary.rates[0])).replace("inf", "∞")
+        number = svg.minus(threshold_text(threshold, run.summary.rates[0]))
         p_miss, _ = rates_at(run.summary.rates, threshold)
         shares = [f"{100 * rates_at(rates, threshold)[1]:.3f}" for rates in accepts.values()]
         rows.append((name, number, f"{100 * p_miss:.2f}", *shares))

@@ -23,12 +23,19 @@ def decisions(scores, threshold):
     return [score >= threshold for score in scores]
 
 
+def number_of(text):
+    """Returns a threshold that decides as the text does: "> X" is the next number above X."""
+    if text.startswith("> "):
+        return np.nextafter(float(text[2:]), np.inf)
+    return float(text)
+
+
 @given(st.lists(all_scores, min_size=1, max_size=20), all_scores | st.just(np.inf))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_the_text_decides_as_the_number(scores, threshold):
     for digits in (1, 3, 5):
         text = threshold_text(threshold, sorted(scores), digits)
-        assert decisions(scores, float(text)) == decisions(scores, threshold)
+        assert decisions(scores, number_of(text)) == decisions(scores, threshold)
 
 
 @given(st.lists(close_scores, min_size=2, max_size=20, unique=True), st.integers(0, 18))
@@ -48,7 +55,13 @@ def test_thresholds_between_neighbours(scores, place):
         (1 / 3, [0.1, 0.9], "0.33333"),
         (0.50000001, [0.1, 0.500000001, 0.9], "0.50000001"),
         (0.500004, [0.1, 0.500001, 0.500005], "0.500004"),
-        (np.inf, [0.1, 0.9], "inf"),
+        (np.inf, [0.1, 0.9], "> 0.9"),
+        (np.inf, [0.1, 0.912341, np.inf], "> 0.91235"),
+        (np.inf, [0.1, 0.999999], "> 1.0000"),
+        (np.inf, [-2.123456, -1.0], "> -1.0000"),
+        (0.9999997, [0.1, 1.0], "1.0000"),
+        (1.0, [0.1, 1.0], "1.0000"),
+        (123456.0, [0.1, 123456.0], "123456"),
         (-2.5, [-3.0, 1.0], "-2.5"),
     ],
 )
@@ -76,10 +89,10 @@ def test_printed_operating_points(numbers):
     table = lines[lines.index(next(line for line in lines if line.startswith("false"))) + 1 :]
     assert len(table) == len(FAR)
     for line in table:
-        p_fa, p_miss, threshold = map(float, re.fullmatch(r"(.*)%(.*)%(.*)", line).groups())
-        accepted = scores >= threshold
-        assert 100 * np.mean(accepted[~labels]) == pytest.approx(p_fa, abs=5.1e-4)
-        assert 100 * np.mean(~accepted[labels]) == pytest.approx(p_miss, abs=5.1e-3)
+        p_fa, p_miss, threshold = re.fullmatch(r"(.*)%(.*)%(.*)", line).groups()
+        accepted = scores >= number_of(threshold.strip())
+        assert 100 * np.mean(accepted[~labels]) == pytest.approx(float(p_fa), abs=5.1e-4)
+        assert 100 * np.mean(~accepted[labels]) == pytest.approx(float(p_miss), abs=5.1e-3)
 
 
 def test_columns_are_aligned():
