@@ -250,6 +250,7 @@ def first_losses(config, corpus, folder):
     words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]
     # Random weights in the place of a file.
     words += ["--ssl_size", "tiny", "--ssl_weights", ""]
+    words += ["--width", "8", "--depth", "18"]
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]
