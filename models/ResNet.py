@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models._kaldi import WESPEAKER, FbankOptions
-from models._plain_resnet import PlainResNet
+from models._plain_resnet import BasicBlock, PlainResNet
 from models._resnet import Shortcut
-from models._simam import simam
 from pooling import PoolingMaker
 
 # Blocks of each layer, with two convolutions in a block, and with three.
@@ -33,26 +32,6 @@ BOTTLENECK = {
 }
 # Output channels of a block of three convolutions divided by the channels of its layer.
 EXPANSION = 4
-
-
-class BasicBlock(nn.Module):
-    """Two convolutions and a shortcut, on maps [N, C, F, T]. attention: apply SimAM."""
-
-    def __init__(self, inputs: int, channels: int, stride: int, attention: bool = False) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = Shortcut(inputs, channels, stride)
-        self.attention = attention
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = self.bn2(self.conv2(y))
-        if self.attention:
-            y = simam(y)
-        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 class Bottleneck(nn.Module):

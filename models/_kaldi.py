@@ -48,6 +48,7 @@ class FbankOptions:
 
 # The options that may differ from the options of the checkpoint.
 TRAINING_OPTIONS = ("dither", "spec_augment")
+SPEAKER_3D = FbankOptions()
 WESPEAKER = FbankOptions(window="hamming", wave_scale=32768.0)
 
 
@@ -102,7 +103,8 @@ class KaldiFilterBanks(nn.Module):
         }
         for name, value in buffers.items():
             self.register_buffer(name, value.float().contiguous(), persistent=False)
-        self.first = float(window[0])
+        # The other windows begin with 0.
+        self.sees_first = options.window == "hamming"
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -132,10 +134,10 @@ class KaldiFilterBanks(nn.Module):
         y = torch.stft(emphasised, N_FFT, HOP, N_FFT, self.window, False, return_complex=True)
         real = y.real - mean * self.constant[0]
         imaginary = y.imag - mean * self.constant[1]
-        if self.first:
+        if self.sees_first:
             # The transform of a first sample alone is the same real number in every bin.
             jump = (before - x)[:, ::HOP][:, : mean.shape[-1]]
-            real = real + PRE_EMPHASIS * self.first * jump.unsqueeze(1)
+            real = real + PRE_EMPHASIS * self.window[0] * jump.unsqueeze(1)
         return real.square() + imaginary.square()
 
 

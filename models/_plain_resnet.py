@@ -1,4 +1,4 @@
-"""Residual networks without squeeze-and-excitation: what ResNet and ERes2NetV2 share.
+"""Residual networks without squeeze-and-excitation: what ResNet, ERes2NetV2 and CAM++ share.
 
 The names of the weights are the names of wespeaker and 3D-Speaker.
 """
@@ -12,10 +12,31 @@ from torch.nn import functional as F
 
 from models import Backbone
 from models._kaldi import TRAINING_OPTIONS, FbankOptions, front_end
-from models._resnet import stack
+from models._resnet import Shortcut, Stride, stack
+from models._simam import simam
 from pooling import PoolingMaker
 
 STRIDES = (1, 2, 2, 2)
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a shortcut, on maps [N, C, F, T]. attention: apply SimAM."""
+
+    def __init__(self, inputs: int, channels: int, stride: Stride, attention: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = Shortcut(inputs, channels, stride)
+        self.attention = attention
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        if self.attention:
+            y = simam(y)
+        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 class PlainResNet(Backbone):

@@ -20,6 +20,8 @@ from pooling import PoolingMaker
 BLOCKS = (3, 4, 6, 3)
 # Channels of each layer of a thin network.
 THIN = (16, 32, 64, 128)
+# One number, or one for the bands and one for the frames.
+Stride = int | tuple[int, int]
 
 
 def as_rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -107,7 +109,7 @@ class Shortcut(nn.Sequential):
     It is the identity if neither the size of the maps nor the number of channels changes.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: Stride) -> None:
         if stride == 1 and inputs == outputs:
             super().__init__()
         else:
@@ -119,21 +121,22 @@ class Shortcut(nn.Sequential):
         return super().forward(strided(x, self.stride))
 
 
-def strided(x: torch.Tensor, stride: int) -> torch.Tensor:
+def strided(x: torch.Tensor, stride: Stride) -> torch.Tensor:
     """Returns every stride-th row and column of maps [N, C, F, T].
 
     A 1 x 1 convolution of the result is a convolution with this stride, whose own gradient is slow
     on a CPU.
     """
-    return x if stride == 1 else x[:, :, ::stride, ::stride]
+    rows, columns = (stride, stride) if isinstance(stride, int) else stride
+    return x if stride == 1 else x[:, :, ::rows, ::columns]
 
 
 def stack(
-    make_block: Callable[[int, int, int], nn.Module],
+    make_block: Callable[[int, int, Stride], nn.Module],
     inputs: int,
     channels: int,
     blocks: int,
-    stride: int,
+    stride: Stride,
     expansion: int = 1,
 ) -> nn.Sequential:
     """Returns a layer of blocks, of which the first one has the stride.

@@ -22,7 +22,7 @@ from test_models import MODELS, difference, noise, small
 import trainSpeakerNet
 from inference import export as exporting
 from inference.export import OPSET, to_onnx
-from models import _resnet
+from models import _campplus, _resnet
 from network.checkpoints import read_checkpoint
 from network.components import build
 
@@ -48,6 +48,7 @@ def test_every_model(name, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(_resnet, "BLOCKS", (1, 1, 1, 1))
+    monkeypatch.setattr(_campplus, "LAYERS", (1, 2, 1))
     net = small(name, **SMALLER.get(name, {})).eval()
     # As if the network were trained.
     for module in net.modules():

@@ -71,6 +71,7 @@ SMALL = {
         "redim_config": "C: 4, F: 24, stages_setup: "
         "[[[1, 1], 1, 2, [[3, 3]], 12], [[2, 2], 1, 1, [[3, 3]], 6]]",
     },
+    "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
 }
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
