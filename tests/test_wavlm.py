@@ -183,6 +183,16 @@ def test_parity(case):
             assert difference(net(wave).numpy(), want) < 2e-5, key
 
 
+def test_every_parameter_that_learns_has_a_gradient(case):
+    """Several processes wait for all of them. Layers that no path reaches never learn."""
+    net = network_of(case).train()
+    net(noise(2, 4000)).square().sum().backward()
+    missing = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+    unused = net.ssl.encoder.transformer.layer_norm
+    assert unused.weight.requires_grad == (case.name == "wavlm_base_like")
+
+
 @torch.no_grad()
 def test_other_poolings_get_a_learned_sum_of_the_layers(case):
     net = network_of(case)
@@ -479,6 +489,15 @@ def test_a_layer_is_skipped_with_the_probability_of_the_option():
     net.ssl(wave).sum().backward()
     trained = [parameter for parameter in net.ssl.parameters() if parameter.requires_grad]
     assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_gradients_have_the_strides_of_their_parameters():
+    """PyTorch warns users otherwise, if several processes train."""
+    net = build_model("WavLM_MHFA", ssl_size="tiny").to(memory_format=torch.channels_last)
+    net(noise(1, 800)).sum().backward()
+    for name, parameter in net.named_parameters():
+        if parameter.dim() == 4:
+            assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_convolutions_learn_if_asked():
