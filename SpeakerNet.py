@@ -133,6 +133,7 @@ class Trainer:
         self.ema = ema
         self.eval_net = copy.deepcopy(self.net) if ema else self.net
         self.freezing = Freezing(self.net)
+        self.compiled = False
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.accumulate = accumulate
@@ -184,6 +185,7 @@ class Trainer:
         """
         require_compiler(self.device)
         self.net.model.compile(dynamic=False)
+        self.compiled = True
 
     def start_average(self) -> None:
         """Starts the moving average, if there is one, from the current weights."""
@@ -197,6 +199,9 @@ class Trainer:
         caller may stop after any update, save, and resume from there.
         """
         if self.freezing.begin_epoch(self.epoch):
+            if self.compiled:
+                # torch.compile does not notice which parameters have a gradient.
+                torch.compiler.reset()
             self._share_gradients()
         batches = iter(batches)
         while group := list(itertools.islice(batches, self.accumulate)):
@@ -339,8 +344,7 @@ class Trainer:
                 for name, value in out.items():
                     totals[name] = totals.get(name, 0.0) + value.double() * groups
                 count += groups
-        sums = {name: value.item() for name, value in totals.items()}
-        return distributed.means_of_sums(count, sums)
+        return distributed.means_of_sums(count, {name: x.item() for name, x in totals.items()})
 
     # ------------------------------------------------------------------ state
     def state(self) -> dict:
