@@ -67,10 +67,18 @@ def options_of(part: str, name: str) -> list[Option]:
         else:
             text = texts.get(parameter.name, "")
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
-    if part in ("model", "encoder_type"):
-        # The whole numbers of a network are sizes.
-        return [option._replace(least=1) if option.kind is int else option for option in options]
-    return options
+    return [bounded(part, option) for option in options]
+
+
+def bounded(part: str, option: Option) -> Option:
+    """Returns an option of a component with its bounds, see BOUNDS in loss/__init__.py."""
+    bounds = getattr(importlib.import_module(PARTS[part][0]), "BOUNDS", {})
+    if option.name in bounds:
+        least, most = bounds[option.name]
+        return option._replace(least=least, most=most)
+    # The whole numbers of a network are sizes. No component has negative ones.
+    least = 1 if part in ("model", "encoder_type") else 0
+    return option._replace(least=least) if option.kind is int else option
 
 
 def owners(option: str) -> tuple[str, list[str]]:

@@ -52,6 +52,8 @@ def Scheduler(
     lr_decay: factor of the learning rate after a plateau
     lr_threshold: smallest relative improvement that counts
     """
+    if lr_decay >= 1:
+        raise ValueError(f"--lr_decay: expected less than 1, found {lr_decay}.")
     return Plateau(
         optimizer, lr_follows, patience=lr_patience, factor=lr_decay, threshold=lr_threshold
     )
