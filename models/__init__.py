@@ -21,7 +21,8 @@ from torch import nn
 
 from pooling import BasePooling
 
-BOUNDS = {"wave_scale": (1e-6, 1e6)}
+# 1000 blocks need gigabytes. A stride of 100 samples is 6 ms.
+BOUNDS = {"wave_scale": (1e-6, 1e6), "num_blocks": (1, 1000), "sinc_stride": (1, 100)}
 
 
 class SpeakerModel(nn.Module):
