@@ -70,15 +70,30 @@ def require_regular_file(path: str | os.PathLike, expected: str) -> None:
 
 
 # typeshed does not declare the version of Unpickler that is written in Python.
-PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+LibraryUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class PythonUnpickler(LibraryUnpickler):
+    """An unpickler whose memory grows with the length of the file only.
+
+    The unpickler of the C library allocates what a number in the file says. This one is written in
+    Python, and reads the bytes of a bytearray before it makes one.
+    """
+
+    dispatch = dict(LibraryUnpickler.dispatch)
+
+    def load_bytearray8(self) -> None:
+        """Reads a bytearray, whose length is stated in 8 bytes."""
+        length = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 class BoundedUnpickler(PythonUnpickler):
     """Makes plain values, and calls the few functions of ALLOWED.
 
-    A file that names any other class or function is refused, so no code from the file runs. The
-    unpickler of the C library allocates what a number in the file says. This one is written in
-    Python, and its memory grows with the length of the file only.
+    A file that names any other class or function is refused, so no code from the file runs.
 
     ALLOWED: {(module, name): the class or function to use}.
     """

@@ -24,6 +24,8 @@ from corpus.ffmpeg import decode_file, is_compressed
 PLAIN_WAV = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
 # Bytes at the beginning of a file in which the chunks of a WAV are searched.
 HEAD_BYTES = 4096
+# Samples that are read without a look at their end: 17 minutes, 64 MiB as float32.
+LONG = 1 << 24
 # Extensions of audio that python dataprep.py convert leaves out.
 NOT_CONVERTED = (".wav", ".flac", ".ogg")
 
@@ -81,6 +83,19 @@ def how_to_convert(path: str | os.PathLike) -> str:
         return f"Convert it with {one}."
     folder = shell_command("python", "dataprep.py", "convert", os.path.dirname(path) or ".")
     return f"Convert its folder with {folder}, or the file with {one}."
+
+
+def read_sound(sound: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
+    """Returns `count` samples from number `start` on, or fewer if the file is damaged.
+
+    A damaged header may claim any length. Memory for a long array is needed only if its end exists.
+    """
+    if count > LONG:
+        sound.seek(start + count - 1)
+        if not len(sound.read(1)):
+            return np.empty(0, np.float32)
+    sound.seek(start)
+    return sound.read(count, dtype="float32")
 
 
 class Recording:
@@ -220,8 +235,7 @@ class Audio(Recording):
         """
         try:
             if self.sound:
-                self.sound.seek(start)
-                x = self.sound.read(count, dtype="float32")
+                x = read_sound(self.sound, start, count)
             elif self.decoded is not None:
                 x = self.decoded[start : start + count] * np.float32(1 / 32768)
             else:

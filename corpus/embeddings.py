@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from common.shell import shell_command
+from corpus.arrays import read_npy
 from corpus.line_formats import LineFormat
 from corpus.missing import THE_FOLDER, MissingFiles, first_names
 from corpus.roots import files_below, refuse_pack
@@ -36,15 +37,11 @@ def read_embeddings(path: str | os.PathLike) -> np.ndarray:
     For a file with a single embedding [D], K is 1. Raises InputError if the file has something
     else, or a number that is not finite.
     """
-    try:
-        x = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror or error}).") from None
-    except (ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: expected an array in .npy format, found another format ({error}). "
-            f"{HOW_TO_EXTRACT}"
-        ) from None
+
+    def problem(text: str) -> str:
+        return f"expected an array in .npy format, found another content ({text}). {HOW_TO_EXTRACT}"
+
+    x = read_npy(path, problem)
     if x.ndim not in (1, 2) or not x.size or not np.issubdtype(x.dtype, np.floating):
         raise InputError(
             f"{path}: expected embeddings [crops, D] of floating-point numbers, found {x.dtype} "

@@ -7,13 +7,13 @@ all frames of the file.
 """
 
 import os
-import pickle
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
 from common.normalisation import normalise
+from corpus.arrays import read_npy, read_pickled_array
 from corpus.audio import Recording
 
 NPY = ".npy"
@@ -33,51 +33,20 @@ class FeatureInput(NamedTuple):
     normalization: str
 
 
-class ArrayUnpickler(pickle.Unpickler):
-    """Makes only NumPy arrays of numbers.
-
-    A file that names any other class or function is refused, so no code from the file runs.
-    """
-
-    ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("_codecs", "encode"),
-        # NumPy before 2.0
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy.core.numeric", "_frombuffer"),
-        # NumPy from 2.0 on
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.numeric", "_frombuffer"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Raises UnpicklingError for a class or function that is not allowed."""
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it contains {module}.{name}")
-        return super().find_class(module, name)
-
-
 def load_array(path: str | os.PathLike) -> np.ndarray:
     """Reads the array of a file of features, floating point [T, bands].
 
     Raises InputError if the file is missing or contains no such array.
     """
-    is_npy = str(path).endswith(NPY)
-    try:
-        with open(path, "rb") as file:
-            if is_npy:
-                x = np.load(file, allow_pickle=False)
-            else:
-                x = ArrayUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: this file does not exist.") from None
-    except Exception as error:
-        # A damaged file can raise any exception.
-        raise InputError(
-            f"{path}: {EXPECTED}, found another content ({error}). No code from the file was run. "
+
+    def problem(text: str) -> str:
+        return (
+            f"{EXPECTED}, found another content ({text}). No code from the file was run. "
             f"{EXTRACT_AGAIN}"
-        ) from None
+        )
+
+    is_npy = str(path).endswith(NPY)
+    x = read_npy(path, problem) if is_npy else read_pickled_array(path, problem)
     if not is_feature_array(x):
         raise InputError(f"{path}: {EXPECTED}, found {description(x)}. {EXTRACT_AGAIN}")
     return x if is_npy else x.T

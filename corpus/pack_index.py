@@ -10,6 +10,8 @@ import zipfile
 import numpy as np
 
 from common.errors import InputError
+from common.foreign_files import foreign_file, require_regular_file
+from corpus.arrays import array_in
 
 INDEX = "index.npz"
 # The columns of INDEX, which is sorted by name: the types, the smallest value and the largest one.
@@ -30,25 +32,23 @@ def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises InputError if the index is missing or damaged.
     """
     path = os.path.join(pack, INDEX)
-    try:
-        with zipfile.ZipFile(path) as file:
-            columns = {name: read_column(file, name, os.path.getsize(path)) for name in COLUMNS}
-        check_columns(columns)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise InputError(
             f"{pack}: expected a finished pack, found a pack without {INDEX}. To finish the pack, "
             f"{AGAIN}."
-        ) from None
-    except PermissionError:
-        raise InputError(
-            f"{path}: this file cannot be read. Change its permissions, or copy the pack again."
-        ) from None
-    except Exception as error:
-        # A damaged file can raise any exception.
-        raise InputError(
-            f"{path}: the index of the pack is damaged ({error}). Remove this file and {AGAIN}. "
-            "The command writes a new index without reading the recordings."
-        ) from None
+        )
+
+    def problem(text: str) -> str:
+        return (
+            f"the index of the pack is damaged ({text}). Remove this file and {AGAIN}. The command "
+            "writes a new index without reading the recordings."
+        )
+
+    with foreign_file(path, problem):
+        require_regular_file(path, "the index of a pack")
+        with zipfile.ZipFile(path) as file:
+            columns = {name: read_column(file, name, os.path.getsize(path)) for name in COLUMNS}
+        check_columns(columns)
     return columns
 
 
@@ -57,18 +57,11 @@ def read_column(file: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
     info = file.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
         raise ValueError(f"column {name} is compressed or too large")
+    # The file contains a checksum of each column, which zipfile compares at the end of the column.
     with file.open(info) as stream:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError(f"column {name} has another version of the .npy format")
-        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-        begin = stream.tell()
-    if kind.kind not in COLUMNS[name][0] or len(shape) != 1:
-        raise ValueError(f"column {name} has the type {kind} and the shape {list(shape)}")
-    if begin + shape[0] * kind.itemsize != info.file_size:
-        raise ValueError(f"column {name} has another size than {shape[0]} values need")
-    # The file contains a checksum of each column, which zipfile compares.
-    with file.open(info) as stream:
-        column = np.lib.format.read_array(stream, allow_pickle=False)
+        column = array_in(stream, info.file_size)
+    if column.dtype.kind not in COLUMNS[name][0] or column.ndim != 1:
+        raise ValueError(f"column {name} has the type {column.dtype} {list(column.shape)}")
     return column if name == "name" else column.astype(np.int64, copy=False)
 
 

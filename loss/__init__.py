@@ -5,7 +5,8 @@ The loss also owns the similarity that it trains, so scoring uses the same geome
 Every file in loss/ has one class `LossFunction(dim, num_classes, *, options)`. The class may leave
 out dim or num_classes. The keyword parameters are the options of the loss. The fields of a
 parameter that is typed as a dataclass are options too, see _margin.py. The line `name: text` in the
-docstring of the class is the help of an option.
+docstring of the class is the help of an option. BOUNDS has the smallest and the largest value of
+options by their names. A loss raises ValueError for other values that it cannot use.
 
 Shapes: B groups of M utterances, each group from one speaker; D embedding size; R references;
 Q queries; n = B*M embeddings.
@@ -26,6 +27,24 @@ Batch = dict[str, Any]
 Pair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 # What a loss returns: `loss` and its named terms, all of them scalars.
 Terms = dict[str, Tensor]
+
+# Cosines and shares have natural bounds. The others are far above and below all useful values.
+BOUNDS = {
+    "margin": (0, 100),
+    "margin_start": (0, 100),
+    "inter_margin": (0, 100),
+    "margin_real": (-1, 1),
+    "margin_spoof": (-1, 1),
+    "scale": (0, 10_000),
+    "spoof_scale": (0, 10_000),
+    "init_w": (0, 10_000),
+    "init_b": (-10_000, 10_000),
+    "spoof_weight": (0, 10_000),
+    "fusion": (0, 10_000),
+    "subcenters": (1, 1000),
+    "positive_weight": (0, 1),
+    "exponent": (0, 1000),
+}
 
 
 class Loss(nn.Module):

@@ -4,7 +4,8 @@ A model also defines how two representations are compared. An embedding is the u
 A model with a pairwise pooling keeps frames instead.
 
 One file per model with a class `MainModel(*, options)`. The signature is the list of the model's
-options, and a line `name: text` of the docstring is the help of an option. A parameter `pooling`
+options, and a line `name: text` of the docstring is the help of an option. BOUNDS has the smallest
+and the largest value of options by their names; sizes are at least 1. A parameter `pooling`
 without a default receives the pooling that --encoder_type selects, see pooling/__init__.py: a
 function from the number of channels to the pooling.
 
@@ -21,6 +22,9 @@ from torch import nn
 from common.parameter_groups import Group
 from models._published import Published, PublishedFile
 from pooling import BasePooling
+
+# 1000 blocks need gigabytes. A stride of 100 samples is 6 ms.
+BOUNDS = {"wave_scale": (1e-6, 1e6), "num_blocks": (1, 1000), "sinc_stride": (1, 100)}
 
 
 class PretrainedPart(NamedTuple):

@@ -3,13 +3,18 @@
 import argparse
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from common.errors import InputError
-from options.plugins import find, options_of_network, pooling_name
+from network.devices import is_out_of_memory
+from options.plugins import find, options_of, options_of_network, pooling_name
 from pooling import BasePooling, PoolingMaker
+
+# Part of the message of torch about a tensor whose size is no number of 64 bits.
+OVERFLOW = "calculation overflowed"
 
 
 def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
@@ -26,12 +31,33 @@ def build(part: str, options: argparse.Namespace, **supplied: Any) -> Any:
         built = construct(component, options, supplied)
     except ValueError as error:
         raise InputError(f"--{part} {name}: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) and OVERFLOW not in str(error):
+            raise
+        option, number = largest_number(part, options, supplied)
+        raise InputError(
+            f"--{part} {name}: this network does not fit into the memory of this computer. The "
+            f"largest of its numbers is --{option} {number}. Give a smaller one."
+        ) from None
     if part == "model" and not isinstance(getattr(built, "dim", None), int):
         raise InputError(
             f"models/{name}.py: the model does not define the size of its embeddings. Set self.dim "
             "in __init__, for instance self.dim = nOut."
         )
     return built
+
+
+def largest_number(
+    part: str, options: argparse.Namespace, supplied: Mapping[str, Any]
+) -> tuple[str, int]:
+    """Returns the option of a component with the largest whole number, and this number."""
+    values = vars(options)
+    is_model = part == "model"
+    declared = options_of_network(values) if is_model else options_of(part, values[part])
+    numbers = {option.name: values[option.name] for option in declared if option.kind is int}
+    if "num_classes" in supplied:
+        numbers["nClasses"] = supplied["num_classes"]
+    return max(numbers.items(), key=lambda item: item[1])
 
 
 def construct(component: Any, options: argparse.Namespace, supplied: dict[str, Any]) -> Any:

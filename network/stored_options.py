@@ -26,8 +26,13 @@ def require_options(path: str | Path, stored: Mapping[str, Any]) -> None:
             declared += options_of(part, stored[part])
     for option in declared:
         value = stored.get(option.name)
-        if value is not None and value != option.default and not is_allowed(option, value):
+        if value is None or value == option.default:
+            continue
+        if not is_allowed(option, value):
             raise refusal(path, option.name, described_kind(option), value)
+        outside = option.expected(value)
+        if outside:
+            raise refusal(path, option.name, outside, value)
 
 
 def refusal(path: str | Path, option: str, expected: str, found: Any) -> InputError:

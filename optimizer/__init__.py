@@ -5,5 +5,9 @@
 
 Every file in optimizer/ has one function `Optimizer(params, *, lr: float, weight_decay: float,
 options)` that returns a torch optimizer. The keyword parameters are the options. The line
-`name: text` in the docstring of the function is the help of an option.
+`name: text` in the docstring of the function is the help of an option. BOUNDS has the smallest and
+the largest value of options by their names.
 """
+
+# Far above all useful learning rates, the weights become infinite.
+BOUNDS = {"lr": (0, 1000), "weight_decay": (0, 1000), "momentum": (0, 1)}

@@ -143,6 +143,9 @@ ACTIONS = [
         float,
         0.5,
         "prior probability that both files are from one speaker, for --calibration",
+        0,
         placeholder="P",
+        most=1,
+        between=True,
     ),
 ]

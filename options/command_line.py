@@ -17,14 +17,12 @@ from options.training import number_or_auto
 
 # Kind of an option -> the value that it needs, for messages.
 NUMBERS = {int: "a whole number", float: "a number", number_or_auto: "a whole number or auto"}
-# The largest whole number, and other limits of single options.
-LARGEST = 2**31 - 1
-LIMITS = {"seed": 2**63 - 1, "port": 2**16 - 1, "nDataLoaderThread": 1024, "nproc": 1024}
 # Texts that mean a boolean, as in YAML.
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Shows values of any size in messages.
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
+SHORT.maxlong = 30
 # A message of argparse: the spellings of the option, and the problem.
 PROBLEM = re.compile(r"argument (\S+): (.*)", re.S)
 # A message of argparse about the number of values -> our words.
@@ -146,13 +144,12 @@ def argument_settings(option: Option) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"type": reader_of_choice(option)}
     if kind in NUMBERS:
-        read = reader_of_number(kind, LIMITS.get(option.name, LARGEST))
-        return {"type": read, "nargs": option.nargs}
+        return {"type": reader_of_number(kind), "nargs": option.nargs}
     return {"type": kind, "nargs": option.nargs}
 
 
-def reader_of_number(kind: Callable[[str], Any], largest: int = LARGEST) -> Callable[[str], Any]:
-    """Returns the function that reads a number. largest: the largest whole number."""
+def reader_of_number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Returns the function that reads a number, which must be finite."""
 
     def read(word: str) -> Any:
         try:
@@ -160,22 +157,12 @@ def reader_of_number(kind: Callable[[str], Any], largest: int = LARGEST) -> Call
         except ValueError:
             message = f"expected {NUMBERS[kind]}, found {SHORT.repr(word)}."
             raise argparse.ArgumentTypeError(message) from None
-        problem = range_problem(value, largest)
-        if problem:
-            message = f"expected {problem}, found {SHORT.repr(word)}."
+        if type(value) is float and not math.isfinite(value):
+            message = f"expected a finite number, found {SHORT.repr(word)}."
             raise argparse.ArgumentTypeError(message)
         return value
 
     return read
-
-
-def range_problem(value: Any, largest: int) -> str | None:
-    """Returns what was expected instead of a number that nothing can be computed with, or None."""
-    if type(value) is float and not math.isfinite(value):
-        return "a finite number"
-    if type(value) is int and value > largest:
-        return f"at most {largest}"
-    return None
 
 
 def reader_of_choice(option: Option) -> Callable[[str], Any]:
@@ -197,5 +184,12 @@ def reader_of_choice(option: Option) -> Callable[[str], Any]:
 
 def in_other_unit(kind: Callable[[float], Any], factor: int) -> Callable[[str], Any]:
     """Returns the function that reads a value in another unit."""
-    read = reader_of_number(float)
-    return lambda word: kind(round(read(word) * factor))
+    read_float = reader_of_number(float)
+
+    def read(word: str) -> Any:
+        value = read_float(word) * factor
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"expected a smaller number, found {word!r}.")
+        return kind(round(value))
+
+    return read

@@ -20,6 +20,7 @@ COMPUTER = [
         "loader processes of each process (0: none)",
         0,
         daily=True,
+        most=1024,
     ),
     Option(
         "mixedprec",
@@ -42,8 +43,17 @@ COMPUTER = [
         "use all GPUs of CUDA_VISIBLE_DEVICES (not needed with torchrun)",
         daily=True,
     ),
-    Option("nproc", int, None, "number of processes, on GPUs or on a CPU", 1, daily=True),
-    Option("port", int, 0, "rendezvous port of the processes (0: choose a free port)", 0),
+    Option(
+        "nproc", int, None, "number of processes, on GPUs or on a CPU", 1, daily=True, most=1024
+    ),
+    Option(
+        "port",
+        int,
+        0,
+        "rendezvous port of the processes (0: choose a free port)",
+        0,
+        most=2**16 - 1,
+    ),
     Option(
         "gather_embeddings",
         bool,

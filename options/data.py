@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from common.constants import CROP_MARGIN
+from common.constants import CROP_MARGIN, SAMPLE_RATE
 from corpus.audio import FILLS
 from options.option import Option
 
@@ -125,6 +125,7 @@ DATA = [
         CROP_MARGIN,
         "samples that a crop has beyond its frames (SASV 2022 baseline: 0)",
         0,
+        most=60 * SAMPLE_RATE,
     ),
     Option(
         "short_files",
@@ -167,5 +168,5 @@ DATA = [
         False,
         "add copies of all speakers at other speeds, as new speakers",
     ),
-    Option("speed_factors", float, [0.9, 1.1], "speeds of the copies", 0.5, nargs="+"),
+    Option("speed_factors", float, [0.9, 1.1], "speeds of the copies", 0.5, nargs="+", most=2),
 ]

@@ -24,6 +24,7 @@ EVALUATION = [
         "with --eval_frames 0, repeat files up to a multiple of N frames, which allows batches and "
         "changes scores slightly (0: keep their lengths)",
         0,
+        most=360_000,
     ),
     Option(
         "scoring",
@@ -107,9 +108,11 @@ EVALUATION = [
         0,
         placeholder="P",
         daily=True,
+        most=1,
+        between=True,
     ),
-    Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0),
-    Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0),
+    Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0, between=True),
+    Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0, between=True),
     Option(
         "far",
         float,
@@ -118,5 +121,6 @@ EVALUATION = [
         0,
         nargs="+",
         placeholder="P",
+        most=1,
     ),
 ]

@@ -15,7 +15,7 @@ from common.run_paths import LAST_CHECKPOINT, NUMBERED_CHECKPOINTS
 from common.spelling import did_you_mean
 from options import OPTIONS
 from options.aliases import ALIASES, FOREIGN_KEYS, UNITS
-from options.command_line import Parser, flag_problem
+from options.command_line import SHORT, Parser, flag_problem
 from options.option import Option
 from options.plugins import (
     PARTS,
@@ -282,7 +282,7 @@ def read_pieces(
             problem = str(error).removeprefix(f"--{key}: ")
             raise InputError(f"{place}: {problem}") from None
     for name, value in vars(given).items():
-        check_least(parser.options[name], value, spellings[name])
+        check_bounds(parser.options[name], value, spellings[name])
     return vars(given)
 
 
@@ -302,19 +302,16 @@ def read_words(
     raise InputError(unknown_option(rest[0].partition("=")[0], parser.options))
 
 
-def check_least(option: Option, value: Any, spelling: str) -> None:
-    """Raises InputError if a value is below the smallest one that the option allows.
+def check_bounds(option: Option, value: Any, spelling: str) -> None:
+    """Raises InputError if a value is outside the bounds of its option.
 
     spelling: the option as it was typed, where the message begins.
     """
-    if option.least is None or value == "auto":
-        return
-    smallest = min(value) if option.nargs else value
-    if smallest >= option.least:
-        return
-    least = str(option.least)
-    for other, (name, factor, unit) in UNITS.items():
+    factor, unit = 1, ""
+    for other, (name, of_other, unit_of_other) in UNITS.items():
         if name == option.name and spelling.endswith(other):
-            least = f"{option.least / factor:g} {unit}"
-            value = f"{value / factor:g}"
-    raise InputError(f"{spelling}: expected at least {least}, found {value}.")
+            factor, unit = of_other, f" {unit_of_other}"
+    expected = option.expected(value, lambda bound: f"{bound / factor:g}" if unit else str(bound))
+    if expected:
+        found = f"{value / factor:g}" if unit else SHORT.repr(value)
+        raise InputError(f"{spelling}: expected {expected}{unit}, found {found}.")

@@ -67,13 +67,23 @@ def options_of(part: str, name: str) -> list[Option]:
         else:
             text = texts.get(parameter.name, "")
             options.append(Option(parameter.name, parameter.annotation, parameter.default, text))
-    if part in ("model", "encoder_type"):
-        # The whole numbers of a network are sizes.
-        others = getattr(component, "update_options", ())
-        for number, option in enumerate(options):
-            if option.kind is int and option.name not in others:
-                options[number] = option._replace(least=1)
-    return options
+    # Options that only change how the parameters are trained are no sizes.
+    others = getattr(component, "update_options", ())
+    return [bounded(part, option, option.name in others) for option in options]
+
+
+def bounded(part: str, option: Option, of_updates: bool) -> Option:
+    """Returns an option of a component with its bounds, see BOUNDS in loss/__init__.py.
+
+    of_updates: whether it is one of the `update_options` of a model.
+    """
+    bounds = getattr(importlib.import_module(PARTS[part][0]), "BOUNDS", {})
+    if option.name in bounds:
+        least, most = bounds[option.name]
+        return option._replace(least=least, most=most)
+    # The whole numbers of a network are sizes. No component has negative ones.
+    least = 1 if part in ("model", "encoder_type") and not of_updates else 0
+    return option._replace(least=least) if option.kind is int else option
 
 
 def owners(option: str) -> tuple[str, list[str]]:

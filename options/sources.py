@@ -1,11 +1,11 @@
 """Where options come from: words of a command line, YAML files, and pickled settings."""
 
 import argparse
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from common.errors import InputError, file_problem
+from common.errors import InputError
+from common.foreign_files import BoundedUnpickler, foreign_file, require_regular_file
 from options.aliases import SETTINGS
 from options.config_file import load_options
 
@@ -25,17 +25,10 @@ def read_config(path: str, environ: Mapping[str, str]) -> list[Line]:
     return found_lines
 
 
-class SettingsUnpickler(pickle.Unpickler):
-    """Reads an argparse.Namespace of plain values.
+class SettingsUnpickler(BoundedUnpickler):
+    """Reads an argparse.Namespace of plain values."""
 
-    A file that names any other class or function is refused, so that no code of the file runs.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns argparse.Namespace. Raises UnpicklingError for anything else."""
-        if (module, name) != ("argparse", "Namespace"):
-            raise pickle.UnpicklingError(f"it contains {module}.{name}")
-        return argparse.Namespace
+    ALLOWED = {("argparse", "Namespace"): argparse.Namespace}
 
 
 def read_settings(path: str) -> list[Line]:
@@ -44,17 +37,17 @@ def read_settings(path: str) -> list[Line]:
     That trainer embeds complete files, so eval_frames is 0. Raises InputError if the file cannot be
     read or is of another kind.
     """
-    try:
+
+    def problem(text: str) -> str:
+        return (
+            "expected pickled settings of the double-attention trainer, found something else "
+            f"({text}). No code of this file was run."
+        )
+
+    with foreign_file(f"--modelConfig {path}", problem):
+        require_regular_file(path, "pickled settings")
         with open(path, "rb") as file:
             settings = vars(SettingsUnpickler(file).load())
-    except OSError as error:
-        raise InputError(f"--modelConfig {path}: {file_problem(error)}") from None
-    except Exception as error:
-        # A damaged file can raise any exception.
-        raise InputError(
-            f"{path}: expected pickled settings of the double-attention trainer, found something "
-            f"else ({error}). No code of this file was run."
-        ) from None
     known = {name: settings[name] for name in SETTINGS if name in settings}
     known["eval_frames"] = 0
     return [(f"{path}: {name}", name, value) for name, value in known.items()]

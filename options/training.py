@@ -78,7 +78,7 @@ TRAINING = [
         "also write the log, DET curves and embeddings to save_path/tensorboard",
     ),
     Option("keep", int, 3, "number of numbered checkpoints to keep", 1),
-    Option("seed", int, 10, "seed of all random draws", 0, daily=True),
+    Option("seed", int, 10, "seed of all random draws", 0, daily=True, most=2**63 - 1),
     Option(
         "optimizer",
         Literal[tuple(components("optimizer"))],

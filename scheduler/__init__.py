@@ -11,4 +11,20 @@ optimizer.defaults["lr"]; a group may have another rate.
 The scheduler is stepped once per update, and the learning rate depends on the step only. A
 scheduler that follows results has a method watch(results) instead. Its argument is the log line of
 every epoch: the loss, and the EER if the epoch was evaluated.
+
+BOUNDS has the smallest and the largest value of options by their names. A scheduler raises
+ValueError for other values that it cannot use.
 """
+
+# A factor above 1 would raise the learning rate without an end.
+BOUNDS = {
+    "lr_max": (0, 1000),
+    "lr_min": (0, 1000),
+    "lr_cyclic_min": (0, 1000),
+    "lr_cyclic_max": (0, 1000),
+    "lr_decay": (0, 1),
+    "lr_gamma": (0, 1),
+    "lr_tmul": (1, 1000),
+    "lr_wstep": (0, 1_000_000),
+    "lr_threshold": (0, 1),
+}

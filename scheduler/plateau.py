@@ -52,6 +52,8 @@ def Scheduler(
     lr_decay: factor of the learning rate after a plateau
     lr_threshold: smallest relative improvement that counts
     """
+    if lr_decay >= 1:
+        raise ValueError(f"--lr_decay: expected less than 1, found {lr_decay}.")
     # By default torch keeps rates that would fall by less than 1e-8. Groups of parameters with low
     # rates would not keep their ratio to the others.
     eps = 1e-8 if len(optimizer.param_groups) == 1 else 0.0

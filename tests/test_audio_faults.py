@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -189,6 +190,23 @@ def test_a_damaged_mp3_is_truncated(tmp_path):
     path.write_bytes(whole[:2386] + whole[2386 + 830 :])
     with pytest.raises(AudioError, match="the file is truncated or damaged"), Audio(path) as audio:
         audio.read(audio.frames - 1, 1)
+
+
+def test_a_flac_that_claims_a_day_per_byte_needs_little_memory(tmp_path):
+    """The number of samples is in the last 36 bits of bytes 18 to 25."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(8000), 16000)
+    data = bytearray(path.read_bytes())
+    assert int.from_bytes(data[18:26], "big") % 2**36 == 8000
+    for claimed in (2**25, 2**32, 2**36 - 1):
+        data[22:26] = (claimed % 2**32).to_bytes(4, "big")
+        data[21] = data[21] & 0xF0 | claimed >> 32
+        path.write_bytes(data)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with Audio(path) as audio, pytest.raises(InputError, match="a.flac: the file is trunc"):
+            audio.read(0, audio.frames)
+        # In kilobytes.
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
 # ---------------------------------------------------------------------- unfinished files

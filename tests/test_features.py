@@ -184,7 +184,7 @@ def test_old_pickles(tmp_path):
         ("a.pickle", pickle.dumps(np.array([[Code()]])), "builtins.exec"),
         ("a.pickle", pickle.dumps(np.zeros((80, 0))), r"found float64 \[80, 0\]"),
         ("a.npy", b"no array", "found another content"),
-        ("b.npy", None, "this file does not exist"),
+        ("b.npy", None, "there is no such file"),
     ],
 )
 def test_files_that_are_no_features(name, content, message, tmp_path):

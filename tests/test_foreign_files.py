@@ -3,10 +3,12 @@
 No code of a file runs, no file is lost, and nothing is written from weights that are not numbers.
 """
 
+import io
 import random
 import re
 import resource
 import time
+import zipfile
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from test_bad_input import Workspace, fingerprint
 from common.errors import InputError
 from corpus.enrolment import read_speaker_meta
 from network.checkpoints import read_checkpoint, write_checkpoint
+from training.ownership import is_ours
 
 
 def small_state():
@@ -208,6 +211,40 @@ def test_weights_alone_do_not_resume(kind, corpus, checkpoint, tmp_path, program
     message = "did not write" if kind == "published" else "found weights without the state"
     assert code == 2 and message in err, err
     assert last.read_bytes() == before
+
+
+def odd_zips():
+    """{name: a zip file that the module zipfile cannot read, each for another reason}."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", b"options classes optimizer")
+    whole = file.getvalue()
+    place = whole.index(b"PK\x01\x02")
+    # In the table of contents: bytes from the place of an entry -> new bytes.
+    changes = {
+        "encrypted": (8, b"\x01"),
+        "unknown method": (10, b"\x63"),
+        "other checksum": (16, b"\0"),
+        "too long": (20, b"\xff\xff\xff\x7f\xff\xff\xff\x7f"),
+        "bomb": (24, b"\xff\xff\xff\x7f"),
+        "beyond the end": (42, b"\xff\xff\xff\x7f"),
+    }
+    zips = {"no zip": b"PK", "empty": b"", "cut off": whole[:60]}
+    for name, (offset, new) in changes.items():
+        start = place + offset
+        zips[name] = whole[:start] + new + whole[start + len(new) :]
+    return zips, whole
+
+
+@pytest.mark.parametrize("name", odd_zips()[0])
+def test_a_damaged_checkpoint_is_not_of_this_program(name, tmp_path):
+    path = tmp_path / "last.model"
+    path.write_bytes(odd_zips()[1])
+    assert is_ours(path)
+    path.write_bytes(odd_zips()[0][name])
+    assert not is_ours(path)
+    with pytest.raises(InputError, match=r"last\.model: .*\.$"):
+        read_checkpoint(path)
 
 
 # ---------------------------------------------------------------------- pickles

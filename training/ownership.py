@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import InputError
+from common.foreign_files import foreign_file, require_regular_file
 from common.run_paths import (
     BEST_CHECKPOINT,
     COMMAND,
@@ -58,9 +59,19 @@ def has_begun(folder: Path) -> bool:
 def is_ours(path: Path) -> bool:
     """Returns whether this program wrote a checkpoint. Only its table of contents is read."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            contents = archive.read(names[0]) if names else b""
-    except (OSError, zipfile.BadZipFile):
+        with foreign_file(path, str):
+            require_regular_file(path, "a checkpoint")
+            contents = table_of_contents(path)
+    except InputError:
         return False
     return all(entry in contents for entry in ENTRIES)
+
+
+def table_of_contents(path: Path) -> bytes:
+    """Returns the pickle in a file of torch.save. Any exception can be raised for another file."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
+        if not entries or entries[0].file_size > path.stat().st_size:
+            # torch.save does not compress.
+            return b""
+        return archive.read(entries[0])

@@ -36,6 +36,8 @@ from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
 
 log = logging.getLogger("trainSpeakerNet")
+# Part of the message of torch about a layer whose input has too few frames.
+TOO_SHORT = "Output size is too small"
 
 
 class Task:
@@ -284,6 +286,13 @@ class Task:
         except ValueError as error:
             place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error
+        except RuntimeError as error:
+            if TOO_SHORT not in str(error):
+                raise
+            raise InputError(
+                f"--max_frames {self.options.max_frames}: these crops are too short for --model "
+                f"{self.options.model} with its options. Give more frames."
+            ) from error
 
 
 def bytes_of_batch(dataset, item: tuple) -> int:
