@@ -1,6 +1,8 @@
 """Output files: which of them are refused, where they are written, and standard output."""
 
+import argparse
 import hashlib
+import io
 import json
 import logging
 import os
@@ -219,9 +221,14 @@ def in_shell(command, **environ):
     return subprocess.run(words, capture_output=True, env=env, timeout=60, check=False)
 
 
+# A long text and a short one, and the three programs.
+HELPS = ["tuneThreshold.py --help", "dataprep.py --help", "trainSpeakerNet.py --help-all"]
+
+
 # No test uses /dev/full itself: a program with a fault may replace it.
-def test_a_full_standard_output_is_one_line(files, full):
-    run = in_shell(f"$T s.txt > {full}")
+@pytest.mark.parametrize("words", ["tuneThreshold.py s.txt", *HELPS])
+def test_a_full_standard_output_is_one_line(words, files, full):
+    run = in_shell(f"{sys.executable} {ROOT}/{words} > {full}")
     assert run.returncode == 2
     assert run.stderr.count(b"\n") == 1
     expected = b"error: standard output cannot be written (No space left on device), so that lines"
@@ -273,21 +280,26 @@ def test_all_programs_share_the_output(program):
     assert "basicConfig" not in text and "sys.stderr.write" not in text
 
 
-def test_logging_reports_a_full_output_once(monkeypatch, capsys):
-    class Full:
-        """A stream without space."""
+def test_a_full_output_is_reported_once(monkeypatch, capsys):
+    class Full(io.RawIOBase):
+        """A file without space."""
 
-        def write(self, text):
+        def writable(self):
+            return True
+
+        def write(self, data):
             raise OSError(28, "No space left on device")
 
-        flush = write
-
-    monkeypatch.setattr(terminal.ResultHandler, "failure", None)
+    monkeypatch.setattr(terminal.Output, "failure", None)
+    monkeypatch.setattr(terminal.os, "dup2", lambda *_: None)
+    stream = terminal.without_failures(io.TextIOWrapper(Full(), write_through=True))
     log = logging.Logger("full")
-    log.addHandler(terminal.ResultHandler(Full()))
+    log.addHandler(terminal.ResultHandler(stream))
     log.info("one")
     log.info("two")
+    argparse.ArgumentParser().print_help(stream)
     assert capsys.readouterr().err.count("error: standard output cannot be written") == 1
+    assert terminal.Output.failure.errno == 28
 
 
 def test_too_few_open_files_are_named(monkeypatch):
