@@ -148,6 +148,40 @@ def test_a_list_is_not_overwritten_by_its_own_name(capsys, files, corpus):
     assert tree_of(files) == before
 
 
+def test_scores_of_pairs_stay_out_of_the_default_run_folder(program, corpus, checkpoint, files):
+    """They are where --eval writes, next to the checkpoint."""
+    Path("exps/exp1/result").mkdir(parents=True)
+    Path("exps/exp1/result/all_pairs.txt").write_text(SCORES)
+    Path("some.model").write_bytes(checkpoint.read_bytes())
+    lines = (corpus / "train_list.txt").read_text().splitlines(keepends=True)
+    Path("list.txt").write_text("".join(lines[:3] + lines[6:9]))
+    words = ["--all_pairs", "list.txt", "--test_path", corpus / "wav", "--nDataLoaderThread", 0]
+    before = tree_of(files)
+    code, out, _ = program(*words, "--initial_model", "some.model", "--eval_frames", 40)
+    assert code == 0 and "Scores: all_pairs_some_list.txt\n" in out
+    after = tree_of(files)
+    assert after.keys() - before.keys() == {"all_pairs_some_list.txt"}
+    assert before.items() <= after.items()
+
+
+def test_scores_of_embeddings_stay_out_of_the_default_run_folder(program, files):
+    """They are next to the embeddings. A --save_path selects a run folder."""
+    Path("exps/exp1/result").mkdir(parents=True)
+    Path("exps/exp1/result/scores_unprocessed.txt").write_text(SCORES)
+    Path("data").mkdir()
+    for name in "abc":
+        np.save(f"data/{name}.npy", np.random.default_rng(ord(name)).standard_normal(8))
+    Path("pairs.txt").write_text("1 a.npy b.npy\n0 a.npy c.npy\n")
+    words = ["--check", "--test_path", "data", "--test_list", "pairs.txt"]
+    before = tree_of(files)
+    assert program(*words)[0] == 0
+    assert program(*words, "pairs.txt", "--save_path", "run")[0] == 0
+    after = tree_of(files)
+    names = {"data/scores_unprocessed_pairs.txt"}
+    names |= {"run/result/scores_unprocessed.txt", "run/result/scores_unprocessed_2.txt"}
+    assert after.keys() - before.keys() == names and before.items() <= after.items()
+
+
 # ---------------------------------------------------------------------- places
 @pytest.mark.parametrize("name", ["../outside.wav", "a/../../outside.wav"])
 def test_embeddings_stay_below_the_output(program, corpus, checkpoint, tmp_path, name):
