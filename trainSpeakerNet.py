@@ -14,11 +14,17 @@ import logging
 import os
 import sys
 
-from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+from common.interrupts import (
+    INTERRUPTED,
+    end_at_interrupt,
+    end_with_launcher,
+    raise_at_interrupt,
+)
 
 if __name__ == "__main__":
     # The imports take seconds.
     end_at_interrupt()
+    end_with_launcher()
 # Of several processes only rank 0 shows a progress bar. Read when tqdm is loaded.
 if os.environ.get("RANK", "0") != "0":
     os.environ["TQDM_DISABLE"] = "1"

@@ -6,13 +6,14 @@ with control characters cannot change what a terminal shows.
 """
 
 import contextlib
+import io
 import logging
 import os
 import re
 import resource
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from common.errors import InputError
 
@@ -31,24 +32,35 @@ def printable(text: str) -> str:
 
 
 class ResultHandler(logging.StreamHandler):
-    """Writes log lines to standard output, until it cannot be written any more.
+    """Writes log lines to standard output."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the text of a record without control characters."""
+        return printable(super().format(record))
+
+
+class Output(io.TextIOWrapper):
+    """Standard output, until it cannot be written any more. It raises no system errors.
 
     failure: the first error of standard output, None without one.
     """
 
     failure: OSError | None = None
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns the text of a record without control characters."""
-        return printable(super().format(record))
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Reports an error of standard output once. Any other error is a fault of the program."""
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):
+    def write(self, text: str) -> int:
+        """Writes a text. Returns its length."""
+        try:
+            return super().write(text)
+        except OSError as error:
             report_failure(error)
-        else:
-            super().handleError(record)
+            return len(text)
+
+    def flush(self) -> None:
+        """Writes what is still in the buffer."""
+        try:
+            super().flush()
+        except OSError as error:
+            report_failure(error)
 
 
 def report_failure(error: OSError) -> None:
@@ -56,8 +68,8 @@ def report_failure(error: OSError) -> None:
 
     The reader of a pipe that is gone, for instance `head`, has seen enough. That is no error.
     """
-    if ResultHandler.failure is None:
-        ResultHandler.failure = error
+    if Output.failure is None:
+        Output.failure = error
         if not isinstance(error, BrokenPipeError):
             write_error(
                 f"standard output cannot be written ({error.strerror}), so that lines of this "
@@ -89,9 +101,27 @@ def open_stream(stream: TextIO | None) -> TextIO:
     """
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
-    if hasattr(stream, "reconfigure"):
+    if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream
+
+
+def without_failures(stream: TextIO) -> TextIO:
+    """Returns standard output as an Output, which takes over its buffer."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    encoding = stream.encoding
+    errors = stream.errors
+    line_buffering = stream.line_buffering
+    write_through = stream.write_through
+    buffer: Any = stream.detach()
+    return Output(
+        buffer,
+        encoding,
+        errors,
+        line_buffering=line_buffering,
+        write_through=write_through,
+    )
 
 
 def allow_open_files() -> None:
@@ -115,7 +145,7 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
 
     The code is 2 if standard output could not be written, except for a pipe without a reader.
     """
-    sys.stdout = open_stream(sys.stdout)
+    sys.stdout = without_failures(open_stream(sys.stdout))
     sys.stderr = open_stream(sys.stderr)
     try:
         allow_open_files()
@@ -125,11 +155,8 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
         code = 2
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        report_failure(error)
-    failure = ResultHandler.failure
+    sys.stdout.flush()
+    failure = Output.failure
     if code == 0 and failure and not isinstance(failure, BrokenPipeError):
         code = 2
     sys.exit(code)

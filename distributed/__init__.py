@@ -8,11 +8,9 @@ Python objects and flags travel over the CPUs (gloo). Gradients and gathered emb
 the network's device.
 """
 
-import ctypes
 import datetime
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,8 +19,6 @@ import torch.distributed as dist
 
 from common.errors import InputError
 
-# From <linux/prctl.h>.
-PR_SET_PDEATHSIG = 1
 # If a process is lost, the launcher ends the others. Checking the files of a list may need hours.
 TIMEOUT = datetime.timedelta(days=1)
 
@@ -40,20 +36,8 @@ def join() -> None:
     else:
         backend = "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with_launcher()
     if rank():
         logging.disable(logging.WARNING)
-
-
-def end_with_launcher() -> None:
-    """Asks Linux to send SIGTERM to this process when its launcher ends, even if it is killed.
-
-    Then the processes of a run save and end, as if the launcher had sent the signal.
-    """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_lost_connection(error: Exception) -> bool:

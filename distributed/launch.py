@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from common.errors import InputError
+from common.interrupts import LAUNCHER
 
 # The name of a run that launch() has started. torchrun uses other names.
 RUN_ID = "trainSpeakerNet"
@@ -80,6 +81,7 @@ def launch(processes: int, port: int, words: Sequence[str]) -> int:
     port. If a process fails, the others are ended. Returns the exit code of the first process that
     failed, else 0.
     """
+    os.environ[LAUNCHER] = str(os.getpid())
     cpus = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpus // processes)))
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

@@ -23,7 +23,6 @@ from inference.averaging import average, checkpoints_of
 from inference.embedding import one_root, run_extract, run_generate
 from inference.evaluation import (
     evaluate_trials,
-    path_of_list,
     path_of_part,
     read_tests,
     refuse_pairwise,
@@ -32,7 +31,13 @@ from inference.evaluation import (
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
 from inference.overview import log_use
-from inference.score_paths import QUALITIES, check_results, scores_paths
+from inference.score_paths import (
+    QUALITIES,
+    check_results,
+    path_of_pairs,
+    paths_of_baseline,
+    scores_paths,
+)
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
 from inference.verification import run_verify
@@ -103,11 +108,9 @@ def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
             "--check needs trials. Give --test_list FILE with trials of embeddings, and "
             "--test_path DIR."
         )
-    path = Path(options.output or Path(options.save_path, "result", "scores_unprocessed.txt"))
     cohort = distributed.on_rank_zero(load_cohort, options, source)
     scorer = Scorer(SpeakerNet(Identity(), Loss()), device=resolve_device(options.device))
-    paths = [path_of_list(path, number) for number, _ in enumerate(tests, 1)]
-    print_scores(scorer, tests, options, paths, cohort)
+    print_scores(scorer, tests, options, paths_of_baseline(options), cohort)
 
 
 def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
@@ -115,7 +118,7 @@ def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
     source = source_of(options)
     root = one_root(options)
     files = distributed.on_rank_zero(read_files, options, source, root)
-    path = Path(options.output or Path(options.save_path, "result", "all_pairs.txt"))
+    path = path_of_pairs(options)
     is_own = is_matrix if path.suffix == ".npy" else is_scores
     distributed.on_rank_zero(check_results, [path], options, ("",), is_own)
     scorer = load_scorer(options, state)

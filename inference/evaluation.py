@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,40 @@ class Stopped(Exception):
     """A stop was requested during work that is repeated when the run resumes."""
 
 
-def check_stop(stop) -> None:
+class LostBatch(InputError):
+    """A batch cannot be loaded. All processes raise it after the same update, and can save."""
+
+
+def until_end(items: Iterable, stop, caught: list[InputError]) -> Iterator:
+    """Yields items until a stop is requested, or until an item cannot be loaded.
+
+    stop: an object with a bool `requested`, or None. With it the error is appended to `caught`, for
+    check_stop(). Without it the error is raised.
+    """
+    try:
+        for item in items:
+            if stop and stop.requested:
+                return
+            yield item
+    except InputError as error:
+        if not stop:
+            raise
+        caught.append(error)
+
+
+def check_stop(stop, error: InputError | None = None) -> None:
     """Raises Stopped in all processes if a stop was requested in any of them.
 
-    stop: an object with a bool `requested`, or None.
+    Otherwise raises LostBatch in all processes if any of them has an error. A stop comes first,
+    because its signal may have ended the loader processes too.
+
+    stop: an object with a bool `requested`.
     """
-    if stop and any(distributed.any_rank(stop.requested)):
+    stopped, lost = distributed.any_rank(stop.requested, error is not None)
+    if stopped:
         raise Stopped
+    if lost:
+        raise LostBatch(*distributed.first_of_ranks(error).args)
 
 
 # ---------------------------------------------------------------------- representations
@@ -61,7 +88,6 @@ def represent_files(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
     paths = dataset.paths
-    check_shared_memory(evaluation_bytes(dataset, options), options.nDataLoaderThread)
     loader = eval_loader(
         WithProblems(dataset) if dataset.limits else dataset,
         workers=options.nDataLoaderThread,
@@ -71,8 +97,10 @@ def represent_files(
     # Numbers of the files of the batch that is being represented.
     current: list[int] = []
     problems: dict[str, str] = {}
+    caught: list[InputError] = []
 
     def watched():
+        check_shared_memory(evaluation_bytes(dataset, options), options.nDataLoaderThread)
         for index, x, *found in batches(loader):
             current[:] = index
             for problems_of_item in found:
@@ -82,23 +110,27 @@ def represent_files(
     dtype = getattr(torch, options.cache_precision)
     with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
         try:
-            for index, reps in scorer.represent(watched(), dtype):
-                if stop and stop.requested:
-                    break
+            for index, reps in scorer.represent(until_end(watched(), stop, caught), dtype):
                 bar.update(min(len(index) * distributed.world_size(), bar.total - bar.n))
                 for i, rep in zip(index, reps, strict=True):
                     yield paths[i], rep
         except torch.OutOfMemoryError:
-            remedy = "Cut the file, or use crops (--eval_frames)."
-            if scorer.device.type != "cpu":
-                remedy = "Cut the file, use crops (--eval_frames), or use --device cpu."
-            raise LoadingError(
-                f"{paths[current[0]]}: this file is too long for the memory of {scorer.device}. "
-                f"{remedy}"
-            ) from None
-    check_stop(stop)
+            error = too_long(paths[current[0]], scorer.device)
+            if not stop:
+                raise error from None
+            caught.append(error)
+    if stop:
+        check_stop(stop, *caught)
     if dataset.limits:
         report_problems(dataset, distributed.gather(problems))
+
+
+def too_long(path: str, device: torch.device) -> LoadingError:
+    """Returns the error about a file whose evaluation needs too much memory of a device."""
+    remedy = "Cut the file, or use crops (--eval_frames)."
+    if device.type != "cpu":
+        remedy = "Cut the file, use crops (--eval_frames), or use --device cpu."
+    return LoadingError(f"{path}: this file is too long for the memory of {device}. {remedy}")
 
 
 class WithProblems(Dataset):

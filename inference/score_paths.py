@@ -1,4 +1,4 @@
-"""Where --eval writes its scores: next to the checkpoint, in a file named after it and the list."""
+"""Where scores are written: next to the checkpoint, in a file named after it and the list."""
 
 import argparse
 import tempfile
@@ -30,11 +30,41 @@ def scores_paths(options: argparse.Namespace) -> list[Path]:
     if options.output:
         return [path_of_list(Path(options.output), i) for i, _ in enumerate(lists, 1)]
     checkpoint = Path(options.initial_model)
-    if "save_path" in getattr(options, "given", ()):
-        folder = Path(options.save_path, RESULTS)
-    else:
-        folder = folder_of_scores(checkpoint)
+    folder = chosen_folder(options) or folder_of_scores(checkpoint)
     return [folder / f"scores_{checkpoint.stem}_{name}.txt" for name in lists]
+
+
+def path_of_pairs(options: argparse.Namespace) -> Path:
+    """Returns the scores file of --all_pairs, all_pairs_best_LIST.txt in the place of --eval."""
+    if options.output:
+        return Path(options.output)
+    checkpoint = Path(options.initial_model)
+    folder = chosen_folder(options) or folder_of_scores(checkpoint)
+    return folder / f"all_pairs_{checkpoint.stem}_{Path(options.all_pairs).stem}.txt"
+
+
+def paths_of_baseline(options: argparse.Namespace) -> list[Path]:
+    """Returns the scores file of every list of trials for --check, which has no checkpoint.
+
+    --output names the file, or --save_path the run folder. Without them the scores are written to
+    --test_path, the folder of the embeddings, in scores_unprocessed_LIST.txt.
+    """
+    lists = names_of_lists(options)
+    folder = chosen_folder(options)
+    if not options.output and not folder:
+        root = Path(lists_and_roots(options)[1][0])
+        return [root / f"scores_unprocessed_{name}.txt" for name in lists]
+    path = Path(options.output or folder / "scores_unprocessed.txt")
+    return [path_of_list(path, i) for i, _ in enumerate(lists, 1)]
+
+
+def chosen_folder(options: argparse.Namespace) -> Path | None:
+    """Returns the folder of scores in a given --save_path.
+
+    The default of --save_path may be the folder of another experiment.
+    """
+    given = "save_path" in getattr(options, "given", ())
+    return Path(options.save_path, RESULTS) if given else None
 
 
 def names_of_lists(options: argparse.Namespace) -> list[str]:

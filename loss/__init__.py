@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import InputError
 from common.parameter_groups import Group
 
 # The entries of a batch, see Loss.forward().
@@ -56,9 +57,13 @@ class Loss(nn.Module):
         similarity of pairs of crops equals the inner product of the mean projections.
     min_utterances: least number of utterances per speaker (--nPerSpeaker) that the loss needs. A
         loss that compares utterances of one speaker sets it to 2.
+    min_speakers: least number of groups per batch (--batch_size) that the loss needs. A loss that
+        compares the speakers of a batch sets it to 2.
     pairwise: whether forward() accepts the representations of a pairwise pooling, which keep the
         frames.
     reads: entries of the batch that forward() needs and that only some datasets add.
+    detects_spoofing: whether the loss learns bonafide(), for which the train list needs bona fide
+        and spoofed speech.
     fusion: weight of bonafide() in the score of a trial.
     classifier: names of the parameters of the classifier of the speakers, for
         --head_weight_decay. A loss that contains another loss with a classifier does not repeat
@@ -67,8 +72,10 @@ class Loss(nn.Module):
 
     linear = True
     min_utterances = 1
+    min_speakers = 1
     pairwise = False
     reads: tuple[str, ...] = ()
+    detects_spoofing = False
     fusion = 0.0
     classifier: tuple[str, ...] = ()
 
@@ -196,15 +203,30 @@ def require_pairs(rep: Tensor) -> None:
         raise ValueError(too_few_utterances(2, rep.shape[1]))
 
 
+def require_speakers(rep: Tensor) -> None:
+    """Raises InputError if rep [B, M, ...] has one group.
+
+    The cross-entropy over a single reference is always 0. A loss that calls this function has the
+    class attribute min_speakers = 2.
+    """
+    if len(rep) < 2:
+        raise InputError(
+            "--batch_size: expected at least 2 speakers per batch, because the loss compares the "
+            f"speakers of a batch, found {len(rep)}. Give --batch_size 2 or more, or with "
+            "--num_spk, --num_spk 2 or more."
+        )
+
+
 def prototypes(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Splits every group: the first utterance is a query, the mean of the others its prototype.
 
     rep: [B, M, ...]. Returns the prototypes [B, ...], the queries [Q, ...], and for every query the
     index of its own prototype [Q]. Spoofed groups give prototypes but no queries, so that queries
-    learn to differ from them. Raises ValueError if M is 1, or if M is above 2 and the
+    learn to differ from them. Raises ValueError if M or B is 1, or if M is above 2 and the
     representations are not embeddings.
     """
     require_pairs(rep)
+    require_speakers(rep)
     if rep.dim() > 3 and rep.shape[1] > 2:
         raise ValueError(
             f"--nPerSpeaker: expected 2, found {rep.shape[1]}. With more utterances this loss "

@@ -22,6 +22,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
 
     def __init__(
         self,

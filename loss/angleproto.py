@@ -18,6 +18,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
     pairwise = True
 
     def __init__(self, *, init_w: float = 10.0, init_b: float = -5.0):

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Batch, Loss, Pair, Terms, accuracy, require_embeddings, require_pairs, scaled
+from loss import (
+    Batch,
+    Loss,
+    Pair,
+    Terms,
+    accuracy,
+    require_embeddings,
+    require_pairs,
+    require_speakers,
+    scaled,
+)
 
 
 class LossFunction(Loss):
@@ -18,6 +28,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
 
     def __init__(self, *, init_w: float = 10.0, init_b: float = -5.0):
         super().__init__()
@@ -27,6 +38,7 @@ class LossFunction(Loss):
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         require_embeddings(rep)
         require_pairs(rep)
+        require_speakers(rep)
         own = batch["real"]
         speakers, utterances = rep.shape[:2]
         is_own = F.one_hot(own, speakers).bool()  # [Q, B]

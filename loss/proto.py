@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loss import Batch, Loss, Pair, Terms, accuracy, prototypes, require_pairs
+from loss import Batch, Loss, Pair, Terms, accuracy, prototypes, require_pairs, require_speakers
 
 
 class LossFunction(Loss):
@@ -22,6 +22,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
     pairwise = True
     classifier = ("global_w",)
 
@@ -102,9 +103,10 @@ def supports_and_queries(rep: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Ten
     rep: [B, M, ...]. Returns the supports [B, ...], the queries [Q, ...], and for every query the
     index of its own support [Q]. The queries are the second utterances of all groups, then the
     third ones, and so on. Spoofed groups give supports but no queries, so that queries learn to
-    differ from them. Raises ValueError if M is 1.
+    differ from them. Raises ValueError if M or B is 1.
     """
     require_pairs(rep)
+    require_speakers(rep)
     own = batch["real"]
     queries = rep[own, 1:].transpose(0, 1).flatten(0, 1)
     return rep[:, 0], queries, own.repeat(rep.shape[1] - 1)

@@ -34,6 +34,7 @@ class AngularPrototypes(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
 
     def __init__(self, init_w: float, init_b: float):
         super().__init__()
@@ -55,6 +56,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
 
     def __init__(
         self,

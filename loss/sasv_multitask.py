@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import InputError
 from loss import Batch, Loss, Pair, Terms, aamsoftmax, angleproto
 from loss._margin import AngularMarginSettings
 
@@ -35,6 +36,8 @@ class LossFunction(Loss):
     spoof_weight: weight of the loss of the spoofing head
     fusion: weight of the spoofing head in the score of a trial (0: speaker cosine only)
     """
+
+    detects_spoofing = True
 
     def __init__(
         self,
@@ -77,11 +80,11 @@ class LossFunction(Loss):
     def speaker_terms(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         """Returns the loss of the speaker task and its terms.
 
-        Raises ValueError if there is no bona fide speech in the batch.
+        Raises InputError if there is no bona fide speech in the batch.
         """
         index = batch["real"]
         if not len(index):
-            raise ValueError(
+            raise InputError(
                 "--trainfunc sasv_multitask: expected bona fide speech in every batch, found a "
                 "batch without it. Set --num_spk, the number of bona fide speakers per batch."
             )

@@ -16,6 +16,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
 
     def __init__(self, dim: int, num_classes: int, *, init_w: float = 10.0, init_b: float = -5.0):
         super().__init__()

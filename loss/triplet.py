@@ -22,6 +22,7 @@ class LossFunction(Loss):
     """
 
     min_utterances = 2
+    min_speakers = 2
     pairwise = True
 
     def __init__(self, *, hard_rank: int = 10, hard_prob: float = 0.5, margin: float = 0.1):
@@ -35,11 +36,6 @@ class LossFunction(Loss):
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         # Every query is an anchor. Its own prototype is the positive, the others are negatives.
         ref, qry, own = prototypes(rep, batch)
-        if len(ref) < 2:
-            raise ValueError(
-                "--batch_size: the triplet loss needs negatives: expected at least 2 speakers per "
-                f"batch, found {len(ref)}. Add --batch_size 2 or more."
-            )
         # The reference adds 1e-6 to every component of the differences. This code does not.
         distance = 2.0 - 2.0 * self.similarity(*pair(ref, qry))  # [Q, R]
         positive = distance.gather(1, own.unsqueeze(1))  # [Q, 1]

@@ -1,6 +1,5 @@
 """Recordings as they occur in practice: silent, short, cut off, unfinished, or compressed."""
 
-import importlib
 import re
 import resource
 import shlex
@@ -423,24 +422,3 @@ def test_more_crops_than_the_memory_has_room_for(weak, use, program):
     # 300 frames of 160 samples and 240 samples more, 4 bytes each
     assert code == 2 and f"at most {2**30 // (4 * 48240):,} crops of this length" in err
     assert err.startswith("error: --num_eval: ") and "found 100,000." in err
-
-
-# ---------------------------------------------------------------------- terms that cannot occur
-@pytest.mark.parametrize("name", ["DA", "DA_MSE"])
-def test_a_batch_with_one_pair_has_no_session_alignment(name):
-    """Two sets of pairs are compared, and one pair cannot fill both."""
-    loss = importlib.import_module(f"loss.{name}").LossFunction()
-
-    def value(speakers, utterances):
-        shape = (speakers, utterances)
-        batch = {
-            "target": torch.ones(speakers, 3),
-            "session": torch.tensor([[0, 0], [1, 2]]).repeat(1, utterances // 2)[:speakers],
-            "real": torch.arange(speakers),
-        }
-        x = torch.randn(*shape, 3, generator=torch.Generator().manual_seed(1))
-        return loss(x, batch, None)["loss_mmd"]
-
-    with pytest.raises(ValueError, match="--batch_size: expected at least 2 pairs .* found 1 pair"):
-        value(1, 2)
-    assert value(2, 2) > 0

@@ -23,6 +23,7 @@ from conftest import small_run
 from kill_resume import equal
 
 import trainSpeakerNet
+from common.interrupts import LAUNCHER
 from distributed.launch import LOST_CONNECTION, code_of_failures
 from SpeakerNet import Trainer
 
@@ -378,6 +379,42 @@ def test_one_line_about_a_killed_process(exit_codes, code, reported, capsys):
     assert code_of_failures(exit_codes) == code
     err = capsys.readouterr().err
     assert reported in err and err.count("\n") == bool(reported)
+
+
+# A process that says its number, and that has not yet imported torch.
+LOADING = """
+import os, time
+from common.interrupts import end_with_launcher
+time.sleep({before})
+end_with_launcher()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_launcher_that_is_killed_during_the_imports(before):
+    """It may have gone before its processes ask for a signal."""
+    process = [sys.executable, "-c", LOADING.format(before=before)]
+    start_one = f"import subprocess, time; subprocess.Popen({process}); time.sleep({{}})"
+    environ = os.environ | {"TORCHELASTIC_RUN_ID": "run"}
+    script = f"import os; os.environ[{LAUNCHER!r}] = str(os.getpid()); {start_one}"
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", script.format(0 if before else 60)],
+        env=environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        number = launcher.stdout.readline()
+        assert bool(number) == (not before)
+        launcher.kill()
+        # The end of the output is the end of the process, which would sleep longer.
+        start = time.monotonic()
+        assert launcher.stdout.read() == "" and time.monotonic() - start < 30
+    finally:
+        launcher.kill()
+        launcher.communicate()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")

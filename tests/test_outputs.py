@@ -1,6 +1,8 @@
 """Output files: which of them are refused, where they are written, and standard output."""
 
+import argparse
 import hashlib
+import io
 import json
 import logging
 import os
@@ -146,6 +148,40 @@ def test_a_list_is_not_overwritten_by_its_own_name(capsys, files, corpus):
     assert tree_of(files) == before
 
 
+def test_scores_of_pairs_stay_out_of_the_default_run_folder(program, corpus, checkpoint, files):
+    """They are where --eval writes, next to the checkpoint."""
+    Path("exps/exp1/result").mkdir(parents=True)
+    Path("exps/exp1/result/all_pairs.txt").write_text(SCORES)
+    Path("some.model").write_bytes(checkpoint.read_bytes())
+    lines = (corpus / "train_list.txt").read_text().splitlines(keepends=True)
+    Path("list.txt").write_text("".join(lines[:3] + lines[6:9]))
+    words = ["--all_pairs", "list.txt", "--test_path", corpus / "wav", "--nDataLoaderThread", 0]
+    before = tree_of(files)
+    code, out, _ = program(*words, "--initial_model", "some.model", "--eval_frames", 40)
+    assert code == 0 and "Scores: all_pairs_some_list.txt\n" in out
+    after = tree_of(files)
+    assert after.keys() - before.keys() == {"all_pairs_some_list.txt"}
+    assert before.items() <= after.items()
+
+
+def test_scores_of_embeddings_stay_out_of_the_default_run_folder(program, files):
+    """They are next to the embeddings. A --save_path selects a run folder."""
+    Path("exps/exp1/result").mkdir(parents=True)
+    Path("exps/exp1/result/scores_unprocessed.txt").write_text(SCORES)
+    Path("data").mkdir()
+    for name in "abc":
+        np.save(f"data/{name}.npy", np.random.default_rng(ord(name)).standard_normal(8))
+    Path("pairs.txt").write_text("1 a.npy b.npy\n0 a.npy c.npy\n")
+    words = ["--check", "--test_path", "data", "--test_list", "pairs.txt"]
+    before = tree_of(files)
+    assert program(*words)[0] == 0
+    assert program(*words, "pairs.txt", "--save_path", "run")[0] == 0
+    after = tree_of(files)
+    names = {"data/scores_unprocessed_pairs.txt"}
+    names |= {"run/result/scores_unprocessed.txt", "run/result/scores_unprocessed_2.txt"}
+    assert after.keys() - before.keys() == names and before.items() <= after.items()
+
+
 # ---------------------------------------------------------------------- places
 @pytest.mark.parametrize("name", ["../outside.wav", "a/../../outside.wav"])
 def test_embeddings_stay_below_the_output(program, corpus, checkpoint, tmp_path, name):
@@ -219,9 +255,14 @@ def in_shell(command, **environ):
     return subprocess.run(words, capture_output=True, env=env, timeout=60, check=False)
 
 
+# A long text and a short one, and the three programs.
+HELPS = ["tuneThreshold.py --help", "dataprep.py --help", "trainSpeakerNet.py --help-all"]
+
+
 # No test uses /dev/full itself: a program with a fault may replace it.
-def test_a_full_standard_output_is_one_line(files, full):
-    run = in_shell(f"$T s.txt > {full}")
+@pytest.mark.parametrize("words", ["tuneThreshold.py s.txt", *HELPS])
+def test_a_full_standard_output_is_one_line(words, files, full):
+    run = in_shell(f"{sys.executable} {ROOT}/{words} > {full}")
     assert run.returncode == 2
     assert run.stderr.count(b"\n") == 1
     expected = b"error: standard output cannot be written (No space left on device), so that lines"
@@ -273,21 +314,26 @@ def test_all_programs_share_the_output(program):
     assert "basicConfig" not in text and "sys.stderr.write" not in text
 
 
-def test_logging_reports_a_full_output_once(monkeypatch, capsys):
-    class Full:
-        """A stream without space."""
+def test_a_full_output_is_reported_once(monkeypatch, capsys):
+    class Full(io.RawIOBase):
+        """A file without space."""
 
-        def write(self, text):
+        def writable(self):
+            return True
+
+        def write(self, data):
             raise OSError(28, "No space left on device")
 
-        flush = write
-
-    monkeypatch.setattr(terminal.ResultHandler, "failure", None)
+    monkeypatch.setattr(terminal.Output, "failure", None)
+    monkeypatch.setattr(terminal.os, "dup2", lambda *_: None)
+    stream = terminal.without_failures(io.TextIOWrapper(Full(), write_through=True))
     log = logging.Logger("full")
-    log.addHandler(terminal.ResultHandler(Full()))
+    log.addHandler(terminal.ResultHandler(stream))
     log.info("one")
     log.info("two")
+    argparse.ArgumentParser().print_help(stream)
     assert capsys.readouterr().err.count("error: standard output cannot be written") == 1
+    assert terminal.Output.failure.errno == 28
 
 
 def test_too_few_open_files_are_named(monkeypatch):

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 from test_distributed import checkpoint_of, close, processes, vector_run, vectors, weights
+from test_embeddings import log_of
 
 from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
 
@@ -76,6 +77,50 @@ def test_a_killed_worker_of_one_process_saves_the_run_of_all(vectors, tmp_path, 
     assert processes(2, *run_words(vectors, tmp_path / "run")) == [0, 0]
     assert processes(2, *run_words(vectors, tmp_path / "whole")) == [0, 0]
     assert close(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def is_in_validation(item):
+    """The epoch of a validation batch is 0."""
+    return item[0] == 0
+
+
+IN_VALIDATION = (EmbeddingDataset, is_in_validation)
+IN_TRIALS = (EmbeddingEvalDataset, lambda item: True)
+
+
+@pytest.mark.forks
+@pytest.mark.parametrize(
+    "world, deadly",
+    [
+        (1, IN_TRIALS),
+        pytest.param(2, IN_TRIALS, marks=pytest.mark.slow),
+        pytest.param(2, IN_VALIDATION, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_worker_in_an_evaluation_saves_the_run(
+    world, deadly, vectors, tmp_path, monkeypatch
+):
+    """The evaluation at the end of the epoch is repeated when the run resumes."""
+    more = ["--test_interval", 1, "--max_epoch", 2]
+    if deadly is IN_VALIDATION:
+        more += ["--valid_list", vectors / "train.txt", "--valid_path", vectors]
+    with monkeypatch.context() as context:
+
+        def patch(rank):
+            if rank == 0:
+                kill_workers(context, signal.SIGKILL, *deadly)
+
+        words = run_words(vectors, tmp_path / "run", *more)
+        assert processes(world, *words, patch=patch) == [2] * world
+    state = checkpoint_of(tmp_path / "run")
+    assert (state["epoch"], state["position"]) == (1, state["step"]) and state["step"] > 1
+    assert processes(world, *words) == [0] * world
+    assert processes(world, *run_words(vectors, tmp_path / "whole", *more)) == [0] * world
+    assert close(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    errors = []
+    for name in ("whole", "run"):
+        errors.append([line["EER"] for line in log_of(tmp_path / name)])
+    assert errors[0] == errors[1] and len(errors[0]) == 2
 
 
 def test_a_killed_worker_ends_an_evaluation(vectors, tmp_path, program, monkeypatch):

@@ -1,8 +1,11 @@
 """Checks that loss, pooling and lists fit together, before the first update."""
 
 import argparse
+import inspect
 import logging
-from collections.abc import Container
+from collections.abc import Collection, Container
+
+import numpy as np
 
 from common.errors import InputError
 from corpus.rows import first_line_of
@@ -65,3 +68,74 @@ def check_entries(options: argparse.Namespace, batch: Container[str], list_optio
         f"'{first_line_of(list_file)}'. Choose such a list with --{list_option}, or another "
         "--trainfunc."
     )
+
+
+# ---------------------------------------------------------------------- terms that cannot occur
+def classifies(trainfunc: str) -> bool:
+    """Returns whether a loss classifies the training speakers."""
+    return "num_classes" in inspect.signature(find("trainfunc", trainfunc)).parameters
+
+
+def check_terms(options: argparse.Namespace, dataset, classes: Collection) -> None:
+    """Raises InputError if the train list makes a term of the loss constant in every batch.
+
+    dataset: of the train list. classes: the classes of its speakers.
+    """
+    loss = find("trainfunc", options.trainfunc)
+    if classifies(options.trainfunc) and len(classes) < 2:
+        raise InputError(
+            f"{options.train_list}: expected at least 2 speakers, because --trainfunc "
+            f"{options.trainfunc} classifies the speakers, found {len(classes)}. Give a list with "
+            "more speakers."
+        )
+    if loss.detects_spoofing and not any(u.spoofed for u in dataset.utterances):
+        raise InputError(
+            f"{options.train_list}: expected real and spoofed speech, because --trainfunc "
+            f"{options.trainfunc} learns to detect spoofed speech, found only real speech. Give a "
+            "list with both, or another --trainfunc."
+        )
+    if "session" in loss.reads and len(np.unique(dataset.same)) < 2:
+        flag = int(dataset.same[0])
+        raise InputError(
+            f"{options.train_list}: expected pairs of one session (1) and pairs of two sessions "
+            f"(0), because --trainfunc {options.trainfunc} compares them, found only {flag} in "
+            "the last column. Give a list with both, or another --trainfunc."
+        )
+
+
+def check_validation_terms(options: argparse.Namespace, dataset, items: list) -> list:
+    """Returns the validation batches in which all terms of the loss can occur.
+
+    dataset, items: of --valid_list, see every_group(). Warns of batches with fewer speakers than
+    the loss compares, and of session flags that no batch mixes. Raises InputError if no batch is
+    left.
+    """
+    loss = find("trainfunc", options.trainfunc)
+    usable = [item for item in items if len(item[1]) >= loss.min_speakers]
+    if not usable:
+        raise InputError(
+            f"{options.valid_list}: expected batches with at least {loss.min_speakers} speakers, "
+            f"because --trainfunc {options.trainfunc} compares the speakers of a batch, found 1 "
+            "speaker in every batch. List more speakers, and give --batch_size "
+            f"{loss.min_speakers} or more."
+        )
+    if len(usable) < len(items):
+        log.warning(
+            "warning: %s: %d of %d validation batches have a single speaker, and --trainfunc %s "
+            "compares the speakers of a batch. They are left out.",
+            options.valid_list,
+            len(items) - len(usable),
+            len(items),
+            options.trainfunc,
+        )
+    same = getattr(dataset, "same", None)
+    if "session" in loss.reads and same is not None:
+        kinds = [len(np.unique(same[np.ravel(rows)])) for _, rows in usable]
+        if max(kinds) < 2:
+            log.warning(
+                "warning: %s: no validation batch has both pairs of one session and pairs of two "
+                "sessions, so valid_loss_mmd is always 0. Mix the lines of the list, or raise "
+                "--nPerSpeaker.",
+                options.valid_list,
+            )
+    return usable

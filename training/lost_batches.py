@@ -3,21 +3,15 @@
 from collections.abc import Iterable, Iterator
 
 import distributed
-from common.errors import InputError
 from DatasetLoader import LoadingError
-from inference.evaluation import Stopped
+from inference.evaluation import check_stop
 from training.progress import StopRequest
-
-
-class LostBatch(InputError):
-    """A batch of training cannot be loaded. All processes raise it after the same update."""
 
 
 def complete(batches: Iterable, stop: StopRequest) -> Iterator:
     """Yields training batches that all processes have.
 
-    Raises LostBatch if a process cannot load its batch. Raises Stopped instead if a stop was
-    requested, because the signal may have ended the loader processes too.
+    Raises LostBatch or Stopped if a process cannot load its batch, see check_stop().
     """
     items = iter(batches)
     while True:
@@ -27,11 +21,8 @@ def complete(batches: Iterable, stop: StopRequest) -> Iterator:
             batch = next(items, None)
         except LoadingError as caught:
             error = caught
-        lost, stopped = distributed.any_rank(error is not None, stop.requested)
-        if lost and stopped:
-            raise Stopped
-        if lost:
-            raise LostBatch(*distributed.first_of_ranks(error).args)
+        if any(distributed.any_rank(error is not None)):
+            check_stop(stop, error)
         if batch is None:
             return
         yield batch

@@ -4,7 +4,7 @@ import argparse
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -14,11 +14,13 @@ from common.errors import InputError
 from common.foreign_files import foreign_file
 from DatasetLoader import batches, train_loader
 from inference.evaluation import (
+    LostBatch,
     Stopped,
     check_stop,
     evaluate_trials,
     path_of_list,
     represent_cohort,
+    until_end,
 )
 from inference.scorer import Scorer
 from network.checkpoints import load_weights
@@ -27,7 +29,7 @@ from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.epoch_lines import Best, EpochLines
 from training.initial_weights import read_pretrained_part, start_from_weights
-from training.lost_batches import LostBatch, complete
+from training.lost_batches import complete
 from training.overview import log_overview
 from training.progress import Clock, StopRequest, show_terms, warn_of_waiting
 from training.resume import (
@@ -313,16 +315,10 @@ class TrainingRun:
         """Returns the losses of --valid_list, with names that begin with valid_."""
         items = distributed.shard(self.task.valid_items)
         loader = train_loader(self.task.valid, items, workers=self.options.nDataLoaderThread)
-        losses = self.trainer.validate(self.until_stop(batches(loader)))
-        check_stop(self.stop)
+        caught: list[InputError] = []
+        losses = self.trainer.validate(until_end(batches(loader), self.stop, caught))
+        check_stop(self.stop, *caught)
         return {f"valid_{name}": value for name, value in losses.items()}
-
-    def until_stop(self, items: Iterable) -> Iterator:
-        """Yields items until a stop is requested."""
-        for item in items:
-            if self.stop.requested:
-                return
-            yield item
 
     # ------------------------------------------------------------------ checkpoints and log
     def save_checkpoints(self, number: int) -> None:

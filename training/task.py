@@ -4,7 +4,6 @@ Everything about them is checked when the task is created, before the run's fold
 """
 
 import argparse
-import inspect
 import logging
 import math
 import mmap
@@ -28,9 +27,15 @@ from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
 from network.parameter_groups import Freezing, for_optimizer, groups_of
-from options.plugins import find
 from SpeakerNet import Trainer
-from training.fit import check_entries, check_pooling, warn_without_classifier
+from training.fit import (
+    check_entries,
+    check_pooling,
+    check_terms,
+    check_validation_terms,
+    classifies,
+    warn_without_classifier,
+)
 from training.memory import largest_batch
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
@@ -114,8 +119,7 @@ class Task:
             "--valid_path",
         )
         unknown = [name for name in classes_of(utterances) if name not in self.classes]
-        loss = find("trainfunc", options.trainfunc)
-        if unknown and "num_classes" in inspect.signature(loss).parameters:
+        if unknown and classifies(self.options.trainfunc):
             raise InputError(
                 f"{options.valid_list}: {len(unknown)} speakers are not in {options.train_list}: "
                 f"{', '.join(unknown[:10])}. --trainfunc {options.trainfunc} classifies the "
@@ -229,7 +233,9 @@ class Task:
         # The last group is added, because spoofed groups come last.
         tried = [*groups[:2], *groups[2:][-1:]]
         self.terms = self.try_batch(self.dataset, (epoch, tried), "train_list")
+        check_terms(options, self.dataset, set(self.classes.values()))
         if self.valid:
+            self.valid_items = check_validation_terms(options, self.valid, self.valid_items)
             first_groups = self.valid_items[0][1][:3]
             self.try_batch(self.valid, (0, first_groups), "valid_list")
         self.check_shared_memory((epoch, groups))
