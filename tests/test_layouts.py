@@ -3,9 +3,11 @@
 pytest tests/test_layouts.py
 """
 
+import json
 import logging
 import re
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +18,7 @@ from torch import nn
 
 from inference.networks import build_net
 from network.checkpoints import load_weights, read_checkpoint
+from network.components import build_model
 from options.parser import parse
 
 WESPEAKER = "hamming", 32768.0
@@ -101,6 +104,28 @@ def test_a_published_file_needs_no_option(file, name, front, tmp_path):
         assert (options.window, options.wave_scale) == front
     assert options.eval_frames == 0
     assert difference(model(x).numpy(), case.arrays["embedding"]) < 2e-5
+
+
+@torch.no_grad()
+def test_speechbrain(tmp_path):
+    """The fixture was computed with speechbrain 1.1.2: names, features and embeddings."""
+    fixture = np.load(REFERENCE / "model_speechbrain_ecapa.npz")
+    weights = {}
+    for name, shape in zip(fixture["names"], fixture["shapes"], strict=True):
+        weights[str(name)] = torch.from_numpy(golden.fill(str(name), json.loads(shape)))
+    path = tmp_path / "embedding_model.ckpt"
+    torch.save(weights, path)
+    options, model = loaded(path)
+    assert (options.model, options.eca_c, options.nOut) == ("ECAPA_SpeechBrain", 64, 32)
+    wave = torch.from_numpy(fixture["wave"])
+    features = model.torchfb(wave).transpose(1, 2).numpy()
+    assert difference(features, fixture["features"]) < 1e-5
+    assert difference(model(wave).numpy(), fixture["embedding"]) < 2e-5
+    model.torchfb = nn.Identity()
+    short = torch.from_numpy(fixture["short"]).transpose(1, 2)
+    assert difference(model(short).numpy(), fixture["embedding_short"]) < 2e-5
+    full = build_model("ECAPA_SpeechBrain")
+    assert sum(map(torch.numel, full.parameters())) == fixture["parameters"]
 
 
 # ---------------------------------------------------------------------- the command line

@@ -71,6 +71,7 @@ SMALL = {
     "WavLM_MHFA": {"ssl_size": "tiny"},
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
+    "ECAPA_SpeechBrain": {"eca_c": 32},
     "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
     "ReDimNet": {
         "redim_config": "C: 4, F: 24, stages_setup: "
