@@ -4,7 +4,7 @@ import argparse
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -25,6 +25,12 @@ from network.checkpoints import load_weights
 from options.parser import configuration
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
+from training.divergence import (
+    explained,
+    loss_text,
+    require_finite_weights,
+    warn_of_skipped,
+)
 from training.epoch_lines import Best, EpochLines
 from training.initial_weights import load_initial_weights
 from training.lost_batches import LostBatch, complete
@@ -155,9 +161,11 @@ class TrainingRun:
                 log.info("Saved at step %d.", self.trainer.step)
                 raise
             except NonFiniteLoss as error:
-                raise InputError(self.non_finite_text(error)) from None
+                self.keep_line(error.step)
+                files = [self.task.dataset.utterances[i].path for i in error.index]
+                raise InputError(loss_text(error, self.trainer, files)) from None
             except RuntimeError as error:
-                self.end_if_stopped_while_compiling(error)
+                self.stop.end_if_compiling(error)
                 raise
             else:
                 if self.stalled():
@@ -203,9 +211,10 @@ class TrainingRun:
         utterances = (trainer.position - first) * self.task.sampler.utterances
         line = self.losses_so_far() | clock.report(utterances)
         self.warn_of_waiting(line)
+        warn_of_skipped(trainer)
         # Evaluate, if an evaluation is due.
         due, number = self.evaluation_due()
-        results = self.evaluate() if due else {}
+        results = self.results_after(line) if due else {}
         # Write the log line.
         self.write_line(line, results)
         # Start the next epoch.
@@ -277,11 +286,20 @@ class TrainingRun:
     def validate(self) -> None:
         """Evaluates within an epoch."""
         line = self.losses_so_far()
-        results = self.evaluate()
+        results = self.results_after(line)
         self.write_line(line, results)
         self.trainer.follow(results)
         self.validated = line["step"]
         self.save_checkpoints(line["step"])
+
+    def results_after(self, line: dict) -> dict:
+        """Returns evaluate(). The log line is kept if the network has diverged."""
+        try:
+            require_finite_weights(self.trainer)
+            return self.evaluate()
+        except InputError as error:
+            self.write_line(line, {})
+            raise explained(error, self.trainer) from None
 
     def evaluate(self) -> dict:
         """Returns the validation loss and the metrics of every list of trials.
@@ -317,16 +335,9 @@ class TrainingRun:
         """Returns the losses of --valid_list, with names that begin with valid_."""
         items = distributed.shard(self.task.valid_items)
         loader = train_loader(self.task.valid, items, workers=self.options.nDataLoaderThread)
-        losses = self.trainer.validate(self.until_stop(batches(loader)))
+        losses = self.trainer.validate(self.stop.before_it(batches(loader)))
         check_stop(self.stop)
         return {f"valid_{name}": value for name, value in losses.items()}
-
-    def until_stop(self, items: Iterable) -> Iterator:
-        """Yields items until a stop is requested."""
-        for item in items:
-            if self.stop.requested:
-                return
-            yield item
 
     # ------------------------------------------------------------------ checkpoints and log
     def save_checkpoints(self, number: int) -> None:
@@ -375,25 +386,12 @@ class TrainingRun:
         text = self.lines.of_epoch(line, results, lr, shown, self.threshold_texts)
         self.folder.write_log(line | results, text)
 
+    def keep_line(self, step: int) -> None:
+        """Writes the log line of an epoch that ended at a loss that is not finite."""
+        self.trainer.pending.clear()
+        self.write_line(self.losses_so_far() | {"step": step}, {})
+
     def warn_of_waiting(self, line: dict) -> None:
         """Warns once if training spends much of its time waiting for data."""
         if not self.warned_of_waiting:
             self.warned_of_waiting = warn_of_waiting(line, self.options.nDataLoaderThread)
-
-    def non_finite_text(self, error: NonFiniteLoss) -> str:
-        """The message about a loss that is not finite."""
-        files = [self.task.dataset.utterances[i].path for i in error.index]
-        return (
-            f"{error}. The batch contains {len(files)} files: {', '.join(files)}. Check these "
-            "files, lower --lr, set --clip, or skip such updates with --skip_nonfinite N. The last "
-            "checkpoint is unchanged."
-        )
-
-    def end_if_stopped_while_compiling(self, error: RuntimeError) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C has ended the compilers of --compile."""
-        # Imported here, because it takes a second to load.
-        from torch._dynamo.exc import TorchDynamoException
-
-        if self.stop.requested and isinstance(error, TorchDynamoException):
-            log.info("Stopped while --compile was compiling. The last checkpoint is unchanged.")
-            raise KeyboardInterrupt from None
