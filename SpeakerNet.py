@@ -23,7 +23,7 @@ from loss import Loss, with_real
 from models import SpeakerModel
 from network.devices import allow_tf32, make_autocast, require_compiler
 from network.parameter_groups import Freezing
-from optimizer._skip import average_unless, step_unless
+from optimizer._skip import NonFiniteLoss, average_unless, step_unless
 
 # On a GPU, losses are read back after this number of updates, because reading waits for the GPU.
 UPDATES_PER_SYNC = 20
@@ -69,18 +69,6 @@ def gathered_batch(batch: dict) -> dict:
     return gathered
 
 
-class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient is NaN or infinite.
-
-    index: rows of the train list that are in the batches of this update.
-    """
-
-    def __init__(self, step: int, index: list[int]):
-        super().__init__(f"The loss or its gradient is not finite at step {step}")
-        self.step = step
-        self.index = index
-
-
 class Update(NamedTuple):
     """An update whose losses have not been read back from the device.
 
@@ -109,7 +97,8 @@ class Trainer:
     step: number of updates so far. epoch: the current epoch, from 1. position: number of its
     batches that are done. totals: sums of the loss's terms over the `counted` batches of the epoch,
     up to the last sync(). terms: the terms of the last update that was read back. skipped: number
-    of skipped updates.
+    of skipped updates. bad_since: the step since which all updates were skipped, None if the last
+    one was not.
     """
 
     def __init__(
@@ -149,6 +138,7 @@ class Trainer:
         self.counted = 0
         self.totals: dict[str, float] = {}
         self.skipped = 0
+        self.bad_since: int | None = None
         self.pending: list[Update] = []
         self.terms: dict[str, float] = {}
         self.updates_per_sync = 1 if self.device.type == "cpu" else UPDATES_PER_SYNC
@@ -235,7 +225,9 @@ class Trainer:
         if bad:
             self.terms = {}
             self.skipped += 1
+            self.bad_since = update.step if self.bad_since is None else self.bad_since
             return
+        self.bad_since = None
         self.terms = {"lr": update.lr}
         self.terms |= dict(zip(update.names, values, strict=True))
         number_of_batches = len(update.index)

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,21 @@ log = logging.getLogger("trainSpeakerNet")
 
 class Stopped(Exception):
     """A stop was requested during work that is repeated when the run resumes."""
+
+
+class NonFiniteScores(InputError):
+    """Scores are NaN or infinite. problem: the sentence that says so."""
+
+    def __init__(self, scores: np.ndarray, lines: Sequence[str]):
+        bad = ~np.isfinite(scores)
+        self.problem = (
+            f"Expected finite scores, found NaN or infinity in {np.count_nonzero(bad):,} of "
+            f"{len(scores):,} trials, first in '{lines[int(bad.argmax())]}'."
+        )
+        super().__init__(
+            f"{self.problem} No scores file was written. Give another checkpoint, or check the "
+            "options of the network."
+        )
 
 
 class LostBatch(InputError):
@@ -243,6 +258,9 @@ def score_trials(
         written = {"_speaker": speaker, "_bonafide": bonafide}
         for part in parts:
             parts[part] = parts[part] + scorer.fusion * bonafide
+    for values in parts.values():
+        if not np.isfinite(values).all():
+            raise NonFiniteScores(values, trials.lines)
     if path:
         for part, values in (parts | written).items():
             write_scores(path_of_part(path, part), trials.lines, values)

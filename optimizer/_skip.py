@@ -7,6 +7,18 @@ import torch
 from torch import nn
 
 
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient is NaN or infinite.
+
+    index: rows of the train list that are in the batches of this update.
+    """
+
+    def __init__(self, step: int, index: list[int]):
+        super().__init__(f"The loss or its gradient is not finite at step {step}")
+        self.step = step
+        self.index = index
+
+
 def step_unless(
     bad: torch.Tensor,
     optimizer: torch.optim.Optimizer,

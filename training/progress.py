@@ -57,6 +57,22 @@ class StopRequest:
         if closed:
             self.leave_terminal()
 
+    def before_it(self, items: Iterable) -> Iterator:
+        """Yields items until a stop is requested."""
+        for item in items:
+            if self.requested:
+                return
+            yield item
+
+    def end_if_compiling(self, error: RuntimeError) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C has ended the compilers of --compile."""
+        # Imported here, because it takes a second to load.
+        from torch._dynamo.exc import TorchDynamoException
+
+        if self.requested and isinstance(error, TorchDynamoException):
+            log.info("Stopped while --compile was compiling. The last checkpoint is unchanged.")
+            raise KeyboardInterrupt from None
+
     def leave_terminal(self) -> None:
         """Discards what is written to a terminal that has been closed."""
         nowhere = os.open(os.devnull, os.O_WRONLY)

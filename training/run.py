@@ -27,6 +27,12 @@ from network.checkpoints import load_weights
 from options.run_options import configuration
 from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
+from training.divergence import (
+    explained,
+    loss_text,
+    require_finite_weights,
+    warn_of_skipped,
+)
 from training.epoch_lines import Best, EpochLines
 from training.initial_weights import read_pretrained_part, start_from_weights
 from training.lost_batches import complete
@@ -153,9 +159,11 @@ class TrainingRun:
                 log.info("Saved at step %d.", self.trainer.step)
                 raise
             except NonFiniteLoss as error:
-                raise InputError(self.non_finite_text(error)) from None
+                self.keep_line(error.step)
+                files = [self.task.dataset.utterances[i].path for i in error.index]
+                raise InputError(loss_text(error, self.trainer, files)) from None
             except RuntimeError as error:
-                self.end_if_stopped_while_compiling(error)
+                self.stop.end_if_compiling(error)
                 raise
             else:
                 if self.stalled():
@@ -201,9 +209,10 @@ class TrainingRun:
         utterances = (trainer.position - first) * self.task.sampler.utterances
         line = self.losses_so_far() | clock.report(utterances)
         self.warn_of_waiting(line)
+        warn_of_skipped(trainer)
         # Evaluate, if an evaluation is due.
         due, number = self.evaluation_due()
-        results = self.evaluate() if due else {}
+        results = self.results_after(line) if due else {}
         # Write the log line.
         self.write_line(line, results)
         # Start the next epoch.
@@ -275,11 +284,20 @@ class TrainingRun:
     def validate(self) -> None:
         """Evaluates within an epoch."""
         line = self.losses_so_far()
-        results = self.evaluate()
+        results = self.results_after(line)
         self.write_line(line, results)
         self.trainer.follow(results)
         self.validated = line["step"]
         self.save_checkpoints(line["step"])
+
+    def results_after(self, line: dict) -> dict:
+        """Returns evaluate(). The log line is kept if the network has diverged."""
+        try:
+            require_finite_weights(self.trainer)
+            return self.evaluate()
+        except InputError as error:
+            self.write_line(line, {})
+            raise explained(error, self.trainer) from None
 
     def evaluate(self) -> dict:
         """Returns the validation loss and the metrics of every list of trials.
@@ -367,25 +385,12 @@ class TrainingRun:
         text = self.lines.of_epoch(line, results, lr, shown, self.threshold_texts)
         self.folder.write_log(line | results, text)
 
+    def keep_line(self, step: int) -> None:
+        """Writes the log line of an epoch that ended at a loss that is not finite."""
+        self.trainer.pending.clear()
+        self.write_line(self.losses_so_far() | {"step": step}, {})
+
     def warn_of_waiting(self, line: dict) -> None:
         """Warns once if training spends much of its time waiting for data."""
         if not self.warned_of_waiting:
             self.warned_of_waiting = warn_of_waiting(line, self.options.nDataLoaderThread)
-
-    def non_finite_text(self, error: NonFiniteLoss) -> str:
-        """The message about a loss that is not finite."""
-        files = [self.task.dataset.utterances[i].path for i in error.index]
-        return (
-            f"{error}. The batch contains {len(files)} files: {', '.join(files)}. Check these "
-            "files, lower --lr, set --clip, or skip such updates with --skip_nonfinite N. The last "
-            "checkpoint is unchanged."
-        )
-
-    def end_if_stopped_while_compiling(self, error: RuntimeError) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C has ended the compilers of --compile."""
-        # Imported here, because it takes a second to load.
-        from torch._dynamo.exc import TorchDynamoException
-
-        if self.stop.requested and isinstance(error, TorchDynamoException):
-            log.info("Stopped while --compile was compiling. The last checkpoint is unchanged.")
-            raise KeyboardInterrupt from None
