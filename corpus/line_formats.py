@@ -164,6 +164,10 @@ PLAIN_FORMATS: Formats = {
 FILE_FORMATS: Formats = {
     **FILE_ALONE,
     **PLAIN_FORMATS,
+    # Trials of Kaldi and wespeaker
+    "<file> <file> target|nontarget": LineFormat(
+        lambda words: len(words) == 3 and words[2] in LABEL_WORDS, is_variant=True
+    ),
     **{line: with_files_alone(line_format) for line, line_format in TRAIN_FORMATS.items()},
 }
 # Lists of trials in which a speaker is claimed.

@@ -214,7 +214,9 @@ def parse_trials(
     line_format, lines, rows = read_rows(list_file, TRIAL_FORMATS)
     lines = plain_lines(lines, line_format, rows.separator)
     needs_enrolment = enroll_list or spk_meta or lists_beside(list_file)
-    if line_format.key_column is not None and (needs_enrolment or not has_only_files(rows)):
+    if line_format.key_column is not None and (
+        needs_enrolment or not has_only_files(rows, list_file)
+    ):
         trials = read_claims(list_file, line_format, rows, enroll_list, spk_meta)
     elif line_format.label_column is None:
         trials = Trials.of_columns(rows.columns(), lines)

@@ -17,7 +17,7 @@ from common.errors import InputError
 from corpus import trial_checks
 from corpus.embeddings import read_examples
 from corpus.enrolment import read_enrolment_lists
-from corpus.file_lists import read_cohort, read_speakers, read_utterances
+from corpus.file_lists import read_cohort, read_file_list, read_speakers, read_utterances
 from corpus.lists import Trials, read_train_list, read_trials
 from corpus.raw_lists import read_raw_list
 from corpus.rows import first_line_of
@@ -166,6 +166,30 @@ def test_trials_of_speakers_stay_spoofing_aware(tmp_path):
     assert read_trials(path, [enrolment]).kinds.tolist() == ["target", "nontarget"]
     path = written(tmp_path, "x.wav a.wav target", "y.wav a.wav nontarget", "x.wav b.wav spoof")
     assert read_trials(path).kinds.tolist() == ["target", "nontarget", "spoof"]
+
+
+def test_utterances_of_kaldi_without_a_folder(tmp_path, caplog):
+    """Their names look like speakers, which have enrolment lists."""
+    path = written(tmp_path, "id1-abc id2-def target", "id1-abc id3-ghi nontarget")
+    trials = read_trials(path)
+    assert trials.kinds is None and trials.label.tolist() == [True, False]
+    assert trials.paths() == ["id1-abc", "id2-def", "id3-ghi"]
+    assert trials.lines == ["1 id1-abc id2-def", "0 id1-abc id3-ghi"]
+    assert caplog.messages == [
+        f"warning: {path}: both names of a trial are read as files, because no enrolment list was "
+        "found. If the first name is a speaker, add --enroll_list LIST."
+    ]
+    path = written(tmp_path, "id1-abc id2-def target", "id1-abc id3-ghi spoof")
+    with pytest.raises(InputError, match="expected enrolment files for 1 speakers"):
+        read_trials(path)
+
+
+@pytest.mark.parametrize("names", [("a.wav", "b.wav", "c.wav"), ("id1-a", "id1-b", "id2-c")])
+def test_files_of_the_trials_of_kaldi(names, tmp_path):
+    a, b, c = names
+    path = written(tmp_path, f"{a} {b} target", f"{a} {c} nontarget")
+    assert read_file_list(path) == [a, b, c]
+    assert read_speakers(path) == dict.fromkeys(names, "")
 
 
 # ---------------------------------------------------------------------- blank lines
