@@ -38,6 +38,8 @@ GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"
 # Other tests run some commands: test_sasv.py commands with lists of ASVspoof 2019, test_export.py
 # commands with --export, and test_extending.py the commands of docs/extending.md.
 TESTED_ELSEWHERE = re.compile("ASVspoof2019|--export")
+# Channels that a dense layer of CAM++ adds, in tests.
+GROWTH_RATE = "8"
 COMMAND = re.compile(r"(SPEECH_DATA=\S+ )?python (\./)?\w+\.py ")
 # Paths of modules and YAML files, such as corpus/lists.py.
 PATH = re.compile(r"(?<![\w./-])(?:\./)?((?:\w+/)+\w+\.(?:py|yaml))\b")
@@ -244,7 +246,8 @@ def random_weights(options, folder):
     """Write random weights of a config's network, as projects release theirs. Returns the path."""
     path = folder / Path(options["initial_model"]).name
     torch.manual_seed(1)
-    torch.save(build_model(options["model"], nOut=options["nOut"]).state_dict(), path)
+    net = build_model(options["model"], nOut=options["nOut"], growth_rate=int(GROWTH_RATE))
+    torch.save(net.state_dict(), path)
     return path
 
 
@@ -257,7 +260,7 @@ def first_losses(config, corpus, folder):
     words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec"]
     words += ["--save_path", str(folder), "--test_interval", "10"]
     # A network without such channels gives a warning.
-    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]
+    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16", "--growth_rate", GROWTH_RATE]
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]
