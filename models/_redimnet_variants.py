@@ -289,7 +289,8 @@ def check(base: Architecture) -> None:
         require(rows % channels == 0, f"strides that divide F ({base.F})", stride)
         if reduction is not None:
             fits = (rows // reduction) % HEADS == 0 and rows >= reduction * HEADS
-            require(fits, f"a width C * F / reduction that is a multiple of {HEADS}", reduction)
+            expected = f"a reduction for which {rows} / reduction is a multiple of {HEADS}"
+            require(fits, f"{expected} (C * F is {rows})", reduction)
         for width in (wide, channels):
             fits = width % base.groups(width) == 0
             require(fits, f"group_divisor: a divisor of {width} channels", base.group_divisor)
