@@ -38,7 +38,7 @@ def stages1(*rows: tuple[int, int, float, int | None]) -> Stages:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network. The defaults are those of ReDimNet2.
+    """A network. The defaults are the values of ReDimNet2.
 
     C, F: channels and bands of the first maps.
     stages_setup: strides, blocks, expansion, kernels and reduction of each stage

@@ -248,6 +248,9 @@ def first_losses(config, corpus, folder):
     words += ["--save_path", str(folder), "--test_interval", "10"]
     # A network without such channels gives a warning.
     words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]
+    if options.get("model") == "ReDimNet":
+        stages = "[[[1, 1], 1, 2, [[3, 3]], 16], [[2, 2], 1, 1, [[3, 3]], 8]]"
+        words += ["--redim_config", f"C: 8, F: 24, stages_setup: {stages}"]
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]

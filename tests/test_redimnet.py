@@ -27,7 +27,7 @@ MULTIPLY_ADDS = {
         "b0": 627, "b1": 913, "b2": 1438, "b3": 4393, "b4": 7122, "b5": 13250, "b6": 30210
     },
 }  # fmt: skip
-# The same numbers of the networks that pool all rows, and those of the published recipes.
+# The same numbers of the networks that pool all rows or have the options of a published recipe.
 OWN = {
     "b0": (1.369, 345), "b1": (2.161, 560), "b2": (3.678, 947), "b3": (4.206, 2689),
     "b4": (6.660, 4639), "b5": (9.899, 9622), "b6": (12.459, 12908),
@@ -40,7 +40,7 @@ QUICK = ("redimnet2-b0", "redimnet-b0", "redimnet-b3")
 
 
 def options_of_case(case):
-    """Our options for a case: the options of its `model_config`, or those of wespeaker."""
+    """Our options for a case: the options of its `model_config`, or wespeaker's."""
     if case.name.startswith("wespeaker"):
         # wespeaker gives the features.
         assert case.hparams["model"] == "ReDimNetB0"
@@ -237,7 +237,7 @@ def test_very_short_waves_are_as_long_as_the_strides():
     for fbank in ("pt", "tf"):
         net = model("ReDimNet", variant="b0", fbank=fbank).eval()
         for samples in (257, 479, 720):
-            assert net.features(noise(1, samples)).shape[2] >= 4
+            assert net.frames(noise(1, samples)).shape[2] == 4
             assert net(noise(1, samples)).isfinite().all()
 
 
@@ -317,5 +317,7 @@ def test_compile(config, mixedprec):
         grads.append({name: p.grad for name, p in net.named_parameters()})
     assert net._compiled_call_impl
     largest = max(grad.norm() for grad in grads[0].values())
+    # bfloat16 rounds at the second digit, and compiled code rounds at other places.
+    tolerance = 0.02 if mixedprec else 1e-3
     for name, grad in grads[0].items():
-        assert (grads[1][name] - grad).norm() < 1e-3 * (grad.norm() + 1e-2 * largest), name
+        assert (grads[1][name] - grad).norm() < tolerance * (grad.norm() + 1e-2 * largest), name
