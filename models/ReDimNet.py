@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from models import Backbone
 from models import _redimnet as parts
@@ -99,12 +98,10 @@ class MainModel(Backbone):
         self.bn2 = nn.BatchNorm1d(nOut) if shape.emb_bn else nn.Identity()
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps waves [N, T] to features [N, bands, T'], with at least one step of all strides."""
+        """Maps waves [N, T] to features [N, bands, T']."""
         if self.shape.norm_signal:
             x = normalised_wave(x, EPS[self.shape.feat_type])
-        x = self.torchfbank(x)
-        missing = self.backbone.stride - x.shape[2]
-        return F.pad(x, (0, max(0, missing)), "replicate")
+        return self.torchfbank(x)
 
     def frames(self, x: torch.Tensor) -> torch.Tensor:
         return self.backbone(self.features(x))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from models._redimnet_blocks import (
     EPS,
@@ -53,7 +54,7 @@ class WeightedSum(nn.Module):
 class Blend(torch.autograd.Function):
     """A weighted sum of outputs in the fewest passes over them.
 
-    Outputs of a strided stage have fewer frames, each of which stands for `rate` frames. Autograd
+    Outputs of a strided stage have fewer frames, which are repeated `rate` times. Autograd
     would make one more pass per output in the backward pass, and this sum is a quarter of the
     memory traffic of the network.
     """
@@ -118,7 +119,8 @@ class ToFrames(nn.Module):
 class Backbone(nn.Module):
     """Maps features [N, bands, T] to frames [N, channels, T].
 
-    T is cut to a multiple of the strides. The modules have their published names and numbers, in
+    T is cut to a multiple of the strides, and zeros (the means of the bands) make it at least one.
+    The modules have their published names and numbers, in
     which modules without weights count.
 
     channels: number of channels of the result.
@@ -211,7 +213,7 @@ class Backbone(nn.Module):
         return nn.Sequential(conv, norm, nn.GELU(), PointConv(outputs, outputs))
 
     def add_head(self, bands: int, channels: int) -> None:
-        """Adds the last convolution behind maps of these bands and channels."""
+        """Adds the last convolution. bands, channels: size of the maps before it."""
         shape = self.shape
         self.head: nn.Module = nn.Identity()
         self.channels = self.rows
@@ -226,9 +228,10 @@ class Backbone(nn.Module):
             self.head = FrameConv(self.rows, shape.out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        x = features.transpose(1, 2)  # [N, T, F]
-        # A slice has no symbolic length in an ONNX export.
-        x = x.narrow(1, 0, x.shape[1] // self.stride * self.stride)
+        frames = features.shape[2]
+        kept = max(1, frames // self.stride) * self.stride
+        # Padding also cuts. In an ONNX export the length of a slice would be unknown.
+        x = F.pad(features, (0, kept - frames)).transpose(1, 2)  # [N, T, F]
         outputs = [self.stem_gnorm(self.stem(x.unsqueeze(3)))]
         for i in range(len(self.shape.stages_setup)):
             outputs += self.stage(i, outputs)

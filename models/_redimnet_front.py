@@ -67,9 +67,9 @@ def bands_of_bins(n_mels: int) -> torch.Tensor:
     low, high = mels(limits).tolist()
     edges = torch.linspace(low, high, n_mels + 2, dtype=torch.float64)
     of_bin = mels(frequency)
-    below, centre, above = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising = (of_bin - below) / (centre - below)
-    falling = (above - of_bin) / (above - centre)
+    centre = edges[1:-1, None]
+    rising = (of_bin - edges[:-2, None]) / (centre - edges[:-2, None])
+    falling = (edges[2:, None] - of_bin) / (edges[2:, None] - centre)
     weights = torch.minimum(rising, falling).clamp(min=0.0)  # [n_mels, 256]
     weights[:, 0] = 0.0
     return weights.float()

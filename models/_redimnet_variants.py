@@ -38,7 +38,7 @@ def stages1(*rows: tuple[int, int, float, int | None]) -> Stages:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network. The defaults are those of ReDimNet2.
+    """A network. The defaults are the values of ReDimNet2.
 
     C, F: channels and bands of the first maps.
     stages_setup: strides, blocks, expansion, kernels and reduction of each stage
@@ -289,7 +289,8 @@ def check(base: Architecture) -> None:
         require(rows % channels == 0, f"strides that divide F ({base.F})", stride)
         if reduction is not None:
             fits = (rows // reduction) % HEADS == 0 and rows >= reduction * HEADS
-            require(fits, f"a width C * F / reduction that is a multiple of {HEADS}", reduction)
+            expected = f"a reduction for which {rows} / reduction is a multiple of {HEADS}"
+            require(fits, f"{expected} (C * F is {rows})", reduction)
         for width in (wide, channels):
             fits = width % base.groups(width) == 0
             require(fits, f"group_divisor: a divisor of {width} channels", base.group_divisor)

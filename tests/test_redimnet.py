@@ -27,17 +27,20 @@ MULTIPLY_ADDS = {
         "b0": 627, "b1": 913, "b2": 1438, "b3": 4393, "b4": 7122, "b5": 13250, "b6": 30210
     },
 }  # fmt: skip
-# The same numbers of the networks that pool all rows, and those of the published recipes.
+# The same numbers of the networks that pool all rows or have the options of a published recipe.
 OWN = {
     "b0": (1.369, 345), "b1": (2.161, 560), "b2": (3.678, 947), "b3": (4.206, 2689),
     "b4": (6.660, 4639), "b5": (9.899, 9622), "b6": (12.459, 12908),
 }  # fmt: skip
-FRAMES = 200
+# Frames of 2 s that remain of 201 and of 199.
+FRAMES = {"pt": 200, "tf": 196}
 WIDTH = 128
+# Other sizes take seconds.
+QUICK = ("redimnet2-b0", "redimnet-b0", "redimnet-b3")
 
 
 def options_of_case(case):
-    """Our options for a case: the options of its `model_config`, or those of wespeaker."""
+    """Our options for a case: the options of its `model_config`, or wespeaker's."""
     if case.name.startswith("wespeaker"):
         # wespeaker gives the features.
         assert case.hparams["model"] == "ReDimNetB0"
@@ -140,26 +143,35 @@ def parameters_of(net):
 
 
 def multiply_adds_of(net):
-    """The multiply-adds in millions that the authors' program needs for 200 frames.
+    """The multiply-adds in millions that the authors' program needs for 2 s.
 
     It computes the part of the context in the attention of the pooling again at each frame.
     """
+    frames = FRAMES[net.shape.feat_type]
     with FlopCounterMode(display=False) as counter:
-        net.head(net.pooling(net.backbone(torch.empty(1, net.shape.F, FRAMES, device="meta"))))
-    context = 2 * net.backbone.channels * WIDTH * FRAMES
+        net.head(net.pooling(net.backbone(torch.empty(1, net.shape.F, frames, device="meta"))))
+    context = 2 * net.backbone.channels * WIDTH * frames
     return counter.get_total_flops() / 2e6 + context / 1e6
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_sizes_of_the_variants_of_the_references(file, monkeypatch):
-    variants = golden.load_cases(REFERENCE / f"model_{file}.npz")[0].info["variants"]
-    assert sorted(variants) == sorted(MULTIPLY_ADDS[file])
-    for name, variant in variants.items():
-        net = without_numbers(monkeypatch, **options_of_config(variant["init"]))
-        assert parameters_of(net) == variant["parameters"], name
-        assert multiply_adds_of(net) == pytest.approx(MULTIPLY_ADDS[file][name], rel=0.02), name
+def variants_of_the_references():
+    for file in FILES:
+        variants = golden.load_cases(REFERENCE / f"model_{file}.npz")[0].info["variants"]
+        assert sorted(variants) == sorted(MULTIPLY_ADDS[file])
+        for name, variant in variants.items():
+            marks = [] if f"{file}-{name}" in QUICK else [pytest.mark.slow]
+            multiply_adds = MULTIPLY_ADDS[file][name]
+            yield pytest.param(variant, multiply_adds, id=f"{file}-{name}", marks=marks)
 
 
+@pytest.mark.parametrize("variant, multiply_adds", variants_of_the_references())
+def test_sizes_of_the_references(variant, multiply_adds, monkeypatch):
+    net = without_numbers(monkeypatch, **options_of_config(variant["init"]))
+    assert parameters_of(net) == variant["parameters"]
+    assert multiply_adds_of(net) == pytest.approx(multiply_adds, rel=0.02)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", OWN)
 def test_sizes_of_new_networks(variant, monkeypatch):
     net = without_numbers(monkeypatch, variant=variant)
@@ -182,11 +194,11 @@ def test_every_variant_is_its_own_configuration():
     "options, message",
     [
         ({"redim_config": "C: 24, width: 2"}, "--redim_config: expected names among C, .*, found"),
-        ({"redim_config": "C=24"}, "--redim_config: expected names and values such as"),
+        ({"redim_config": "C=24"}, "--redim_config: expected names among C, .*, found 'C=24'"),
         ({"redim_config": "C: [1"}, "--redim_config: expected names and values such as"),
         ({"redim_config": "C: 0"}, "--redim_config: expected C: a whole number .*, found 0"),
-        ({"redim_config": "F: 70"}, r"--redim_config: expected strides that divide F \(70\)"),
-        ({"redim_config": "C: 21"}, "a multiple of 4, found 40"),
+        ({"variant": "b4", "redim_config": "F: 9"}, r"expected strides that divide F \(9\)"),
+        ({"redim_config": "F: 70"}, r"a multiple of 4 \(C \* F is 1400\), found 40"),
         ({"redim_config": "agg_gnorm: 7"}, r"agg_gnorm: a divisor of C \* F \(1440\), found 7"),
         ({"redim_config": "emb_bn: 1"}, "emb_bn: true or false, found 1"),
         ({"redim_config": "stages_setup: [[1, 2]]"}, "stages_setup: a list of .stride, blocks"),
@@ -225,7 +237,7 @@ def test_very_short_waves_are_as_long_as_the_strides():
     for fbank in ("pt", "tf"):
         net = model("ReDimNet", variant="b0", fbank=fbank).eval()
         for samples in (257, 479, 720):
-            assert net.features(noise(1, samples)).shape[2] >= 4
+            assert net.frames(noise(1, samples)).shape[2] == 4
             assert net(noise(1, samples)).isfinite().all()
 
 
@@ -305,5 +317,7 @@ def test_compile(config, mixedprec):
         grads.append({name: p.grad for name, p in net.named_parameters()})
     assert net._compiled_call_impl
     largest = max(grad.norm() for grad in grads[0].values())
+    # bfloat16 rounds at the second digit, and compiled code rounds at other places.
+    tolerance = 0.02 if mixedprec else 1e-3
     for name, grad in grads[0].items():
-        assert (grads[1][name] - grad).norm() < 1e-3 * (grad.norm() + 1e-2 * largest), name
+        assert (grads[1][name] - grad).norm() < tolerance * (grad.norm() + 1e-2 * largest), name
