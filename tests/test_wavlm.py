@@ -328,6 +328,13 @@ def without_a_projection(weights):
         weights[f"encoder.layers.2.self_attn.q_proj.{name}"] = joined[:64]
 
 
+def with_numbers_as_projections(weights):
+    name = "encoder.transformer.layers.2.attention.attention.in_proj_bias"
+    del weights[name]
+    for letter in "qkv":
+        weights[f"encoder.layers.2.self_attn.{letter}_proj.bias"] = torch.tensor(0.5)
+
+
 def with_nan(weights):
     weights["encoder.transformer.layer_norm.bias"][3] = torch.nan
 
@@ -339,6 +346,7 @@ def with_nan(weights):
         (with_another_weight, "unexpected: aux.weight"),
         (with_a_narrow_layer, "output_dense.bias, [5] in the file, [64] here"),
         (without_a_projection, "missing: encoder.transformer.layers.2.attention.attention.in_proj"),
+        (with_numbers_as_projections, "missing: encoder.transformer.layers.2.attention"),
         (with_nan, "expected finite weights, found NaN or infinity in 1 of"),
     ],
 )
