@@ -16,6 +16,7 @@ import yaml
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.spelling import did_you_mean
 from common.writing import write_atomically
 from prep.output import require_folder
@@ -148,7 +149,14 @@ def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]
 
 def read_catalogue(path: Path) -> Catalogue:
     """Reads a file list such as prep/catalogues/voxceleb.yaml. Raises InputError if it is wrong."""
-    try:
+
+    def problem(text: str) -> str:
+        return (
+            f"expected YAML with base_url and files, found something else ({text}). Correct the "
+            "file: prep/catalogues/voxceleb.yaml is an example."
+        )
+
+    with foreign_file(path, problem):
         # The base loader reads all values as text.
         table = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
         files = table["files"]
@@ -161,21 +169,6 @@ def read_catalogue(path: Path) -> Catalogue:
             sources,
             {pattern: int(number) for pattern, number in counts.items()},
         )
-    except InputError:
-        raise
-    except (
-        yaml.YAMLError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
-        raise InputError(
-            f"{path}: expected YAML with base_url and files, found something else "
-            f"({' '.join(str(error).split())}). Correct the file: "
-            "prep/catalogues/voxceleb.yaml is an example."
-        ) from None
 
 
 # ---------------------------------------------------------------------- files on the disk

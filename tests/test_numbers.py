@@ -120,6 +120,8 @@ NEEDED = {
     "bucket_frames": {"eval_frames": 0},
     "num_spk": {"train_list": "spoofed.txt"},
 }
+# The beginning of a message about files, which the option has let pass.
+RELATED = {"top_n": "error: --score_norm"}
 # Losses of single utterances.
 SINGLE = ("softmax", "aamsoftmax", "amsoftmax", "aamsoftmax_subcenter", "sphereface2", "triplet")
 
@@ -184,7 +186,7 @@ def problem_of(fuzzing, words, option, absurd):
         return f"{type(error).__name__}: {str(error)[:300]}"
     if "Traceback" in out + err or code not in (0, 2):
         return f"exit code {code}: {err[-300:]}"
-    named = f"--{option.name}" in err
+    named = f"--{option.name}" in err or err.startswith(RELATED.get(option.name, "?"))
     if absurd and not (code == 2 and err.startswith("error: ") and named):
         return f"exit code {code}: {err[-300:]}"
     # A learning rate or a factor within its bounds may still make the weights infinite.
