@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.writing import write_atomically
 from metrics.llr import logit
 from metrics.qualities import calibration_inputs, read_qualities
@@ -135,16 +136,17 @@ def check_scores_differ(inputs: Mapping[str, np.ndarray]) -> None:
 # ---------------------------------------------------------------------- files
 def load(path: FilePath) -> Calibration:
     """Reads the JSON file of a calibration. Raises InputError if it is another file."""
-    try:
-        found = Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
-        valid = is_valid(found)
-    except (ValueError, TypeError):
-        valid = False
-    if not valid:
-        raise InputError(
-            f"{path}: expected a calibration that `tuneThreshold.py calibrate` wrote, found "
-            "another file. Give the JSON file of a calibration."
+
+    def problem(text: str) -> str:
+        return (
+            "expected a calibration that `tuneThreshold.py calibrate` wrote, found another file "
+            f"({text}). Give the JSON file of a calibration."
         )
+
+    with foreign_file(path, problem):
+        found = Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
+        if not is_valid(found):
+            raise ValueError("its numbers and its inputs do not fit together")
     return found
 
 

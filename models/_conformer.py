@@ -31,6 +31,8 @@ class Embedding(nn.Module):
             layers += [nn.Conv2d(inputs, size, 3, stride, padding), nn.ReLU(inplace=True)]
             inputs = size
             bands = (bands + 2 * padding - 3) // stride + 1
+        if bands < 1:
+            raise ValueError(f"--n_mels: expected more bands for the convolutions, found {n_mels}.")
         self.conv = nn.Sequential(*layers)
         self.out = nn.Sequential(nn.Linear(size * bands, size))
 

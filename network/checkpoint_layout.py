@@ -78,6 +78,9 @@ LAYOUT = {
     "skipped": (is_count, "a whole number from 0 on"),
     "stale": (is_count, "a whole number from 0 on"),
     "validated": (is_count, "a whole number from 0 on"),
+    "evaluated": (is_count, "a whole number from 0 on"),
+    "steps_per_epoch": (is_count, "a whole number from 0 on"),
+    "lists": (is_dict_of(lambda value: isinstance(value, str)), "descriptions of lists"),
 }
 NEEDED = ("model", "loss", "options")
 # What a run needs besides, to resume.

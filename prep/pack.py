@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.writing import write_atomically
 from corpus.audio import decode
 from corpus.features import SUFFIXES
@@ -194,14 +195,17 @@ def read_shards(folder: str | Path) -> dict[int, Shard]:
     """
     shards = {}
     for path in sorted(Path(folder).glob("[0-9]*.json")):
-        try:
+        with foreign_file(path, not_a_shard):
             shards[int(path.stem)] = shard_of(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(
-                f"{path}: expected the contents of a shard in JSON, found something else "
-                f"({error}). Remove this file and {AGAIN}."
-            ) from None
     return shards
+
+
+def not_a_shard(problem: str) -> str:
+    """Returns the message about a file that is not the JSON file of a shard."""
+    return (
+        f"expected the contents of a shard in JSON, found something else ({problem}). Remove this "
+        f"file and {AGAIN}."
+    )
 
 
 def shard_of(table: dict[str, Any]) -> Shard:

@@ -18,6 +18,7 @@ import yaml
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.spelling import did_you_mean
 from common.writing import write_atomically
 from prep.output import require_folder
@@ -160,23 +161,16 @@ def load_catalogue_file(path: Path, keys: str, example: str) -> Iterator[Any]:
     prep/catalogues/. Raises InputError if the file is no YAML, or if the context finds another
     structure.
     """
-    try:
-        yield yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
-    except InputError:
-        raise
-    except (
-        yaml.YAMLError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
-        raise InputError(
-            f"{path}: expected YAML with {keys}, found something else "
-            f"({' '.join(str(error).split())}). Correct the file: "
+
+    def problem(text: str) -> str:
+        return (
+            f"expected YAML with {keys}, found something else ({text}). Correct the file: "
             f"prep/catalogues/{example} is an example."
-        ) from None
+        )
+
+    with foreign_file(path, problem):
+        # The base loader reads all values as text.
+        yield yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
 
 
 def read_catalogue(path: Path) -> Catalogue:

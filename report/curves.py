@@ -55,7 +55,7 @@ def parse_log_line(text: str, place: str) -> LogLine:
     """Parse one line of a log. Raises ValueError if the line is not a dict with an epoch."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict) or "epoch" not in line:
         raise ValueError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.run_paths import COMMAND, CONFIG, LOG, SCORES
 from common.variables import unescaped
 from metrics.scores import Scores, read_scores
@@ -42,13 +43,9 @@ def read_run_config(path: Path) -> dict[str, Any]:
     # Imported here, because the metrics need only numpy.
     import yaml
 
-    try:
+    problem = "expected YAML, found an error: {}. Repair the file, or remove it.".format
+    with foreign_file(path, problem):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: expected YAML, found an error: {reason}. Repair the file, or remove it."
-        ) from None
     if not isinstance(config, dict):
         raise InputError(
             f"{path}: expected lines 'option: value', found {config!r:.60}. "

@@ -1,5 +1,6 @@
 """The files that tests/fuzzing.py damages, and the commands that read them."""
 
+import argparse
 import io
 import json
 import pickle
@@ -18,6 +19,7 @@ import yaml
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
+from options import OPTIONS
 from training.run import TrainingRun
 
 RATE = 16000
@@ -207,9 +209,16 @@ def configs(world: Path, output: Path) -> list[Seed]:
     shipped = Path(__file__).parent.parent / "configs"
     seeds = [Seed("options.yaml", yaml.safe_dump(options).encode(), run)]
     odd = ("null", "1e400", "-1", "[1, 2]", "{a: 1}", "!!x y", "2026-01-01", "9" * 40, ".nan", "''")
+    odd += ("0", "1e-300", "1e30", "0.5", "2147483647", "[" * 2000)
+    numbers = []
+    for declared in OPTIONS.values():
+        numbers += [option.name for option in declared if option.kind in (int, float)]
+    # They need further processes.
+    numbers.remove("nproc")
+    numbers.remove("nDataLoaderThread")
 
     def strange(rng: random.Random) -> bytes:
-        name = rng.choice([*options])
+        name = rng.choice([*options, *numbers])
         return (
             yaml.safe_dump(options | {name: 0}).encode() + f"{name}: {rng.choice(odd)}\n".encode()
         )
@@ -225,6 +234,9 @@ def configs(world: Path, output: Path) -> list[Seed]:
 def odd_state(state: dict, rng: random.Random) -> bytes:
     """Returns a file of torch.save with another structure than a checkpoint has."""
     state = {**state, "model": {**state["model"]}}
+    # The checksum of the contents would hide all other checks.
+    if rng.random() < 0.8:
+        del state["checksum"]
     name = rng.choice([*state["model"]])
     weight = state["model"][name]
     values = (
@@ -317,6 +329,8 @@ def odd_array(rng: random.Random) -> bytes:
         np.zeros((1, 8), np.float16),
         np.zeros((1, 8), np.complex64),
     )
+    if rng.random() < 0.1:
+        return saved(np.savez, a=rng.choice(arrays), b=np.zeros(3))
     if rng.random() < 0.5:
         return saved(np.save, rng.choice(arrays), allow_pickle=True)
     shape = tuple(rng.choice((-1, 0, 1, 8, 2**31, 2**40, 2**62, 2**64)) for _ in range(2))
@@ -331,7 +345,7 @@ def odd_pickle(rng: random.Random) -> bytes:
     values = (
         b"\x80\x02]r" + (2**31 - 1).to_bytes(4, "little") + b".",
         b"\x80\x02]r" + (2**28).to_bytes(4, "little") + b".",
-        b"\x80\x04\x96" + (2**40).to_bytes(8, "little") + b".",
+        b"\x80\x05\x96" + (2 ** rng.choice((32, 40))).to_bytes(8, "little") + b".",
         b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b".",
         b"\x80\x04" + b"(" * 5000 + b"l" * 5000 + b".",
         b"L" + b"9" * 5000 + b"L\n.",
@@ -341,6 +355,8 @@ def odd_pickle(rng: random.Random) -> bytes:
         pickle.dumps([1, "a", None]),
         pickle.dumps(Path("a")),
         pickle.dumps(np.zeros((2, 2), dtype="S4")),
+        pickle.dumps(argparse.Namespace(kernel_size=10**400, front_end=[1], heads_number={})),
+        pickle.dumps(argparse.Namespace(front_end="VGG3L", embedding_size=-1)),
     )
     return rng.choice(values)
 
@@ -378,11 +394,15 @@ def arrays(world: Path, output: Path) -> list[Seed]:
     feature = (features / "id0" / "1.npy").read_bytes()
     embedding = (world / "embeddings" / "id0" / "1.npy").read_bytes()
     old = pickle.dumps(x.T, 2)
+    settings = argparse.Namespace(front_end="VGG3L", kernel_size=4, heads_number=4)
+    both = ("--train_list", world / "train.txt", "--train_path", world / "wav")
+    of_settings = partial(use, "--modelConfig", world / "config.pkl", *both, "--save_path", output)
     return [
         Seed("embeddings/id0/1.npy", embedding, baseline, odd_array),
         Seed("features/id0/1.npy", feature, partial(run, features), odd_array),
         Seed("pickles/id0/1.pickle", old, partial(run, world / "pickles"), odd_pickle),
         Seed("meta.pk", pickle.dumps(meta), partial(train, *claims), odd_pickle),
+        Seed("config.pkl", pickle.dumps(settings), of_settings, odd_pickle, works=False),
     ]
 
 

@@ -107,6 +107,29 @@ def replace_word(data: bytearray, rng: random.Random) -> bytearray:
     return bytearray(separator.join(words))
 
 
+def change_lines(data: bytearray, rng: random.Random) -> bytearray:
+    """Removes a line, writes one twice, or moves one."""
+    lines = bytes(data).split(b"\n")
+    line = lines[rng.randrange(len(lines))]
+    if rng.random() < 0.7:
+        lines.remove(line)
+    if rng.random() < 0.7:
+        lines.insert(rng.randrange(len(lines) + 1), line)
+    return bytearray(b"\n".join(lines))
+
+
+def replace_value(data: bytearray, rng: random.Random) -> bytearray:
+    """Replaces the value of a line 'name: value', or the last word of a line."""
+    lines = bytes(data).split(b"\n")
+    place = rng.randrange(len(lines))
+    words = lines[place].split(b" ")
+    words[-1] = rng.choice(WORDS).encode(errors="surrogateescape")
+    lines[place] = b" ".join(words)
+    return bytearray(b"\n".join(lines))
+
+
+# Damage that leaves a text readable.
+TEXT_DAMAGES = (replace_word, replace_value, change_lines)
 DAMAGES = (flip_bits, truncate, insert_bytes, swap_blocks, write_numbers, nest, replace_word)
 
 
@@ -115,9 +138,10 @@ def damaged(seed: Seed, rng: random.Random) -> bytes:
     if seed.make is not None and rng.random() < 0.5:
         return seed.make(rng)
     data = bytearray(seed.data)
+    damages = TEXT_DAMAGES if seed.data.isascii() and rng.random() < 0.6 else DAMAGES
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if data:
-            data = rng.choice(DAMAGES)(data, rng)
+            data = rng.choice(damages)(data, rng)
     return bytes(data)
 
 

@@ -16,8 +16,14 @@ from test_bad_input import Workspace, fingerprint
 
 from common.errors import InputError
 from corpus.enrolment import read_speaker_meta
+from metrics import calibration
 from network.checkpoints import read_checkpoint, write_checkpoint
+from prep.pack import read_shards
+from prep.sources import read_catalogue
+from report.curves import parse_log_line
+from report.runs import read_run_config
 from training.ownership import is_ours
+from training.run_folder import contents_of_line
 
 
 def small_state():
@@ -172,6 +178,9 @@ def odd_files():
         "classes": [None, ["a"], {"a": "b"}, {"a": -5}, {"a": 10**13}],
         "result": [3, {"threshold": "x"}],
         "step": ["x", -5],
+        "evaluated": [weight],
+        "steps_per_epoch": [weight, None, 1.5],
+        "lists": [weight, ["a"], {"train_list": weight}],
     }
     for name, values in parts.items():
         for i, value in enumerate(values):
@@ -245,6 +254,43 @@ def test_a_damaged_checkpoint_is_not_of_this_program(name, tmp_path):
     assert not is_ours(path)
     with pytest.raises(InputError, match=r"last\.model: .*\.$"):
         read_checkpoint(path)
+
+
+# ---------------------------------------------------------------------- other files
+DEEP = "[" * 100_000
+NUMBERS = '{"inputs": ["score"], "weights": [%s], "offset": 0, "effective_prior": 0.5}'
+READERS = {
+    "calibration.json": (
+        calibration.load,
+        [DEEP, "[1]", "{}", NUMBERS % "Infinity", NUMBERS % ("1" * 400), NUMBERS % "[[1]]"],
+    ),
+    "catalogue.yaml": (
+        read_catalogue,
+        [DEEP, "[1]", "files: 3", "counts: {a: 1}\nfiles: {}", "\0"],
+    ),
+    "config.yaml": (read_run_config, [DEEP, "a: 2026-13-45", "- 1", "!!python/object:x {}", "\0"]),
+    "00000.json": (lambda path: read_shards(path.parent), [DEEP, "[1]", '{"recordings": 3}']),
+}
+CASES = [(name, i) for name, (_, contents) in READERS.items() for i in range(len(contents))]
+
+
+@pytest.mark.parametrize("name, i", CASES)
+def test_odd_files_of_text_are_named(name, i, tmp_path):
+    read, contents = READERS[name]
+    path = tmp_path / name
+    path.write_text(contents[i])
+    with pytest.raises(InputError) as found:
+        read(path)
+    message = str(found.value)
+    assert message.startswith(f"{path}: expected") and message.endswith("."), message
+    assert len(message) < 700
+
+
+def test_a_line_of_deep_lists_is_damaged():
+    assert contents_of_line('{"epoch": 1, "step": 2}') == {"epoch": 1, "step": 2}
+    assert contents_of_line(DEEP) is None
+    with pytest.raises(ValueError, match="^log:1: expected the JSON line"):
+        parse_log_line(DEEP, "log:1")
 
 
 # ---------------------------------------------------------------------- pickles

@@ -15,14 +15,6 @@ from pathlib import Path
 import pytest
 from fuzzing import COUNT, KINDS, SECONDS, UNDAMAGED
 
-# {kind: why some of its inputs still fail}
-KNOWN = {
-    "audio": "fixed by item 6",
-    "checkpoints": "fixed by item 17",
-    "arrays": "fixed by items 17 and 18",
-    "configs": "fixed by item 16",
-}
-
 
 def run_worker(kind: str, folder: Path, first: int) -> tuple[int, list[str]]:
     """Runs the inputs from number `first` on -> (number that was begun last, problems).
@@ -46,17 +38,9 @@ def run_worker(kind: str, folder: Path, first: int) -> tuple[int, list[str]]:
     return last, problems
 
 
-def kind_param(kind: str):
-    """Returns the parameter of a kind. Kinds in KNOWN may fail."""
-    marks = []
-    if kind in KNOWN:
-        marks.append(pytest.mark.xfail(strict=False, reason=KNOWN[kind]))
-    return pytest.param(kind, marks=marks)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", [kind_param(kind) for kind in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files(kind, tmp_path):
     problems = []
     last = UNDAMAGED - 1

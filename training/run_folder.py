@@ -76,7 +76,7 @@ def contents_of_line(text: str) -> dict | None:
     """Returns the contents of a line of log.jsonl, or None if it is damaged."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(line, dict) and isinstance(line.get("epoch"), int)
     return line if known and isinstance(line.get("step"), int) else None

@@ -41,8 +41,8 @@ from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
 
 log = logging.getLogger("trainSpeakerNet")
-# Part of the message of torch about a layer whose input has too few frames.
-TOO_SHORT = "Output size is too small"
+# Parts of the messages of torch about a layer whose input has too few frames.
+TOO_SHORT = ("Output size is too small", "Kernel size can't be greater")
 
 
 class Task:
@@ -293,7 +293,7 @@ class Task:
             place = f"{self.options.valid_list}: " if list_option == "valid_list" else ""
             raise InputError(f"{place}{error}") from error
         except RuntimeError as error:
-            if TOO_SHORT not in str(error):
+            if not any(text in str(error) for text in TOO_SHORT):
                 raise
             raise InputError(
                 f"--max_frames {self.options.max_frames}: these crops are too short for --model "
