@@ -12,7 +12,7 @@ class Pooling(BasePooling):
     A subclass may have another eps, which is added to the variances.
     """
 
-    description = "mean and standard deviation"
+    description = "mean and standard deviation, 1e-7 added to the variances"
     eps = 1e-7
 
     def __init__(self, channels: int) -> None:

@@ -3,14 +3,19 @@
 pytest tests/test_campplus.py
 """
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from reference import golden
-from test_models import REFERENCE, difference, filled, model, noise, record_outputs
+from test_models import REFERENCE, difference, filled, model, noise, record_outputs, small
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import trainSpeakerNet
+from metrics.rates import error_rates, min_dcf
 from models import _campplus
 
 CASES = golden.load_cases(REFERENCE / "model_campplus.npz")
@@ -106,3 +111,73 @@ def test_context_is_its_definition(frames):
     torch.testing.assert_close(_campplus.context(x), torch.stack(expected, -1))
     half = _campplus.context(x.bfloat16())
     assert half.dtype is torch.float32
+
+
+@pytest.mark.slow
+def test_compiled_network_has_the_same_gradients(monkeypatch):
+    """torch.compile does everything except for generating code. The front end is not compiled."""
+    monkeypatch.setattr(_campplus, "LAYERS", (2, 1, 1))
+    torch.compiler.reset()
+    gradients = []
+    for compiled in (False, True):
+        net = small("CAMPPlus", fbank="kaldi").train()
+        call = torch.compile(net, backend="aot_eager") if compiled else net
+        call(noise(4, 20000)).square().sum().backward()
+        gradients.append({name: value.grad for name, value in net.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert difference(gradients[1][name].numpy(), gradient.numpy()) < 1e-3, name
+
+
+# ---------------------------------------------------------------------- released weights
+WEIGHTS = Path(os.environ.get("SPEAKER_WEIGHTS", "/nonexistent"), "campplus_cn_en_common.pt")
+SPEECH = Path(os.environ.get("SPEECH_DATA", "/nonexistent"))
+NETWORK = ["--model", "CAMPPlus", "--nOut", "192", "--initial_model", str(WEIGHTS)]
+needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason="no SPEAKER_WEIGHTS")
+needs_speech = pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")
+RELEASED = golden.load_cases(REFERENCE / "pretrained_campplus_cn_en.npz")
+
+
+def eer_of_the_closest_point(threshold, p_miss, p_fa):
+    """The mean of the two rates where they differ least, in per cent, as in the fixture."""
+    closest = np.argmin(np.abs(p_miss - p_fa))
+    return 50 * (p_miss[closest] + p_fa[closest])
+
+
+@needs_weights
+@needs_speech
+@pytest.mark.slow
+@pytest.mark.parametrize("case", RELEASED, ids=lambda case: case.name)
+def test_released_weights_have_the_published_scores(case, tmp_path):
+    folder = SPEECH / case.name
+    words = ["--test_list", folder / "trials.txt", "--test_path", folder / "test"]
+    words += ["--eval", "--eval_frames", 0, "--output", tmp_path / "scores.txt", *NETWORK]
+    assert not trainSpeakerNet.main([str(word) for word in words])
+    rows = [line.split() for line in (tmp_path / "scores.txt").read_text().splitlines()]
+    scores = np.array([float(row[3]) for row in rows])
+    labels = np.array([int(row[0]) for row in rows])
+    places = case.arrays["trial_index"]
+    assert np.array_equal(labels[places], case.arrays["trial_labels"])
+    assert np.abs(scores[places] - case.arrays["trial_scores"]).max() < 1e-5
+    rates = error_rates(scores, labels)
+    eer = eer_of_the_closest_point(*rates)
+    assert eer == pytest.approx(float(case.arrays["eer_percent"]), abs=1e-6)
+    cost, _ = min_dcf(*rates, 0.05, 1, 1)
+    assert cost == pytest.approx(float(case.arrays["mindcf_005"]), abs=1e-6)
+
+
+@needs_weights
+@needs_speech
+@pytest.mark.slow
+def test_verification_with_released_weights(capsys):
+    """Two recordings of one speaker, and their score in the fixture."""
+    case = RELEASED[0]
+    root = SPEECH / case.name
+    lines = (root / "trials.txt").read_text().splitlines()
+    targets = np.flatnonzero(case.arrays["trial_labels"])
+    files = lines[case.arrays["trial_index"][targets[0]]].split()[1:]
+    words = ["--verify", *[str(root / "test" / file) for file in files], "--threshold", "0.45"]
+    words += ["--eval_frames", "0"]
+    assert not trainSpeakerNet.main([*words, *NETWORK])
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert float(shown["Score"]) == pytest.approx(case.arrays["trial_scores"][targets[0]], abs=1e-4)
+    assert shown["Decision"] == "same speaker"
