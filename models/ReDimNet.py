@@ -48,7 +48,7 @@ def variant_of(file: PublishedFile, changes: str) -> str | None:
 class MainModel(Backbone):
     """nOut: size of the embedding
     variant: size of ReDimNet2 (b0 to b6) or of ReDimNet (v1_b0 to v1_b6)
-    fbank: front end: that of the variant, a mel spectrogram (pt), triangles that are linear in mel
+    fbank: front end: as in the variant, a mel spectrogram (pt), triangles that are linear in mel
         (tf), or filter banks as in wespeaker (kaldi)
     redim_config: other values of a published model_config that differ from the variant, for
         instance "C: 24, out_channels: 64, agg_gnorm: true"

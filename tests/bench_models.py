@@ -21,9 +21,12 @@ from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer
 from training.memory import peak_memory
 
-
 # Published variants of models that also have rows: model and options.
-VARIANTS = [("ResNet", {"variant": "simam", "width": 64})]
+VARIANTS = [
+    ("ResNet", {"variant": "simam", "width": 64}),
+    ("ReDimNet", {"variant": "b0"}),
+    ("ReDimNet", {"variant": "b6"}),
+]
 
 
 def block_of_modules(self, x):

@@ -298,8 +298,9 @@ def test_attention_is_the_layer_of_pytorch():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["", ", agg_gnorm: true, dual_agg: true"])
-@pytest.mark.parametrize("mixedprec", [False, True])
+@pytest.mark.parametrize(
+    "config, mixedprec", [("", True), (", agg_gnorm: true, dual_agg: true", False)]
+)
 def test_compile(config, mixedprec):
     """Gradients of the network, as torch.compile traces it without generating code."""
     torch.compiler.reset()
@@ -314,10 +315,8 @@ def test_compile(config, mixedprec):
             net.compile(backend="aot_eager")
         with trainer.autocast:
             trainer.net(batch)["loss"].backward()
-        grads.append({name: p.grad for name, p in net.named_parameters()})
+        grads.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
     assert net._compiled_call_impl
-    largest = max(grad.norm() for grad in grads[0].values())
-    # bfloat16 rounds at the second digit, and compiled code rounds at other places.
-    tolerance = 0.02 if mixedprec else 1e-3
-    for name, grad in grads[0].items():
-        assert (grads[1][name] - grad).norm() < tolerance * (grad.norm() + 1e-2 * largest), name
+    # bfloat16 rounds at the third digit, and compiled code rounds at other places.
+    tolerance = 0.02 if mixedprec else 1e-5
+    assert difference(grads[1].numpy(), grads[0].numpy()) < tolerance
