@@ -5,7 +5,7 @@ files.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -103,6 +103,17 @@ class WavLM(nn.Module):
         if size.norm_first:
             # Only the unused end of the network has this layer, but files contain its weights.
             self.encoder.transformer.layer_norm.requires_grad_(False)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "WavLM":
+        """Keeps the strides of the parameters [1, heads, 1, 1] if the network is channels-last.
+
+        Otherwise several processes warn that gradients have other strides.
+        """
+        super()._apply(fn, recurse)
+        for layer in self.encoder.transformer.layers:
+            factor = layer.attention.gru_rel_pos_const
+            factor.data = factor.data.flatten().view(factor.shape)
+        return self
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters from the input to the output, as {name of the part: parameters}.

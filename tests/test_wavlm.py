@@ -183,6 +183,16 @@ def test_parity(case):
             assert difference(net(wave).numpy(), want) < 2e-5, key
 
 
+def test_every_parameter_that_learns_has_a_gradient(case):
+    """Several processes wait for all of them. Layers that no path reaches never learn."""
+    net = network_of(case).train()
+    net(noise(2, 4000)).square().sum().backward()
+    missing = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+    unused = net.ssl.encoder.transformer.layer_norm
+    assert unused.weight.requires_grad == (case.name == "wavlm_base_like")
+
+
 @torch.no_grad()
 def test_other_poolings_get_a_learned_sum_of_the_layers(case):
     net = network_of(case)
@@ -318,6 +328,13 @@ def without_a_projection(weights):
         weights[f"encoder.layers.2.self_attn.q_proj.{name}"] = joined[:64]
 
 
+def with_numbers_as_projections(weights):
+    name = "encoder.transformer.layers.2.attention.attention.in_proj_bias"
+    del weights[name]
+    for letter in "qkv":
+        weights[f"encoder.layers.2.self_attn.{letter}_proj.bias"] = torch.tensor(0.5)
+
+
 def with_nan(weights):
     weights["encoder.transformer.layer_norm.bias"][3] = torch.nan
 
@@ -329,6 +346,7 @@ def with_nan(weights):
         (with_another_weight, "unexpected: aux.weight"),
         (with_a_narrow_layer, "output_dense.bias, [5] in the file, [64] here"),
         (without_a_projection, "missing: encoder.transformer.layers.2.attention.attention.in_proj"),
+        (with_numbers_as_projections, "missing: encoder.transformer.layers.2.attention"),
         (with_nan, "expected finite weights, found NaN or infinity in 1 of"),
     ],
 )
@@ -479,6 +497,15 @@ def test_a_layer_is_skipped_with_the_probability_of_the_option():
     net.ssl(wave).sum().backward()
     trained = [parameter for parameter in net.ssl.parameters() if parameter.requires_grad]
     assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_gradients_have_the_strides_of_their_parameters():
+    """PyTorch warns users otherwise, if several processes train."""
+    net = build_model("WavLM_MHFA", ssl_size="tiny").to(memory_format=torch.channels_last)
+    net(noise(1, 800)).sum().backward()
+    for name, parameter in net.named_parameters():
+        if parameter.dim() == 4:
+            assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_convolutions_learn_if_asked():
