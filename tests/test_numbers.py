@@ -171,6 +171,8 @@ def words_of(world, place, option, value):
     if not words["model"].startswith(("VGG3", "VGG4")):
         words = {key: value for key, value in words.items() if key not in ("kernel_size",)}
         words.pop("heads_number")
+    if words["model"] in ("ECAPA_TDNN", "RawNet3", "SKA_TDNN"):
+        words["eca_c"] = 64
     words |= NEEDED.get(option.name, {}) | {"save_path": "run"}
     words.pop(option.name, None)
     lists = ("train_list", "train_path", "test_list", "test_path", "cohort_list", "cohort_path")
