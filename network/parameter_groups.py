@@ -15,7 +15,7 @@ log = logging.getLogger("trainSpeakerNet")
 REST = "all others"
 
 
-def groups_of(
+def parameter_groups_of(
     model: SpeakerModel, loss: Loss, head_weight_decay: float | None = None
 ) -> list[Group]:
     """Returns groups that contain every parameter of a network once.
@@ -93,7 +93,7 @@ class Freezing:
                 p.requires_grad_(epoch > group.frozen_epochs)
         released = [group for group in self.frozen if group not in frozen]
         if released:
-            log.info("From epoch %d on, training includes %s.", epoch, short_names(released))
+            log.info("From epoch %d on, training includes %s.", epoch, names_in_short(released))
         self.frozen = frozen
         ids = {id(p) for group in frozen for p in group.parameters}
         self.modules = list(frozen_modules(self.net, ids))
@@ -106,7 +106,7 @@ class Freezing:
             module.eval()
 
 
-def short_names(groups: Sequence[Group]) -> str:
+def names_in_short(groups: Sequence[Group]) -> str:
     """Returns the names of groups, or of the first and the last of several."""
     first = groups[0].name
     return first if len(groups) == 1 else f"{first} to {groups[-1].name}"

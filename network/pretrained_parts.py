@@ -28,11 +28,11 @@ def take_sizes_of_run(
     Options that were given are not changed. stored: options of the run.
     """
     for name in part.decides:
-        if name not in given_options(options) and name in stored:
+        if name not in typed_options(options) and name in stored:
             setattr(options, name, stored[name])
 
 
-def read_part(part: PretrainedPart, options: argparse.Namespace) -> Weights:
+def read_weights_of_part(part: PretrainedPart, options: argparse.Namespace) -> Weights:
     """Reads the weights of a part, under their names in the part.
 
     Enters the sizes that the weights decide into the options. Raises InputError if the file is
@@ -43,7 +43,7 @@ def read_part(part: PretrainedPart, options: argparse.Namespace) -> Weights:
     for name, find_value in part.decides.items():
         present = getattr(options, name)
         value = find_value(weights) or present
-        if present != value and name in given_options(options):
+        if present != value and name in typed_options(options):
             raise InputError(
                 f"--{part.option} {source}: expected weights for --{name} {present}, found weights "
                 f"for --{name} {value}. Leave out --{name}, or give another file."
@@ -52,7 +52,7 @@ def read_part(part: PretrainedPart, options: argparse.Namespace) -> Weights:
     return weights
 
 
-def given_options(options: argparse.Namespace) -> frozenset[str]:
+def typed_options(options: argparse.Namespace) -> frozenset[str]:
     """Returns the names of the options that were given."""
     return getattr(options, "given", frozenset())
 
@@ -89,7 +89,7 @@ def weights_in_file(part: PretrainedPart, path: str) -> Weights:
 
 
 def load_part(model: SpeakerModel, weights: Weights, options: argparse.Namespace) -> None:
-    """Copies the weights that read_part() has read into the part of a model, all or nothing.
+    """Copies the weights that read_weights_of_part() has read into the part of a model, all or nothing.
 
     Raises InputError if a name is missing, unexpected or misshaped, or a weight is not finite.
     """

@@ -11,7 +11,7 @@ from conftest import Tiny, small_run
 from inference.evaluation import NonFiniteScores
 from network.checkpoints import read_checkpoint
 from SpeakerNet import NonFiniteLoss
-from training.divergence import evaluation_error, explained, loss_text, require_finite_weights
+from training.divergence import evaluation_error, explained, non_finite_text, require_finite_weights
 
 
 def lines_of(folder):
@@ -57,7 +57,7 @@ def test_a_wrong_file_is_no_divergence():
     """A batch with NaN changes the batch statistics before its loss is known."""
     made = trainer()
     made.net["model"].conv[1].running_mean[:] = float("nan")
-    text = loss_text(NonFiniteLoss(7, [0]), made, ["a.wav", "b.wav"])
+    text = non_finite_text(NonFiniteLoss(7, [0]), made, ["a.wav", "b.wav"])
     assert "at step 7, in epoch 2. The weights are still finite." in text
     assert "2 files: a.wav, b.wav. Check these files" in text and "diverged" not in text
 

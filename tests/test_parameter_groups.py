@@ -22,7 +22,7 @@ from models import SpeakerModel
 from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
 from network.checkpoints import load_weights, read_checkpoint, write_checkpoint
 from network.components import build
-from network.parameter_groups import REST, Freezing, for_optimizer, groups_of
+from network.parameter_groups import REST, Freezing, for_optimizer, parameter_groups_of
 from options.plugins import options_of
 from SpeakerNet import SpeakerNet, Trainer
 
@@ -97,7 +97,7 @@ def trainer(
     torch.manual_seed(0)
     net = SpeakerNet(model or WithFrontEnd(fine_tuning=own), softmax.LossFunction(16, 8))
     made = Trainer(net, **settings)
-    groups = groups_of(net.model, net.loss, head_weight_decay)
+    groups = parameter_groups_of(net.model, net.loss, head_weight_decay)
     made.freezing = Freezing(net, groups)
     made.optimizer = component(
         "optimizer", optimizer, params=for_optimizer(groups, 0.1), lr=0.1, weight_decay=0.01
@@ -128,9 +128,9 @@ def numbers(module):
 
 # ---------------------------------------------------------------------- groups
 def test_layers_near_the_input_have_lower_rates():
-    groups = groups_of(WithFrontEnd(fine_tuning=OWN), softmax.LossFunction(16, 8))
+    groups = parameter_groups_of(WithFrontEnd(fine_tuning=OWN), softmax.LossFunction(16, 8))
     assert {group.name: group.rate(0.1) for group in groups} == pytest.approx(RATES)
-    without_rate = groups_of(
+    without_rate = parameter_groups_of(
         WithFrontEnd(fine_tuning=FineTuning(layer_decay=0.5)), softmax.LossFunction(16, 8)
     )
     assert [group.rate(0.1) for group in without_rate] == pytest.approx([0.1, 0.025, 0.05, 0.1])
@@ -158,17 +158,17 @@ def test_a_parameter_in_two_groups_is_refused():
     model = WithFrontEnd()
     model.parameter_groups = lambda: [Group("a", [model.fc.bias]), Group("b", [model.fc.bias])]
     with pytest.raises(InputError, match="found one in the groups 'a' and 'b'"):
-        groups_of(model, softmax.LossFunction(16, 8))
+        parameter_groups_of(model, softmax.LossFunction(16, 8))
 
 
 def test_a_network_that_would_not_train_is_refused():
     model = WithFrontEnd(fine_tuning=OWN)
     model.fc.requires_grad_(False)
     loss = angleproto.LossFunction()
-    assert len(groups_of(model, loss)) == 1 + LAYERS
+    assert len(parameter_groups_of(model, loss)) == 1 + LAYERS
     loss.requires_grad_(False)
     with pytest.raises(InputError, match="--freeze_epochs: expected 0, because"):
-        groups_of(model, loss)
+        parameter_groups_of(model, loss)
 
 
 # ---------------------------------------------------------------------- rates and decays
@@ -231,7 +231,7 @@ def test_decay_of_the_head_is_as_computed_by_hand():
 
 
 def test_adam_w_spares_vectors_of_every_group():
-    groups = groups_of(WithFrontEnd(fine_tuning=OWN), softmax.LossFunction(16, 8), 0.05)
+    groups = parameter_groups_of(WithFrontEnd(fine_tuning=OWN), softmax.LossFunction(16, 8), 0.05)
     made = component(
         "optimizer",
         "adamW",

@@ -21,7 +21,7 @@ from models._wavlm import SIZES, Size, WavLM, torchaudio_wavlm
 from models.WavLM_MHFA import MainModel
 from network.checkpoints import load_weights, read_checkpoint
 from network.components import build_model
-from network.pretrained_parts import load_part, read_part
+from network.pretrained_parts import load_part, read_weights_of_part
 from pooling.MHFA import Pooling
 from SpeakerNet import SpeakerNet
 
@@ -256,7 +256,7 @@ def loaded(net, path, **given):
     """Load a file of --ssl_weights into a network. Returns the options that result."""
     options = argparse.Namespace(ssl_weights=str(path), ssl_size="base", **given)
     options.given = frozenset(given)
-    load_part(net, read_part(MainModel.pretrained, options), options)
+    load_part(net, read_weights_of_part(MainModel.pretrained, options), options)
     return options
 
 
@@ -376,7 +376,7 @@ def test_files_of_another_kind_are_refused(tmp_path, tiny_file):
     with pytest.raises(InputError, match="--ssl_size base, found .* --ssl_size tiny. Leave out"):
         options = argparse.Namespace(ssl_weights=str(tiny_file), ssl_size="base")
         options.given = frozenset(["ssl_size"])
-        read_part(MainModel.pretrained, options)
+        read_weights_of_part(MainModel.pretrained, options)
 
 
 def test_bundles_of_torchaudio(monkeypatch):

@@ -31,7 +31,7 @@ def weights_problem(trainer: Trainer) -> str:
     return ""
 
 
-def loss_text(error: NonFiniteLoss, trainer: Trainer, files: list[str]) -> str:
+def non_finite_text(error: NonFiniteLoss, trainer: Trainer, files: list[str]) -> str:
     """Returns the message about a loss that is not finite. files: of the batch."""
     diverged = weights_problem(trainer)
     if diverged:

@@ -10,7 +10,7 @@ from network.assumptions import log_assumptions
 from network.checkpoints import Weights, load_weights
 from network.classifier import class_axes, with_head_for
 from network.components import build
-from network.pretrained_parts import load_part, read_part, take_sizes_of_run
+from network.pretrained_parts import load_part, read_weights_of_part, take_sizes_of_run
 from options.plugins import find
 from SpeakerNet import SpeakerNet
 from training.task import Task
@@ -92,7 +92,7 @@ def read_pretrained_part(
                 part.option,
             )
     elif source:
-        return read_part(part, options)
+        return read_weights_of_part(part, options)
     else:
         log.warning(
             "warning: --%s is missing, so the whole network starts from random weights. Give "

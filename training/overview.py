@@ -19,7 +19,7 @@ from inference.overview import (
     with_origin,
 )
 from network.devices import has_bfloat16_instructions
-from network.parameter_groups import REST, groups_of, short_names
+from network.parameter_groups import REST, names_in_short, parameter_groups_of
 from options.plugins import find
 from training.task import Task
 
@@ -32,7 +32,7 @@ def log_overview(task: Task) -> None:
     net = task.trainer.net
     rows = network_rows(options, net)
     rows += [("Loss", loss_row(task)), ("Data", data_row(task))]
-    rows += [("Optimizer", optimizer_row(task)), *rows_of_groups(task)]
+    rows += [("Optimizer", optimizer_row(task)), *group_rows(task)]
     rows += device_rows(options, task.trainer.device)
     rows.append(("Output", with_origin(options, "save_path")))
     log_rows(rows)
@@ -73,13 +73,13 @@ def optimizer_row(task: Task) -> str:
     )
 
 
-def rows_of_groups(task: Task) -> list[tuple[str, str]]:
+def group_rows(task: Task) -> list[tuple[str, str]]:
     """Describes the groups of parameters with settings of their own, [] if there are none.
 
     Groups that differ only in the factor of the learning rate share a row.
     """
     net = task.trainer.net
-    groups = groups_of(net.model, net.loss, task.options.head_weight_decay)
+    groups = parameter_groups_of(net.model, net.loss, task.options.head_weight_decay)
     own = [group for group in groups if group.name != REST]
     rows = []
     for _, alike in itertools.groupby(own, settings_in_common):
@@ -97,7 +97,7 @@ def text_of_groups(groups: Sequence[Group], lr: float) -> str:
     first = groups[0]
     lowest, highest = first.rate(lr), groups[-1].rate(lr)
     rate = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
-    parts = [f"{short_names(groups)}: learning rate {rate}"]
+    parts = [f"{names_in_short(groups)}: learning rate {rate}"]
     if first.weight_decay is not None:
         parts.append(f"weight decay {first.weight_decay:g}")
     if first.frozen_epochs == math.inf:

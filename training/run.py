@@ -29,7 +29,7 @@ from SpeakerNet import NonFiniteLoss
 from training.best import error_of, repair_best
 from training.divergence import (
     explained,
-    loss_text,
+    non_finite_text,
     require_finite_weights,
     warn_of_skipped,
 )
@@ -161,7 +161,7 @@ class TrainingRun:
             except NonFiniteLoss as error:
                 self.keep_line(error.step)
                 files = [self.task.dataset.utterances[i].path for i in error.index]
-                raise InputError(loss_text(error, self.trainer, files)) from None
+                raise InputError(non_finite_text(error, self.trainer, files)) from None
             except RuntimeError as error:
                 self.stop.end_if_compiling(error)
                 raise

@@ -26,7 +26,7 @@ from inference.sources import source_of
 from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
-from network.parameter_groups import Freezing, for_optimizer, groups_of
+from network.parameter_groups import Freezing, for_optimizer, parameter_groups_of
 from SpeakerNet import Trainer
 from training.fit import (
     check_entries,
@@ -206,7 +206,7 @@ class Task:
             tf32=options.tf32,
             ema=options.ema,
         )
-        groups = groups_of(trainer.net.model, trainer.net.loss, options.head_weight_decay)
+        groups = parameter_groups_of(trainer.net.model, trainer.net.loss, options.head_weight_decay)
         trainer.freezing = Freezing(trainer.net, groups)
         trainer.optimizer = build("optimizer", options, params=for_optimizer(groups, options.lr))
         trainer.scheduler = build(
