@@ -89,7 +89,7 @@ def weights_in_file(part: PretrainedPart, path: str) -> Weights:
 
 
 def load_part(model: SpeakerModel, weights: Weights, options: argparse.Namespace) -> None:
-    """Copies the weights that read_weights_of_part() has read into the part of a model, all or nothing.
+    """Copies the weights of read_weights_of_part() into the part of a model, all or nothing.
 
     Raises InputError if a name is missing, unexpected or misshaped, or a weight is not finite.
     """

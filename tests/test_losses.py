@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from loss import with_real
 from loss._margin import MarginSettings, add_margin, subtract_margin
 from models import SpeakerModel
-from network.parameter_groups import groups_of
+from network.parameter_groups import parameter_groups_of
 from options import VALUES
 from options.plugins import help_texts, options_of
 
@@ -353,7 +353,7 @@ def test_the_classifier_is_known(name):
 def test_every_parameter_is_in_one_group(name):
     loss = loss_function(name, **options_of_all_parts(name))
     for decay in (None, 0.1):
-        groups = groups_of(SpeakerModel(), loss, decay)
+        groups = parameter_groups_of(SpeakerModel(), loss, decay)
         found = [id(p) for group in groups for p in group.parameters]
         assert sorted(found) == sorted(id(p) for p in loss.parameters()), (
             f"loss/{name}.py: parameter_groups() must name parameters of the loss, none of them "

@@ -28,7 +28,7 @@ from models._frontend import MFSC, FrontEnd, LogBeforeMel, spec_augment
 from models._resnet import ExciteAdd
 from network.checkpoints import load_weights, read_checkpoint
 from network.components import build_model
-from network.parameter_groups import groups_of
+from network.parameter_groups import parameter_groups_of
 from options import OPTIONS
 from options.plugins import options_of_network, takes_pooling
 from pooling import BasePooling
@@ -615,7 +615,7 @@ def test_every_parameter_is_in_one_group(net):
     own = {option: values[option] for option in values if option in net.update_options}
     for made in (net, small(name, **own)):
         parameters = [id(p) for p in made.parameters()]
-        groups = groups_of(made, loss_function("angleproto"))
+        groups = parameter_groups_of(made, loss_function("angleproto"))
         found = [id(p) for group in groups for p in group.parameters if id(p) in parameters]
         assert sorted(found) == sorted(parameters), (
             f"{file_of(net)}: parameter_groups() must name parameters of the model, none of them "
