@@ -101,6 +101,8 @@ class MainModel(PlainResNet):
     """
 
     default_pooling = "TSTP"
+    # 3D-Speaker adds less to the variances than wespeaker.
+    pooling_aliases = {"TSTP": "ERes2NetV2_TSTP"}
 
     def __init__(
         self,

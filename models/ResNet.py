@@ -83,7 +83,7 @@ class MainModel(PlainResNet):
     default_pooling = "TSTP"
     # SimAM-ResNet calls the pooling of ResNetSE34V2 "ASP".
     pooling_aliases = {"ASP": "ResNetSE34V2_ASP"}
-    old_names = {"bottleneck.": "seg_1."}
+    old_names = {**PlainResNet.old_names, "bottleneck.": "seg_1."}
 
     def __init__(
         self,

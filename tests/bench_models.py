@@ -21,6 +21,9 @@ from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer
 from training.memory import peak_memory
 
+# Published variants of models that also have rows: model and options.
+VARIANTS = [("ResNet", {"variant": "simam", "width": 64})]
+
 
 def block_of_modules(self, x):
     """Compute a residual block as it is usually written, module after module."""
@@ -143,9 +146,10 @@ def rows_of_matrices(row, device, cores):
     return rates
 
 
-def rows_of_model(row, name, device, cores, rates):
-    """Add the rows of one model. rates: as rows_of_matrices returns."""
-    make_model = functools.partial(build_model, name)
+def rows_of_model(row, name, device, cores, rates, **options):
+    """Add the rows of one model. rates: as rows_of_matrices returns. options: of the model."""
+    make_model = functools.partial(build_model, name, **options)
+    name = " ".join([name, *(f"--{option} {value}" for option, value in options.items())])
     gpu = device != "cpu"
     speakers, files, repeats = (100, 200, 25) if gpu else (2, 8, 1)
     kinds = ["", "--mixedprec"]
@@ -175,3 +179,5 @@ def rows_of_models(row, device, cores):
     for name in components("model"):
         if find("model", name).takes == "waves":
             rows_of_model(row, name, device, cores, rates)
+    for name, options in VARIANTS:
+        rows_of_model(row, name, device, cores, rates, **options)

@@ -260,7 +260,8 @@ def first_losses(config, corpus, folder):
     words = ["--config", str(ROOT / "configs" / config), *words_of(small(corpus)), "--no-mixedprec"]
     words += ["--save_path", str(folder), "--test_interval", "10"]
     # A network without such channels gives a warning.
-    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16", "--growth_rate", GROWTH_RATE]
+    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16"]
+    words += ["--width", "8", "--depth", "18", "--growth_rate", GROWTH_RATE]
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]

@@ -17,12 +17,12 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import small_run
-from test_models import MODELS, difference, noise, small
+from test_models import MODELS, VARIANTS, difference, noise, small
 
 import trainSpeakerNet
 from inference import export as exporting
 from inference.export import OPSET, to_onnx
-from models import _campplus, _resnet
+from models import ERes2NetV2, _campplus, _resnet
 from network.checkpoints import read_checkpoint
 from network.components import build
 
@@ -39,15 +39,17 @@ SMALLER = {
     **{name: {"nOut": 16} for name in MODELS if name.startswith("MyLinear")},
 }
 pytestmark = pytest.mark.slow
-# RawNet3 takes logarithms of nearly empty bands, which amplify the last digit.
-TOLERANCES = {"RawNet3": 1e-4}
+# RawNet3 takes logarithms of nearly empty bands, which amplify the last digit. The fusions of
+# ERes2NetV2 amplify it less, see its parity with 3D-Speaker.
+TOLERANCES = {"RawNet3": 1e-4, "ERes2NetV2": 3e-5}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *VARIANTS])
 def test_every_model(name, monkeypatch):
     import onnxruntime
 
-    monkeypatch.setattr(_resnet, "BLOCKS", (1, 1, 1, 1))
+    for module in (_resnet, ERes2NetV2):
+        monkeypatch.setattr(module, "BLOCKS", (1, 1, 1, 1))
     monkeypatch.setattr(_campplus, "LAYERS", (1, 2, 1))
     net = small(name, **SMALLER.get(name, {})).eval()
     # As if the network were trained.

@@ -68,7 +68,11 @@ SMALL = {
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
     "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
+    "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
+    "ERes2NetV2": {"width": 8, "n_mels": 40},
 }
+# Variants of models that also keep the contract: name -> model and options, see small().
+VARIANTS = {"SimAM-ResNet": ("ResNet", {"variant": "simam"})}
 # Models for which only the first utterance is compared with the reference.
 SLOW = ("SKA_TDNN",)
 RENAMED = {
@@ -91,7 +95,8 @@ def model(name, **options):
 
 
 def small(name, **options):
-    return model(name, **SMALL.get(name, {}) | options)
+    name, variant = VARIANTS.get(name, (name, {}))
+    return model(name, **SMALL.get(name, {}) | variant | options)
 
 
 def noise(*shape, seed=0):
@@ -493,7 +498,7 @@ def test_pairwise_pooling_embeds_when_two_meet():
 
 
 # ---------------------------------------------------------------------- the contract
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def net(request):
     return small(request.param)
 
@@ -616,6 +621,9 @@ def test_training_options_and_old_names_are_real(net):
         ("MFA_Conformer", "cnn_module_kernel", {"cnn_module_kernel": 16}),
         ("VGG4L", "kernel_size", {"kernel_size": 60}),
         ("RawNet3", "eca_c", {"eca_c": 60}),
+        ("ResNet", "depth", {"depth": 20}),
+        ("ResNet", "depth", {"depth": 50, "variant": "simam"}),
+        ("ERes2NetV2", "width", {"width": 2}),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(name, option, options):
