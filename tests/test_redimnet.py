@@ -190,6 +190,37 @@ def test_every_variant_is_its_own_configuration():
         assert options["nOut"] == 100
 
 
+def test_variants_of_the_references_are_found_by_their_configuration():
+    """The factories of wespeaker differ from our variants in these values only."""
+    changes = {
+        "b0": "out_channels", "b1": "out_channels", "b2": "out_channels", "b3_recipe": "",
+        "b4": "", "b5": "out_channels", "b6": "agg_gnorm", "b6_recipe": "",
+    }  # fmt: skip
+    found = {}
+    for file, prefix in (("redimnet2", ""), ("redimnet", "v1_")):
+        variants = golden.load_cases(REFERENCE / f"model_{file}.npz")[0].info["variants"]
+        for name, variant in variants.items():
+            found[prefix + name] = options_of_config(variant["init"])
+            assert found[prefix + name]["fbank"] == variant["init"]["feat_type"]
+    # wespeaker's b3 is a wider b0.
+    other = found.pop("b3")
+    assert (other["variant"], other["redim_config"]) == ("b0", '"C": 24, "out_channels": 64')
+    for name, options in found.items():
+        assert options["variant"] == name.removesuffix("_recipe"), name
+        assert options["redim_config"].partition(":")[0].strip('"') == changes.get(name, ""), name
+
+
+def test_normalisations_have_the_published_eps():
+    """1e-5 in blocks, 1e-6 at the end of a stage and over channels."""
+    for variant in ("b0", "v1_b0"):
+        for name, module in model("ReDimNet", variant=variant).backbone.named_modules():
+            if isinstance(module, nn.LayerNorm):
+                assert module.eps == 1e-6, name
+            elif isinstance(module, nn.BatchNorm2d):
+                inside = "conv_block" in name or "tcm" in name
+                assert module.eps == (1e-5 if inside else 1e-6), name
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
