@@ -1,7 +1,8 @@
 """ReDimNet and ReDimNet2 (Yakovlev et al., arXiv:2407.18223), as published by their authors.
 
 Convolutions on maps and layers on frames alternate. All their outputs have the same size, so every
-stage sees a weighted sum of all outputs before it. ReDimNet2 also has strides over time.
+stage sees a weighted sum of all outputs before it. ReDimNet2 also has strides over time. The sizes
+b0 to b6 of ReDimNet2 have 1.4 to 12.5 million parameters.
 
     python trainSpeakerNet.py --model ReDimNet --variant b2 ...
 """
