@@ -42,10 +42,6 @@ class MainModel(Backbone):
         "pool.": "pooling.",
         "seg_1.": "linear.",
     }
-    # Constants of the front end "tf", which this program computes.
-    unused = tuple(
-        f"spec.torchfbank.2.{name}_pt" for name in ("real_kernel", "image_kernel", "melbanks")
-    )
     training_options = ("spec_augment",)
 
     def __init__(
@@ -87,5 +83,8 @@ class MainModel(Backbone):
         return self.bn2(self.linear(self.bn(pooled)))
 
     def new_name(self, name: str) -> str:
+        if name.startswith("spec.") and self.shape.feat_type != "pt":
+            # Constants that this program computes. wespeaker does not store them either.
+            return ""
         of_sum = SUMS.match(name)
         return f"backbone.sums.{of_sum[1]}.w" if of_sum else super().new_name(name)
