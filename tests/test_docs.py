@@ -264,8 +264,7 @@ def first_losses(config, corpus, folder):
     if options.get("model") == "ReDimNet":
         stages = "[[[1, 1], 1, 2, [[3, 3]], 16], [[2, 2], 1, 1, [[3, 3]], 8]]"
         words += ["--redim_config", f"C: 8, F: 24, stages_setup: {stages}"]
-    words += ["--width", "8", "--depth", "18"]
-    words += ["--eca_c", "64", "--kernel_size", "64", "--frt_c", "16", "--growth_rate", GROWTH_RATE]
+    words += ["--width", "8", "--depth", "18", "--growth_rate", GROWTH_RATE]
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]

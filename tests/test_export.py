@@ -48,9 +48,9 @@ TOLERANCES = {"RawNet3": 1e-4, "ERes2NetV2": 3e-5}
 def test_every_model(name, monkeypatch):
     import onnxruntime
 
-    monkeypatch.setattr(_campplus, "LAYERS", (1, 2, 1))
     for module in (_resnet, ERes2NetV2):
         monkeypatch.setattr(module, "BLOCKS", (1, 1, 1, 1))
+    monkeypatch.setattr(_campplus, "LAYERS", (1, 2, 1))
     net = small(name, **SMALLER.get(name, {})).eval()
     # As if the network were trained.
     for module in net.modules():
