@@ -41,8 +41,7 @@ class MelOfBins(nn.Module):
         window = F.pad(torch.hamming_window(WINDOW, periodic=False), (0, N_FFT - WINDOW))
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", bands_of_bins(n_mels), persistent=False)
-        # A buffer, because published checkpoints store it.
-        self.register_buffer("flipped_filter", flipped_filter())
+        self.register_buffer("flipped_filter", flipped_filter(), persistent=False)
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
