@@ -17,6 +17,7 @@ from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
+from corpus.recognition import TRIALS, Expected, require_kind
 from corpus.trial_checks import warn_about_trials
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
@@ -373,6 +374,7 @@ def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Tr
         if options.valid_clients and not tests:
             trials = read_clients_and_impostors(options.valid_clients, options.valid_impostors)
         else:
+            require_kind(list_file, Expected("--test_list", TRIALS))
             trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
         log.info("%s: %s", list_file, described_trials(trials))
         warn_about_trials(list_file, trials)

@@ -20,6 +20,7 @@ from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files
 from corpus.lists import Utterance, described, read_train_list, speed_copies
+from corpus.recognition import TRAIN, Expected, require_kind
 from corpus.rows import first_line_of
 from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
@@ -106,6 +107,7 @@ class SpeechSource(DataSource):
         # a wrong line instead of the wrong kind of files.
         first_words = first_line_of(list_file).split()
         refuse_embeddings(first_words, list_file, expected_features(options))
+        require_kind(list_file, Expected(root_option.replace("_path", "_list"), TRAIN))
         utterances = read_train_list(list_file)
         log.info("%s: %s", list_file, described(utterances))
         if options.spk_meta_train:
