@@ -21,7 +21,6 @@ from scheduler.steplr import Scheduler
 from SpeakerNet import SpeakerNet, Trainer
 from training.memory import peak_memory
 
-
 # Published variants of models that also have rows: model and options.
 VARIANTS = [("ResNet", {"variant": "simam", "width": 64})]
 
