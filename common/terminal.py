@@ -12,7 +12,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
 from common.errors import InputError
@@ -86,6 +86,17 @@ def start_logging() -> None:
     """Makes logging write its lines to standard output."""
     handler = ResultHandler(sys.stdout)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Context in which logging writes to standard error, so that standard output has data only."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, ResultHandler)]
+    for handler in handlers:
+        handler.setStream(sys.stderr)
+    yield
+    for handler in handlers:
+        handler.setStream(sys.stdout)
 
 
 def write_error(text: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import distributed
 from common.errors import InputError
 from common.outputs import path_below
+from common.terminal import log_to_stderr
 from common.writing import write_atomically
 from corpus.file_lists import read_file_list
 from corpus.files import is_recording
@@ -88,7 +89,9 @@ def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
     root = one_root(options)
     found = source.check_files(root, [options.extract], "--extract", options, "--test_path")
     dataset = source.eval_dataset(list(found.values()), root, options)
-    for _, rep in represent_files(load_scorer(options, state), dataset, options):
+    with log_to_stderr():
+        scorer = load_scorer(options, state)
+    for _, rep in represent_files(scorer, dataset, options):
         for row in rep.flatten(1).tolist():
             log.info("%s", " ".join(f"{value:.6g}" for value in row))
 

@@ -117,7 +117,7 @@ class MainModel(Backbone):
             == 3 * file.size("pool.linear2.weight"),
         }
         config = file.setting("model_config")
-        if config:
+        if config and "stages_setup" in config:
             options = options_of_config(config) | attention
             return Published(
                 f"ReDimNet{'2' if '_' not in options['variant'] else ''}", options, WHOLE_FILES

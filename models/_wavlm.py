@@ -154,13 +154,24 @@ class WavLM(nn.Module):
             x = transformer.layer_norm(x)
         x = transformer.dropout(x)
         outputs = [x]
-        # The first layer makes the bias of the relative positions, which all layers use.
-        bias = None
+        bias = self.position_bias(x)
         for layer in transformer.layers:
-            y, bias = layer(x, None, position_bias=bias)
+            y, _ = layer(x, None, position_bias=bias)
             x = self.skip_at_random(y, x)
             outputs.append(x)
         return torch.stack(outputs, 1).transpose(2, 3)
+
+    def position_bias(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the bias of the relative positions of frames [N, T', width], for all layers.
+
+        The shape is [N, heads, T', T']. torchaudio makes the positions on the CPU, and waits for
+        their copy to a GPU.
+        """
+        attention = self.encoder.transformer.layers[0].attention
+        frame = torch.arange(x.shape[1], device=x.device)
+        buckets = attention._relative_positions_bucket(frame - frame.unsqueeze(1))  # [T', T']
+        bias = attention.rel_attn_embed(buckets).permute(2, 0, 1)
+        return bias.expand(len(x), -1, -1, -1)
 
     def skip_at_random(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Returns the output y of a layer, or its input x with probability `layer_drop`.

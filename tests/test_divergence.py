@@ -8,10 +8,17 @@ import pytest
 import torch
 from conftest import Tiny, small_run
 
+import optimizer
 from inference.evaluation import NonFiniteScores
 from network.checkpoints import read_checkpoint
 from SpeakerNet import NonFiniteLoss
 from training.divergence import evaluation_error, explained, non_finite_text, require_finite_weights
+
+
+@pytest.fixture(autouse=True)
+def any_rate(monkeypatch):
+    """Learning rates that make huge weights at once are refused otherwise."""
+    monkeypatch.setitem(optimizer.BOUNDS, "lr", (0, 1e38))
 
 
 def lines_of(folder):

@@ -81,9 +81,9 @@ def test_a_batch_that_runs_out_of_memory_is_not_chosen(monkeypatch):
 def test_from_the_command_line(corpus, tmp_path, program):
     words = [word for word in small_run(corpus, tmp_path) if word != "--batch_size"]
     words.remove(4)
-    code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 1)
+    code, out, err = program(*words, "--batch_size", "auto", "--max_epoch", 1)
     # The corpus has 8 speakers, so the batch has all of them.
-    assert code == 0
+    assert code == 0, err
     assert "--batch_size auto: 8 speakers per batch in each process" in out
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["batch_size"] == 8
     code, out, _ = program(*words, "--batch_size", "auto", "--max_epoch", 2)

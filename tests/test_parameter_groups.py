@@ -415,7 +415,7 @@ def test_changed_options_are_used(run, tmp_path):
 
 def test_changed_options_are_used_by_a_schedule_that_follows_results(run, tmp_path):
     # No result is an improvement, so every epoch halves the rates.
-    words = ["--scheduler", "plateau", "--lr_patience", 0, "--lr_threshold", 10, "--lr_decay", 0.5]
+    words = ["--scheduler", "plateau", "--lr_patience", 0, "--lr_threshold", 1, "--lr_decay", 0.5]
     run("a", *SETTINGS, *words, "--max_epoch", 2)
     before = end(tmp_path, "a")["optimizer"]["param_groups"]
     assert before[0]["lr"] == pytest.approx(0.01 / 4)

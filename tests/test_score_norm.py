@@ -416,7 +416,7 @@ def test_verification_prints_a_probability(corpus, checkpoint, tmp_path, program
     for prior in (0, 1):
         code, _, err = program(*words, plain, "--prior", prior)
         assert code == 2
-        assert "--prior: expected a probability" in err
+        assert "--prior: expected more than 0" in err or "--prior: expected less than 1" in err
     code, _, err = program(*words, corpus / "trials.txt")
     assert code == 2
     assert "expected a calibration" in err

@@ -82,8 +82,9 @@ def largest_batch(trainer: Trainer, row: dict, limit: int) -> int:
             "--batch_size: auto needs a GPU or Linux, because other systems do not report their "
             "free memory. Give a number."
         )
-    # The first update makes the state of the optimizer, which stays in memory.
-    update(trainer, row, 1)
+    # The first update makes the state of the optimizer, which stays in memory. Many losses need two
+    # speakers.
+    update(trainer, row, 2)
     if limit < PROBE_ROWS[0]:
         return limit
     small = peak_memory(device, lambda: update(trainer, row, PROBE_ROWS[0]))
