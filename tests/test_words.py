@@ -8,6 +8,7 @@ from conftest import small_run
 
 import tuneThreshold
 from inference.verification import print_decision
+from metrics import direction
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.rates import summarize
 from metrics.sasv import summarize_sasv
@@ -65,8 +66,20 @@ def swapped(corpus, folder):
     return path
 
 
-def test_eval_and_training_say_it(corpus, checkpoint, tmp_path, program):
+def test_chance_has_no_direction(caplog):
+    """Of 100 trials each, an EER of 55 % is chance, and of 10,000 each it is not."""
+    for trials, messages in ((100, 0), (10_000, 1)):
+        above = np.arange(trials) % 100 < 55
+        scores = np.concatenate([np.where(above, -1.0, 1.0), np.where(above, 1.0, -1.0)])
+        labels = np.repeat([1, 0], trials)
+        caplog.clear()
+        warn_of_direction("s.txt", summarize(scores, labels), OF_SCORES)
+        assert len(caplog.messages) == messages
+
+
+def test_eval_and_training_say_it(corpus, checkpoint, tmp_path, program, monkeypatch):
     """A network is good or bad on this corpus, so that one of the two lists has an EER > 50 %."""
+    monkeypatch.setattr(direction, "DEVIATIONS", 0)
     found = []
     for number, trials in enumerate((corpus / "trials.txt", swapped(corpus, tmp_path))):
         words = ["--eval", "--initial_model", checkpoint, "--test_list", trials]
