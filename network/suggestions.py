@@ -29,13 +29,16 @@ MOST_SIZES = 8
 # fit by chance.
 USEFUL_SHARE = 0.5
 
+# Methods that fill the weights of a new layer.
+FILLING = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
 Changes = dict[str, Any]
 
 
 class WithoutMemory(TorchFunctionMode):
     """Makes the tensors of torch.empty() without memory, which have a shape and no values.
 
-    These are the weights of layers. Filter banks are computed as usual.
+    These are the weights of layers, which get no random values. Filter banks are computed as usual.
     """
 
     def __torch_function__(
@@ -45,6 +48,8 @@ class WithoutMemory(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.empty:
             kwargs = {**kwargs, "device": "meta"}
+        if func in FILLING and args[0].is_meta:
+            return args[0]
         return func(*args, **kwargs)
 
 
