@@ -77,7 +77,7 @@ class Command:
         self.options = options
         logging.disable(logging.NOTSET)
         # Start further processes, which run this command line again.
-        processes = number_of_processes(options)
+        processes = number_of_processes(options, self.argv)
         if processes > 1:
             return launch(processes, options.port, [__file__, *self.argv])
         distributed.join()

@@ -4,12 +4,14 @@ They come from lists '<speaker> <file>,<file>,...', or from the pickled tables o
 baseline.
 """
 
+import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import InputError
 from common.foreign_files import BoundedUnpickler, foreign_file
+from common.pipes import read_bytes
 from corpus.line_formats import LineFormat
 from corpus.missing import first_names
 from corpus.rows import read_rows
@@ -43,8 +45,8 @@ def read_speaker_meta(path: str | os.PathLike) -> SpeakerMeta:
         )
 
     # Only dicts, lists, strings and numbers are made: nothing is in BoundedUnpickler.ALLOWED.
-    with foreign_file(path, problem), open(path, "rb") as file:
-        table = BoundedUnpickler(file).load()
+    with foreign_file(path, problem):
+        table = BoundedUnpickler(io.BytesIO(read_bytes(path))).load()
     if not is_speaker_meta(table):
         raise InputError(
             f"{path}: expected {{speaker: {{'bonafide': [utterance, ...], 'spoof': [utterance, "

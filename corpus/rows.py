@@ -6,16 +6,14 @@ This is the layer below corpus/lists.py, which converts the words to utterances 
 import functools
 import logging
 import os
-import stat
 from collections.abc import Iterable, Iterator
 
 from common.errors import InputError
+from common.pipes import read_bytes
 from common.text import TextLines, word_columns
 from corpus.line_formats import SPEAKER_AND_FILE, Formats, LineFormat
 
 log = logging.getLogger(__name__)
-# {(path, device, inode) of a pipe: what it contained}
-contents_of_pipes: dict[tuple[str, int, int], bytes] = {}
 
 
 class Rows:
@@ -185,24 +183,6 @@ def plain_formats(formats: Formats) -> Formats:
 def alternatives(expected: Iterable[str]) -> str:
     """Joins the descriptions of a line for errors."""
     return " or ".join(repr(line) for line in expected)
-
-
-def read_bytes(path: str | os.PathLike, first_line_only: bool = False) -> bytes:
-    """Reads a list, or at least its first line that is not blank.
-
-    Several readers open the same list, but a pipe, such as <(command) of a shell, can be read only
-    once. So the contents of pipes are kept.
-    """
-    with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode):
-            if first_line_only:
-                return next(filter(bytes.strip, file), b"")
-            return file.read()
-        pipe = (str(path), status.st_dev, status.st_ino)
-        if pipe not in contents_of_pipes:
-            contents_of_pipes[pipe] = file.read()
-    return contents_of_pipes[pipe]
 
 
 def first_line_of(path: str | os.PathLike) -> str:

@@ -32,11 +32,11 @@ def is_repeated(environ: Mapping[str, str]) -> bool:
     return environ.get("RANK", "0") != "0" or is_launched(environ)
 
 
-def number_of_processes(options: argparse.Namespace) -> int:
+def number_of_processes(options: argparse.Namespace, argv: Sequence[str]) -> int:
     """Returns the number of processes to start, 1 if this process does the work alone.
 
-    The number is also 1 in a process that torchrun has started. Raises InputError if the machine
-    cannot run the processes that the options ask for.
+    argv: the command line. The number is also 1 in a process that torchrun has started. Raises
+    InputError if the machine cannot run the processes that the options ask for.
     """
     is_requested = options.distributed or options.nproc
     needs_one_process = options.verify or options.average or options.export
@@ -58,20 +58,26 @@ def number_of_processes(options: argparse.Namespace) -> int:
             f"--nproc: expected at most {torch.cuda.device_count()}, the number of GPUs, found "
             f"{options.nproc}. Each process needs its own GPU. Lower --nproc."
         )
-    refuse_pipes(options)
+    refuse_pipes(options, argv)
     return options.nproc or torch.cuda.device_count()
 
 
-def refuse_pipes(options: argparse.Namespace) -> None:
-    """Raises InputError if an option is a pipe, which only one process can read."""
+def refuse_pipes(options: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Raises InputError if an input is a pipe, which only one process can read.
+
+    The options do not contain --config, so the words of the command line are checked too.
+    """
+    inputs = list(zip(["", *argv], argv, strict=False))
     for name, value in vars(options).items():
-        for path in value if isinstance(value, (list, tuple)) else [value]:
-            is_path = isinstance(path, str) and os.path.exists(path)
-            if is_path and stat.S_ISFIFO(os.stat(path).st_mode):
-                raise InputError(
-                    f"--{name}: expected a file, because every process of --nproc or --distributed "
-                    f"reads it, found the pipe {path}. Write the lines to a file first."
-                )
+        paths = value if isinstance(value, (list, tuple)) else [value]
+        inputs += [(f"--{name}", path) for path in paths]
+    for name, path in inputs:
+        is_path = isinstance(path, str) and os.path.exists(path)
+        if is_path and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise InputError(
+                f"{name}: expected a file, because every process of --nproc or --distributed "
+                f"reads it, found the pipe {path}. Write the lines to a file first."
+            )
 
 
 def launch(processes: int, port: int, words: Sequence[str]) -> int:

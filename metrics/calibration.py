@@ -20,6 +20,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.foreign_files import foreign_file
+from common.pipes import read_bytes
 from common.writing import write_atomically
 from metrics.llr import logit
 from metrics.qualities import calibration_inputs, read_qualities
@@ -144,7 +145,7 @@ def load(path: FilePath) -> Calibration:
         )
 
     with foreign_file(path, problem):
-        found = Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
+        found = Calibration(**json.loads(read_bytes(path)))
         if not is_valid(found):
             raise ValueError("its numbers and its inputs do not fit together")
     return found

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.pipes import read_bytes
 from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, word_columns
 from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
@@ -54,7 +55,7 @@ def read_text(path: FilePath, expected: str) -> bytes:
     `expected` describes a line, for the message about an empty file. Raises ValueError if the file
     is empty or not UTF-8.
     """
-    data = Path(path).read_bytes()
+    data = read_bytes(path)
     if not data.isascii():
         try:
             data.decode()

@@ -3,12 +3,12 @@
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from common.errors import InputError, file_problem
+from common.pipes import read_bytes
 from common.variables import VARIABLE
 
 # A place of the YAML text where a variable was: its number between two characters that no text has.
@@ -46,7 +46,7 @@ def load_options(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
         return f"\ue000{len(found) - 1}\ue001"
 
     try:
-        text = VARIABLE.sub(hole, Path(path).read_text(encoding="utf-8"))
+        text = VARIABLE.sub(hole, read_bytes(path).decode())
         lines = yaml.load(text, OptionLoader)
     except RecursionError:
         raise InputError(

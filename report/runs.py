@@ -95,7 +95,7 @@ def read_evaluation(path: Path, summarize: Summarize) -> tuple[Scores | None, An
 
     Raises ValueError if the file is not a scores file, or if the metrics are undefined.
     """
-    if not path.is_file():
+    if not path.exists():
         return None, None
     scores = read_scores(path)
     try:

@@ -109,7 +109,7 @@ def test_uses_name_what_they_assume(mode, more, expected, weights, tmp_path, pro
     words = [mode, *files[: 2 if mode == "--verify" else 1], "--initial_model", weights]
     code, out, err = program(*words, "--nOut", 32, "--model", "ResNetSE34L", *more)
     assert code == 0, err
-    line = line_about(out)
+    line = line_about(out + err)
     if expected:
         assert line.startswith(f"{weights}: the file has weights only. Assumed: {expected}. Other")
         assert "--no-log_input for voxceleb_trainer without --log_input" in line

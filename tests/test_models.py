@@ -713,7 +713,17 @@ def test_features_extracted_before_are_taken_as_they_are():
         assert torch.equal(net(net.mfsc(x)), net(x))
 
 
-@pytest.mark.parametrize("encoder_type", POOLINGS)
+# A pooling of each kind. The other ones are slow only because there are many of them.
+KINDS_OF_POOLING = ("TAP", "ASP", "CAP", "MHFA", "TSTP")
+
+
+@pytest.mark.parametrize(
+    "encoder_type",
+    [
+        name if name in KINDS_OF_POOLING else pytest.param(name, marks=pytest.mark.slow)
+        for name in POOLINGS
+    ],
+)
 @pytest.mark.parametrize(
     "name", [name for name in MODELS if takes_pooling(component("models", name))]
 )

@@ -304,7 +304,7 @@ def help_text(capsys, *words):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("columns", [40, 300])
+@pytest.mark.parametrize("columns", [pytest.param(40, marks=pytest.mark.slow), 300])
 def test_help_fits_on_a_page(columns, capsys, monkeypatch):
     """--help has at most 80 lines of 100 columns for every network and loss, on any terminal."""
     monkeypatch.setenv("COLUMNS", str(columns))
