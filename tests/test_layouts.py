@@ -176,7 +176,7 @@ def test_options_that_the_weights_do_not_decide_can_be_changed(published):
 
 def test_the_assumptions_are_printed_with_the_project(published, program, corpus, caplog):
     caplog.set_level(logging.INFO)
-    wave = next(corpus.rglob("*.wav"))
+    wave = next((corpus / "wav").rglob("*.wav"))
     code, out, err = program("--verify", wave, wave, "--initial_model", published)
     assert code == 0, err
     assert "weights for CAMPPlus of 3D-Speaker" in out
