@@ -94,9 +94,11 @@ def log_to_stderr() -> Iterator[None]:
     handlers = [h for h in logging.getLogger().handlers if isinstance(h, ResultHandler)]
     for handler in handlers:
         handler.setStream(sys.stderr)
-    yield
-    for handler in handlers:
-        handler.setStream(sys.stdout)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.setStream(sys.stdout)
 
 
 def write_error(text: str) -> None:

@@ -67,7 +67,8 @@ def refuse_pipes(options: argparse.Namespace, argv: Sequence[str]) -> None:
 
     The options do not contain --config, so the words of the command line are checked too.
     """
-    inputs = list(zip(["", *argv], argv, strict=False))
+    words = [part for word in argv for part in word.split("=", 1)]
+    inputs = list(zip(["", *words], words, strict=False))
     for name, value in vars(options).items():
         paths = value if isinstance(value, (list, tuple)) else [value]
         inputs += [(f"--{name}", path) for path in paths]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InputError
+from common.errors import InputError, naming
 from common.run_paths import LOG
 from common.writing import write_atomically
 from metrics.summary import SasvSummary, Summary
@@ -66,11 +66,12 @@ def open_board(run_folder: Path) -> SummaryWriter:
 
 
 def write_line(board: SummaryWriter, line: Mapping[str, Any]) -> None:
-    """Write the numbers of a line of the log at its step."""
-    for name, value in line.items():
-        if name != "step":
-            board.add_scalar(name, value, line["step"])
-    board.flush()
+    """Write the numbers of a line of the log at its step. An OSError has the folder's name."""
+    with naming(board.log_dir):
+        for name, value in line.items():
+            if name != "step":
+                board.add_scalar(name, value, line["step"])
+        board.flush()
 
 
 def write_trials(
@@ -93,7 +94,8 @@ def write_trials(
         image = io.BytesIO()
         plot_det(image, {f"step {step}": summary.curves})
         image.seek(0)
-        board.add_image(f"DET{suffix}", imread(image)[..., :3], step, dataformats="HWC")
+        with naming(board.log_dir):
+            board.add_image(f"DET{suffix}", imread(image)[..., :3], step, dataformats="HWC")
     if number == 1 and all(rep.ndim == 2 for rep in reps.values()):
         stride = -(-len(reps) // EMBEDDINGS)
         write_embeddings(board.log_dir, list(reps.items())[::stride])

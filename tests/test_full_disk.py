@@ -11,6 +11,7 @@ from common.errors import file_problem
 from metrics.rates import summarize
 from report.curves import save_images
 from report.det import plot_det
+from report.tensorboard import write_line
 from training.run_folder import RunFolder
 
 
@@ -30,6 +31,19 @@ def draw_det(folder):
     """Writes the picture of a DET curve."""
     summary = summarize(np.array([0.0, 1, 2, 3]), np.array([0, 1, 0, 1]) > 0)
     plot_det(folder / "det.png", {"system": summary.curves})
+
+
+def test_folder_of_tensorboard_is_named(tmp_path):
+    """The names of the files in this folder contain the time, so the folder is named."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    board = SimpleNamespace(log_dir=str(tmp_path), add_scalar=full, flush=full)
+    for line in ({"step": 1}, {"step": 1, "loss": 2.0}):
+        with pytest.raises(OSError) as caught:
+            write_line(board, line)
+        assert caught.value.filename == str(tmp_path)
 
 
 WRITERS = {

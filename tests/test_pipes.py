@@ -71,9 +71,10 @@ def test_table_of_enrolment_files(pipe):
     assert read_speaker_meta(pipe(pickle.dumps(table))) == table
 
 
-def test_several_processes_refuse_a_pipe(pipe):
+@pytest.mark.parametrize("typed", ["--config {}", "--config={}"])
+def test_several_processes_refuse_a_pipe(typed, pipe):
     path = pipe(b"lr: 0.5\n")
-    words = ["--config", path, "--nproc", "2"]
+    words = [*typed.format(path).split(), "--nproc", "2"]
     options, _ = parse(words, {}, "", None)
     with pytest.raises(InputError, match=f"--config: expected a file.*found the pipe {path}"):
         refuse_pipes(options, words)
