@@ -713,14 +713,18 @@ def test_features_extracted_before_are_taken_as_they_are():
         assert torch.equal(net(net.mfsc(x)), net(x))
 
 
-# A pooling of each kind. The other ones are slow only because there are many of them.
-KINDS_OF_POOLING = ("TAP", "ASP", "CAP", "MHFA", "TSTP")
+# Poolings that another one resembles. They are slow only because there are many of them.
+SIMILAR_POOLINGS = (
+    *("Attention", "CentredECA", "ECA", "MAX", "MHA", "MQMHA", "RawNet3_ASP", "RawNet3_ECA"),
+    *("ResNetSE34V2_ASP", "ResNetSE34V2_SAP", "SAP", "ASTP", "ReDimNet_ASTP", "TSDP"),
+    *("CAMPPlus_TSTP", "ERes2NetV2_TSTP", "DoubleMHA"),
+)
 
 
 @pytest.mark.parametrize(
     "encoder_type",
     [
-        name if name in KINDS_OF_POOLING else pytest.param(name, marks=pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.slow) if name in SIMILAR_POOLINGS else name
         for name in POOLINGS
     ],
 )

@@ -44,7 +44,7 @@ def pipe():
 
 
 def test_scores(pipe, tmp_path, capsys, monkeypatch):
-    """The metrics of a pipe and of the file are the same. 10,000 lines do not fit into a pipe at once."""
+    """The metrics of a pipe and of the file are the same. 10,000 lines do not fit into one."""
     monkeypatch.chdir(tmp_path)
     lines = "".join(f"{i % 2} a{i} b{i} {i % 7 + 2 * (i % 2)}\n" for i in range(10_000)).encode()
     (tmp_path / "scores.txt").write_bytes(lines)
