@@ -84,7 +84,9 @@ def read_published(path: Path) -> dict[str, Published]:
     with load_catalogue_file(path, "hosts and checkpoints", "checkpoints.yaml") as table:
         hosts = table["hosts"]
         for name, fields in table["checkpoints"].items():
-            options = fields.pop("options", {})
+            texts = fields.pop("options", {})
+            # All values of the catalogue are texts, and options have types.
+            options = {option: yaml.safe_load(text) for option, text in texts.items()}
             check_fields(path, name, fields, hosts)
             found[name] = Published(name, hosts[fields["project"]], fields, options)
     return found

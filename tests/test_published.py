@@ -54,7 +54,7 @@ def get(server, tmp_path, capsys):
     table = {
         "hosts": {"lab": f"{server.url}/{{folder}}/{{name}}"},
         "checkpoints": {
-            "plain": {**common, **plain, "options": {"model": "CAMPPlus", "window": "povey"}},
+            "plain": {**common, **plain, "options": {"model": "CAMPPlus", "threshold": 0.5}},
             "zipped": {**common, **archive},
         },
     }
@@ -76,7 +76,7 @@ def test_a_plain_file_gets_the_name_of_the_checkpoint(get, tmp_path):
     assert code == 0
     found = tree(tmp_path / "out")
     assert found.pop("MD5SUMS")
-    assert yaml.safe_load(found.pop("plain.yaml")) == {"model": "CAMPPlus", "window": "povey"}
+    assert yaml.safe_load(found.pop("plain.yaml")) == {"model": "CAMPPlus", "threshold": 0.5}
     assert found == {"plain.model": WEIGHTS}
     for words in ("VoxCeleb2 dev", "MIT", "0.73", "--initial_model", "plain.model"):
         assert words in text
