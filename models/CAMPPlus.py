@@ -10,8 +10,8 @@ from torch import nn
 
 from models import Backbone
 from models._campplus import STEM, Stem, Trunk
-from models._kaldi import SPEAKER_3D, TRAINING_OPTIONS, FbankOptions, front_end
-from models._published import WESPEAKER, Published, PublishedFile, of_toolkit
+from models._kaldi import SPEAKER_3D, TRAINING_OPTIONS, FbankOptions, front_end, of_toolkit
+from models._published import OF_WESPEAKER, Published, PublishedFile
 from pooling import PoolingMaker
 
 
@@ -77,7 +77,7 @@ class MainModel(Backbone):
             "n_mels": 8 * file.size(first, 1) // STEM,
         }
         found = of_toolkit(file.toolkit, options)
-        if file.toolkit == WESPEAKER:
+        if file.toolkit == OF_WESPEAKER:
             found.assumed["encoder_type"] = "plain_TSTP"
         return found
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import Backbone
-from models._ecapa import SqueezeExcitation
+from models._ecapa import SqueezeExcitation, check_scale
 from models._kaldi import FbankOptions
 from models._kaldi import front_end as kaldi
 from models._published import WHOLE_FILES, Published, PublishedFile
@@ -103,10 +103,7 @@ class MainModel(Backbone):
         spec_augment: bool = False,
     ) -> None:
         super().__init__()
-        if eca_s < 2 or eca_c % eca_s:
-            raise ValueError(
-                f"--eca_s: expected at least 2 and a divisor of --eca_c ({eca_c}), found {eca_s}."
-            )
+        check_scale(eca_c, eca_s)
         self.dim = nOut
         if fbank == "kaldi":
             self.torchfb = kaldi(FbankOptions(n_mels=n_mels, spec_augment=spec_augment))

@@ -13,14 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models._kaldi import FbankOptions
+from models._kaldi import SPEAKER_3D, FbankOptions, of_toolkit
 from models._plain_resnet import PlainResNet, published_options
-from models._published import THREE_D_SPEAKER, Published, PublishedFile, of_toolkit
+from models._published import OF_3D_SPEAKER, Published, PublishedFile
 from models._resnet import Shortcut, strided
 from pooling import PoolingMaker
 
 BLOCKS = (3, 4, 6, 3)
-DEFAULTS = FbankOptions()
 # Channels of the hidden layer of a fusion divided by its channels.
 REDUCTION = 4
 
@@ -109,7 +108,7 @@ class MainModel(PlainResNet):
         self,
         *,
         pooling: PoolingMaker,
-        front: FbankOptions = DEFAULTS,
+        front: FbankOptions = SPEAKER_3D,
         nOut: int = 192,
         width: int = 64,
         base_width: int = 26,
@@ -153,7 +152,7 @@ class MainModel(PlainResNet):
             "expansion": expansion,
             **published_options(file, expansion),
         }
-        return of_toolkit(THREE_D_SPEAKER, options)
+        return of_toolkit(OF_3D_SPEAKER, options)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))

@@ -15,7 +15,7 @@ from torch import nn
 
 from models import Backbone
 from models import _redimnet as parts
-from models._published import WESPEAKER, WHOLE_FILES, Published, PublishedFile
+from models._published import OF_WESPEAKER, WHOLE_FILES, Published, PublishedFile
 from models._redimnet_front import EPS, front_end, normalised_wave
 from models._redimnet_variants import VARIANTS, architecture, options_of_config
 from pooling import PoolingMaker
@@ -127,7 +127,7 @@ class MainModel(Backbone):
         if variant is None:
             return None
         options = {"variant": variant, "redim_config": changes, "nOut": file.size("seg_1.weight")}
-        return Published(WESPEAKER, options | attention, {"fbank": "kaldi", **WHOLE_FILES})
+        return Published(OF_WESPEAKER, options | attention, {"fbank": "kaldi", **WHOLE_FILES})
 
     def new_name(self, name: str) -> str:
         if name.startswith("spec.") and self.shape.feat_type != "pt":

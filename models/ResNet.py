@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import _published as published
-from models._kaldi import WESPEAKER, FbankOptions
+from models._kaldi import WESPEAKER, FbankOptions, of_toolkit
 from models._plain_resnet import BasicBlock, PlainResNet, bands_of, published_options
+from models._published import OF_WESPEAKER, Published, PublishedFile
 from models._resnet import Shortcut
 from pooling import PoolingMaker
 
@@ -73,9 +73,7 @@ def blocks_of(
     raise ValueError(f"--depth: expected one of {numbers} with --variant {variant}, found {depth}.")
 
 
-def depth_of(
-    file: published.PublishedFile, prefix: str, blocks: Mapping[int, tuple[int, ...]]
-) -> int:
+def depth_of(file: PublishedFile, prefix: str, blocks: Mapping[int, tuple[int, ...]]) -> int:
     """Returns the depth of published weights, or 0 if no network here has their blocks."""
     found = tuple(file.count(f"{prefix}layer{number}.") for number in range(1, 5))
     return next((depth for depth, counts in blocks.items() if counts == found), 0)
@@ -130,7 +128,7 @@ class MainModel(PlainResNet):
         return cls.pooling_aliases if options["variant"] == "simam" else {"ASP": "ASP"}
 
     @classmethod
-    def recognise(cls, file: published.PublishedFile) -> published.Published | None:
+    def recognise(cls, file: PublishedFile) -> Published | None:
         """Recognises the residual networks of wespeaker, with and without SimAM."""
         attention = "pooling.attention.3.weight"
         if file.has("front.conv1.weight", "bottleneck.weight", attention):
@@ -142,7 +140,7 @@ class MainModel(PlainResNet):
                 "nOut": file.size("bottleneck.weight"),
                 "n_mels": bands_of(file.size(attention), width, 1),
             }
-            return published.of_toolkit(published.WESPEAKER, options)
+            return of_toolkit(OF_WESPEAKER, options)
         if file.has("layer3_ds.weight") or not file.has("layer4.0.conv2.weight", "seg_1.weight"):
             return None
         is_basic = not file.has("layer1.0.conv3.weight")
@@ -152,7 +150,7 @@ class MainModel(PlainResNet):
             "two_emb_layer": file.has("seg_2.weight"),
             **published_options(file, 1 if is_basic else EXPANSION),
         }
-        return published.of_toolkit(published.WESPEAKER, options)
+        return of_toolkit(OF_WESPEAKER, options)
 
     def new_name(self, name: str) -> str:
         """SimAM-ResNet calls the layers before the pooling "front", and shortcuts "downsample"."""

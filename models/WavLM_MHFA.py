@@ -33,6 +33,7 @@ PUBLISHED_NAMES = (
     ("SLT 2022", "model.", "backend."),
     ("BUT", "speaker_extractor.model.", "speaker_extractor.back_end."),
 )
+SSL_PREFIXES = [ssl for _, ssl, _ in PUBLISHED_NAMES]
 
 
 class MainModel(Backbone):
@@ -117,7 +118,7 @@ class MainModel(Backbone):
         others = {}
         ssl = {}
         for name, value in weights.items():
-            start = next((ssl for _, ssl, _ in PUBLISHED_NAMES if name.startswith(ssl)), None)
+            start = next(filter(name.startswith, SSL_PREFIXES), None)
             if start:
                 ssl[name.removeprefix(start)] = value
             else:

@@ -39,6 +39,14 @@ class ECAPAOptions:
 DEFAULTS = ECAPAOptions()
 
 
+def check_scale(channels: int, scale: int) -> None:
+    """Raises ValueError if the channels of a Res2Net block cannot be split into `scale` groups."""
+    if scale < 2 or channels % scale:
+        raise ValueError(
+            f"--eca_s: expected at least 2 and a divisor of --eca_c ({channels}), found {scale}."
+        )
+
+
 class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation of frames [N, C, T] (Hu et al., arXiv:1709.01507)."""
 
@@ -87,11 +95,7 @@ class ECAPA(Backbone):
         super().__init__()
         channels = options.eca_c
         scale = options.eca_s
-        if scale < 2 or channels % scale:
-            raise ValueError(
-                f"--eca_s: expected at least 2 and a divisor of --eca_c ({channels}), found "
-                f"{scale}."
-            )
+        check_scale(channels, scale)
         self.dim = options.nOut
         self.torchfbank = sasv2_front_end(
             options.n_mels, log=options.log_input, augment=options.spec_augment

@@ -9,7 +9,7 @@ ASRU 2011).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
 from models._frontend import NORMS, PRE_EMPHASIS, WINDOWS, FrontEnd, spec_augment
+from models._published import OF_3D_SPEAKER, OF_WESPEAKER, WHOLE_FILES, Published
 
 LOWEST = 20.0
 # Least power of a band: the resolution of float32 at 1.
@@ -50,6 +51,18 @@ class FbankOptions:
 TRAINING_OPTIONS = ("dither", "spec_augment")
 SPEAKER_3D = FbankOptions()
 WESPEAKER = FbankOptions(window="hamming", wave_scale=32768.0)
+# The front ends of the projects whose published weights do not contain one.
+FRONT_ENDS = {OF_WESPEAKER: WESPEAKER, OF_3D_SPEAKER: SPEAKER_3D}
+
+
+def of_toolkit(project: str, options: dict[str, Any]) -> Published:
+    """Returns the description of published weights with the front end of their project.
+
+    project: one of FRONT_ENDS. options: options of the model that the weights decide.
+    """
+    front = FRONT_ENDS[project]
+    assumed = {"window": front.window, "wave_scale": front.wave_scale, **WHOLE_FILES}
+    return Published(project, options, assumed)
 
 
 def front_end(options: FbankOptions) -> nn.Module:

@@ -10,13 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-WESPEAKER = "wespeaker"
-THREE_D_SPEAKER = "3D-Speaker"
-# Options of models with filter banks of Kaldi, by project.
-FRONT_ENDS: dict[str, dict[str, Any]] = {
-    WESPEAKER: {"window": "hamming", "wave_scale": 32768.0},
-    THREE_D_SPEAKER: {"window": "povey", "wave_scale": 1.0},
-}
+# Names of projects.
+OF_WESPEAKER = "wespeaker"
+OF_3D_SPEAKER = "3D-Speaker"
 # All of the projects compare embeddings of whole files by their cosine.
 WHOLE_FILES: dict[str, Any] = {"trainfunc": "aamsoftmax", "eval_frames": 0}
 # The weight of the classifier in files of wespeaker.
@@ -74,9 +70,4 @@ class PublishedFile(NamedTuple):
         Files of wespeaker contain the classifier, or have a config.yaml with `model_args`.
         """
         is_wespeaker = CLASSIFIER in self.weights or "model_args" in self.settings
-        return WESPEAKER if is_wespeaker else THREE_D_SPEAKER
-
-
-def of_toolkit(project: str, options: dict[str, Any]) -> Published:
-    """Returns the description of a network with the front end of wespeaker or 3D-Speaker."""
-    return Published(project, options, {**FRONT_ENDS[project], **WHOLE_FILES})
+        return OF_WESPEAKER if is_wespeaker else OF_3D_SPEAKER

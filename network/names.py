@@ -41,12 +41,12 @@ def parts_of_file(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """
     parts: dict[str, Any] = {"model": {}, "loss": {}}
     removed: dict[str, None] = {}
-    prefixes: Iterable[str] = PREFIXES
-    if len({name[len(known_prefix(name, PREFIXES)[0]) :] for name in weights}) < len(weights):
+    found = {name: known_prefix(name, PREFIXES) for name in weights}
+    if len({name[len(prefix) :] for name, (prefix, _) in found.items()}) < len(weights):
         # Without `encoder.`, two names of WavLM would be the same.
-        prefixes = OF_TRAINERS
+        found = {name: known_prefix(name, OF_TRAINERS) for name in weights}
     for name, value in weights.items():
-        prefix, part = known_prefix(name, prefixes)
+        prefix, part = found[name]
         parts[part][name[len(prefix) :]] = value.detach()
         if prefix:
             removed[prefix] = None

@@ -8,7 +8,6 @@ the options that its weights do not contain become DIR/NAME.yaml. The program re
 """
 
 import logging
-import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ import yaml
 
 from common.errors import InputError
 from common.foreign_files import foreign_file
-from common.spelling import did_you_mean
 from common.writing import write_atomically
 from prep.addresses import Access
 from prep.download import download
@@ -27,6 +25,7 @@ from prep.sources import (
     Catalogue,
     Form,
     Source,
+    check_fields,
     is_there,
     load_catalogue_file,
     read_sums,
@@ -64,12 +63,17 @@ class Published(NamedTuple):
         eer = self.fields.get("eer", "")
         return f"{eer} with {self.fields['with']}" if "with" in self.fields else eer
 
+    @property
+    def archived(self) -> bool:
+        """Whether the checkpoint is a member of an archive."""
+        return "member" in self.fields
+
     def source(self) -> Source:
         """Returns the file to download."""
         fields = self.fields
-        archived = "member" in fields
+        suffix = Path(fields["file"]).suffix if self.archived else ".model"
         return Source(
-            f"{self.name}{Path(fields['file']).suffix}" if archived else f"{self.name}.model",
+            f"{self.name}{suffix}",
             sha256=fields.get("sha256"),
             size=int(fields["size"]) if "size" in fields else None,
             folder=fields.get("folder", ""),
@@ -87,28 +91,17 @@ def read_published(path: Path) -> dict[str, Published]:
             texts = fields.pop("options", {})
             # All values of the catalogue are texts, and options have types.
             options = {option: yaml.safe_load(text) for option, text in texts.items()}
-            check_fields(path, name, fields, hosts)
+            check_checkpoint(path, name, fields, hosts)
             found[name] = Published(name, hosts[fields["project"]], fields, options)
     return found
 
 
-def check_fields(path: Path, name: str, fields: dict[str, Any], hosts: dict[str, str]) -> None:
+def check_checkpoint(path: Path, name: str, fields: dict[str, Any], hosts: dict[str, str]) -> None:
     """Raises InputError for missing and wrong fields of a checkpoint."""
     for field in REQUIRED:
         if field not in fields:
             raise InputError(f"{path}: the checkpoint {name} has no field '{field}'. Add it.")
-    for field, value in fields.items():
-        if field not in FIELDS:
-            fields_text = f"The fields are {', '.join(FIELDS)}."
-            raise InputError(
-                f"{path}: the checkpoint {name} has the unknown field '{field}: {value}'. "
-                f"{did_you_mean(field, FIELDS, fields_text)}"
-            )
-        if not isinstance(value, str) or not re.fullmatch(FIELDS[field].pattern, value):
-            raise InputError(
-                f"{path}: the checkpoint {name} has a wrong field: expected "
-                f"{FIELDS[field].text}, found '{field}: {value}'. Correct this field."
-            )
+    check_fields(path, f"the checkpoint {name}", fields, FIELDS)
     if fields["project"] not in hosts:
         raise InputError(
             f"{path}: the checkpoint {name} has the project {fields['project']}, which is not one "
@@ -143,22 +136,19 @@ def obtain_checkpoint(
     source = published.source()
     weights = folder / f"{published.name}.model"
     config = folder / f"{published.name}.yaml"
-    if not is_there(Source(weights.name, sha256=source_sum(published)), folder):
+    # The published sum of an archive is not the sum of its member.
+    complete = Source(weights.name) if published.archived else source
+    if not is_there(complete, folder):
         catalogue = Catalogue(published.base_url, None, [source], {})
         download([source], folder, catalogue, Access(base_url), connections)
-        if source.name != weights.name:
+        if published.archived:
             unpack(folder / source.name, published, weights, config)
-    if source.name != weights.name:
+    if published.archived:
         (folder / source.name).unlink(missing_ok=True)
     if published.options and not config.exists():
         text = yaml.safe_dump(published.options, sort_keys=False)
         write_atomically(config, text.encode())
     report(published, weights)
-
-
-def source_sum(published: Published) -> str | None:
-    """Returns the published SHA-256 sum of NAME.model. The sum of an archive is not its sum."""
-    return None if "member" in published.fields else published.fields.get("sha256")
 
 
 def unpack(archive: Path, published: Published, weights: Path, config: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ class Form(NamedTuple):
     text: str
 
 
+# A list has no pattern.
+A_LIST = Form("", "a list of patterns")
 FORMS = {
     "md5": Form(MD5, "32 hexadecimal digits"),
     "sha256": Form("[0-9a-f]{64}", "64 hexadecimal digits"),
@@ -54,7 +56,7 @@ FORMS = {
     "into": Form(r"\S+", "a folder without blanks"),
     "after": Form(r"[^\s/]+", "the name of a folder, without blanks and slashes"),
     "tree": Form(r"\S+", "a folder without blanks"),
-    "only": Form("", "a list of patterns"),
+    "only": A_LIST,
 }
 # Threads that download record their sums in one file.
 sums_lock = threading.Lock()
@@ -102,11 +104,32 @@ def bytes_bar(description: str, total: int, **more: Any) -> tqdm:
 
 
 # ---------------------------------------------------------------------- file lists
-def is_valid_field(field: str, value: Any) -> bool:
-    """Whether the value of a field has the right form."""
-    if field == "only":
+def check_fields(
+    place: Path, name: str, fields: Mapping[str, Any], forms: Mapping[str, Form]
+) -> None:
+    """Raises InputError for an unknown field, and for a value of the wrong form.
+
+    place: path of the catalogue. name: what has the fields, both for messages.
+    """
+    for field, value in fields.items():
+        if field not in forms:
+            fields_text = f"The fields are {', '.join(forms)}."
+            raise InputError(
+                f"{place}: {name} has the unknown field '{field}: {value}'. "
+                f"{did_you_mean(field, forms, fields_text)}"
+            )
+        if not has_form(value, forms[field]):
+            raise InputError(
+                f"{place}: {name} has a wrong field: expected {forms[field].text}, found "
+                f"'{field}: {value}'. Correct this field."
+            )
+
+
+def has_form(value: Any, form: Form) -> bool:
+    """Whether the value of a field has its form."""
+    if form is A_LIST:
         return isinstance(value, list)
-    return isinstance(value, str) and bool(re.fullmatch(FORMS[field].pattern, value))
+    return isinstance(value, str) and bool(re.fullmatch(form.pattern, value))
 
 
 def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]) -> Source:
@@ -122,18 +145,7 @@ def read_source(place: Path, name: str, fields: dict[str, Any], names: list[str]
             f"{place}: expected 'name: {{field: value, ...}}' with a name without folders, found "
             f"'{name}: {fields}'. Correct this file of the list."
         )
-    for field, value in fields.items():
-        if field not in FORMS:
-            fields_text = f"The fields are {', '.join(FORMS)}."
-            raise InputError(
-                f"{place}: the file {name} has the unknown field '{field}: {value}'. "
-                f"{did_you_mean(field, FORMS, fields_text)}"
-            )
-        if not is_valid_field(field, value):
-            raise InputError(
-                f"{place}: the file {name} has a wrong field: expected {FORMS[field].text}, found "
-                f"'{field}: {value}'. Correct this field."
-            )
+    check_fields(place, f"the file {name}", fields, FORMS)
     parts = []
     if "parts" in fields:
         parts = sorted(fnmatch.filter(names, fields["parts"]))
