@@ -105,14 +105,15 @@ def test_absurd_numbers_end_before_the_training(words, message, corpus, tmp_path
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ["", *PARTS])
 def test_odd_numbers_work_or_are_refused(part, tmp_path):
-    """All values run in one process, which has little memory and trains one update of each."""
+    """A process has little memory, and trains one update with each value of some options."""
     chosen = [i for i, (place, _) in enumerate(CASES) if place.partition(" ")[0] == part]
     root = str(Path(__file__).parent.parent)
     environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": root}
     first = 0
     problems = []
     while first < len(chosen):
-        words = [sys.executable, __file__, tmp_path, *chosen[first:]]
+        # torch keeps the memory of every network that a process has built.
+        words = [sys.executable, __file__, tmp_path, *chosen[first : first + 20]]
         ended = subprocess.run(
             [*map(str, words)], capture_output=True, text=True, check=False, env=environment
         )
@@ -173,6 +174,10 @@ def words_of(world, place, option, value):
         words.pop("heads_number")
     if words["model"] in ("ECAPA_TDNN", "RawNet3", "SKA_TDNN"):
         words["eca_c"] = 64
+    if words["model"] == "WavLM_MHFA":
+        words["ssl_size"] = "tiny"
+    if name.startswith("sasv"):
+        words["train_list"] = "spoofed.txt"
     words |= NEEDED.get(option.name, {}) | {"save_path": "run"}
     words.pop(option.name, None)
     lists = ("train_list", "train_path", "test_list", "test_path", "cohort_list", "cohort_path")
