@@ -117,12 +117,13 @@ def extraction_speed(model, device, files, repeats=9):
 def operations_of_update(model, device):
     """Count the floating-point operations of an update for each crop of 2 s.
 
-    The forward and the backward pass count, with convolutions and products of matrices only.
+    Convolutions and products of matrices count. The backward pass has two products for each one of
+    the forward pass. torch counts the backward pass of convolutions in groups as if they had none.
     """
     trainer = make_trainer(model, "", device)
-    with FlopCounterMode(display=False) as counter:
-        trainer.net(trainer.on_device(make_batch(2)))["loss"].backward()
-    return counter.get_total_flops() / 4
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        trainer.net(trainer.on_device(make_batch(2)))
+    return 3 * counter.get_total_flops() / 4
 
 
 def matrix_rate(device, dtype, size):
@@ -138,20 +139,23 @@ def matrix_rate(device, dtype, size):
     return 2 * size**3 / median(product)
 
 
-def rows_of_matrices(row, device, cores):
-    """Add the rows of matrix products. Returns the rates: {type: operations per second}."""
+def rate_of_matrices(device, kind):
+    """Measure matrix_rate() in the precision that an update of a kind has on the device."""
     if device == "cpu":
-        rates = {"float32": matrix_rate(device, torch.float32, 2048)}
-    else:
-        types = {"bf16": torch.bfloat16, "float32": torch.float32}
-        rates = {name: matrix_rate(device, dtype, 8192) for name, dtype in types.items()}
-    for name, rate in rates.items():
+        return matrix_rate(device, torch.float32, 2048)
+    return matrix_rate(device, torch.bfloat16 if kind else torch.float32, 8192)
+
+
+def rows_of_matrices(row, device, cores):
+    """Add the rows of matrix products."""
+    kinds = {"float32": ""} if device == "cpu" else {"bf16": "--mixedprec", "float32": ""}
+    for name, kind in kinds.items():
+        rate = rate_of_matrices(device, kind)
         row(f"products of matrices, {name}", "GFLOP/s", cores, rate / 1e9)
-    return rates
 
 
-def rows_of_model(row, name, device, cores, rates, **options):
-    """Add the rows of one model. rates: as rows_of_matrices returns. options: of the model."""
+def rows_of_model(row, name, device, cores, **options):
+    """Add the rows of one model. options: of the model."""
     make_model = functools.partial(build_model, name, **options)
     name = " ".join([name, *(f"--{option} {value}" for option, value in options.items())])
     gpu = device != "cpu"
@@ -162,12 +166,14 @@ def rows_of_model(row, name, device, cores, rates, **options):
     operations = operations_of_update(make_model(), device)
     row(f"{name}, arithmetic of an update, a crop of 2 s", "GFLOP", cores, operations / 1e9)
     for kind in kinds:
+        # The rate of shared machines changes within minutes.
+        before = rate_of_matrices(device, kind)
         speed, memory = training_cost(make_model(), kind, device, speakers, repeats)
-        share = speed * operations / rates["bf16" if gpu and kind else "float32"]
+        rate = (before + rate_of_matrices(device, kind)) / 2
         shown = kind or "float32"
         row(f"{name}, training step {shown}", "utt/s", cores, speed)
         row(f"{name}, its memory {shown}", "MB", cores, memory)
-        row(f"{name}, its share of that rate {shown}", "", cores, share)
+        row(f"{name}, its share of that rate {shown}", "", cores, speed * operations / rate)
     arguments = (make_model(), device, files, repeats)
     row(f"{name}, extraction", "crops/s", cores, extraction_speed, *arguments)
 
@@ -179,9 +185,9 @@ def rows_of_models(row, device, cores):
     matrix products, and the speed of extraction. A batch has 200 utterances on a GPU. On a CPU a
     batch has 4 utterances and few networks are compiled, so that the rows take minutes.
     """
-    rates = rows_of_matrices(row, device, cores)
+    rows_of_matrices(row, device, cores)
     for name in components("model"):
         if find("model", name).takes == "waves":
-            rows_of_model(row, name, device, cores, rates)
+            rows_of_model(row, name, device, cores)
     for name, options in VARIANTS:
-        rows_of_model(row, name, device, cores, rates, **options)
+        rows_of_model(row, name, device, cores, **options)
