@@ -1,4 +1,4 @@
-"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019 and OpenSLR."""
+"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019, OpenSLR, VoxBlink2."""
 
 import argparse
 import os
@@ -17,8 +17,10 @@ from prep.commands.options import (
     Arguments,
     Subcommand,
     download_options,
+    number_option,
     one_of,
     path_option,
+    switch_option,
 )
 from prep.constants import CODECS, STEPS, WIDTH
 
@@ -249,6 +251,28 @@ def run_speechocean(args: argparse.Namespace) -> None:
     openslr.make_speechocean(public_request(args, args.speechocean762), args.trials, args.seed)
 
 
+def run_cnceleb(args: argparse.Namespace) -> None:
+    """Downloads CN-Celeb 1 and 2 and makes their lists."""
+    # Imported here, because --help does not need it.
+    from prep import cnceleb
+
+    request = public_request(args, args.cnceleb)
+    cnceleb.make_cnceleb(request, args.join_seconds, args.lists_only, args.processes)
+
+
+CNCELEB_OPTIONS = {
+    "--join_seconds": number_option(
+        0,
+        "also join utterances below this length, of one speaker and one genre, to longer FLAC "
+        "files, and make DIR/train_list_Ns.txt with them; 0 joins none (default: %(default)s)",
+        default=0,
+    ),
+    "--lists_only": switch_option(
+        "download nothing, and use DIR/CN-Celeb_flac and DIR/CN-Celeb2_flac"
+    ),
+    **download_options("cnceleb.yaml"),
+    "--processes": PROCESSES,
+}
 CORPUS_COMMANDS = {
     **VOXCELEB_COMMANDS,
     "augment": Subcommand(
@@ -275,6 +299,16 @@ CORPUS_COMMANDS = {
         value=path_option(
             "ZIP", "archive LA.zip, from https://datashare.ed.ac.uk/handle/10283/3336"
         ),
+    ),
+    "cnceleb": Subcommand(
+        run_cnceleb,
+        "download CN-Celeb 1 and 2 and make their lists",
+        "Downloads CN-Celeb 1 and 2 (OpenSLR 82). Makes DIR/train_list.txt from the training "
+        "speakers of both, and the trials of CN-Celeb1. In DIR/trials.txt each speaker is enrolled "
+        "by one joined file, and in DIR/trials_separate.txt by several files.",
+        CNCELEB_OPTIONS,
+        ("cnceleb data/cnceleb", "cnceleb data/cnceleb --lists_only --join_seconds 5"),
+        value=path_option("DIR", "folder of the corpora"),
     ),
     "mini-librispeech": Subcommand(
         run_mini_librispeech,
