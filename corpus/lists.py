@@ -26,7 +26,7 @@ from corpus.line_formats import (
     LineFormat,
     attack_of,
 )
-from corpus.plain_trials import has_only_files, plain_lines
+from corpus.plain_trials import has_only_files, has_spoof, plain_lines
 from corpus.rows import Rows, looks_like_file, read_rows
 
 ListFile = str | os.PathLike
@@ -217,7 +217,10 @@ def parse_trials(
     if line_format.key_column is not None and (
         needs_enrolment or not has_only_files(rows, list_file)
     ):
-        trials = read_claims(list_file, line_format, rows, enroll_list, spk_meta)
+        if has_spoof(rows):
+            trials = read_claims(list_file, line_format, rows, enroll_list, spk_meta)
+        else:
+            trials = read_speaker_trials(list_file, lines, rows, enroll_list, spk_meta)
     elif line_format.label_column is None:
         trials = Trials.of_columns(rows.columns(), lines)
     else:
@@ -275,7 +278,8 @@ def read_claims(
         attacks.append(attack)
         kinds.append(kind)
         lines.append(f"{speaker} {file} {attack} {kind}")
-    models = read_enrolment(list_file, pairs, enroll_list, spk_meta)
+    claims, tested = (dict.fromkeys(column) for column in zip(*pairs, strict=True))
+    models = read_enrolment(list_file, claims, tested, enroll_list, spk_meta)
     kinds_array = np.array(kinds)
     return Trials.of_pairs(
         pairs,
@@ -285,6 +289,28 @@ def read_claims(
         attacks=np.array(attacks),
         kinds=kinds_array,
     )
+
+
+def read_speaker_trials(
+    list_file: ListFile,
+    lines: Sequence[str],
+    rows: Rows,
+    enroll_list: Sequence[str] | None,
+    spk_meta: str | None,
+) -> Trials:
+    """Reads trials '<speaker> <file> target|nontarget' without spoofed speech as plain trials.
+
+    lines: the lines as '1|0 <speaker> <file>'.
+    """
+    claims: dict[str, None] = {}
+    tested: dict[str, None] = {}
+    for speakers, files, _ in rows.columns():
+        claims |= dict.fromkeys(speakers)
+        tested |= dict.fromkeys(files)
+    models = read_enrolment(list_file, claims, tested, enroll_list, spk_meta)
+    label: list[np.ndarray] = []
+    trials = Trials.of_columns(without_labels(rows, label), lines, models)
+    return trials._replace(label=np.concatenate(label))
 
 
 def read_clients_and_impostors(clients: ListFile, impostors: ListFile) -> Trials:
