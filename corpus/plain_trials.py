@@ -27,17 +27,6 @@ def plain_lines(lines: TextLines, line_format: LineFormat, separator: str | None
     return lines.converted_by(plain)
 
 
-def has_spoof(rows: Rows) -> bool:
-    """Returns whether a list in which speakers are claimed is about spoofed speech.
-
-    Lists with a column of attacks always are. A list '<speaker> <file> target|nontarget|spoof' may
-    also be a list of plain trials of speakers whom several files enrol.
-    """
-    if rows.line_format.label_column is None:
-        return True
-    return any(SPOOF in kinds for _, _, kinds in rows.columns())
-
-
 def has_only_files(rows: Rows, list_file: str | os.PathLike) -> bool:
     """Returns whether trials '<speaker> <file> target|nontarget|spoof' are two files and no spoof.
 

@@ -226,7 +226,7 @@ def parts_of_enrolments(tree: Path, enrolments: Mapping[str, str]) -> dict[str, 
     return {name: parts[name] for name in enrolments}
 
 
-def read_evaluation(tree: Path) -> Evaluation:
+def read_evaluation_lists(tree: Path) -> Evaluation:
     """Reads the lists of the evaluation part, and finds their files.
 
     Raises InputError if files are missing.
@@ -262,10 +262,10 @@ def trial_rows(tree: Path, evaluation: Evaluation) -> Iterator[tuple[str, str, s
         yield key, name, file
 
 
-def write_trials(root: Path) -> None:
+def write_trial_lists(root: Path) -> None:
     """Writes the trials with one joined file per enrolment, and with the separate files."""
     tree = root / FIRST
-    evaluation = read_evaluation(tree)
+    evaluation = read_evaluation_lists(tree)
     counts: Counter = Counter()
 
     def joined_lines() -> Iterator[bytes]:
@@ -316,7 +316,7 @@ def make_cnceleb(
         obtain(request)
     speakers = list(training_speakers(root))
     write_train_list(root / TRAIN_LIST, speakers)
-    write_trials(root)
+    write_trial_lists(root)
     train_list = TRAIN_LIST
     if join_seconds:
         train_list = f"train_list_{join_seconds}s.txt"

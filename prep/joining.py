@@ -63,7 +63,7 @@ def genre_of(path: str) -> str:
     return Path(path).name.partition("-")[0]
 
 
-def groups_of(frames: Mapping[str, int], least: int) -> list[list[str]]:
+def utterance_groups(frames: Mapping[str, int], least: int) -> list[list[str]]:
     """Returns the short utterances of one genre in groups of at least `least` samples.
 
     frames: utterance -> number of samples, in the order of joining. An utterance of `least` samples
@@ -145,7 +145,7 @@ def join_speaker(joining: Joining, speaker: SpeakerPaths) -> Joined:
     short = 0
     files = 0
     for lengths in genres.values():
-        for group in groups_of(lengths, least):
+        for group in utterance_groups(lengths, least):
             if len(group) == 1:
                 paths += group
                 continue

@@ -1,6 +1,7 @@
 """CN-Celeb in a small imitation: download, lists, trials, and joined utterances."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
 from prep.cnceleb import EXPECTED
 from prep.constants import CATALOGUES
-from prep.joining import groups_of
+from prep.joining import utterance_groups
 from prep.sources import read_catalogue
 
 # Lengths of the utterances in tenths of a second: speaker/file -> length.
@@ -221,10 +222,12 @@ def test_file_that_cannot_be_joined(extracted, capsys):
 def test_groups(lengths, least):
     """Every short utterance is in one group. Only a single group may be short."""
     frames = {str(i): length for i, length in enumerate(lengths)}
-    groups = groups_of(frames, least)
+    groups = utterance_groups(frames, least)
     short = [name for name, length in frames.items() if length < least]
-    assert [name for group in groups for name in group] == short
-    totals = [sum(frames[name] for name in group) for group in groups]
+    assert list(itertools.chain(*groups)) == short
+    totals = []
+    for group in groups:
+        totals.append(sum(frames[name] for name in group))
     assert len(totals) == 1 or all(total >= least for total in totals)
     # Without its last file a group is too short, except the last group, which has the rest.
     for group in groups[:-1]:

@@ -273,6 +273,16 @@ CNCELEB_OPTIONS = {
     **download_options("cnceleb.yaml"),
     "--processes": PROCESSES,
 }
+
+
+def run_voxblink2(args: argparse.Namespace) -> None:
+    """Makes a train list of VoxBlink2."""
+    # Imported here, because --help does not need it.
+    from prep import voxblink2
+
+    voxblink2.make_voxblink2_list(args.voxblink2, args.output, args.min_files)
+
+
 CORPUS_COMMANDS = {
     **VOXCELEB_COMMANDS,
     "augment": Subcommand(
@@ -309,6 +319,24 @@ CORPUS_COMMANDS = {
         CNCELEB_OPTIONS,
         ("cnceleb data/cnceleb", "cnceleb data/cnceleb --lists_only --join_seconds 5"),
         value=path_option("DIR", "folder of the corpora"),
+    ),
+    "voxblink2": Subcommand(
+        run_voxblink2,
+        "make a train list of VoxBlink2",
+        "Makes a train list of the files DIR/ID/VIDEO/UTTERANCE.wav of VoxBlink2, which you have "
+        "obtained by its lists of videos. The speakers become voxblink2-ID, because VoxCeleb has "
+        "other speakers with the same names. The memory holds the files of one speaker only.",
+        {
+            "--output": path_option("LIST", "train list to write", required=True),
+            "--min_files": number_option(
+                1,
+                "smallest number of files of a speaker; other speakers are left out and counted "
+                "(default: %(default)s)",
+                default=1,
+            ),
+        },
+        ("voxblink2 data/voxblink2 --output data/voxblink2_list.txt",),
+        value=path_option("DIR", "folder of the speakers"),
     ),
     "mini-librispeech": Subcommand(
         run_mini_librispeech,
