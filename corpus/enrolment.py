@@ -6,7 +6,7 @@ baseline.
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from common.errors import InputError
@@ -107,27 +107,26 @@ def lists_beside(list_file: str | os.PathLike) -> list[str]:
 
 def read_enrolment(
     list_file: str | os.PathLike,
-    pairs: Sequence[tuple[str, str]],
+    claims: Collection[str],
+    tested: Iterable[str],
     enroll_list: Sequence[str] | None = None,
     spk_meta: str | None = None,
 ) -> Enrolments:
     """Returns {claimed speaker: enrolment files} for the trials of list_file.
 
-    pairs: (claimed speaker or file, tested file) of the trials. enroll_list: enrolment lists, by
-    default the lists next to list_file. spk_meta: a pickled table. It enrols the speakers that the
-    lists lack, with their bona fide utterances that no trial tests.
+    claims: the claimed speakers or files, each once. tested: the tested files. enroll_list:
+    enrolment lists, by default the lists next to list_file. spk_meta: a pickled table. It enrols
+    the speakers that the lists lack, with their bona fide utterances that no trial tests.
 
     Without lists and table, a claim that looks like a path is itself the enrolment file. Raises
     InputError if a speaker has no enrolment.
     """
-    claims = dict.fromkeys(claim for claim, _ in pairs)
     lists = enroll_list or lists_beside(list_file)
     if not lists and not spk_meta and names_files(claims):
         return {claim: (claim,) for claim in claims}
     models = read_enrolment_lists(lists)
     if spk_meta:
-        tested = {file for _, file in pairs}
-        for claim, files in untested_utterances(spk_meta, claims, tested).items():
+        for claim, files in untested_utterances(spk_meta, claims, {*tested}).items():
             models.setdefault(claim, files)
     lacking = [claim for claim in claims if claim not in models]
     if lacking:

@@ -16,7 +16,8 @@ import numpy as np
 from common.errors import InputError
 from common.text import NumberedNames, without_garbage_collection
 from common.trial_kinds import BONA_FIDE, SPOOF
-from corpus.enrolment import lists_beside, read_enrolment
+from corpus.claims import claims_of, has_spoof, models_of
+from corpus.enrolment import Enrolments, lists_beside
 from corpus.line_formats import (
     SPEAKER_AND_FILE,
     TARGET_LABELS,
@@ -217,13 +218,15 @@ def parse_trials(
     if line_format.key_column is not None and (
         needs_enrolment or not has_only_files(rows, list_file)
     ):
-        trials = read_claims(list_file, line_format, rows, enroll_list, spk_meta)
+        if has_spoof(rows):
+            trials = read_claims(list_file, rows, enroll_list, spk_meta)
+        else:
+            models = models_of(list_file, rows.columns(), enroll_list, spk_meta)
+            trials = labelled_trials(rows, lines, models)
     elif line_format.label_column is None:
         trials = Trials.of_columns(rows.columns(), lines)
     else:
-        label: list[np.ndarray] = []
-        trials = Trials.of_columns(without_labels(rows, label), lines)
-        trials = trials._replace(label=np.concatenate(label))
+        trials = labelled_trials(rows, lines)
     if rows.separator:
         check_names(list_file, trials)
     return trials
@@ -249,41 +252,27 @@ def without_labels(rows: Rows, label: list[np.ndarray]) -> Iterator[list]:
         yield [columns[i] for i in rows.line_format.columns]
 
 
+def labelled_trials(rows: Rows, lines: Sequence[str], models: Enrolments | None = None) -> Trials:
+    """Makes plain trials with labels. models: {speaker: enrolment files} for claimed speakers."""
+    label: list[np.ndarray] = []
+    trials = Trials.of_columns(without_labels(rows, label), lines, models)
+    return trials._replace(label=np.concatenate(label))
+
+
 def read_claims(
-    list_file: ListFile,
-    line_format: LineFormat,
-    rows: Rows,
-    enroll_list: Sequence[str] | None,
-    spk_meta: str | None,
+    list_file: ListFile, rows: Rows, enroll_list: Sequence[str] | None, spk_meta: str | None
 ) -> Trials:
     """Reads trials in which a speaker is claimed, as spoofing-aware lists have them."""
-    speaker_column, file_column = line_format.columns
-    assert line_format.key_column is not None
-    pairs = []
-    attacks = []
-    kinds = []
-    lines = []
-    for words in rows:
-        speaker = words[speaker_column]
-        file = words[file_column]
-        kind = words[line_format.key_column]
-        if line_format.attack_column is None:
-            attack = SPOOF if kind == SPOOF else "bonafide"
-        else:
-            attack = words[line_format.attack_column]
-        pairs.append((speaker, file))
-        attacks.append(attack)
-        kinds.append(kind)
-        lines.append(f"{speaker} {file} {attack} {kind}")
-    models = read_enrolment(list_file, pairs, enroll_list, spk_meta)
-    kinds_array = np.array(kinds)
+    claims = claims_of(rows)
+    sides = [[*zip(*claims.pairs, strict=True)]]
+    kinds = np.array(claims.kinds)
     return Trials.of_pairs(
-        pairs,
-        lines,
-        label=kinds_array == "target",
-        models=models,
-        attacks=np.array(attacks),
-        kinds=kinds_array,
+        claims.pairs,
+        claims.lines,
+        label=kinds == "target",
+        models=models_of(list_file, sides, enroll_list, spk_meta),
+        attacks=np.array(claims.attacks),
+        kinds=kinds,
     )
 
 

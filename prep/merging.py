@@ -46,11 +46,15 @@ def read_part(part: Part, root: str) -> Iterator[Utterance]:
     utterances = read_train_list(part.list_file)
     found = check_present(part.folder, [u.path for u in utterances], part.list_file)
     folder = os.path.abspath(part.folder)
-    prefix = os.path.join(root, "")
+    root_prefix = os.path.join(root, "")
+    speaker_prefix = f"{part.name}-"
+    if all(utterance.speaker.startswith(speaker_prefix) for utterance in utterances):
+        # The speakers keep the names of an earlier list, so that a classifier knows them.
+        speaker_prefix = ""
     for utterance in utterances:
         path = os.path.normpath(os.path.join(folder, found[utterance.path]))
         yield utterance._replace(
-            speaker=f"{part.name}-{utterance.speaker}", path=path.removeprefix(prefix)
+            speaker=f"{speaker_prefix}{utterance.speaker}", path=path.removeprefix(root_prefix)
         )
 
 

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -68,6 +69,7 @@ class Source(NamedTuple):
     parts: names of the parts, in their order.
     only: patterns of the members that are extracted.
     remote: name of the file at the host, if it is another one.
+    others: number of lines -> name, of the other lists in the file list.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Source(NamedTuple):
     only: tuple[str, ...] = ("*",)
     tree: str | None = None
     remote: str | None = None
+    others: Mapping[int, str] = MappingProxyType({})
 
 
 class Catalogue(NamedTuple):
@@ -192,10 +195,11 @@ def read_catalogue(path: Path) -> Catalogue:
         counts = table.get("counts", {})
         names = list(files)
         sources = [read_source(path, name, fields, names) for name, fields in files.items()]
+        others = {source.lines: source.name for source in sources if source.lines}
         return Catalogue(
             table["base_url"],
             table.get("key_url"),
-            sources,
+            [source._replace(others=others) for source in sources],
             {pattern: int(number) for pattern, number in counts.items()},
         )
 
@@ -265,7 +269,12 @@ def verify(path: Path, source: Source, folder: Path) -> None:
     if source.lines:
         lines = count_lines(path)
         if lines != source.lines:
-            raise InputError(f"{path}: expected {source.lines:,} lines, found {lines:,} lines.")
+            version = ""
+            if lines in source.others:
+                version = f" as in {source.others[lines]}: this is another version of the list"
+            raise InputError(
+                f"{path}: expected {source.lines:,} lines, found {lines:,} lines{version}."
+            )
     record_sum(folder, source.name, md5)
 
 

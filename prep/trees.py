@@ -6,8 +6,9 @@ the order of the files on the disk.
 """
 
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from common.errors import InputError
 from corpus.files import audio_below
 from corpus.missing import first_names
+from corpus.roots import AUDIO, files_below, refuse_unreadable
 from corpus.rows import read_text_lines
 from metrics.speakers import speaker_of
 from prep.constants import TEST_LIST, TRAIN_LIST, TRIALS
@@ -84,6 +86,25 @@ def files_of_tree(options: TreeOptions) -> Files:
         names += paths
     check_words(names, options.folder)
     return files
+
+
+def speakers_of_tree(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yields the speaker and the sorted audio files of every folder in `folder`, in their order.
+
+    The files are relative to the folder of the speaker. The memory holds the files of one speaker
+    and the names of all speakers. A speaker without files has an empty list. Raises InputError for
+    a folder that cannot be read, and for names that a list cannot contain.
+    """
+    require_folder(folder, "Give a folder with one folder for each speaker.")
+    try:
+        with os.scandir(folder) as entries:
+            speakers = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError as error:
+        refuse_unreadable(error)
+    for speaker in speakers:
+        files = files_below(folder / speaker, AUDIO)
+        check_words([speaker, *files], folder / speaker)
+        yield speaker, files
 
 
 def drop_small_speakers(options: TreeOptions, files: Files) -> Files:

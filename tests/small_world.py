@@ -151,7 +151,9 @@ def write_world(root, corpus, trained):
     for name in ("train_list.txt", "trials.txt"):
         shutil.copy(corpus / name, data / "synthetic" / name)
     link(corpus / "train_list.txt", data / "train_list.txt")
-    link(trials, data / "veri_test.txt", data / "list_test_hard.txt", data / "librispeech.txt")
+    link(trials, data / "veri_test.txt", data / "librispeech.txt")
+    for name in ("veri_test2.txt", "list_test_all2.txt", "list_test_hard2.txt"):
+        link(trials, data / name)
     noise_corpus(corpus)
     link(corpus / "musan", data / "musan_split")
     link(corpus / "rir", data / "RIRS_NOISES" / "simulated_rirs")

@@ -201,6 +201,17 @@ def test_voxceleb_step_by_step(voxceleb_host, server, tmp_path, monkeypatch, cap
     assert not server.requests
 
 
+def test_numbers_of_trials():
+    """VoxCeleb1-O, E and H have these numbers of trials, before and after the cleaning."""
+    lines = {
+        source.name: source.lines for source in read_catalogue(CATALOGUES / "voxceleb.yaml").sources
+    }
+    counts = {"veri_test": 37720, "list_test_all": 581480, "list_test_hard": 552536}
+    cleaned = {"veri_test2": 37611, "list_test_all2": 579818, "list_test_hard2": 550894}
+    for name, count in (counts | cleaned).items():
+        assert lines[f"{name}.txt"] == count
+
+
 def test_voxceleb_in_one_command_with_kills(voxceleb_host, tmp_path):
     words, _, converted = voxceleb_host
     data = tmp_path / "data"

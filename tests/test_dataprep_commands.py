@@ -25,6 +25,8 @@ PUBLISHED = {
     "augment": ("--augment", "", ""),
     "asvspoof2019": ("--asvspoof2019", "LA.zip", ""),
     "mini-librispeech": ("--mini_librispeech", "mini", ""),
+    "cnceleb": ("--cnceleb", "cn", "--join_seconds 5 --lists_only"),
+    "voxblink2": ("--voxblink2", "tree", "--output list.txt"),
     "speechocean762": ("--speechocean762", "ocean", ""),
     "synthetic": ("--synthetic", "made", ""),
     "copy-synthesis": ("--copy_synthesis", "train.txt", "--path wav --output copies"),

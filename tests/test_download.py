@@ -390,6 +390,19 @@ def test_number_of_lines_and_size(get, server, files, tmp_path):
         assert not (tmp_path / "data" / "c.txt").exists()
 
 
+def test_another_version_of_a_list(get, server, files, tmp_path):
+    """The message names the list that has this number of lines."""
+    server.files["clean.txt"] = b"1 a b\n0 a c\n0 b c\n"
+    server.files["all.txt"] = server.files["clean.txt"]
+    fields = {"clean.txt": {"lines": 2}, "all.txt": {"lines": 3}}
+    catalogue(tmp_path / "list.yaml", server, fields)
+    code, text = get()
+    assert code == 2
+    message = "expected 2 lines, found 3 lines as in all.txt: this is another version of the list."
+    assert message in text
+    assert not (tmp_path / "data" / "clean.txt").exists()
+
+
 def test_full_disk(get, server, files, tmp_path, monkeypatch):
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: SimpleNamespace(free=17000))
     code, text = get()

@@ -159,11 +159,18 @@ def test_names_with_blanks_have_no_scores_file(tmp_path):
         read_trials(path)
 
 
-def test_trials_of_speakers_stay_spoofing_aware(tmp_path):
-    """The first column has speakers, or a trial is spoofed."""
-    enrolment = str(written(tmp_path, "s1 x.wav", "s2 y.wav", name="enrol.txt"))
+def test_trials_of_speakers(tmp_path):
+    """Without spoofed speech they are plain trials of several enrolment files."""
+    enrolment = str(written(tmp_path, "s1 x.wav,z.wav", "s2 y.wav", name="enrol.txt"))
     path = written(tmp_path, "s1 a.wav target", "s2 a.wav nontarget")
-    assert read_trials(path, [enrolment]).kinds.tolist() == ["target", "nontarget"]
+    trials = read_trials(path, [enrolment])
+    assert trials.kinds is None and trials.label.tolist() == [True, False]
+    assert list(trials.lines) == ["1 s1 a.wav", "0 s2 a.wav"]
+    assert [trials.models[i] for i in trials.enrol] == [("x.wav", "z.wav"), ("y.wav",)]
+    with pytest.raises(InputError, match="expected enrolment files for 3 speakers"):
+        read_trials(written(tmp_path, "s1 a target", "s2 a nontarget", "s3 a target"), [enrolment])
+    path = written(tmp_path, "s1 a.wav target", "s2 a.wav nontarget", "s1 b.wav spoof")
+    assert read_trials(path, [enrolment]).kinds.tolist() == ["target", "nontarget", "spoof"]
     path = written(tmp_path, "x.wav a.wav target", "y.wav a.wav nontarget", "x.wav b.wav spoof")
     assert read_trials(path).kinds.tolist() == ["target", "nontarget", "spoof"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import dataprep
@@ -437,6 +437,10 @@ def test_merge(tmp_path, monkeypatch):
     assert run("--merge", *relative, "--output", tmp_path / "all.txt") == 0
     assert run("--merge", parts[1], "--output", tmp_path / "one.txt") == 0
     assert lines_of(tmp_path / "one.txt") == ["own-id1 id1/1.wav", "own-id3 id3/2.flac"]
+    # Speakers that have the name of their list already keep their names.
+    again = f"own={tmp_path / 'one.txt'}:{tmp_path / 'data/own/wav'}"
+    assert run("--merge", again, "--output", tmp_path / "two.txt") == 0
+    assert lines_of(tmp_path / "two.txt") == lines_of(tmp_path / "one.txt")
 
 
 def test_merge_with_spoofed_speech(tmp_path):
@@ -505,6 +509,7 @@ def test_merge_keeps_every_line(corpora, tmp_path_factory):
                 make_files(folder / name, [path])
                 lines.append(f"{speaker} {path}")
                 expected[os.path.abspath(folder / name / path)] = f"{name}-{speaker}"
+        assume(not all(speaker.startswith(f"{name}-") for speaker in files))
         write_lists({folder / f"{name}.txt": lines})
         parts.append(merging.Part(name, folder / f"{name}.txt", str(folder / name)))
     merging.merge(parts, folder / "all.txt")

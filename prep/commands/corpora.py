@@ -1,4 +1,4 @@
-"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019 and OpenSLR."""
+"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019, OpenSLR, VoxBlink2."""
 
 import argparse
 import os
@@ -17,8 +17,10 @@ from prep.commands.options import (
     Arguments,
     Subcommand,
     download_options,
+    number_option,
     one_of,
     path_option,
+    switch_option,
 )
 from prep.constants import CODECS, STEPS, WIDTH
 
@@ -249,6 +251,38 @@ def run_speechocean(args: argparse.Namespace) -> None:
     openslr.make_speechocean(public_request(args, args.speechocean762), args.trials, args.seed)
 
 
+def run_cnceleb(args: argparse.Namespace) -> None:
+    """Downloads CN-Celeb 1 and 2 and makes their lists."""
+    # Imported here, because --help does not need it.
+    from prep import cnceleb
+
+    request = public_request(args, args.cnceleb)
+    cnceleb.make_cnceleb(request, args.join_seconds, args.lists_only, args.processes)
+
+
+CNCELEB_OPTIONS = {
+    "--join_seconds": number_option(
+        0,
+        "also join utterances below this length, of one speaker and one genre, to longer FLAC "
+        "files, and make DIR/train_list_Ns.txt with them; 0 joins none (default: %(default)s)",
+        default=0,
+    ),
+    "--lists_only": switch_option(
+        "download nothing, and use DIR/CN-Celeb_flac and DIR/CN-Celeb2_flac"
+    ),
+    **download_options("cnceleb.yaml"),
+    "--processes": PROCESSES,
+}
+
+
+def run_voxblink2(args: argparse.Namespace) -> None:
+    """Makes a train list of VoxBlink2."""
+    # Imported here, because --help does not need it.
+    from prep import voxblink2
+
+    voxblink2.make_voxblink2_list(args.voxblink2, args.output, args.min_files)
+
+
 CORPUS_COMMANDS = {
     **VOXCELEB_COMMANDS,
     "augment": Subcommand(
@@ -275,6 +309,34 @@ CORPUS_COMMANDS = {
         value=path_option(
             "ZIP", "archive LA.zip, from https://datashare.ed.ac.uk/handle/10283/3336"
         ),
+    ),
+    "cnceleb": Subcommand(
+        run_cnceleb,
+        "download CN-Celeb 1 and 2 and make their lists",
+        "Downloads CN-Celeb 1 and 2 (OpenSLR 82). Makes DIR/train_list.txt from the training "
+        "speakers of both, and the trials of CN-Celeb1. In DIR/trials.txt each speaker is enrolled "
+        "by one joined file, and in DIR/trials_separate.txt by several files.",
+        CNCELEB_OPTIONS,
+        ("cnceleb data/cnceleb", "cnceleb data/cnceleb --lists_only --join_seconds 5"),
+        value=path_option("DIR", "folder of the corpora"),
+    ),
+    "voxblink2": Subcommand(
+        run_voxblink2,
+        "make a train list of VoxBlink2",
+        "Makes a train list of the files DIR/ID/VIDEO/UTTERANCE.wav of VoxBlink2, which you have "
+        "obtained by its lists of videos. The speakers become voxblink2-ID, because VoxCeleb has "
+        "other speakers with the same names. The memory holds the files of one speaker only.",
+        {
+            "--output": path_option("LIST", "train list to write", required=True),
+            "--min_files": number_option(
+                1,
+                "smallest number of files of a speaker; other speakers are left out and counted "
+                "(default: %(default)s)",
+                default=1,
+            ),
+        },
+        ("voxblink2 data/voxblink2 --output data/voxblink2_list.txt",),
+        value=path_option("DIR", "folder of the speakers"),
     ),
     "mini-librispeech": Subcommand(
         run_mini_librispeech,
