@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from common.errors import InputError
 
@@ -52,12 +51,27 @@ def is_finite(step: Step) -> bool:
 
 
 class Settings(NamedTuple):
-    """Settings of the stages, see options/backend.py."""
+    """Settings of the stages, see HELP."""
 
     lda_dim: int | None = None
     wccn_shrinkage: float = 0.5
     plda_iterations: int = 10
     plda_length: bool = True
+
+
+# Setting -> what it means.
+HELP = {
+    "lda_dim": "numbers that the stage lda keeps (default: as many as possible)",
+    "wccn_shrinkage": "share of the mean variance that the stage wccn adds to all directions",
+    "plda_iterations": "iterations of expectation-maximisation of the stage plda",
+    "plda_length": "scale embeddings to the root of their size before and after the stage plda",
+}
+# Setting -> its smallest and its largest value.
+BOUNDS = {
+    "lda_dim": (1, LARGEST_DIM),
+    "wccn_shrinkage": (0, 1000),
+    "plda_iterations": (1, 10_000),
+}
 
 
 class Group(NamedTuple):
@@ -117,7 +131,7 @@ def wccn_step(group: Group, settings: Settings) -> Step:
     within = np.cov(group.centred(), rowvar=False, bias=False)
     within = np.atleast_2d(within)
     within += settings.wccn_shrinkage * np.trace(within) / len(within) * np.eye(len(within))
-    smallest, largest = scipy.linalg.eigvalsh(within)[[0, -1]]
+    smallest, largest = np.linalg.eigvalsh(within)[[0, -1]]
     if not smallest > 1e-12 * largest:
         raise InputError(
             f"{group.source}: --wccn_shrinkage {settings.wccn_shrinkage:g} is too small. Expected "
@@ -125,9 +139,7 @@ def wccn_step(group: Group, settings: Settings) -> Step:
             f"fewer directions in {len(group.x):,} files of {len(group.counts):,} speakers. Give a "
             "larger --wccn_shrinkage, such as 0.5, or a list with more files."
         )
-    lower = scipy.linalg.cholesky(within, lower=True)
-    inverse = scipy.linalg.solve_triangular(lower, np.eye(len(within)), lower=True)
-    return Step("wccn", matrix=inverse.T)
+    return Step("wccn", matrix=np.linalg.inv(np.linalg.cholesky(within)).T)
 
 
 def lda_step(group: Group, settings: Settings) -> Step:
@@ -151,12 +163,12 @@ def lda_step(group: Group, settings: Settings) -> Step:
     from_mean = group.means() - mean
     between = (shares * from_mean).T @ from_mean
     centred = group.centred()
-    values, vectors = scipy.linalg.eigh(centred.T @ centred / len(group.x))
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(group.x))
     if not values[-1] > 0:
         raise np.linalg.LinAlgError("the embeddings do not vary within their speakers")
     values = np.maximum(values, SMALLEST_EIGENVALUE * values[-1])
     whitening = vectors / np.sqrt(values)
-    _, directions = scipy.linalg.eigh(whitening.T @ between @ whitening)
+    _, directions = np.linalg.eigh(whitening.T @ between @ whitening)
     return Step("lda", mean, whitening @ directions[:, : -dim - 1 : -1])
 
 
