@@ -31,7 +31,7 @@ from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
 from metrics.backend_options import check_backend_options
-from metrics.backend_scores import score_trials
+from metrics.backend_scores import trial_scores
 from metrics.backend_stages import Settings
 from metrics.backends import estimate, load_backend
 from metrics.command_options import ScoresParser, parse_words
@@ -222,7 +222,7 @@ def run_score(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Scores trials of embeddings in files, and prints the metrics if the trials have labels."""
     backend = load_backend(args.backend) if args.backend else None
     trials, crops = embedding_lists().read_tested(args.list, args.embeddings)
-    scores = score_trials(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
+    scores = trial_scores(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
     write_scores(args.output, trials.lines, scores)
     log.info("scores: %s", args.output)
     if trials.label is None:

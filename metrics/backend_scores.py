@@ -6,14 +6,14 @@ import numpy as np
 
 from common.errors import InputError
 from metrics.backend_stages import scaled_to
-from metrics.backends import BackEnd
+from metrics.backends import EMBEDDINGS, BackEnd
 from metrics.plda import ratio_of
 
 # Numbers that are multiplied at once.
 NUMBERS_AT_ONCE = 1 << 24
 
 
-def score_trials(
+def trial_scores(
     backend: BackEnd | None,
     crops: Mapping[str, np.ndarray],
     models: Sequence[Sequence[str]],
@@ -39,8 +39,8 @@ def score_trials(
         scores[part] = (left[enrol[part]] * right[test[part]]).sum(1)
     if not np.isfinite(scores).all():
         raise InputError(
-            "expected finite scores, found NaN or infinity. Check the embeddings, or estimate the "
-            "back end again."
+            f"{EMBEDDINGS}: expected finite scores, found NaN or infinity. Check them, or "
+            "estimate the back end again."
         )
     return scores
 

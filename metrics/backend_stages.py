@@ -74,7 +74,7 @@ BOUNDS = {
 }
 
 
-class Group(NamedTuple):
+class SpeakerEmbeddings(NamedTuple):
     """The embeddings of the speakers. speaker: int [n], the number of the speaker of each row.
 
     counts: embeddings of each speaker [K]. source: where they come from, for messages.
@@ -95,13 +95,13 @@ class Group(NamedTuple):
         """Returns the embeddings minus the mean of their speaker [n, D]."""
         return self.x - self.means()[self.speaker]
 
-    def with_several_files(self) -> "Group":
+    def with_several_files(self) -> "SpeakerEmbeddings":
         """Returns the embeddings of the speakers with two or more of them."""
         chosen = self.counts[self.speaker] > 1
         _, speaker, counts = np.unique(
             self.speaker[chosen], return_inverse=True, return_counts=True
         )
-        return Group(self.x[chosen], speaker, counts, self.source)
+        return SpeakerEmbeddings(self.x[chosen], speaker, counts, self.source)
 
 
 def scaled_to(x: np.ndarray, length: float) -> np.ndarray:
@@ -111,25 +111,25 @@ def scaled_to(x: np.ndarray, length: float) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------- stages
-def mean_step(group: Group, settings: Settings) -> Step:
+def mean_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Subtracts the mean of all embeddings."""
     return Step("mean", offset=group.x.mean(0))
 
 
-def length_step(group: Group, settings: Settings) -> Step:
+def length_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Scales embeddings to length 1. Garcia-Romero & Espy-Wilson, Interspeech 2011."""
     return Step("length", length=1.0)
 
 
-def wccn_step(group: Group, settings: Settings) -> Step:
+def wccn_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Within-class covariance normalisation: the covariance within speakers becomes the identity.
 
     Hatch et al., Interspeech 2006. With C the covariance of the embeddings minus their speaker's
     mean (divisor n - 1), W = C + shrinkage * trace(C) / D * I. The matrix M of the stage has
     M M' = inverse(W), so that a cosine after the stage is a cosine in the metric inverse(W).
     """
-    within = np.cov(group.centred(), rowvar=False, bias=False)
-    within = np.atleast_2d(within)
+    centred = group.centred()
+    within = centred.T @ centred / (len(centred) - 1)
     within += settings.wccn_shrinkage * np.trace(within) / len(within) * np.eye(len(within))
     smallest, largest = np.linalg.eigvalsh(within)[[0, -1]]
     if not smallest > 1e-12 * largest:
@@ -142,7 +142,7 @@ def wccn_step(group: Group, settings: Settings) -> Step:
     return Step("wccn", matrix=np.linalg.inv(np.linalg.cholesky(within)).T)
 
 
-def lda_step(group: Group, settings: Settings) -> Step:
+def lda_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Linear discriminant analysis: the directions in which speakers differ most.
 
     Fisher 1936. Both covariances weight a speaker by the number of its embeddings, and are biased.
@@ -173,7 +173,7 @@ def lda_step(group: Group, settings: Settings) -> Step:
 
 
 # Name of a stage -> the function that estimates it. plda is in metrics/plda.py.
-LINEAR_STAGES: dict[str, Callable[[Group, Settings], Step]] = {
+LINEAR_STAGES: dict[str, Callable[[SpeakerEmbeddings, Settings], Step]] = {
     "mean": mean_step,
     "length": length_step,
     "lda": lda_step,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.backend_stages import Group, Settings, Step, scaled_to
+from metrics.backend_stages import Settings, SpeakerEmbeddings, Step, scaled_to
 
 
 class Plda(NamedTuple):
@@ -49,7 +49,7 @@ def prepared(x: np.ndarray, settings: Settings) -> np.ndarray:
     return scaled_to(x, math.sqrt(x.shape[1])) if settings.plda_length else x
 
 
-def trained(group: Group, settings: Settings) -> Plda:
+def trained(group: SpeakerEmbeddings, settings: Settings) -> Plda:
     """Trains the model with plda_iterations of expectation-maximisation."""
     group = group._replace(x=prepared(group.x, settings))
     means = group.means()

@@ -12,7 +12,7 @@ import torch
 import trainSpeakerNet
 import tuneThreshold
 from corpus.file_lists import read_bonafide
-from metrics.backend_scores import score_trials
+from metrics.backend_scores import trial_scores
 from metrics.backends import estimate, load_backend
 from metrics.scores import read_scores
 
@@ -280,7 +280,7 @@ def test_several_enrolment_files_are_averaged():
     crops = {name: draw.normal(size=(2, 4)) for name in "abc"}
     x = draw.normal(size=(40, 4))
     backend = estimate(x, [str(n // 4) for n in range(40)], ["mean", "plda"])
-    found = score_trials(backend, crops, [("a", "b"), ("c",)], ["c"], np.array([0, 1]), [0, 0])
+    found = trial_scores(backend, crops, [("a", "b"), ("c",)], ["c"], np.array([0, 1]), [0, 0])
     scores = []
     for left in (crops["a"] + crops["b"]) / 2:
         for right in crops["c"]:
