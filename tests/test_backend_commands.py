@@ -4,6 +4,8 @@ pytest tests/test_backend_commands.py
 """
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ import tuneThreshold
 from corpus.file_lists import read_bonafide
 from metrics.backend_scores import trial_scores
 from metrics.backends import estimate, load_backend
+from metrics.rates import error_rates, min_dcf
 from metrics.scores import read_scores
 
+SPEECH = Path(os.environ.get("SPEECH_DATA", "none"), "speechocean_mini")
+WEIGHTS = Path(os.environ.get("SPEAKER_WEIGHTS", "none"), "campplus_cn_en_common.pt")
 CROPS = ["--eval_frames", "40", "--num_eval", "2", "--device", "cpu", "--nDataLoaderThread", "0"]
 
 
@@ -248,6 +253,28 @@ def test_read_bonafide_leaves_spoofed_speech_out(tmp_path):
     assert read_bonafide(path) == {"a": "id1", "c": "id2"}
     path.write_text("a\nb\n")
     assert read_bonafide(path) == {"a": None, "b": None}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="no SPEAKER_WEIGHTS")
+@pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")
+def test_whitening_halves_the_errors_of_the_released_campplus(program, tmp_path):
+    """The known EER and minDCF with half of the training list, by the commands of the page."""
+    lines = (SPEECH / "train_list.txt").read_text().splitlines()[::2]
+    (tmp_path / "half.txt").write_text("\n".join(lines))
+    shared = ["--initial_model", WEIGHTS, "--eval_frames", "0", "--device", "cpu"]
+    words = ["--estimate_backend", tmp_path / "wccn.npz", "--backend_stages", "wccn", *shared]
+    words += ["--backend_list", tmp_path / "half.txt", "--backend_path", SPEECH / "train"]
+    assert program(*words)[0] == 0
+    words = ["--eval", "--backend", tmp_path / "wccn.npz", *shared]
+    words += ["--test_list", SPEECH / "trials.txt", "--test_path", SPEECH / "test"]
+    assert program(*words, "--output", tmp_path / "scores.txt")[0] == 0
+    read = read_scores(tmp_path / "scores.txt")
+    threshold, p_miss, p_fa = error_rates(read.scores, read.labels)
+    nearest = np.abs(p_miss - p_fa).argmin()
+    assert 50 * (p_miss[nearest] + p_fa[nearest]) == pytest.approx(0.711, abs=0.008)
+    cost = min_dcf(threshold, p_miss, p_fa, 0.05, 1, 1)[0]
+    assert cost == pytest.approx(0.0439, abs=0.0005)
 
 
 # ---------------------------------------------------------------------- embeddings in files
