@@ -3,6 +3,8 @@
 import argparse
 from typing import NamedTuple
 
+from metrics.score_norm import NORMS
+
 # Modes that use a checkpoint.
 USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
@@ -19,30 +21,42 @@ MODES = (
     "threshold",
     "calibration",
     "prior",
+    "stages",
+    "calibration_list",
+    "calibration_path",
+    "bootstrap",
 )
 
 
 class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
-    option: another option. values: the values that it must have. Without them, any value is enough
-    that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
+    option: another option. values: the values of which it must have one. Without them, any value is
+    enough that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect
+    ...". stages: of --stages, one of which is enough too.
     """
 
     option: str
     otherwise: str
     values: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether the other option has one of the values."""
+        """Returns whether the other option has one of the values, or --stages one of the stages."""
+        if {*self.stages} & {*(options.stages or ())}:
+            return True
         value = getattr(options, self.option, None)
-        return str(value) in self.values if self.values else bool(value)
+        found = {*map(str, value)} if isinstance(value, list) else {str(value)}
+        return not found.isdisjoint(self.values) if self.values else bool(value)
 
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
-WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
+WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm", stages=tuple(NORMS))
+WITHOUT_STAGES_OF_TRIALS = Need(
+    "stages", "without --stages qualities or calibration", ("qualities", "calibration")
+)
 # Option -> what it needs.
 NEEDS = {
     "musan_path": WITHOUT_AUGMENT,
@@ -58,7 +72,11 @@ NEEDS = {
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
     "cohort_by": WITHOUT_SCORE_NORM,
-    "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",)),
+    "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",), ("asnorm",)),
+    "stages": Need("eval", "without --eval"),
+    "calibration_list": WITHOUT_STAGES_OF_TRIALS,
+    "calibration_path": WITHOUT_STAGES_OF_TRIALS,
+    "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
     "calibration": Need("verify", "without --verify"),
     "valid_path": Need("valid_list", "without --valid_list"),
