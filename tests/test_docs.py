@@ -55,7 +55,10 @@ USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs",
 
 # Commands that depend on each other: (page, titles of its sections). One test runs all commands of
 # an entry in their order.
-SCRIPTS = (("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),)
+SCRIPTS = (
+    ("docs/evaluation.md", ("From a checkpoint to the final number",)),
+    ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
+)
 
 
 def single_commands():
@@ -481,7 +484,7 @@ def small_step(script, words):
     return words
 
 
-@pytest.mark.parametrize(("page", "titles"), SCRIPTS, ids=[Path(page).stem for page, _ in SCRIPTS])
+@pytest.mark.parametrize(("page", "titles"), SCRIPTS, ids=[titles[0] for _, titles in SCRIPTS])
 def test_script_of_a_page(page, titles, corpus, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(checkpoint.parent.parent, tmp_path / "exps" / "demo")

@@ -12,6 +12,8 @@ import pytest
 from test_confidence import copies, simulated
 
 import trainSpeakerNet
+from inference import stages
+from inference.evaluation import represent_all
 from metrics.backends import load_backend
 from metrics.llr import act_dcf, cllr
 from metrics.rates import eer, error_rates, min_dcf
@@ -78,8 +80,8 @@ def table(words, tmp_path_factory):
     return folder, out.getvalue()
 
 
-def scores_of(path):
-    return read_scores(path).scores
+def scores_of(path, labelled=True):
+    return read_scores(path, labelled).scores
 
 
 def test_the_table_has_all_stages_and_their_lists(table, lists):
@@ -160,6 +162,153 @@ def test_stages_equal_plain_numpy(table, lists, corpus, checkpoint, program, tmp
     ):
         expected = [score(a, b) for a, b in pairs]
         np.testing.assert_allclose(scores_of(folder / f"s_{end}.txt")[:20], expected, atol=2e-4)
+
+
+# ---------------------------------------------------------------------- lists
+def replaced(words, **values):
+    """The words of a command with other values of some options. None removes an option."""
+    found = [*words]
+    for name, value in values.items():
+        place = found.index(f"--{name}")
+        found[place : place + 2] = [] if value is None else [f"--{name}", value]
+    return found
+
+
+def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, monkeypatch):
+    """Two lists of trials give two tables. The warning counts what they share with other lists.
+
+    The development trials become trials of the test, so they are in three lists.
+    """
+    embedded = []
+
+    def represent(scorer, dataset, options):
+        embedded.extend(dataset.paths)
+        return represent_all(scorer, dataset, options)
+
+    monkeypatch.setattr(stages, "represent_all", represent)
+    own = lists / "development.txt"
+    more = ["--test_list", corpus / "trials.txt", own, "--stages", "length", "calibration"]
+    words = replaced(words, test_list=None, cohort_list=None, cohort_path=None, top_n=None)
+    # The same folder with another name.
+    words = replaced(words, calibration_path=corpus / "wav" / ".." / "wav", bootstrap=0)
+    code, out, err = program(*words, *more, "--output", tmp_path / "s.txt")
+    assert code == 0
+    assert len(embedded) == len(set(embedded)) == 24 + 18 + 30
+    assert re.findall(r"^(raw|length|calibration) .*%", out, re.M) == [
+        *("raw", "length", "calibration"),
+        *("raw", "length", "calibration"),
+    ]
+    assert "p " not in re.search(r"^length .*%.*", out, re.M)[0] and "[" not in out
+    assert err.count("warning: ") == 1
+    assert f"{own}: its trials share speakers or files" in err
+    assert f"--calibration_list {own} (3 of the 3 speakers and 18 of the 18 files)" in err
+    names = {"s.txt", "s_length.txt", "s_calibration.txt", "s_calibration.json", "s_backend.npz"}
+    names |= {"s_2.txt", "s_2_length.txt", "s_2_calibration.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_trials_without_labels_get_scores(words, corpus, program, tmp_path):
+    lines = (corpus / "trials.txt").read_text().splitlines()
+    unlabelled = tmp_path / "pairs.txt"
+    unlabelled.write_text("".join(f"{line[2:]}\n" for line in lines))
+    words = replaced(words, test_list=unlabelled)
+    code, out, err = program(*words, "--stages", *STAGES_OF_TABLE, "--output", tmp_path / "s.txt")
+    assert code == 0, err
+    assert "pairs.txt: trials without labels, so there is no table." in out
+    assert "EER" not in out
+    assert scores_of(tmp_path / "s_calibration.txt", labelled=False).shape == (60,)
+
+
+def test_unknown_speakers_leave_out_intervals(words, corpus, program, tmp_path):
+    """Files without a folder do not say who speaks."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    lines = []
+    for line in (corpus / "trials.txt").read_text().splitlines():
+        key, *files = line.split()
+        for file in files:
+            link = flat / file.replace("/", "_")
+            if not link.exists():
+                link.symlink_to(corpus / "wav" / file)
+        lines.append(" ".join([key, *(file.replace("/", "_") for file in files)]) + "\n")
+    (tmp_path / "trials.txt").write_text("".join(lines))
+    words = replaced(words, test_list=tmp_path / "trials.txt", test_path=flat)
+    code, out, err = program(*words, "--stages", "mean", "--output", tmp_path / "s.txt")
+    assert code == 0
+    assert "the table has no intervals and no p-values." in err
+    assert "has no folder number 1" in err and "options of `tuneThreshold.py compare`" in err
+    assert re.search(r"^mean +[\d.]+ % +[\d.]+ +[\d.]+ +[\d.]+$", out, re.M)
+
+
+REFUSED = {
+    "--stages mean: expected a list '<speaker> <file>' of other speakers than those in the trials": (
+        ["mean"], {"backend_list": None, "backend_path": None}
+    ),
+    "Add --cohort_list LIST and --cohort_path DIR.": (
+        ["snorm"], {"cohort_list": None, "cohort_path": None, "top_n": None}
+    ),
+    "--stages qualities: expected labelled trials of other speakers": (
+        ["qualities", "calibration"], {"calibration_list": None, "calibration_path": None}
+    ),
+    "expected a cohort of at least 31 utterances": (["asnorm"], {"top_n": 31}),
+    "Give --stages mean asnorm.": (["asnorm", "mean"], {}),
+    "--stages needs trials.": (["mean"], {"test_list": None, "test_path": None}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refused_before_the_network_runs(message, words, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "load_scorer", None)
+    chosen, changes = REFUSED[message]
+    words = replaced(words, **changes)
+    code, _, err = program(*words, "--stages", *chosen, "--output", tmp_path / "s.txt")
+    assert code == 2
+    assert message in err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_trials_that_cannot_be_used(words, lists, corpus, program, tmp_path, monkeypatch):
+    """Spoofed trials, development trials without labels, and another file in the place of one."""
+    monkeypatch.setattr(stages, "load_scorer", None)
+    (_, first, second), *_ = map(str.split, (corpus / "trials.txt").open())
+    spoofed = tmp_path / "spoofed.txt"
+    spoofed.write_text(f"a {first} bonafide target\na {second} A01 spoof\n")
+    enrolment = tmp_path / "enrol.txt"
+    enrolment.write_text(f"a {second}\n")
+    command = [*words, "--stages", "calibration", "--output", tmp_path / "s.txt"]
+    code, _, err = program(*command, "--test_list", spoofed, "--enroll_list", enrolment)
+    assert code == 2 and "expected trials without spoofed speech for --stages" in err
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text(f"{first} {second}\n")
+    code, _, err = program(*command, "--calibration_list", pairs)
+    assert code == 2 and "expected trials with labels for --calibration_list" in err
+    (tmp_path / "s_calibration.json").write_text("{}")
+    code, _, err = program(*command)
+    assert code == 2 and "found a file of another kind" in err
+    code, _, err = program(*command, "--score_norm", "snorm")
+    assert code == 2 and "--score_norm snorm: with --stages, the score normalisation" in err
+
+
+def test_options_without_effect(words, program, tmp_path):
+    """Lists that no stage needs, and stages without --eval."""
+    code, _, err = program(*words, "--stages", "length", "--output", tmp_path / "s.txt")
+    assert code == 0
+    for name in ("cohort_list", "top_n", "calibration_list", "calibration_path"):
+        assert f"warning: --{name} has no effect without" in err
+    assert "backend_list" not in err and "bootstrap" not in err
+
+
+@pytest.mark.slow
+def test_two_processes(table, words, program, tmp_path):
+    """Two processes embed, and one of them computes the same scores."""
+    folder, _ = table
+    more = ["--stages", *STAGES_OF_TABLE, "--output", tmp_path / "s.txt", "--nproc", 2]
+    assert program(*words, *more)[0] == 0
+    for path in folder.glob("*.txt"):
+        if "qualities" not in path.name or "with" in path.name:
+            np.testing.assert_allclose(
+                scores_of(tmp_path / path.name), scores_of(path), rtol=1e-4, atol=1e-4
+            )
 
 
 # ---------------------------------------------------------------------- numbers
