@@ -84,9 +84,41 @@ class BackEndLayers(nn.Module):
         return torch.cat([projections[:, :-2], projections[:, [-1, -2]]], 1)
 
 
+class WithBackEnd(SpeakerModel):
+    """A model whose embeddings went through the stages of a back end."""
+
+    def __init__(self, model: SpeakerModel, layers: BackEndLayers):
+        super().__init__()
+        self.model = model
+        self.layers = layers
+        self.takes = model.takes
+        self.dim = model.dim
+        self.pairwise = model.pairwise
+
+    def freeze(self) -> None:
+        """Prepares the model for weights that will not change any more."""
+        self.model.freeze()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps inputs [N, ...] to embeddings [N, D']."""
+        return self.layers(self.model(x))
+
+
 def digest_of(model: SpeakerModel) -> str:
     """Returns a text that differs between networks with different weights."""
     return checksum_of(model.state_dict())
+
+
+def require_embeddings(model: SpeakerModel, place: str) -> None:
+    """Raises InputError if a model has no embedding of a single file.
+
+    place: see check_network().
+    """
+    if model.pairwise:
+        raise InputError(
+            f"{place}: a back end works on embeddings of single utterances, but the pooling of "
+            "this model compares two utterances. Leave it out, or use a model with another pooling."
+        )
 
 
 def check_network(backend: BackEnd, model: SpeakerModel, place: str = "--backend") -> None:
@@ -94,11 +126,7 @@ def check_network(backend: BackEnd, model: SpeakerModel, place: str = "--backend
 
     place: the option or file of the back end, for messages.
     """
-    if model.pairwise:
-        raise InputError(
-            f"{place}: a back end works on embeddings of single utterances, but the pooling of "
-            "this model compares two utterances. Leave it out, or use a model with another pooling."
-        )
+    require_embeddings(model, place)
     if not model.state_dict():
         # --check reads embeddings, and does not know their network.
         return

@@ -12,7 +12,7 @@ from torch import nn
 
 from common.errors import InputError
 from corpus.lists import Trials
-from inference.backends import BackEndLayers, check_network
+from inference.backends import BackEndLayers, check_network, own_mean
 from metrics.backends import BackEnd
 from network.devices import is_out_of_memory, make_autocast, memory_problem
 from SpeakerNet import SpeakerNet, prepare_for_inference
@@ -48,6 +48,8 @@ class Scorer:
         self.net = net.to(self.device, memory_format=torch.channels_last)
         self.autocast = make_autocast(self.device, mixedprec)
         self.backend: BackEndLayers | None = None
+        # Whether the mean of the evaluated files is subtracted, see prepare_for().
+        self.own_mean = False
         if backend:
             self.use_backend(backend)
 
@@ -110,6 +112,11 @@ class Scorer:
         for names in models:
             merged.append(self.net.model.merge(torch.stack([reps[name] for name in names])))
         return torch.stack(merged)
+
+    def prepare_for(self, reps: Representations) -> None:
+        """Subtracts the mean of the files of reps from now on, if own_mean is set."""
+        if self.own_mean:
+            self.use_backend(own_mean(reps), "--mean_subtraction own")
 
     @torch.inference_mode()
     def transform(self, rep: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from common.errors import InputError
 from common.trial_kinds import SPOOF
 from corpus.cohort import Cohort, load_cohort
-from corpus.file_lists import read_utterances
 from corpus.lists import Trials
+from inference.backend_lists import ListToEmbed, list_of_backend
 from inference.sources import DataSource
 from inference.trial_lists import lists_and_roots, read_test, read_tests
 from metrics.speakers import speaker_of
@@ -28,23 +28,11 @@ class ListOfTrials(NamedTuple):
     dataset: Any
 
 
-class ListOfSpeakers(NamedTuple):
-    """Files and their speakers, from which a back end is estimated.
-
-    speakers: {file: speaker}.
-    """
-
-    name: str
-    root: str
-    speakers: dict[str, str | None]
-    dataset: Any
-
-
 class Lists(NamedTuple):
     """All lists of a command. What no stage needs is None."""
 
     tests: list[ListOfTrials]
-    backend: ListOfSpeakers | None
+    backend: ListToEmbed | None
     cohort: Cohort | None
     development: ListOfTrials | None
 
@@ -54,7 +42,7 @@ class Lists(NamedTuple):
         if self.development:
             found.append((self.development.root, self.development.dataset))
         if self.backend:
-            found.append((self.backend.root, self.backend.dataset))
+            found.append((options.backend_path, self.backend.dataset))
         if self.cohort:
             found.append((options.cohort_path, self.cohort.dataset))
         return found
@@ -83,7 +71,7 @@ def read_lists(options: argparse.Namespace, plan: Plan, source: DataSource) -> L
             "FILE and --valid_impostors FILE."
         )
     development = read_development(options, source) if plan.learns_from_trials else None
-    backend = read_backend_list(options, source) if plan.embeddings else None
+    backend = list_of_backend(options) if plan.embeddings else None
     return Lists(tests, backend, load_cohort(options, source), development)
 
 
@@ -126,15 +114,6 @@ def refuse_spoofed(option: str, read: ListOfTrials) -> None:
         )
 
 
-def read_backend_list(options: argparse.Namespace, source: DataSource) -> ListOfSpeakers:
-    name = options.backend_list
-    root = options.backend_path
-    speakers = read_utterances(name)
-    found = source.check_files(root, speakers, name, options, "--backend_path")
-    renamed = {found[file]: speaker for file, speaker in speakers.items()}
-    return ListOfSpeakers(name, root, renamed, source.eval_dataset([*renamed], root, options))
-
-
 # ---------------------------------------------------------------------- overlaps
 def warn_of_overlaps(lists: Lists, options: argparse.Namespace) -> None:
     """Warns of speakers and files of the trials that also belong to a list of the estimation.
@@ -164,7 +143,8 @@ def warn_of_overlaps(lists: Lists, options: argparse.Namespace) -> None:
 def estimation_lists(lists: Lists, options: argparse.Namespace) -> Iterable[tuple[str, str, Any]]:
     """Yields the option and name, the root and the data set of each list of the estimation."""
     if lists.backend:
-        yield f"--backend_list {lists.backend.name}", lists.backend.root, lists.backend.dataset
+        place = f"--backend_list {options.backend_list}"
+        yield place, options.backend_path, lists.backend.dataset
     if lists.cohort:
         yield f"--cohort_list {options.cohort_list}", options.cohort_path, lists.cohort.dataset
     if lists.development:
@@ -203,10 +183,9 @@ def source_rows(lists: Lists, plan: Plan, options: argparse.Namespace) -> list[t
     rows = []
     stages = plan.rows[1:]
     if lists.backend:
-        speakers = {*lists.backend.speakers.values()}
-        text = f"from {lists.backend.name}: {len(lists.backend.speakers):,} files"
-        if None not in speakers:
-            text += f" of {len(speakers):,} speakers"
+        text = f"from {options.backend_list}: {len(lists.backend.dataset.paths):,} files"
+        if lists.backend.speakers:
+            text += f" of {len({*lists.backend.speakers}):,} speakers"
         rows += [(stage, text) for stage in stages[: len(plan.embeddings)]]
     if lists.cohort:
         text = f"from {options.cohort_list}: {len(lists.cohort.members):,} {options.cohort_by}s"

@@ -19,7 +19,7 @@ import distributed
 from common.errors import InputError
 from common.outputs import check_output, input_files, is_special
 from corpus.lists import Trials
-from inference.backends import digest_of
+from inference.backend_lists import estimate_of_list, refuse_scoring, warn_of_settings
 from inference.evaluation import (
     moments_of,
     pairwise_problem,
@@ -42,7 +42,7 @@ from inference.stage_lists import (
     warn_of_overlaps,
 )
 from metrics import calibration
-from metrics.backends import BackEnd, estimate
+from metrics.backends import BackEnd
 from metrics.calibration import Calibration
 from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.llr import effective_prior
@@ -159,10 +159,16 @@ def run_stages(options: argparse.Namespace, state: dict | None) -> None:
 
 
 def apply_plan(options: argparse.Namespace, plan: Plan) -> None:
-    """Sets --score_norm and --qualities, which stages replace.
+    """Sets the options that stages replace, such as --score_norm.
 
     Raises InputError if the command contradicts its stages.
     """
+    for name in ("backend", "mean_subtraction"):
+        if getattr(options, name):
+            raise InputError(
+                f"--{name}: with --stages, every back end is a stage that is estimated from "
+                f"--backend_list, found --{name} {getattr(options, name)}. Leave out --{name}."
+            )
     if options.score_norm not in (None, plan.norm):
         raise InputError(
             f"--score_norm {options.score_norm}: with --stages, the score normalisation is a "
@@ -171,6 +177,10 @@ def apply_plan(options: argparse.Namespace, plan: Plan) -> None:
         )
     options.score_norm = plan.norm
     options.qualities = options.qualities or plan.qualities
+    if plan.embeddings:
+        refuse_scoring(f"--stages {plan.embeddings[0]}", options)
+        options.backend_stages = plan.embeddings
+        warn_of_settings(options)
 
 
 def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: Plan) -> None:
@@ -239,7 +249,7 @@ def evaluate_stages(
     reps: Mapping[str, torch.Tensor],
 ) -> None:
     """Estimates all stages, writes all files, and prints the tables. Runs on rank 0."""
-    backends = estimated_backends(scorer, lists, plan, reps)
+    backends = estimated_backends(scorer, lists, plan, options, reps)
     scorers = {RAW: scorer}
     for row, backend in backends.items():
         scorers[row] = Scorer(
@@ -263,18 +273,18 @@ def evaluate_stages(
 
 
 def estimated_backends(
-    scorer: Scorer, lists: Lists, plan: Plan, reps: Mapping[str, torch.Tensor]
+    scorer: Scorer,
+    lists: Lists,
+    plan: Plan,
+    options: argparse.Namespace,
+    reps: Mapping[str, torch.Tensor],
 ) -> dict[str, BackEnd]:
     """Returns {row of the table: back end}: each one has one stage more than the one before."""
     if not lists.backend:
         return {}
-    listed = lists.backend
-    files = of_list(reps, listed.root, listed.dataset)
-    means = np.stack([rep.double().mean(0).numpy() for rep in files.values()])
-    speakers = [listed.speakers[path] for path in files]
-    complete = estimate(
-        means, speakers, plan.embeddings, source=listed.name, network=digest_of(scorer.net.model)
-    )
+    files = of_list(reps, options.backend_path, lists.backend.dataset)
+    means = {path: rep.double().mean(0).numpy() for path, rep in files.items()}
+    complete = estimate_of_list(scorer, means, lists.backend, plan.embeddings, options)
     found = {}
     for number, row in enumerate(plan.rows[1 : len(plan.embeddings)]):
         found[row] = dataclasses.replace(complete, steps=complete.steps[: number + 1], psi=None)

@@ -16,13 +16,12 @@ from common.foreign_files import foreign_file
 from common.npy import array_in
 from common.pipes import read_bytes
 from common.writing import write_atomically
-from metrics.backend_stages import Step, is_finite, size_of
+from metrics.backend_stages import LARGEST_DIM, Step, is_finite, size_of
 
 # What the line of JSON says, so that another .npz file is recognised.
 KIND = "back end of speaker embeddings"
 VERSION = 1
-# An embedding is not larger. A back end has not more steps.
-LARGEST_DIM = 1 << 16
+# A back end has not more steps.
 MOST_STEPS = 100
 
 

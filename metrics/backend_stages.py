@@ -14,6 +14,8 @@ from common.errors import InputError
 # Eigenvalues of the within-speaker covariance below this share of the largest one are raised to it
 # for LDA.
 SMALLEST_EIGENVALUE = 1e-6
+# An embedding is not larger.
+LARGEST_DIM = 1 << 16
 
 
 class Step(NamedTuple):

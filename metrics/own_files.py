@@ -28,5 +28,5 @@ def is_qualities(head: bytes) -> bool:
 
 
 def is_backend(head: bytes) -> bool:
-    """Returns whether a file that begins with `head` is a back end."""
+    """Returns whether a file that begins with `head` is a back end of metrics/backends.py."""
     return head.startswith(b"PK") and b"facts.npy" in head

@@ -81,10 +81,6 @@ EVALUATION = [
         placeholder="STAGE",
         daily=True,
     ),
-    Option("backend_list", str, None, "list for the stages", placeholder="LIST"),
-    Option(
-        "backend_path", str, "", "folder that contains the files of backend_list", placeholder="DIR"
-    ),
     Option(
         "calibration_list",
         str,

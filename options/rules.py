@@ -3,10 +3,11 @@
 import argparse
 from typing import NamedTuple
 
+from metrics.backends import STAGES as BACKEND_STAGES
 from metrics.score_norm import NORMS
 
 # Modes that use a checkpoint.
-USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")
+USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "estimate_backend")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
 MODES = (
     "config",
@@ -25,29 +26,40 @@ MODES = (
     "calibration_list",
     "calibration_path",
     "bootstrap",
+    "backend",
+    "mean_subtraction",
+    "mean_path",
+    "backend_list",
+    "backend_path",
+    "backend_stages",
+    "lda_dim",
+    "wccn_shrinkage",
+    "plda_iterations",
+    "plda_length",
 )
 
 
 class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
-    option: another option. values: the values of which it must have one. Without them, any value is
-    enough that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect
-    ...". stages: of --stages, one of which is enough too.
+    option: another option, or several options of which one is enough. values: the values that it
+    must have. Without them, any value is enough that is not false, zero or empty. stages: of
+    --stages, one of which is enough too. otherwise: the end of the sentence "--... has no effect
+    ...".
     """
 
-    option: str
+    option: str | tuple[str, ...]
     otherwise: str
     values: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether the other option has one of the values, or --stages one of the stages."""
+        """Returns whether another option has one of the values, or --stages one of the stages."""
         if {*self.stages} & {*(options.stages or ())}:
             return True
-        value = getattr(options, self.option, None)
-        found = {*map(str, value)} if isinstance(value, list) else {str(value)}
-        return not found.isdisjoint(self.values) if self.values else bool(value)
+        names = [self.option] if isinstance(self.option, str) else self.option
+        values = [getattr(options, name, None) for name in names]
+        return any(str(value) in self.values if self.values else bool(value) for value in values)
 
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
@@ -55,7 +67,12 @@ WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm", stages=tuple(NORMS))
 WITHOUT_STAGES_OF_TRIALS = Need(
-    "stages", "without --stages qualities or calibration", ("qualities", "calibration")
+    (), "without --stages qualities or calibration", stages=("qualities", "calibration")
+)
+WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend", stages=BACKEND_STAGES)
+WITHOUT_EMBEDDINGS = Need(
+    ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
+    "without --eval, --check, --all_pairs, --verify, --extract or --export",
 )
 # Option -> what it needs.
 NEEDS = {
@@ -79,6 +96,16 @@ NEEDS = {
     "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
     "calibration": Need("verify", "without --verify"),
+    "backend": WITHOUT_EMBEDDINGS,
+    "mean_subtraction": WITHOUT_EMBEDDINGS,
+    "mean_path": Need("mean_subtraction", "without --mean_subtraction LIST"),
+    "backend_list": WITHOUT_ESTIMATE,
+    "backend_path": WITHOUT_ESTIMATE,
+    "backend_stages": Need("estimate_backend", "without --estimate_backend"),
+    "lda_dim": WITHOUT_ESTIMATE,
+    "wccn_shrinkage": WITHOUT_ESTIMATE,
+    "plda_iterations": WITHOUT_ESTIMATE,
+    "plda_length": WITHOUT_ESTIMATE,
     "valid_path": Need("valid_list", "without --valid_list"),
     "test_path_libri": Need("test_list_libri", "without --test_list_libri"),
     "gen_list": Need("generate", "without --generate"),

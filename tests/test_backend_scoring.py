@@ -72,8 +72,10 @@ def test_matrix_lengths_and_embeddings(stages):
     trials, reps = random_trials(6, crops=2)
     bank = list(reps.values())
     found = torch.cat(list(scorer.matrix(bank, bank[:3])))
-    expected = [[plain_score(backend, x.numpy(), y.numpy()) for y in bank[:3]] for x in bank]
-    assert found.numpy() == pytest.approx(np.array(expected), abs=1e-5)
+    assert found.shape == (12, 3)
+    for row, x in zip(found, bank, strict=True):
+        expected = [plain_score(backend, x.numpy(), y.numpy()) for y in bank[:3]]
+        assert row.numpy() == pytest.approx(expected, abs=1e-5)
     for row, n in zip(scorer.norms(trials, reps), range(6), strict=True):
         known = [backend.lengths(x).mean() for x in sides(trials, reps, n)]
         assert row.tolist() == pytest.approx(known, rel=1e-5)
