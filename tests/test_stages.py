@@ -12,6 +12,7 @@ import pytest
 from test_confidence import copies, simulated
 
 import trainSpeakerNet
+import tuneThreshold
 from inference import stages
 from inference.evaluation import represent_all
 from metrics.backends import load_backend
@@ -78,6 +79,15 @@ def table(words, tmp_path_factory):
         )
     assert not code
     return folder, out.getvalue()
+
+
+def replaced(words, **values):
+    """The words of a command with other values of some options. None removes an option."""
+    found = [*words]
+    for name, value in values.items():
+        place = found.index(f"--{name}")
+        found[place : place + 2] = [] if value is None else [f"--{name}", value]
+    return found
 
 
 def scores_of(path, labelled=True):
@@ -164,16 +174,85 @@ def test_stages_equal_plain_numpy(table, lists, corpus, checkpoint, program, tmp
         np.testing.assert_allclose(scores_of(folder / f"s_{end}.txt")[:20], expected, atol=2e-4)
 
 
+# ---------------------------------------------------------------------- separate commands
+def with_final_system(folder, words):
+    """The words of another use of a network with the final back end and its cohort."""
+    kept = replaced(words, backend_list=None, backend_path=None, bootstrap=None)
+    kept = replaced(kept, calibration_list=None, calibration_path=None)
+    return [*kept[1:], "--backend", folder / "s_backend.npz", "--score_norm", "asnorm"]
+
+
+def test_calibration_equals_separate_commands(table, words, lists, corpus, program, tmp_path):
+    """--eval with the back end, then calibrate and apply of tuneThreshold.py: the same scores."""
+    folder, _ = table
+    common = ["--eval", "--qualities", *with_final_system(folder, words)]
+    common = replaced(common, test_list=None)
+    for name, file in (("dev", lists / "development.txt"), ("test", corpus / "trials.txt")):
+        output = tmp_path / f"{name}.txt"
+        assert program(*common, "--test_list", file, "--output", output)[0] == 0
+    text = (tmp_path / "test_qualities.txt").read_text()
+    assert (folder / "s_qualities.txt").read_text() == text
+    for end in ("asnorm", "qualities"):
+        # Calibrated scores need all digits of the measures.
+        assert (tmp_path / f"dev_{end}.txt").exists()
+    np.testing.assert_allclose(
+        scores_of(tmp_path / "test_asnorm.txt"), scores_of(folder / "s_asnorm.txt"), rtol=1e-5
+    )
+    json = str(tmp_path / "c.json")
+    quality = [str(tmp_path / f"{name}_qualities.txt") for name in ("dev", "test")]
+    dev, test = (str(tmp_path / f"{name}_asnorm.txt") for name in ("dev", "test"))
+    command = ["calibrate", dev, "--quality", quality[0], "--output", json]
+    assert not tuneThreshold.main(command)
+    output = str(tmp_path / "llr.txt")
+    command = ["apply", json, test, "--quality", quality[1], "--output", output]
+    assert not tuneThreshold.main(command)
+    # The files of the separate commands have seven and six digits.
+    expected = scores_of(tmp_path / "llr.txt")
+    np.testing.assert_allclose(scores_of(folder / "s_calibration.txt"), expected, atol=0.02)
+    ratio = scores_of(folder / "s_with_qualities.txt") / scores_of(folder / "s_calibration.txt")
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_verify_gives_the_same_ratio(table, words, program):
+    folder, _ = table
+    trials = read_scores(folder / "s_calibration.txt")
+    common = replaced(with_final_system(folder, words), test_list=None)
+    for i in (0, -1):
+        pair = trials.lines[i].split()[1:]
+        code, out, err = program(
+            "--verify", *pair, *common, "--calibration", folder / "s_calibration.json"
+        )
+        assert code == 0, err
+        found = float(re.search(r"log-likelihood ratio (\S+)\)", out)[1])
+        assert found == pytest.approx(trials.scores[i], abs=1e-3)
+
+
+def test_verify_without_a_norm(words, program, tmp_path):
+    """The same for a back end and a calibration alone."""
+    more = ["--stages", "length", "mean", "calibration", "--bootstrap", 0]
+    assert program(*words, *more, "--output", tmp_path / "s.txt")[0] == 0
+    trials = read_scores(tmp_path / "s_calibration.txt")
+    common = replaced(with_final_system(tmp_path, words)[:-2], test_list=None, top_n=None)
+    common = replaced(common, cohort_list=None, cohort_path=None)
+    calibrated = ["--calibration", tmp_path / "s_calibration.json"]
+    _, out, _ = program("--verify", *trials.lines[3].split()[1:], *common, *calibrated)
+    found = float(re.search(r"log-likelihood ratio (\S+)\)", out)[1])
+    assert found == pytest.approx(trials.scores[3], abs=1e-3)
+
+
+def test_p_values_equal_compare(table, tmp_path, capsys):
+    """`tuneThreshold.py compare` of two scores files has the p-values of the table."""
+    folder, out = table
+    command = ["compare", str(folder / "s_mean.txt"), str(folder / "s_wccn.txt")]
+    assert not tuneThreshold.main([*command, "--bootstrap", "100", "--p_target", "0.05"])
+    compared = capsys.readouterr().out
+    row = re.search(r"^wccn .*$", out, re.M)[0]
+    for name, number in (("EER", 0), ("minDCF(0.05)", 1)):
+        p = re.search(rf"^{re.escape(name)} .*\] +([\d.]+)$", compared, re.M)[1]
+        assert re.findall(r"p ([\d.]+)", row)[number] == p
+
+
 # ---------------------------------------------------------------------- lists
-def replaced(words, **values):
-    """The words of a command with other values of some options. None removes an option."""
-    found = [*words]
-    for name, value in values.items():
-        place = found.index(f"--{name}")
-        found[place : place + 2] = [] if value is None else [f"--{name}", value]
-    return found
-
-
 def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, monkeypatch):
     """Two lists of trials give two tables. The warning counts what they share with other lists.
 
@@ -241,7 +320,7 @@ def test_unknown_speakers_leave_out_intervals(words, corpus, program, tmp_path):
 
 
 REFUSED = {
-    "--stages mean: expected a list '<speaker> <file>' of other speakers than those in the trials": (
+    "--stages mean: expected a list '<speaker> <file>' of other speakers": (
         ["mean"], {"backend_list": None, "backend_path": None}
     ),
     "Add --cohort_list LIST and --cohort_path DIR.": (
@@ -290,8 +369,8 @@ def test_trials_that_cannot_be_used(words, lists, corpus, program, tmp_path, mon
 
 
 def test_options_without_effect(words, program, tmp_path):
-    """Lists that no stage needs, and stages without --eval."""
-    code, _, err = program(*words, "--stages", "length", "--output", tmp_path / "s.txt")
+    """Lists that no stage needs give warnings."""
+    code, out, _ = program(*words, "--stages", "length", "--output", tmp_path / "s.txt")
     assert code == 0
     for name in ("cohort_list", "top_n", "calibration_list", "calibration_path"):
         assert f"warning: --{name} has no effect without" in out
