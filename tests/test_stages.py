@@ -6,6 +6,7 @@ pytest tests/test_stages.py
 import contextlib
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from test_confidence import copies, simulated
 
 import trainSpeakerNet
 import tuneThreshold
+from corpus.lists import Trials
 from inference import stages
 from inference.evaluation import represent_all
 from metrics.backends import load_backend
@@ -21,6 +23,8 @@ from metrics.rates import eer, error_rates, min_dcf
 from metrics.scores import read_scores
 from metrics.stage_plan import STAGES, plan_of
 from metrics.stage_table import Costs, measure_stages, table_of_stages
+from network.checkpoints import read_checkpoint
+from options.parser import parse
 
 STAGES_OF_TABLE = ["mean", "wccn", "asnorm", "qualities", "calibration"]
 
@@ -187,20 +191,16 @@ def test_calibration_equals_separate_commands(table, words, lists, corpus, progr
     folder, _ = table
     common = ["--eval", "--qualities", *with_final_system(folder, words)]
     common = replaced(common, test_list=None)
-    for name, file in (("dev", lists / "development.txt"), ("test", corpus / "trials.txt")):
-        output = tmp_path / f"{name}.txt"
-        assert program(*common, "--test_list", file, "--output", output)[0] == 0
-    text = (tmp_path / "test_qualities.txt").read_text()
+    common += ["--test_list", lists / "development.txt", corpus / "trials.txt"]
+    assert program(*common, "--output", tmp_path / "e.txt")[0] == 0
+    text = (tmp_path / "e_2_qualities.txt").read_text()
     assert (folder / "s_qualities.txt").read_text() == text
-    for end in ("asnorm", "qualities"):
-        # Calibrated scores need all digits of the measures.
-        assert (tmp_path / f"dev_{end}.txt").exists()
     np.testing.assert_allclose(
-        scores_of(tmp_path / "test_asnorm.txt"), scores_of(folder / "s_asnorm.txt"), rtol=1e-5
+        scores_of(tmp_path / "e_2_asnorm.txt"), scores_of(folder / "s_asnorm.txt"), rtol=1e-5
     )
     json = str(tmp_path / "c.json")
-    quality = [str(tmp_path / f"{name}_qualities.txt") for name in ("dev", "test")]
-    dev, test = (str(tmp_path / f"{name}_asnorm.txt") for name in ("dev", "test"))
+    quality = [str(tmp_path / f"{name}_qualities.txt") for name in ("e", "e_2")]
+    dev, test = (str(tmp_path / f"{name}_asnorm.txt") for name in ("e", "e_2"))
     command = ["calibrate", dev, "--quality", quality[0], "--output", json]
     assert not tuneThreshold.main(command)
     output = str(tmp_path / "llr.txt")
@@ -217,16 +217,19 @@ def test_verify_gives_the_same_ratio(table, words, program):
     folder, _ = table
     trials = read_scores(folder / "s_calibration.txt")
     common = replaced(with_final_system(folder, words), test_list=None)
-    for i in (0, -1):
-        pair = trials.lines[i].split()[1:]
-        code, out, err = program(
-            "--verify", *pair, *common, "--calibration", folder / "s_calibration.json"
-        )
-        assert code == 0, err
-        found = float(re.search(r"log-likelihood ratio (\S+)\)", out)[1])
-        assert found == pytest.approx(trials.scores[i], abs=1e-3)
+    code, out, err = program(
+        "--verify",
+        *trials.lines[0].split()[1:],
+        *common,
+        "--calibration",
+        folder / "s_calibration.json",
+    )
+    assert code == 0, err
+    found = float(re.search(r"log-likelihood ratio (\S+)\)", out)[1])
+    assert found == pytest.approx(trials.scores[0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_verify_without_a_norm(words, program, tmp_path):
     """The same for a back end and a calibration alone."""
     more = ["--stages", "length", "mean", "calibration", "--bootstrap", 0]
@@ -254,9 +257,9 @@ def test_p_values_equal_compare(table, tmp_path, capsys):
 
 # ---------------------------------------------------------------------- lists
 def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, monkeypatch):
-    """Two lists of trials give two tables. The warning counts what they share with other lists.
+    """Lists of trials give a table each, except for trials without labels, which get scores.
 
-    The development trials become trials of the test, so they are in three lists.
+    One list of trials is also the list of development trials. A warning says so.
     """
     embedded = []
 
@@ -266,7 +269,10 @@ def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, mon
 
     monkeypatch.setattr(stages, "represent_all", represent)
     own = lists / "development.txt"
-    more = ["--test_list", corpus / "trials.txt", own, "--stages", "length", "calibration"]
+    pairs = tmp_path / "pairs.txt"
+    labelled = (corpus / "trials.txt").read_text().splitlines()
+    pairs.write_text("".join(f"{line[2:]}\n" for line in labelled))
+    more = ["--test_list", corpus / "trials.txt", own, pairs, "--stages", "length", "calibration"]
     words = replaced(words, test_list=None, cohort_list=None, cohort_path=None, top_n=None)
     # The same folder with another name.
     words = replaced(words, calibration_path=corpus / "wav" / ".." / "wav", bootstrap=0)
@@ -282,41 +288,34 @@ def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, mon
     assert f"{own}: its trials share speakers or files" in out
     assert f"--calibration_list {own} (3 of the 3 speakers and 18 of the 18 files)" in out
     names = {"s.txt", "s_length.txt", "s_calibration.txt", "s_calibration.json", "s_backend.npz"}
-    names |= {"s_2.txt", "s_2_length.txt", "s_2_calibration.txt"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-
-
-def test_trials_without_labels_get_scores(words, corpus, program, tmp_path):
-    lines = (corpus / "trials.txt").read_text().splitlines()
-    unlabelled = tmp_path / "pairs.txt"
-    unlabelled.write_text("".join(f"{line[2:]}\n" for line in lines))
-    words = replaced(words, test_list=unlabelled)
-    code, out, err = program(*words, "--stages", *STAGES_OF_TABLE, "--output", tmp_path / "s.txt")
-    assert code == 0, err
+    for number in (2, 3):
+        names |= {f"s_{number}{end}.txt" for end in ("", "_length", "_calibration")}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"pairs.txt"}
     assert "pairs.txt: trials without labels, so there is no table." in out
-    assert "EER" not in out
-    assert scores_of(tmp_path / "s_calibration.txt", labelled=False).shape == (60,)
+    unlabelled = scores_of(tmp_path / "s_3_calibration.txt", labelled=False)
+    assert unlabelled.tolist() == scores_of(tmp_path / "s_calibration.txt").tolist()
 
 
-def test_unknown_speakers_leave_out_intervals(words, corpus, program, tmp_path):
-    """Files without a folder do not say who speaks."""
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    lines = []
-    for line in (corpus / "trials.txt").read_text().splitlines():
-        key, *files = line.split()
-        for file in files:
-            link = flat / file.replace("/", "_")
-            if not link.exists():
-                link.symlink_to(corpus / "wav" / file)
-        lines.append(" ".join([key, *(file.replace("/", "_") for file in files)]) + "\n")
-    (tmp_path / "trials.txt").write_text("".join(lines))
-    words = replaced(words, test_list=tmp_path / "trials.txt", test_path=flat)
-    code, out, err = program(*words, "--stages", "mean", "--output", tmp_path / "s.txt")
-    assert code == 0
-    assert "the table has no intervals and no p-values." in out
-    assert "has no folder number 1" in out and "options of `tuneThreshold.py compare`" in out
-    assert re.search(r"^mean +[\d.]+ % +[\d.]+ +[\d.]+ +[\d.]+$", out, re.M)
+@pytest.mark.parametrize(
+    "pairs, problem",
+    [
+        ([("a.wav", "b.wav"), ("a.wav", "c.wav")], "has no folder number 1.*`tuneThreshold.py c"),
+        ([("x/a.wav", "x/b.wav"), ("y/a.wav", "z/c.wav")], "1000 resamples of 3 speakers"),
+    ],
+)
+def test_without_speakers_there_are_no_intervals(pairs, problem, caplog):
+    """Files without a folder do not say who speaks, and three speakers are too few."""
+    lines = [f"{1 - i} {a} {b}" for i, (a, b) in enumerate(pairs)]
+    trials = Trials.of_pairs(pairs, lines, np.array([True, False]))
+    listed = stages.ListOfTrials("trials.txt", "", trials, None)
+    options = SimpleNamespace(
+        dcf_p_target=0.05, dcf_c_miss=1, dcf_c_fa=1, eer="interpolated", bootstrap=1000
+    )
+    scores = {"raw": np.array([1.0, 0.0]), "mean": np.array([2.0, -1.0])}
+    text = stages.table_text(listed, scores, options)
+    assert re.search(rf"trials.txt: the table has no intervals.*{problem}", caplog.text)
+    assert re.search(r"^mean +0.00 % +0.0000 +[\d.]+ +[\d.]+$", text, re.M)
+    assert len(text.splitlines()) == 3
 
 
 REFUSED = {
@@ -368,13 +367,15 @@ def test_trials_that_cannot_be_used(words, lists, corpus, program, tmp_path, mon
     assert code == 2 and "--score_norm snorm: with --stages, the score normalisation" in err
 
 
-def test_options_without_effect(words, program, tmp_path):
-    """Lists that no stage needs give warnings."""
-    code, out, _ = program(*words, "--stages", "length", "--output", tmp_path / "s.txt")
-    assert code == 0
+def test_options_without_effect(words, caplog):
+    """Lists that no stage needs give warnings, and so do stages without --eval."""
+    parsed = [str(word) for word in [*words, "--stages", "length"]]
+    parse(parsed, {}, "", read_checkpoint)
     for name in ("cohort_list", "top_n", "calibration_list", "calibration_path"):
-        assert f"warning: --{name} has no effect without" in out
-    assert "--backend_list has" not in out and "--bootstrap" not in out
+        assert f"--{name} has no effect without" in caplog.text
+    assert "--backend_list has" not in caplog.text and "--bootstrap has" not in caplog.text
+    parse(["--stages", "mean", "--bootstrap", "5"], {}, "", read_checkpoint)
+    assert "--stages has no effect without --eval" in caplog.text
 
 
 @pytest.mark.slow
