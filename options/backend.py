@@ -14,7 +14,6 @@ BACKEND = [
         None,
         "score, or write embeddings, through a back end that --estimate_backend wrote",
         placeholder="FILE",
-        daily=True,
     ),
     Option(
         "mean_subtraction",
@@ -22,7 +21,6 @@ BACKEND = [
         None,
         "subtract the mean embedding of the files of a list, or with 'own' of the evaluated files",
         placeholder="LIST",
-        daily=True,
     ),
     Option(
         "mean_path",
