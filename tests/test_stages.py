@@ -116,7 +116,7 @@ def test_the_table_has_all_stages_and_their_lists(table, lists):
 
 
 def test_back_end_and_raw_scores(table, checkpoint):
-    """The raw scores are those of the training's evaluation. The stages are estimated in turn."""
+    """The training's evaluation has the same raw scores. The stages are estimated in turn."""
     folder, _ = table
     raw = checkpoint.parent.parent / "result" / "scores.txt"
     assert (folder / "s.txt").read_text() == raw.read_text()
