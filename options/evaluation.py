@@ -75,7 +75,7 @@ EVALUATION = [
         "stages",
         Literal[STAGES],
         None,
-        "--eval adds these steps to the raw scores one by one, and prints a table with the metrics "
+        "steps that --eval adds to the raw scores one by one; it prints a table with the metrics "
         "after each step, intervals and p-values",
         nargs="+",
         placeholder="STAGE",
