@@ -116,24 +116,28 @@ def refuse_spoofed(option: str, read: ListOfTrials) -> None:
 
 # ---------------------------------------------------------------------- overlaps
 def warn_of_overlaps(lists: Lists, options: argparse.Namespace) -> None:
-    """Warns of speakers and files of the trials that also belong to a list of the estimation.
+    """Warns of speakers and files of trials that also belong to a list of the estimation.
 
-    There is one warning for each list of trials.
+    There is one warning for each list of trials. The development trials are compared with the other
+    lists of the estimation.
     """
     estimated = []
     for name, root, dataset in estimation_lists(lists, options):
-        estimated.append((name, Names.of(root, dataset.paths)))
-    for test in lists.tests:
+        estimated.append((name, dataset, Names.of(root, dataset.paths)))
+    compared = [*lists.tests]
+    if lists.development:
+        compared.append(lists.development)
+    for test in compared:
         tested = Names.of(test.root, test.dataset.paths)
         shared = []
-        for name, names in estimated:
+        for name, dataset, names in estimated:
             text = names.shared_with(tested)
-            if text:
+            if text and dataset is not test.dataset:
                 shared.append(f"{name} ({text})")
         if shared:
             log.warning(
                 "warning: %s: its trials share speakers or files with lists from which stages are "
-                "estimated: %s. So the results are better than for new speakers. Give lists of "
+                "estimated: %s. The stages fit these speakers better than new ones. Give lists of "
                 "other speakers.",
                 test.name,
                 ", ".join(shared),

@@ -190,11 +190,12 @@ def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: Pl
         parts.append(QUALITIES)
     check_results(paths, options, parts)
     inputs = input_files(vars(options), OUTPUTS)
-    for path, is_own in (
-        (path_of_backend(paths[0]), is_backend),
-        (path_of_calibration(paths[0]), is_calibration),
+    for written, path, is_own in (
+        (plan.embeddings, path_of_backend(paths[0]), is_backend),
+        (plan.calibration, path_of_calibration(paths[0]), is_calibration),
     ):
-        check_output(str(path), path, inputs, is_own)
+        if written:
+            check_output(str(path), path, inputs, is_own)
 
 
 def end_of(row: str) -> str:

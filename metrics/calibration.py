@@ -60,7 +60,7 @@ class Calibration(NamedTuple):
             )
         terms = []
         for name, weight in zip(self.inputs, self.weights, strict=True):
-            terms.append(weight * inputs[name])
+            terms.append(weight * inputs[name].astype(float))
         return self.offset + sum(terms[1:], terms[0])
 
     def __str__(self):
@@ -102,7 +102,8 @@ def train(
             "Add trials of the other kind."
         )
     check_scores_differ(inputs)
-    x = np.stack(list(inputs.values()), 1)
+    # In float32 the regression would not converge.
+    x = np.stack(list(inputs.values()), 1).astype(float)
     mean = x.mean(0)
     std = x.std(0)
     # A measure that is the same for all trials gets no weight.

@@ -14,9 +14,11 @@ from test_confidence import copies, simulated
 
 import trainSpeakerNet
 import tuneThreshold
+from corpus.cohort import Cohort
 from corpus.lists import Trials
 from inference import stages
 from inference.evaluation import represent_all
+from inference.stage_lists import ListOfTrials, Lists, warn_of_overlaps
 from metrics.backends import load_backend
 from metrics.llr import act_dcf, cllr
 from metrics.rates import eer, error_rates, min_dcf
@@ -256,6 +258,7 @@ def test_p_values_equal_compare(table, tmp_path, capsys):
 
 
 # ---------------------------------------------------------------------- lists
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, monkeypatch):
     """Lists of trials give a table each, except for trials without labels, which get scores.
 
@@ -287,6 +290,7 @@ def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, mon
     assert out.count("warning: ") == 1
     assert f"{own}: its trials share speakers or files" in out
     assert f"--calibration_list {own} (3 of the 3 speakers and 18 of the 18 files)" in out
+    assert "backend.txt (" not in out
     names = {"s.txt", "s_length.txt", "s_calibration.txt", "s_calibration.json", "s_backend.npz"}
     for number in (2, 3):
         names |= {f"s_{number}{end}.txt" for end in ("", "_length", "_calibration")}
@@ -307,7 +311,7 @@ def test_without_speakers_there_are_no_intervals(pairs, problem, caplog):
     """Files without a folder do not say who speaks, and three speakers are too few."""
     lines = [f"{1 - i} {a} {b}" for i, (a, b) in enumerate(pairs)]
     trials = Trials.of_pairs(pairs, lines, np.array([True, False]))
-    listed = stages.ListOfTrials("trials.txt", "", trials, None)
+    listed = ListOfTrials("trials.txt", "", trials, None)
     options = SimpleNamespace(
         dcf_p_target=0.05, dcf_c_miss=1, dcf_c_fa=1, eer="interpolated", bootstrap=1000
     )
@@ -365,6 +369,20 @@ def test_trials_that_cannot_be_used(words, lists, corpus, program, tmp_path, mon
     assert code == 2 and "found a file of another kind" in err
     code, _, err = program(*command, "--score_norm", "snorm")
     assert code == 2 and "--score_norm snorm: with --stages, the score normalisation" in err
+
+
+def test_overlaps_of_development_trials(caplog):
+    """Development trials are compared with the cohort, and not with their own list."""
+    files = SimpleNamespace(paths=["a/1.wav", "b/1.wav"])
+    others = SimpleNamespace(paths=["b/1.wav", "b/2.wav", "c/1.wav"])
+    tested = ListOfTrials("test.txt", "wav", None, SimpleNamespace(paths=["x/1.wav", "y/1.wav"]))
+    development = ListOfTrials("dev.txt", "wav", None, files)
+    options = SimpleNamespace(cohort_list="cohort.txt", cohort_path="wav/./")
+    warn_of_overlaps(Lists([tested], None, Cohort([], others), development), options)
+    assert len(caplog.messages) == 1
+    assert "warning: dev.txt: its trials share speakers or files" in caplog.text
+    assert "--cohort_list cohort.txt (1 of the 2 speakers and 1 of the 2 files)" in caplog.text
+    assert "--calibration_list" not in caplog.text
 
 
 def test_options_without_effect(words, caplog):
