@@ -33,6 +33,11 @@ def world(corpus, checkpoint, tmp_path_factory):
     return folder
 
 
+def every_file(world):
+    """The names of all embeddings."""
+    return sorted(str(path.relative_to(world / "npy")) for path in (world / "npy").rglob("*.npy"))
+
+
 def mean_embedding(world, name):
     """The mean over crops of a file's embeddings."""
     return np.load((world / "npy" / name).with_suffix(".npy")).astype(float).mean(0)
@@ -254,7 +259,9 @@ def tuned(*words):
         return exit.code
 
 
-def test_embeddings_in_files_give_the_scores_of_eval(world, corpus, checkpoint, program, tmp_path):
+def test_embeddings_in_files_give_the_scores_of_eval(
+    world, corpus, checkpoint, program, tmp_path, capsys
+):
     """tuneThreshold.py backend and score equal --estimate_backend and --eval --backend."""
     made = tmp_path / "made.npz"
     words = ["backend", corpus / "train_list.txt", "--embeddings", world / "npy"]
@@ -268,6 +275,24 @@ def test_embeddings_in_files_give_the_scores_of_eval(world, corpus, checkpoint, 
     expected, _ = evaluated(world, corpus, checkpoint, program, "--backend", made)
     assert read_scores(path).scores == pytest.approx(expected, abs=1e-3)
     assert (tmp_path / "scores_det.png").exists()
+    # An adaptation needs no speakers, but more files than an embedding has numbers.
+    (tmp_path / "files.txt").write_text("".join(f"{name}\n" for name in every_file(world)))
+    adapting = ["backend", tmp_path / "files.txt", "--embeddings", world / "npy", "--adapt", made]
+    assert tuned(*adapting, "--output", tmp_path / "adapted.npz", "--within_scale", "0.1") == 0
+    wrong = ["--output", tmp_path / "adapted.npz", "--lda_dim", "3", "--stages", "mean"]
+    capsys.readouterr()
+    assert tuned(*adapting, *wrong) == 0
+    assert tuned(*adapting[:-2], *wrong, "--within_scale", "0.1") == 0
+    shown = "".join(capsys.readouterr())
+    for warning in (
+        "--lda_dim has no effect with --adapt",
+        "--stages has no effect with --adapt",
+        "--lda_dim has no effect without the stage lda",
+        "--within_scale has no effect without --adapt",
+    ):
+        assert shown.count(f"warning: {warning}.") == 1
+    assert load_backend(tmp_path / "adapted.npz").source.endswith("files.txt")
+    assert tuned(*adapting, "--output", made) == 2
     # Without a back end, the scores are cosines.
     assert tuned(*words) == 0
     plain = estimate(np.zeros((1, 32)), [], ["length"])
