@@ -18,6 +18,7 @@ from corpus.cohort import Cohort
 from corpus.lists import Trials
 from inference import stages
 from inference.evaluation import represent_all
+from inference.scorer import Scorer
 from inference.stage_lists import ListOfTrials, Lists, warn_of_overlaps
 from metrics.backends import load_backend
 from metrics.llr import act_dcf, cllr
@@ -369,6 +370,16 @@ def test_trials_that_cannot_be_used(words, lists, corpus, program, tmp_path, mon
     assert code == 2 and "found a file of another kind" in err
     code, _, err = program(*command, "--score_norm", "snorm")
     assert code == 2 and "--score_norm snorm: with --stages, the score normalisation" in err
+
+
+def test_a_pooling_of_pairs_has_no_back_end(words, program, tmp_path, monkeypatch):
+    """Such a model has no embedding of a single file. Only its scores can be calibrated."""
+    monkeypatch.setattr(Scorer, "pairwise", True)
+    command = [*words, "--output", tmp_path / "s.txt", "--stages"]
+    for stage in ("length", "znorm", "qualities"):
+        code, _, err = program(*command, stage, "calibration")
+        assert code == 2
+        assert f"--stages {stage} works on embeddings of single utterances" in err
 
 
 def test_overlaps_of_development_trials(caplog):
