@@ -37,7 +37,7 @@ from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.llr import effective_prior, llr_text
-from metrics.rates import eer, error_rates, min_dcf, rates_from_counts, summarize
+from metrics.rates import eer, error_rates, min_dcfs, rates_from_counts, summarize
 from metrics.sasv import (
     a_dcf_from_counts,
     adcf_weights,
@@ -113,9 +113,7 @@ def measured(
     else:
         plain = rates_from_counts(threshold, accepted["target"], accepted["nontarget"])
         rates = {"EER": plain}
-        for p_target in args.p_target:
-            cost = min_dcf(*plain, p_target, args.c_miss, args.c_fa)[0]
-            costs[f"minDCF({p_target:g})"] = cost
+        costs = min_dcfs(plain, args.p_target, args.c_miss, args.c_fa)
     values = {name: eer(*each, args.eer)[0] for name, each in rates.items()}
     return rates, values | costs
 

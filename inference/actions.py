@@ -26,7 +26,6 @@ from inference.embedding import one_root, run_extract, run_generate
 from inference.evaluation import (
     evaluate_trials,
     path_of_part,
-    read_tests,
     refuse_pairwise,
     represent_cohort,
 )
@@ -42,6 +41,8 @@ from inference.score_paths import (
 )
 from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
+from inference.stages import run_stages
+from inference.trial_lists import read_tests
 from inference.verification import run_verify
 from loss import Loss
 from metrics.backends import BackEnd
@@ -89,6 +90,9 @@ def print_scores(
 
 def run_eval(options: argparse.Namespace, state: dict | None) -> None:
     """Scores the lists of trials with a checkpoint."""
+    if options.stages:
+        run_stages(options, state)
+        return
     source = source_of(options)
     tests = distributed.on_rank_zero(read_tests, options, source)
     if not tests:

@@ -5,6 +5,7 @@ The options are --backend, --mean_subtraction and --estimate_backend, see option
 
 import argparse
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,11 +79,7 @@ def refuse_other_options(options: argparse.Namespace) -> None:
             "--mean_subtraction: expected no --backend next to it, because a back end may subtract "
             f"a mean itself, found --backend {options.backend}. Leave one of them out."
         )
-    if options.scoring != "similarity":
-        raise InputError(
-            f"{place}: a back end has a score of its own, so --scoring {options.scoring} is not "
-            "possible. Give --scoring similarity."
-        )
+    refuse_scoring(place, options)
     if options.backend and options.check:
         raise InputError(
             "--backend: --check scales embeddings to length 1 first, so the back end of a network "
@@ -93,6 +90,15 @@ def refuse_other_options(options: argparse.Namespace) -> None:
         raise InputError(
             "--mean_subtraction own: expected --eval or --all_pairs, whose files have a mean, "
             "found another command. Give --mean_subtraction LIST."
+        )
+
+
+def refuse_scoring(place: str, options: argparse.Namespace) -> None:
+    """Raises InputError for a --scoring next to a back end. place: the option of the back end."""
+    if options.scoring != "similarity":
+        raise InputError(
+            f"{place}: a back end has a score of its own, so --scoring {options.scoring} is not "
+            "possible. Give --scoring similarity."
         )
 
 
@@ -140,17 +146,28 @@ def estimated(
         rows = {}
         for part in parts or []:
             rows |= part
-        settings = {name: getattr(options, name) for name in Settings._fields}
-        return estimate(
-            np.stack([rows[path] for path in listed.dataset.paths]),
-            listed.speakers,
-            stages,
-            source=listed.source,
-            network=digest_of(scorer.net.model),
-            **settings,
-        )
+        return estimate_of_list(scorer, rows, listed, stages, options)
 
     return distributed.on_rank_zero(estimate_from_all)
+
+
+def estimate_of_list(
+    scorer: Scorer,
+    means: Mapping[str, np.ndarray],
+    listed: ListToEmbed,
+    stages: Sequence[str],
+    options: argparse.Namespace,
+) -> BackEnd:
+    """Returns a back end of embedded files. means: {path: mean over the crops of the file [D]}."""
+    settings = {name: getattr(options, name) for name in Settings._fields}
+    return estimate(
+        np.stack([means[path] for path in listed.dataset.paths]),
+        listed.speakers,
+        stages,
+        source=listed.source,
+        network=digest_of(scorer.net.model),
+        **settings,
+    )
 
 
 def run_estimate_backend(options: argparse.Namespace, state: dict | None) -> None:

@@ -14,14 +14,11 @@ import distributed
 from common.errors import InputError
 from common.outputs import is_special
 from corpus.cohort import Cohort
-from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from corpus.lists import Trials
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
-from corpus.recognition import TRIALS, Expected, require_kind
-from corpus.trial_checks import warn_about_trials
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
-from inference.sources import DataSource
 from metrics import rates, sasv
 from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.qualities import quality_measures, write_qualities
@@ -217,11 +214,16 @@ def refuse_pairwise(pairwise: bool, options: argparse.Namespace) -> None:
     """
     for name in ("score_norm", "qualities", "all_pairs"):
         if getattr(options, name) and pairwise:
-            raise InputError(
-                f"--{name} works on embeddings of single utterances, but --encoder_type "
-                f"{options.encoder_type} pools every pair of utterances jointly. Leave out "
-                f"--{name}, or use a model with another pooling."
-            )
+            raise pairwise_problem(f"--{name}", options)
+
+
+def pairwise_problem(place: str, options: argparse.Namespace) -> InputError:
+    """Returns the error about an option that needs an embedding of each file."""
+    return InputError(
+        f"{place} works on embeddings of single utterances, but --encoder_type "
+        f"{options.encoder_type} pools every pair of utterances jointly. Leave out {place}, or use "
+        "a model with another pooling."
+    )
 
 
 # ---------------------------------------------------------------------- scores
@@ -334,60 +336,3 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
         )
     except ValueError as error:
         raise InputError(f"The evaluation is not possible: {error}") from error
-
-
-# ---------------------------------------------------------------------- lists of trials
-def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Returns the names of all lists of trials, and the folder or pack of each list's files."""
-    lists = [name for name in options.test_list or [] if name]
-    roots = options.test_path or [""]
-    pairs = [options.valid_clients, options.valid_impostors]
-    if any(pairs) and (not all(pairs) or lists):
-        raise InputError(
-            "--valid_clients: give --valid_clients together with --valid_impostors, and without "
-            "--test_list."
-        )
-    if any(pairs):
-        lists = [" and ".join(pairs)]
-    if len(roots) not in (1, max(len(lists), 1)):
-        raise InputError(
-            f"--test_path: expected one folder, or one for each of {len(lists)} lists, found "
-            f"{len(roots)}: {' '.join(roots)}. Give one folder per list."
-        )
-    roots = (roots * len(lists))[: len(lists)]
-    if options.test_list_libri:
-        lists = [*lists, options.test_list_libri]
-        roots = [*roots, options.test_path_libri]
-    return lists, roots
-
-
-def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Trials, object]]:
-    """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
-
-    source: reads the files for the model. Returns [(trials, data set of their files)]. All files
-    are checked. Raises InputError if a list or a file cannot be used.
-    """
-    lists, roots = lists_and_roots(options)
-    if lists:
-        check_costs(options)
-    tests = []
-    for list_file, root in zip(lists, roots, strict=True):
-        if options.valid_clients and not tests:
-            trials = read_clients_and_impostors(options.valid_clients, options.valid_impostors)
-        else:
-            require_kind(list_file, Expected("--test_list", TRIALS))
-            trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
-        log.info("%s: %s", list_file, described_trials(trials))
-        warn_about_trials(list_file, trials)
-        is_libri = list_file == options.test_list_libri
-        root_option = "--test_path_libri" if is_libri else "--test_path"
-        found = source.check_files(root, trials.paths(), list_file, options, root_option)
-        trials = trials.renamed(found)
-        tests.append((trials, source.eval_dataset(trials.paths(), root, options)))
-    return tests
-
-
-def check_costs(options: argparse.Namespace) -> None:
-    """Raises InputError for impossible priors, costs and rates, before anything is computed."""
-    trials = Trials.of_pairs([("", "")] * 2, label=np.array([False, True]))
-    summary_of_trials(np.arange(2.0), trials, options)

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.errors import InputError
 from common.outputs import check_output, input_files, is_special
 from common.run_paths import CHECKPOINTS, CONFIG, SCORES
-from inference.evaluation import lists_and_roots, path_of_list, path_of_part
+from inference.evaluation import path_of_list, path_of_part
+from inference.trial_lists import lists_and_roots
 from metrics.own_files import is_qualities, is_scores
 
 # Folder of scores files in a run folder.

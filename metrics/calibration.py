@@ -60,7 +60,7 @@ class Calibration(NamedTuple):
             )
         terms = []
         for name, weight in zip(self.inputs, self.weights, strict=True):
-            terms.append(weight * inputs[name])
+            terms.append(weight * inputs[name].astype(float))
         return self.offset + sum(terms[1:], terms[0])
 
     def __str__(self):
@@ -102,7 +102,8 @@ def train(
             "Add trials of the other kind."
         )
     check_scores_differ(inputs)
-    x = np.stack(list(inputs.values()), 1)
+    # In float32 the regression would not converge.
+    x = np.stack(list(inputs.values()), 1).astype(float)
     mean = x.mean(0)
     std = x.std(0)
     # A measure that is the same for all trials gets no weight.
@@ -151,6 +152,11 @@ def load(path: FilePath) -> Calibration:
     return found
 
 
+def save(calibration: Calibration, path: FilePath) -> None:
+    """Writes the JSON file of a calibration."""
+    write_atomically(path, (json.dumps(calibration._asdict(), indent=1) + "\n").encode())
+
+
 def is_valid(found: Calibration) -> bool:
     """Whether the numbers are finite, and each input has a name and a weight."""
     numbers = np.array([*found.weights, found.offset, found.effective_prior], float)
@@ -190,7 +196,7 @@ def calibrate(
     """
     first, inputs = read_inputs(paths, quality)
     calibration = train(inputs, first.labels, prior, paths)
-    write_atomically(output, (json.dumps(calibration._asdict(), indent=1) + "\n").encode())
+    save(calibration, output)
     return calibration, first, calibration.llrs(inputs)
 
 

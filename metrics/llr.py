@@ -58,6 +58,11 @@ def act_dcf(
     return float(cost / min(c_miss * p_target, c_fa * (1 - p_target))), bayes
 
 
+def costs_of_llrs(llrs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the costs in bits of ratios [n] if the trial is a target, and if it is none."""
+    return np.logaddexp(0, -llrs) / math.log(2), np.logaddexp(0, llrs) / math.log(2)
+
+
 def cllr(llrs: np.ndarray, labels: np.ndarray) -> float:
     """Returns the cost of log-likelihood ratios [n] with labels bool [n], in bits.
 
@@ -65,9 +70,23 @@ def cllr(llrs: np.ndarray, labels: np.ndarray) -> float:
     of 1 give 1. Cllr is half the mean of log2(1 + e^-llr) over targets, plus half the mean of
     log2(1 + e^llr) over non-targets. Source: Brümmer & du Preez 2006.
     """
-    target_cost = np.logaddexp(0, -llrs[labels]).mean()
-    nontarget_cost = np.logaddexp(0, llrs[~labels]).mean()
-    return float((target_cost + nontarget_cost) / (2 * math.log(2)))
+    target_cost, _ = costs_of_llrs(llrs[labels])
+    _, nontarget_cost = costs_of_llrs(llrs[~labels])
+    return float((target_cost.mean() + nontarget_cost.mean()) / 2)
+
+
+def cllr_from_counts(
+    costs: tuple[np.ndarray, np.ndarray], target_counts: np.ndarray, other_counts: np.ndarray
+) -> float:
+    """Returns the Cllr of weighted trials.
+
+    costs: of the k distinct ratios in ascending order, see costs_of_llrs(), [k] each. The counts
+    are the accepted trials [k + 1] at every threshold, see metrics.rates.accepted_counts().
+    """
+    means = []
+    for cost, counts in zip(costs, (target_counts, other_counts), strict=True):
+        means.append(-np.diff(counts) @ cost / counts[0])
+    return float(sum(means) / 2)
 
 
 def hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:

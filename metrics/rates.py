@@ -224,6 +224,13 @@ def min_dcf(
     return float(cost[i] / trivial_cost), halfway_threshold(threshold, i)
 
 
+def min_dcfs(
+    rates: Rates, p_target: Sequence[float], c_miss: float, c_fa: float
+) -> dict[str, float]:
+    """Returns {"minDCF(0.05)": minDCF, ...} for each prior, see min_dcf()."""
+    return {f"minDCF({p:g})": min_dcf(*rates, p, c_miss, c_fa)[0] for p in p_target}
+
+
 def thresholds_at(
     threshold: np.ndarray,
     p_miss: np.ndarray,

@@ -3,8 +3,10 @@
 from typing import Literal
 
 from common.constants import SHORTEST_SPEECH, SILENT
+from metrics.confidence import REPEATS
 from metrics.rates import EERS
 from metrics.score_norm import NORMS
+from metrics.stage_plan import STAGES
 from options.option import Option
 
 EVALUATION = [
@@ -68,6 +70,39 @@ EVALUATION = [
         False,
         "also write scores_qualities.txt, a table of durations, norms of embeddings and cohort "
         "scores for tuneThreshold.py --quality",
+    ),
+    Option(
+        "stages",
+        Literal[STAGES],
+        None,
+        "steps that --eval adds to the raw scores one by one; it prints a table with the metrics "
+        "after each step, intervals and p-values",
+        nargs="+",
+        placeholder="STAGE",
+        daily=True,
+    ),
+    Option(
+        "calibration_list",
+        str,
+        None,
+        "labelled trials from which --stages estimates qualities and calibration, without speakers "
+        "of the trials",
+        placeholder="LIST",
+    ),
+    Option(
+        "calibration_path",
+        str,
+        "",
+        "folder that contains the files of calibration_list",
+        placeholder="DIR",
+    ),
+    Option(
+        "bootstrap",
+        int,
+        REPEATS,
+        "resamples of the speakers for the intervals and p-values of --stages (0: none)",
+        0,
+        most=1_000_000,
     ),
     Option(
         "cache_precision",

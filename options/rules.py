@@ -3,6 +3,9 @@
 import argparse
 from typing import NamedTuple
 
+from metrics.backends import STAGES as BACKEND_STAGES
+from metrics.score_norm import NORMS
+
 # Modes that use a checkpoint.
 USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "estimate_backend")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
@@ -19,6 +22,10 @@ MODES = (
     "threshold",
     "calibration",
     "prior",
+    "stages",
+    "calibration_list",
+    "calibration_path",
+    "bootstrap",
     "backend",
     "mean_subtraction",
     "mean_path",
@@ -36,16 +43,20 @@ class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
     option: another option, or several options of which one is enough. values: the values that it
-    must have. Without them, any value is enough that is not false, zero or empty. otherwise: the
-    end of the sentence "--... has no effect ...".
+    must have. Without them, any value is enough that is not false, zero or empty. stages: of
+    --stages, one of which is enough too. otherwise: the end of the sentence "--... has no effect
+    ...".
     """
 
     option: str | tuple[str, ...]
     otherwise: str
     values: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether another option has one of the values."""
+        """Returns whether another option has one of the values, or --stages one of the stages."""
+        if {*self.stages} & {*(options.stages or ())}:
+            return True
         names = [self.option] if isinstance(self.option, str) else self.option
         values = [getattr(options, name, None) for name in names]
         return any(str(value) in self.values if self.values else bool(value) for value in values)
@@ -54,8 +65,11 @@ class Need(NamedTuple):
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
-WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
-WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend")
+WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm", stages=tuple(NORMS))
+WITHOUT_STAGES_OF_TRIALS = Need(
+    (), "without --stages qualities or calibration", stages=("qualities", "calibration")
+)
+WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend", stages=BACKEND_STAGES)
 WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
     "without --eval, --check, --all_pairs, --verify, --extract or --export",
@@ -75,7 +89,11 @@ NEEDS = {
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
     "cohort_by": WITHOUT_SCORE_NORM,
-    "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",)),
+    "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",), ("asnorm",)),
+    "stages": Need("eval", "without --eval"),
+    "calibration_list": WITHOUT_STAGES_OF_TRIALS,
+    "calibration_path": WITHOUT_STAGES_OF_TRIALS,
+    "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
     "calibration": Need("verify", "without --verify"),
     "backend": WITHOUT_EMBEDDINGS,
@@ -83,7 +101,7 @@ NEEDS = {
     "mean_path": Need("mean_subtraction", "without --mean_subtraction LIST"),
     "backend_list": WITHOUT_ESTIMATE,
     "backend_path": WITHOUT_ESTIMATE,
-    "backend_stages": WITHOUT_ESTIMATE,
+    "backend_stages": Need("estimate_backend", "without --estimate_backend"),
     "lda_dim": WITHOUT_ESTIMATE,
     "wccn_shrinkage": WITHOUT_ESTIMATE,
     "plda_iterations": WITHOUT_ESTIMATE,

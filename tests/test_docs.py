@@ -57,6 +57,7 @@ USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs",
 # Commands that depend on each other: (page, titles of its sections). One test runs all commands of
 # an entry in their order.
 SCRIPTS = (
+    ("docs/evaluation.md", ("From a checkpoint to the final number",)),
     ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
     ("docs/evaluation.md", ("Back ends",)),
 )

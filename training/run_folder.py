@@ -28,7 +28,8 @@ from common.run_paths import (
     SCORES,
 )
 from common.writing import write_atomically
-from inference.evaluation import lists_and_roots, path_of_list, path_of_part
+from inference.evaluation import path_of_list, path_of_part
+from inference.trial_lists import lists_and_roots
 from network.checkpoints import read_run, write_checkpoint
 from options.run_options import config_text
 from report import tensorboard

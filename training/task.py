@@ -20,9 +20,10 @@ from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
 from DatasetLoader import batches
-from inference.evaluation import evaluation_bytes, read_tests, refuse_pairwise
+from inference.evaluation import evaluation_bytes, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
+from inference.trial_lists import read_tests
 from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
