@@ -60,24 +60,32 @@ def read_utterances(list_file: ListFile) -> dict[str, str | None]:
     return {utterance.path: utterance.speaker for utterance in read_train_list(list_file)}
 
 
-def read_cohort(list_file: ListFile, by: str = "utterance") -> list[tuple[str, ...]]:
-    """Reads the members of a cohort, tuples of files, from lines '<file>' or a train list.
+def read_bonafide(list_file: ListFile) -> dict[str, str | None]:
+    """Reads lines '<file>' or a train list -> {file: speaker, None if it is not named}.
 
-    Spoofed speech is left out. by: "utterance" makes a member of each file, "speaker" makes one of
-    all files of a speaker. Raises InputError if the list does not name the speakers.
+    Spoofed speech is left out.
     """
     line_format, _, rows = read_rows(list_file, FILE_ALONE | TRAIN_FORMATS)
     if len(line_format.columns) == 1:
-        names = list(dict.fromkeys(words[0] for words in rows))
-        if by == "speaker":
+        return {words[0]: None for words in rows}
+    return {each.path: each.speaker for each in read_train_list(list_file) if not each.spoofed}
+
+
+def read_cohort(list_file: ListFile, by: str = "utterance") -> list[tuple[str, ...]]:
+    """Reads the members of a cohort, tuples of files, from a list of read_bonafide().
+
+    by: "utterance" makes a member of each file, "speaker" makes one of all files of a speaker.
+    Raises InputError if the list does not name the speakers.
+    """
+    speakers = read_bonafide(list_file)
+    if by == "utterance":
+        return [(name,) for name in speakers]
+    members: dict[str, list[str]] = {}
+    for name, speaker in speakers.items():
+        if speaker is None:
             raise InputError(
                 f"{list_file}:1: expected '<speaker> <file>' for --cohort_by speaker, found "
-                f"'{names[0]}'. Add the speakers to the list, or choose --cohort_by utterance."
+                f"'{name}'. Add the speakers to the list, or choose --cohort_by utterance."
             )
-        return [(name,) for name in names]
-    members: dict[str, list[str]] = {}
-    for utterance in read_train_list(list_file):
-        if not utterance.spoofed:
-            member = utterance.speaker if by == "speaker" else utterance.path
-            members.setdefault(member, []).append(utterance.path)
+        members.setdefault(speaker, []).append(name)
     return [tuple(files) for files in members.values()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.foreign_files import foreign_file, require_regular_file
-from corpus.arrays import array_in
+from common.npy import array_in
 
 INDEX = "index.npz"
 # The columns of INDEX, which is sorted by name: the types, the smallest value and the largest one.

@@ -20,6 +20,8 @@ from common.writing import write_atomically
 from corpus.cohort import Cohort, load_cohort
 from inference.all_pairs import evaluate_pairs, is_matrix, read_files
 from inference.averaging import average, checkpoints_of
+from inference.backend_lists import plan_backend, prepare_backend, run_estimate_backend
+from inference.backends import WithBackEnd
 from inference.embedding import one_root, run_extract, run_generate
 from inference.evaluation import (
     evaluate_trials,
@@ -42,6 +44,7 @@ from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
 from inference.verification import run_verify
 from loss import Loss
+from metrics.backends import BackEnd
 from metrics.own_files import is_scores
 from models._linear import Identity
 from network.checkpoints import write_checkpoint
@@ -94,8 +97,10 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
             "FILE and --valid_impostors FILE."
         )
     cohort = distributed.on_rank_zero(load_cohort, options, source)
+    plan = distributed.on_rank_zero(plan_backend, options, source)
     scorer = load_scorer(options, state)
     log_use(options, scorer.net, scorer.device)
+    prepare_backend(scorer, plan, options)
     print_scores(scorer, tests, options, scores_paths(options), cohort)
 
 
@@ -109,7 +114,9 @@ def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
             "--test_path DIR."
         )
     cohort = distributed.on_rank_zero(load_cohort, options, source)
+    plan = distributed.on_rank_zero(plan_backend, options, source)
     scorer = Scorer(SpeakerNet(Identity(), Loss()), device=resolve_device(options.device))
+    prepare_backend(scorer, plan, options)
     print_scores(scorer, tests, options, paths_of_baseline(options), cohort)
 
 
@@ -118,12 +125,14 @@ def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:
     source = source_of(options)
     root = one_root(options)
     files = distributed.on_rank_zero(read_files, options, source, root)
+    plan = distributed.on_rank_zero(plan_backend, options, source)
     path = path_of_pairs(options)
     is_own = is_matrix if path.suffix == ".npy" else is_scores
     distributed.on_rank_zero(check_results, [path], options, ("",), is_own)
     scorer = load_scorer(options, state)
     refuse_pairwise(scorer.pairwise, options)
     log_use(options, scorer.net, scorer.device)
+    prepare_backend(scorer, plan, options)
     dataset = source.eval_dataset([*dict.fromkeys(files.paths)], root, options)
     summary = evaluate_pairs(scorer, files, dataset, options, path)
     without_metric = f"{len(files.names):,} files without speakers, so there is no metric."
@@ -156,9 +165,14 @@ def run_export(options: argparse.Namespace, state: dict | None) -> None:
     path = new_file(options.export, "--export")
     require_packages()
     options.device = "cpu"
-    model = load_scorer(options, state).net.model.eval()
-    model = model.to(memory_format=torch.contiguous_format)
+    plan = plan_backend(options, source_of(options))
+    scorer = load_scorer(options, state)
+    prepare_backend(scorer, plan, options)
+    model = scorer.net.model.eval().to(memory_format=torch.contiguous_format)
     facts = facts_of(options, (state or {}).get("result", {}))
+    if scorer.backend:
+        model = WithBackEnd(model, scorer.backend)
+        facts |= facts_of_backend(scorer.backend.backend)
     try:
         data = to_onnx(model, facts)
     except ValueError as error:
@@ -178,6 +192,9 @@ def run_export(options: argparse.Namespace, state: dict | None) -> None:
 
 def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
     """The metadata of an exported network. result: of the last evaluation in the checkpoint."""
+    if options.backend or options.mean_subtraction:
+        # The threshold and the EER of the checkpoint belong to scores without a back end.
+        result = {}
     if options.threshold is not None:
         result = result | {"threshold": options.threshold}
     network = {}
@@ -197,6 +214,14 @@ def facts_of(options: argparse.Namespace, result: dict) -> dict[str, str]:
     return facts
 
 
+def facts_of_backend(backend: BackEnd) -> dict[str, str]:
+    """The metadata of the back end of an exported network."""
+    facts = {"scoring": "cosine", "backend": str(backend)}
+    if backend.psi is not None:
+        facts |= {"scoring": "plda", "plda_psi": json.dumps(backend.psi.tolist())}
+    return facts
+
+
 # The option that selects an action -> its function. The first one that is given is run.
 ACTIONS = {
     "eval": run_eval,
@@ -207,4 +232,5 @@ ACTIONS = {
     "verify": run_verify,
     "average": run_average,
     "export": run_export,
+    "estimate_backend": run_estimate_backend,
 }

@@ -86,6 +86,7 @@ def evaluate_pairs(
     reps = represent_all(scorer, dataset, options)
 
     def write_and_summarize():
+        scorer.prepare_for(reps)
         bank = [reps[name] for name in files.paths]
         return write_pairs(scorer, files, bank, options, path)
 

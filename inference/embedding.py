@@ -15,6 +15,7 @@ from common.terminal import log_to_stderr
 from common.writing import write_atomically
 from corpus.file_lists import read_file_list
 from corpus.files import is_recording
+from inference.backend_lists import plan_backend, prepare_backend
 from inference.evaluation import represent_files
 from inference.networks import load_scorer
 from inference.overview import log_use
@@ -29,12 +30,14 @@ def run_extract(options: argparse.Namespace, state: dict | None) -> None:
         print_embedding(options, state)
         return
     dataset, target, existing = distributed.on_rank_zero(files_to_embed, options)
+    plan = distributed.on_rank_zero(plan_backend, options, source_of(options))
     scorer = load_scorer(options, state)
     log_use(options, scorer.net, scorer.device)
+    prepare_backend(scorer, plan, options)
     if dataset.paths:
         for path, rep in represent_files(scorer, dataset, options):
             buffer = io.BytesIO()
-            np.save(buffer, rep.numpy())
+            np.save(buffer, scorer.transform(rep).numpy())
             write_atomically(target[path], buffer.getbuffer())
     log.info(
         "Wrote %d embeddings to %s. %d existed before and are unchanged.",
@@ -89,10 +92,12 @@ def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
     root = one_root(options)
     found = source.check_files(root, [options.extract], "--extract", options, "--test_path")
     dataset = source.eval_dataset(list(found.values()), root, options)
+    plan = plan_backend(options, source)
     with log_to_stderr():
         scorer = load_scorer(options, state)
+        prepare_backend(scorer, plan, options)
     for _, rep in represent_files(scorer, dataset, options):
-        for row in rep.flatten(1).tolist():
+        for row in scorer.transform(rep).flatten(1).tolist():
             log.info("%s", " ".join(f"{value:.6g}" for value in row))
 
 

@@ -301,6 +301,7 @@ def evaluate_trials(
         kept.update(reps)
 
     def score_and_summarize():
+        scorer.prepare_for(reps)
         moments = moments_of(scorer, trials, reps, options, cohort)
         scores = score_trials(scorer, trials, reps, options, scores_path, moments)
         if options.qualities:

@@ -14,7 +14,7 @@ from metrics.own_files import is_qualities, is_scores
 # Folder of scores files in a run folder.
 RESULTS = Path(SCORES).parent
 # Options that name files or folders to write.
-OUTPUTS = ("output", "save_path", "gen_target_dir", "export")
+OUTPUTS = ("output", "save_path", "gen_target_dir", "export", "estimate_backend")
 # The end of the name of a table of quality measures.
 QUALITIES = "_qualities"
 

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.errors import InputError
 from corpus.lists import Trials
+from inference.backends import BackEndLayers, check_network, own_mean
+from metrics.backends import BackEnd
 from network.devices import is_out_of_memory, make_autocast, memory_problem
 from SpeakerNet import SpeakerNet, prepare_for_inference
 
@@ -29,15 +32,35 @@ class Scorer:
     """Represents files with a net on one device, and scores trials.
 
     mixedprec: autocast to bfloat16 where the device has it, else to float16, while files are
-    represented. Scores are always computed in float32.
+    represented. Scores are always computed in float32. backend: replaces the similarity of the
+    loss. Representations stay the ones of the net, see transform().
     """
 
     def __init__(
-        self, net: SpeakerNet, *, device: torch.device | str = "cpu", mixedprec: bool = False
+        self,
+        net: SpeakerNet,
+        *,
+        device: torch.device | str = "cpu",
+        mixedprec: bool = False,
+        backend: BackEnd | None = None,
     ):
         self.device = torch.device(device)
         self.net = net.to(self.device, memory_format=torch.channels_last)
         self.autocast = make_autocast(self.device, mixedprec)
+        self.backend: BackEndLayers | None = None
+        # Whether the mean of the evaluated files is subtracted, see prepare_for().
+        self.own_mean = False
+        if backend:
+            self.use_backend(backend)
+
+    def use_backend(self, backend: BackEnd, place: str = "--backend") -> None:
+        """Scores with a back end from now on.
+
+        place: the option of the back end, for messages. Raises InputError if it is the back end of
+        another network.
+        """
+        check_network(backend, self.net.model, place)
+        self.backend = BackEndLayers(backend).to(self.device)
 
     @property
     def fusion(self) -> float:
@@ -90,6 +113,21 @@ class Scorer:
             merged.append(self.net.model.merge(torch.stack([reps[name] for name in names])))
         return torch.stack(merged)
 
+    def prepare_for(self, reps: Representations) -> None:
+        """Subtracts the mean of the files of reps from now on, if own_mean is set."""
+        if self.own_mean:
+            self.use_backend(own_mean(reps), "--mean_subtraction own")
+
+    @torch.inference_mode()
+    def transform(self, rep: torch.Tensor) -> torch.Tensor:
+        """Maps embeddings [..., D] as the back end does -> [..., D'] on the CPU, in their type.
+
+        Without a back end, they stay as they are.
+        """
+        if not self.backend:
+            return rep
+        return self.backend(rep.float().to(self.device)).cpu().to(rep.dtype)
+
     # ------------------------------------------------------------------ trials
     @torch.inference_mode()
     def score(
@@ -130,12 +168,12 @@ class Scorer:
         left, enrol_row = torch.unique(enrol, return_inverse=True)
         right, test_row = torch.unique(test, return_inverse=True)
         if len(left) * len(right) <= 64 * len(enrol):
-            queries = projections[right].T
+            queries = self._for_tests(projections[right]).T
             found = products_at(projections[left], queries, enrol_row, test_row)
             return found.cpu().numpy()
 
         def product(ref, qry):
-            return (ref * qry).sum(1)
+            return (ref * self._for_tests(qry)).sum(1)
 
         return score_in_parts(product, projections, enrol, test, TRIALS_AT_ONCE)
 
@@ -175,10 +213,13 @@ class Scorer:
     def norms(self, trials: Trials, reps: Representations) -> np.ndarray:
         """Returns the lengths of the embeddings of each trial: float32 [n, 2], enrolment and test.
 
-        The length of a file's embedding is the mean over its crops.
+        The length of a file's embedding is the mean over its crops. A back end is applied up to its
+        first stage that scales embeddings.
         """
         bank, enrol, test = self._bank(trials, reps)
-        lengths = torch.stack(bank).to(self.device).float().norm(dim=-1).mean(1)
+        embeddings = torch.stack(bank).to(self.device).float()
+        norms = self.backend.norms(embeddings) if self.backend else embeddings.norm(dim=-1)
+        lengths = norms.mean(1)
         return lengths[torch.stack([enrol, test], 1)].cpu().numpy()
 
     @torch.inference_mode()
@@ -222,7 +263,7 @@ class Scorer:
         """Returns the number of rows of a block, and the function that scores a block."""
         rows = max(min(SCORES_AT_ONCE // len(right), 16 * FILES_AT_ONCE), 1)
         # [D, R]
-        projections = self._mean_projections(right).T
+        projections = self._for_tests(self._mean_projections(right)).T
 
         def score_block(files):
             return self._mean_projections(files) @ projections
@@ -255,15 +296,27 @@ class Scorer:
 
     def _is_linear(self, scoring: str) -> bool:
         """Returns whether scores are inner products of projected embeddings."""
+        if self.backend:
+            if scoring != "similarity":
+                raise InputError(
+                    f"--scoring {scoring}: a back end has a score of its own. Leave out --scoring, "
+                    "or leave out the back end."
+                )
+            return True
         return scoring == "similarity" and self.net.loss.linear and not self.pairwise
 
     def _mean_projections(self, reps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Projects F embeddings [K, D] and averages over crops -> [F, D]."""
+        project = self.backend.project if self.backend else self.net.loss.project
         projections = []
         for first in range(0, len(reps), FILES_AT_ONCE):
             part = torch.stack(list(reps[first : first + FILES_AT_ONCE])).to(self.device)
-            projections.append(self.net.loss.project(part.float()).mean(1))
+            projections.append(project(part.float()).mean(1))
         return torch.cat(projections)
+
+    def _for_tests(self, projections: torch.Tensor) -> torch.Tensor:
+        """Turns the projections [F, D] of files into the projections of test files."""
+        return self.backend.for_tests(projections) if self.backend else projections
 
     def _bank(
         self, trials: Trials, reps: Representations

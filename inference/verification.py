@@ -8,6 +8,7 @@ import numpy as np
 from common.errors import InputError
 from corpus.cohort import load_cohort
 from corpus.lists import Trials
+from inference.backend_lists import plan_backend, prepare_backend
 from inference.embedding import one_root
 from inference.evaluation import (
     moments_of,
@@ -31,6 +32,7 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     found = source.check_files(root, trials.paths(), "--verify", options, "--test_path")
     trials = trials.renamed(found)
     cohort = load_cohort(options, source)
+    plan = plan_backend(options, source)
     calibrated = options.calibration and calibration.load(options.calibration)
     if not 0 < options.prior < 1:
         raise InputError(
@@ -41,13 +43,15 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     dataset = source.eval_dataset(trials.paths(), root, options)
     refuse_pairwise(scorer.pairwise, options)
     refuse_weak(dataset)
+    prepare_backend(scorer, plan, options)
     reps = dict(represent_files(scorer, dataset, options))
     represented_cohort = represent_cohort(scorer, cohort, options)
     moments = moments_of(scorer, trials, reps, options, represented_cohort)
     parts = score_trials(scorer, trials, reps, options, moments=moments)
     # The last part is the normalised score if there is one.
     part, scores = list(parts.items())[-1]
-    print_decision(scores[0], part, options.threshold, (state or {}).get("result", {}))
+    result = None if scorer.backend else (state or {}).get("result", {})
+    print_decision(scores[0], part, options.threshold, result, bool(calibrated))
     if calibrated:
         measures = {}
         if options.qualities:
@@ -67,24 +71,31 @@ def refuse_weak(dataset) -> None:
             )
 
 
-def print_decision(score: float, part: str, threshold: float | None, result: dict) -> None:
+def print_decision(
+    score: float, part: str, threshold: float | None, result: dict | None, calibrated: bool = False
+) -> None:
     """Prints the score and the decision.
 
     part: "" or the name of a score norm, as "_asnorm". result: of the last evaluation in the
-    checkpoint. Its threshold is used if `threshold` is None.
+    checkpoint. Its threshold is used if `threshold` is None. The result is None for scores that
+    this threshold does not suit. calibrated: the probability is printed too.
     """
-    if threshold is None:
+    if threshold is None and result:
         threshold = result.get(f"threshold{part}")
     if threshold is None or not math.isfinite(threshold):
         norm = part and f" with --score_norm {part[1:]}"
         reason = f"the checkpoint was not evaluated on trials{norm}"
-        if threshold is not None:
+        remedy = "give --threshold"
+        if result is None:
+            remedy += "" if calibrated else ", or --calibration for a probability"
+            reason = "the threshold of the checkpoint does not suit scores of a back end"
+        elif threshold is not None:
             reason = "in its last evaluation the checkpoint did not separate the trials"
         log_rows(
             [
                 ("Score", f"{score:#.5g}"),
                 ("Threshold", f"none: {reason}"),
-                ("Decision", "none: give --threshold"),
+                ("Decision", f"none: {remedy}"),
             ]
         )
         return

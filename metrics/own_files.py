@@ -25,3 +25,8 @@ def is_calibration(head: bytes) -> bool:
 def is_qualities(head: bytes) -> bool:
     """Returns whether a file that begins with `head` is a table of quality measures."""
     return head.startswith(b"trial\t")
+
+
+def is_backend(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a back end of metrics/backends.py."""
+    return head.startswith(b"PK") and b"facts.npy" in head

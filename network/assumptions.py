@@ -23,7 +23,7 @@ from options.plugins import options_of_network
 log = logging.getLogger("trainSpeakerNet")
 # Modes that compute scores, and modes that cut speech as an evaluation does.
 SCORING_MODES = ("eval", "all_pairs", "verify")
-CUTTING_MODES = (*SCORING_MODES, "extract", "generate")
+CUTTING_MODES = (*SCORING_MODES, "extract", "generate", "estimate_backend")
 # Option -> a value that published weights often need, and the program that they come from.
 ELSEWHERE = {
     "log_input": (False, "voxceleb_trainer without --log_input"),
@@ -79,7 +79,9 @@ def assumed_for_use(model: Any, options: argparse.Namespace) -> list[str]:
         names.append("eval_frames")
         names += ["num_eval", "crop_margin", "short_files"] if options.eval_frames else []
         names += [] if options.eval_frames else ["bucket_frames"]
-    if any(getattr(options, mode) for mode in SCORING_MODES):
+    # A back end has a score of its own.
+    has_backend = options.backend or options.mean_subtraction
+    if any(getattr(options, mode) for mode in SCORING_MODES) and not has_backend:
         names.append("scoring")
         names += ["trainfunc"] if options.scoring == "similarity" else []
     return [name for name in names if name not in options.given]

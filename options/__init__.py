@@ -1,13 +1,14 @@
 """The options of the program, and of the plug-ins.
 
 The program's own options are declared once: in actions.py, data.py, network.py, training.py,
-evaluation.py and computer.py. The options of a plug-in are declared by its signature, which
-plugins.py reads. aliases.py holds other spellings, rules.py holds dependencies between options.
-parser.py reads command lines and YAML files. help_text.py makes --help and --help-all.
+evaluation.py, backend.py and computer.py. The options of a plug-in are declared by its signature,
+which plugins.py reads. aliases.py holds other spellings, rules.py holds dependencies between
+options. parser.py reads command lines and YAML files. help_text.py makes --help and --help-all.
 """
 
 from options.actions import ACTIONS
 from options.aliases import ALIASES, SETTINGS, UNITS, VALUES
+from options.backend import BACKEND
 from options.computer import COMPUTER
 from options.data import DATA
 from options.evaluation import EVALUATION
@@ -24,6 +25,7 @@ OPTIONS = {
     "Network and loss": COMPONENTS,
     "Training": TRAINING,
     "Evaluation": EVALUATION,
+    "Back end": BACKEND,
     "Computer": COMPUTER,
 }
 __all__ = [

@@ -94,6 +94,14 @@ ACTIONS = [
         placeholder="FILE",
     ),
     Option(
+        "estimate_backend",
+        str,
+        None,
+        "estimate a back end of --initial_model from --backend_list, and write it to a file",
+        placeholder="FILE",
+        daily=True,
+    ),
+    Option(
         "initial_model",
         str,
         None,

@@ -142,7 +142,7 @@ def argument_settings(option: Option) -> dict[str, Any]:
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(kind) is Literal:
-        return {"type": reader_of_choice(option)}
+        return {"type": reader_of_choice(option), "nargs": option.nargs}
     if kind in NUMBERS:
         return {"type": reader_of_number(kind), "nargs": option.nargs}
     return {"type": kind, "nargs": option.nargs}

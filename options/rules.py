@@ -4,7 +4,7 @@ import argparse
 from typing import NamedTuple
 
 # Modes that use a checkpoint.
-USES = ("eval", "extract", "verify", "generate", "all_pairs", "export")
+USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "estimate_backend")
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
 MODES = (
     "config",
@@ -19,30 +19,47 @@ MODES = (
     "threshold",
     "calibration",
     "prior",
+    "backend",
+    "mean_subtraction",
+    "mean_path",
+    "backend_list",
+    "backend_path",
+    "backend_stages",
+    "lda_dim",
+    "wccn_shrinkage",
+    "plda_iterations",
+    "plda_length",
 )
 
 
 class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
-    option: another option. values: the values that it must have. Without them, any value is enough
-    that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
+    option: another option, or several options of which one is enough. values: the values that it
+    must have. Without them, any value is enough that is not false, zero or empty. otherwise: the
+    end of the sentence "--... has no effect ...".
     """
 
-    option: str
+    option: str | tuple[str, ...]
     otherwise: str
     values: tuple[str, ...] = ()
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether the other option has one of the values."""
-        value = getattr(options, self.option, None)
-        return str(value) in self.values if self.values else bool(value)
+        """Returns whether another option has one of the values."""
+        names = [self.option] if isinstance(self.option, str) else self.option
+        values = [getattr(options, name, None) for name in names]
+        return any(str(value) in self.values if self.values else bool(value) for value in values)
 
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
+WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend")
+WITHOUT_EMBEDDINGS = Need(
+    ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
+    "without --eval, --check, --all_pairs, --verify, --extract or --export",
+)
 # Option -> what it needs.
 NEEDS = {
     "musan_path": WITHOUT_AUGMENT,
@@ -61,6 +78,16 @@ NEEDS = {
     "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",)),
     "prior": Need("calibration", "without --calibration"),
     "calibration": Need("verify", "without --verify"),
+    "backend": WITHOUT_EMBEDDINGS,
+    "mean_subtraction": WITHOUT_EMBEDDINGS,
+    "mean_path": Need("mean_subtraction", "without --mean_subtraction LIST"),
+    "backend_list": WITHOUT_ESTIMATE,
+    "backend_path": WITHOUT_ESTIMATE,
+    "backend_stages": WITHOUT_ESTIMATE,
+    "lda_dim": WITHOUT_ESTIMATE,
+    "wccn_shrinkage": WITHOUT_ESTIMATE,
+    "plda_iterations": WITHOUT_ESTIMATE,
+    "plda_length": WITHOUT_ESTIMATE,
     "valid_path": Need("valid_list", "without --valid_list"),
     "test_path_libri": Need("test_list_libri", "without --test_list_libri"),
     "gen_list": Need("generate", "without --generate"),

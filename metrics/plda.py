@@ -1,0 +1,120 @@
+"""Two-covariance PLDA: a probabilistic model of the embeddings of speakers.
+
+An embedding is the vector of its speaker plus a deviation. Speakers have the covariance B around
+the mean mu, and deviations the covariance W. The model is "The speaker partitioning problem" of
+Bruemmer & de Villiers, Odyssey 2010. It is trained by expectation-maximisation, as in Kaldi.
+
+Legend of the shapes: n embeddings of D numbers, K speakers, t trials.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from metrics.backend_stages import Group, Settings, Step, scaled_to
+
+
+class Plda(NamedTuple):
+    """The parameters of the model: mu [D], B and W [D, D]."""
+
+    mean: np.ndarray
+    between: np.ndarray
+    within: np.ndarray
+
+    def diagonal_form(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns A [D, D] and psi [D], descending, with A W A' = I and A B A' = diag(psi).
+
+        The rows of A are known up to their sign.
+        """
+        lower = scipy.linalg.cholesky(self.within, lower=True)
+        inverse = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
+        values, vectors = scipy.linalg.eigh(inverse @ self.between @ inverse.T)
+        return vectors[:, ::-1].T @ inverse, np.maximum(values[::-1], 0)
+
+    def steps(self, settings: Settings) -> tuple[list[Step], np.ndarray]:
+        """Returns the steps that map embeddings to the space of A, and psi [D].
+
+        With plda_length, embeddings are scaled to sqrt(D) before and after the mapping.
+        """
+        transform, psi = self.diagonal_form()
+        length = math.sqrt(len(psi)) if settings.plda_length else 0.0
+        mapping = Step("plda", self.mean, transform.T, length)
+        if not length:
+            return [mapping], psi
+        return [Step("plda", length=length), mapping], psi
+
+
+def prepared(x: np.ndarray, settings: Settings) -> np.ndarray:
+    """Scales embeddings x [n, D] to sqrt(D) with plda_length."""
+    return scaled_to(x, math.sqrt(x.shape[1])) if settings.plda_length else x
+
+
+def trained(group: Group, settings: Settings) -> Plda:
+    """Trains the model with plda_iterations of expectation-maximisation."""
+    group = group._replace(x=prepared(group.x, settings))
+    means = group.means()
+    centred = group.centred()
+    scatter = centred.T @ centred
+    dim = group.x.shape[1]
+    plda = Plda(means.mean(0), np.eye(dim), np.eye(dim))
+    for _ in range(settings.plda_iterations):
+        plda = updated(plda, means, group.counts, scatter)
+    return plda
+
+
+def updated(plda: Plda, means: np.ndarray, counts: np.ndarray, scatter: np.ndarray) -> Plda:
+    """Performs one iteration. means: of the speakers [K, D]. counts: their embeddings [K].
+
+    scatter: [D, D], the sum over embeddings of d d', with d the embedding minus its speaker's mean.
+
+    All speakers are processed at once in the space of A, where the covariances V of the posteriors
+    are diagonal: V = psi / (1 + n psi) and w = n V z, for the mean z of n embeddings.
+    """
+    transform, psi = plda.diagonal_form()
+    z = (means - plda.mean) @ transform.T
+    number = counts[:, None]
+    variances = psi / (1 + number * psi)
+    w = number * variances * z
+    between = np.diag(variances.mean(0)) + w.T @ w / len(w)
+    residual = z - w
+    within = np.diag((number * variances).sum(0)) + (number * residual).T @ residual
+    back = np.linalg.inv(transform)
+    between = back @ between @ back.T
+    within = (scatter + back @ within @ back.T) / counts.sum()
+    return Plda(plda.mean, (between + between.T) / 2, (within + within.T) / 2)
+
+
+def adapted(
+    plda: Plda, x: np.ndarray, between_scale: float = 0.5, within_scale: float = 0.5
+) -> Plda:
+    """Adapts the model to embeddings x [n, D] of another domain, whose speakers are unknown.
+
+    The variance of x that the model does not explain is added to B and W with these scales. The
+    mean becomes the mean of x. x is prepared() as for the training. This is the unsupervised
+    adaptation of Kaldi.
+    """
+    covariance = np.cov(x, rowvar=False)
+    ratio, vectors = scipy.linalg.eigh(covariance, plda.between + plda.within)
+    inverse = np.linalg.inv(vectors).T
+    more = ratio > 1
+    excess = inverse[:, more] * np.sqrt(ratio[more] - 1)
+    added = excess @ excess.T
+    return Plda(x.mean(0), plda.between + between_scale * added, plda.within + within_scale * added)
+
+
+def log_ratios(
+    enrolments: np.ndarray, tests: np.ndarray, psi: np.ndarray, files: int = 1
+) -> np.ndarray:
+    """Returns ln p(test | speaker of the enrolment) / p(test | another speaker), [t].
+
+    enrolments, tests: [t, D] in the space of A. files: number of embeddings whose mean an enrolment
+    is, or 1 to treat the mean as one embedding.
+    """
+    share = files * psi / (files * psi + 1)
+    same = 1 + psi / (files * psi + 1)
+    other = 1 + psi
+    logs = (tests - share * enrolments) ** 2 / same + np.log(same)
+    logs -= tests**2 / other + np.log(other)
+    return -0.5 * logs.sum(1)
