@@ -9,7 +9,7 @@ neither written nor read.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from network.stored_options import require_options
 from options import OPTIONS
 from options.option import Option
 from options.plugins import PARTS, components, find, options_of, options_of_network
-from options.rules import MODES
+from options.rules import FROM_CHECKPOINT
 
 MODEL = "model.safetensors"
 CARD = "README.md"
@@ -34,8 +34,8 @@ CARD = "README.md"
 LIBRARY = "speaker-trainer"
 # Version of the layout of a published folder.
 LAYOUT = "1"
-# Groups of options that belong to one computer or one command.
-LOCAL_GROUPS = ("What to do", "Computer")
+# Groups of options that belong to a training, and not to one computer or one command.
+RECIPE = ("Data", "Network and loss", "Training")
 # Characters of the names of files, which no other text of a model has.
 SIGNS_OF_PATHS = {*"/\\~$"}
 PREFIXES = {"model": "model.", "loss": "loss."}
@@ -85,8 +85,9 @@ def declared_options(options: Mapping[str, Any]) -> list[Option]:
         if options.get(part) in components(part):
             declared |= {option.name: option for option in options_of(part, options[part])}
     for title, group in OPTIONS.items():
-        if not title.startswith(LOCAL_GROUPS):
-            declared |= {option.name: option for option in group if option.name not in MODES}
+        for option in group:
+            if title in RECIPE or option.name in FROM_CHECKPOINT:
+                declared[option.name] = option
     parts = [declared.pop(part) for part in PARTS if part in declared]
     return parts + list(declared.values())
 
@@ -230,8 +231,3 @@ def changed_files(folder: Path, facts: Facts) -> list[str]:
         if not path.is_file() or path.is_symlink() or digest_of_file(path.read_bytes()) != known:
             changed.append(path.name)
     return changed
-
-
-def other_files(files: Iterable[tuple[str, bytes]]) -> dict[str, str]:
-    """Returns {name: checksum} of the files of a folder besides the weights."""
-    return {name: digest_of_file(data) for name, data in files}
