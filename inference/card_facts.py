@@ -13,7 +13,7 @@ from common.run_paths import CHECKPOINTS, LOG, SCORES
 from common.trial_kinds import SPOOF
 from inference.model_card import Row
 from inference.overview import front_end_text, number_of_parameters
-from inference.score_paths import folder_of_scores
+from inference.score_paths import folder_of_scores, stem_of
 from metrics.card_scores import CardScores, ErrorRate, scores_for_card
 from metrics.own_files import is_scores
 from options.plugins import find, takes_pooling
@@ -147,7 +147,7 @@ def measured(path: Path, name: str, options: argparse.Namespace) -> CardScores:
 
 def name_of_list(path: Path, checkpoint: Path) -> str:
     """Returns the name of the list of trials of a scores file."""
-    return path.stem.removeprefix("scores_").removeprefix(f"{checkpoint.stem}_")
+    return path.stem.removeprefix("scores_").removeprefix(f"{stem_of(checkpoint)}_")
 
 
 def files_of_checkpoint(checkpoint: Path) -> Iterator[Path]:
@@ -155,7 +155,7 @@ def files_of_checkpoint(checkpoint: Path) -> Iterator[Path]:
 
     A file that is older than the checkpoint belongs to an earlier one of the same name.
     """
-    pattern = glob.escape(f"scores_{checkpoint.stem}_") + "*.txt"
+    pattern = glob.escape(f"scores_{stem_of(checkpoint)}_") + "*.txt"
     for path in sorted(folder_of_scores(checkpoint).glob(pattern)):
         with path.open("rb") as file:
             is_own = is_scores(file.read(HEAD))
@@ -175,7 +175,7 @@ def files_of_checkpoint(checkpoint: Path) -> Iterator[Path]:
 def scores_of_training(
     options: argparse.Namespace, state: State, checkpoint: Path
 ) -> CardScores | None:
-    """Returns the error rates that a training measured with this checkpoint, None if there are none.
+    """Returns the error rates that a training measured with this checkpoint, or None.
 
     The scores file of a run belongs to its last evaluation. It is used if it has the result that is
     stored in the checkpoint. Otherwise the stored result has no interval.

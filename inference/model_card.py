@@ -151,9 +151,11 @@ def usage_of(card: Card) -> str:
             arguments.append(f'{option}="{card.name}/{file}"')
     decision = "The threshold of the decision is unknown. Give `--threshold X`."
     if card.threshold is not None:
-        decision = f"Two recordings with a score of at least {card.threshold:g} count as one speaker."
+        decision = (
+            f"Two recordings with a score of at least {card.threshold:g} count as one speaker."
+        )
         if any(name.startswith("backend.") for name in card.files):
-            words.append(f"--threshold {card.threshold:g}")
+            words.append(f"--threshold {card.threshold!r}")
     command = " \\\n    ".join(["python trainSpeakerNet.py --verify a.wav b.wav", *words])
     return (
         "Copy the complete folder, and compare two recordings with the speaker trainer:\n\n"

@@ -1,4 +1,4 @@
-"""Error rates of a scores file with intervals over speakers, for the card of a published network."""
+"""Error rates of a scores file with intervals over speakers, for a model card."""
 
 import argparse
 from pathlib import Path
@@ -62,7 +62,7 @@ def scores_for_card(path: Path, name: str, definition: str) -> CardScores:
 
 
 def groups(read: Scores) -> dict[str, np.ndarray]:
-    """Returns {kind of trial: bool [n]}. Raises ValueError if there are no targets, or no others."""
+    """Returns {kind of trial: bool [n]}. Raises ValueError if all trials are of one kind."""
     if read.kinds is not None:
         found = groups_of(read.kinds)
     else:
@@ -80,7 +80,7 @@ def counted(read: Scores) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def rates_of(
     threshold: np.ndarray, accepted: dict[str, np.ndarray], definition: str
 ) -> tuple[dict, dict[str, float]]:
-    """Returns {name of an EER: its rates} and {name of an EER: per cent}, as bootstrap() needs them.
+    """Returns {name of an EER: its rates} and {name of an EER: per cent}, for bootstrap().
 
     accepted: {kind of trial: number of accepted trials at each threshold}.
     """

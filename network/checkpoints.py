@@ -153,8 +153,8 @@ def load_weights(
     The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
     are the only mapping of names. Missing, unexpected and misshaped names are a MisfitError that
     lists them. With `partial`, weights that fit are copied, and the returned list names the others.
-    A MisfitError is raised if nothing fits. NaN or infinity is an InputError. Weights that were left
-    out when the network was published may be missing.
+    A MisfitError is raised if nothing fits. NaN or infinity is an InputError. Weights that were
+    left out when the network was published may be missing.
 
     head: what happens to the weights of the loss. "required": they must fit, like all others.
     "optional": they are copied if they fit, as with partial. "unused": they are not copied.
@@ -191,7 +191,7 @@ def load_weights(
     if text := prefix_text(net, state):
         log.info("%s: %s", path, text)
     net.load_state_dict(fits, strict=False)
-    return [line for _, line in problems]
+    return [line for name, line in problems if name not in left_out]
 
 
 def require_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:

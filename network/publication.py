@@ -72,7 +72,9 @@ def published_options(options: Mapping[str, Any]) -> dict[str, Any]:
         value = options.get(option.name)
         if value is None or not is_plain(value):
             continue
-        is_path = option.kind is str and (option in of_program or part and part.option == option.name)
+        is_path = option.kind is str and (
+            option in of_program or part and part.option == option.name
+        )
         if option.name in PARTS or not (is_path or looks_like_path(value)):
             kept[option.name] = list(value) if isinstance(value, tuple) else value
     return kept
@@ -88,8 +90,7 @@ def declared_options(options: Mapping[str, Any]) -> list[Option]:
         for option in group:
             if title in RECIPE or option.name in FROM_CHECKPOINT:
                 declared[option.name] = option
-    parts = [declared.pop(part) for part in PARTS if part in declared]
-    return parts + list(declared.values())
+    return sorted(declared.values(), key=lambda option: option.name not in PARTS)
 
 
 def looks_like_path(value: Any) -> bool:

@@ -155,11 +155,12 @@ def place_of(name: str, entry: Any) -> tuple[int, int, str]:
     """
     if not isinstance(entry, dict) or entry.keys() != ENTRIES:
         raise ValueError(f"its header does not describe {name!r:.50}")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in DTYPES:
-        raise ValueError(
-            f"expected numbers of the types {', '.join(DTYPES)}, found {dtype!r:.20} in {name!r:.50}"
-        )
+    dtype = entry["dtype"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise ValueError(f"expected numbers of the types {known}, found {dtype!r:.20}")
+    shape = entry["shape"]
+    offsets = entry["data_offsets"]
     numbers = []
     for part in (shape, offsets):
         numbers += part if isinstance(part, list) else [None]

@@ -4,7 +4,16 @@ import argparse
 from typing import NamedTuple
 
 # Modes that use a checkpoint.
-USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "publish", "estimate_backend")
+USES = (
+    "eval",
+    "extract",
+    "verify",
+    "generate",
+    "all_pairs",
+    "export",
+    "publish",
+    "estimate_backend",
+)
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
 MODES = (
     "config",
