@@ -1,5 +1,6 @@
 """--publish: a folder in the layout of hubs, which loads as the checkpoint, and its model card."""
 
+import argparse
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from safetensors import safe_open
 
 import trainSpeakerNet
 import tuneThreshold
+from common.errors import InputError
 from inference import publishing
+from inference.card_facts import scores_of_network
 from inference.model_card import entries_of_licence
 from metrics.backends import estimate
 from network.checkpoints import read_checkpoint
@@ -65,12 +68,6 @@ def header_of(path):
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:end]), data[end:]
-
-
-def write_file(path, header, rest):
-    """Writes a safetensors file. header: a dict, or its text."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + rest)
 
 
 # ---------------------------------------------------------------------- loading
@@ -219,19 +216,29 @@ def test_the_card_names_training_and_use(published, trained, corpus):
     assert 'load("small.v1")' in text
 
 
-def test_given_scores_licence_and_corpora(trained, tmp_path, capsys):
+def scores_in_card(checkpoint, *files):
+    """The error rates of the model card of a checkpoint."""
+    options = argparse.Namespace(
+        initial_model=str(checkpoint), card_scores=[str(file) for file in files], eer="interpolated"
+    )
+    return scores_of_network(options, read_checkpoint(checkpoint))
+
+
+def test_given_scores_replace_the_scores_of_the_run(trained, tmp_path):
     scores = tmp_path / "mine.txt"
-    targets = [f"1 s{i}/a s{i}/b {i}\n" for i in range(9)]
+    targets = [f"1 s{i}/a s{i}/b {i}\n" for i in range(8)]
     scores.write_text("".join(targets))
-    more = ["--card_scores", scores, "--license", "CC-BY-4.0", "--card_datasets", "voxceleb2"]
-    assert publish(tmp_path / "a", trained, *more) == 2
-    assert f"--card_scores {scores}: expected target trials and other" in capsys.readouterr().err
-    scores.write_text("".join(targets + [f"0 s{i}/a s{i + 1}/b {i - 5}\n" for i in range(8)]))
-    assert publish(tmp_path / "a", trained, *more) == 0
-    block, text = front_matter(tmp_path / "a")
-    assert (block["license"], block["datasets"]) == ("cc-by-4.0", ["voxceleb2"])
-    assert [entry["dataset"]["name"] for entry in block["model-index"][0]["results"]] == ["mine"]
-    assert "## Licence\n\nCC-BY-4.0" in text
+    with pytest.raises(InputError, match=f"^--card_scores {scores}: expected target trials and"):
+        scores_in_card(trained, scores)
+    # At the threshold 1, one of 8 targets is rejected, and one of 8 others is accepted.
+    scores.write_text("".join(targets + [f"0 s{i}/a s{i + 1}/b {i - 6}\n" for i in range(8)]))
+    (found,) = scores_in_card(trained, scores)
+    assert (found.name, found.trials, found.speakers) == ("mine", 16, 9)
+    assert found.rates[0].value == pytest.approx(12.5)
+    # Names without folders contain no speakers.
+    scores.write_text("1 a b 1\n0 c d 0\n")
+    (found,) = scores_in_card(trained, scores)
+    assert (found.speakers, found.rates[0].interval) == (0, None)
 
 
 def test_a_licence_that_hubs_do_not_know_has_a_name():
@@ -239,18 +246,19 @@ def test_a_licence_that_hubs_do_not_know_has_a_name():
     assert found == {"license": "other", "license_name": "only-for-us-ask"}
 
 
-def test_scores_of_another_checkpoint_are_not_used(trained, tmp_path, capsys):
+def test_scores_of_another_checkpoint_are_not_used(trained, tmp_path, caplog):
     """An older file, and a file whose error rate is not the one in the checkpoint."""
     run = shutil.copytree(trained.parent.parent, tmp_path / "run")
     named = run / "result" / "scores_last_trials.txt"
     other = "".join(f"{i % 2} a/{i} {'ab'[i % 2 == 0]}/{i} {-i % 2}\n" for i in range(10))
     (run / "result" / "scores.txt").write_text(other)
     os.utime(named, (1, 1))
-    assert publish(tmp_path / "a", run / "model" / "last.model") == 0
-    assert f"{named} is older than" in capsys.readouterr().out
+    (found,) = scores_in_card(run / "model" / "last.model")
+    assert f"{named} is older than" in caplog.text
     stored = torch.load(trained, weights_only=True)["result"]["EER"]
-    row = f"| trials | unknown | unknown | EER | {stored:.2f} % | unknown |"
-    assert row in front_matter(tmp_path / "a")[1]
+    assert found == ("trials", 0, 0, [("EER", stored, None)], "")
+    (found,) = scores_in_card(trained)
+    assert found.trials == 60 and found.rates[0].interval
 
 
 # ---------------------------------------------------------------------- privacy
@@ -264,6 +272,7 @@ def test_no_folder_of_the_author_is_published(trained, corpus, tmp_path):
     facts |= {"targets": 3, "nontargets": 4, "trained_on": [str(corpus / "dev.txt")]}
     (tmp_path / "c.json").write_text(json.dumps(facts))
     more = ["--backend", tmp_path / "b.npz", "--calibration", tmp_path / "c.json"]
+    more += ["--license", "CC-BY-4.0", "--card_datasets", "voxceleb2"]
     assert publish(tmp_path / "hub", trained, *more, "--threshold", 0.25) == 0
     files = tree(tmp_path / "hub")
     assert files.keys() == FILES | {"backend.npz", "calibration.json"}
@@ -271,13 +280,15 @@ def test_no_folder_of_the_author_is_published(trained, corpus, tmp_path):
     for name, data in files.items():
         for secret in secrets:
             assert secret.encode() not in data, (name, secret)
+    block, text = front_matter(tmp_path / "hub")
+    assert (block["license"], block["datasets"]) == ("cc-by-4.0", ["voxceleb2"])
+    assert "## Licence\n\nCC-BY-4.0" in text
     config = yaml.safe_load(files["config.yaml"])
     assert net["options"]["train_path"] and not [name for name in config if "path" in name]
     assert not {"train_list", "test_list", "save_path", "device", "initial_model"} & config.keys()
     assert not [value for value in config.values() if "/" in str(value)]
     # A given threshold belongs to the scores with the back end.
     assert "threshold" not in config
-    text = files["README.md"].decode()
     assert "--backend hub/backend.npz" in text and "--threshold 0.25" in text
     assert "estimated from list.txt (12 files of 6 speakers)" in text
     assert json.loads(files["calibration.json"])["trained_on"] == ["dev.txt"]
