@@ -50,12 +50,16 @@ FOREIGN_PATHS = {
     "scripts/train.py",
 }
 # Options that select a trained network instead of a training.
-USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"}
+USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs"}
+USES_OF_NETWORKS |= {"--average", "--publish"}
 
 
 # Commands that depend on each other: (page, titles of its sections). One test runs all commands of
 # an entry in their order.
-SCRIPTS = (("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),)
+SCRIPTS = (
+    ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
+    ("docs/checkpoints.md", ("Publish a network",)),
+)
 
 
 def single_commands():
