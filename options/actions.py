@@ -100,7 +100,6 @@ ACTIONS = [
         "write --initial_model as a folder for a hub of models: model.safetensors, config.yaml and "
         "a model card",
         placeholder="DIR",
-        daily=True,
     ),
     Option(
         "publish_classifier",
@@ -129,6 +128,7 @@ ACTIONS = [
         None,
         "corpora of the training for the model card (default: the name of the training list)",
         nargs="+",
+        placeholder="NAME",
     ),
     Option(
         "estimate_backend",
@@ -142,7 +142,7 @@ ACTIONS = [
         "initial_model",
         str,
         None,
-        "checkpoint or published folder to use, or to start a new run from, with its model options",
+        "checkpoint to use, or to start a new run from, with its model options",
         placeholder="CHECKPOINT",
         daily=True,
     ),

@@ -351,8 +351,9 @@ def publications(world: Path, output: Path) -> list[Seed]:
     start = partial(train, *words, "--save_path", output, "--initial_model", hub)
     replace = partial(shutil.copytree, hub, output / "hub")
     again = partial(use, "--publish", output / "hub", "--initial_model", last)
-    plain = safetensors.torch.save(safetensors.torch.load(data))
-    options = (*NETWORK.split()[:6], "--initial_model", world / "plain.safetensors")
+    weights = torch.load(last, weights_only=True)["model"]
+    plain = safetensors.torch.save(weights)
+    options = (*NETWORK.split()[:8], "--initial_model", world / "plain.safetensors")
     seeds = [Seed("plain.safetensors", plain, partial(use, "--verify", *files, *options))]
     for make in (odd_header, odd_weights):
         odd = partial(make, data)
