@@ -136,7 +136,6 @@ ACTIONS = [
         None,
         "estimate a back end of --initial_model from --backend_list, and write it to a file",
         placeholder="FILE",
-        daily=True,
     ),
     Option(
         "initial_model",
