@@ -156,6 +156,7 @@ def usage_of(card: Card) -> str:
         )
         if any(name.startswith("backend.") for name in card.files):
             words.append(f"--threshold {card.threshold!r}")
+            arguments.append(f"threshold={card.threshold!r}")
     command = " \\\n    ".join(["python trainSpeakerNet.py --verify a.wav b.wav", *words])
     return (
         "Copy the complete folder, and compare two recordings with the speaker trainer:\n\n"

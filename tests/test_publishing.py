@@ -290,6 +290,8 @@ def test_no_folder_of_the_author_is_published(trained, corpus, tmp_path):
     # A given threshold belongs to the scores with the back end.
     assert "threshold" not in config
     assert "--backend hub/backend.npz" in text and "--threshold 0.25" in text
+    arguments = 'backend="hub/backend.npz", calibration="hub/calibration.json", threshold=0.25'
+    assert f'load("hub", {arguments})' in text
     assert "estimated from list.txt (12 files of 6 speakers)" in text
     assert json.loads(files["calibration.json"])["trained_on"] == ["dev.txt"]
 
