@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -87,6 +88,15 @@ def test_another_kind_with_the_name_is_named(tmp_path):
             read_checkpoint(path)
     torch.save({"a": torch.ones(1)}, path)
     assert [*read_checkpoint(path)["model"]] == ["a"]
+
+
+def test_only_such_files_need_the_package(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
+    (tmp_path / "x.safetensors").write_bytes(contents(TWO))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    assert read_checkpoint(tmp_path / "x.pt")["model"]
+    with pytest.raises(InputError, match="needs the package safetensors, which is not installed"):
+        read_checkpoint(tmp_path / "x.safetensors")
 
 
 # ---------------------------------------------------------------------- damage
