@@ -88,10 +88,13 @@ def publish(options: argparse.Namespace, state: dict | None) -> None:
     for name, value in net.state_dict().items():
         if name.removeprefix("loss.") not in left_out or not name.startswith("loss."):
             weights[name] = value
+    result = finite(state.get("result", {}))
+    # config.yaml has the threshold, so that it can be edited.
+    result.pop(THRESHOLD, None)
     facts = Facts(
         model=options.model,
-        result=finite(state.get("result", {})),
-        classes={} if left_out or not options.publish_classifier else state["classes"],
+        result=result,
+        classes=state["classes"] if options.publish_classifier else {},
         left_out=left_out,
         files={name: digest_of_file(data) for name, data in files.items()},
     )
@@ -212,6 +215,7 @@ def classifier_to_leave_out(
             "classifier.",
             options.trainfunc,
         )
+        options.publish_classifier = False
     elif not state.get("classes") or state.get("left_out"):
         raise InputError(
             f"--publish_classifier: expected a checkpoint with a classifier and the names of its "
@@ -257,9 +261,11 @@ def config_of(
     if left_out:
         # The number of rows of a classifier that is not published.
         config.pop("nClasses", None)
-    threshold = threshold_of(options, state)
-    if threshold is not None and not options.backend:
-        config[THRESHOLD] = threshold
+    threshold = stored_threshold(state)
+    if options.threshold is not None and not options.backend:
+        threshold = options.threshold
+    if threshold is not None:
+        config[THRESHOLD] = float(threshold)
     return config
 
 
@@ -270,8 +276,12 @@ def threshold_of(options: argparse.Namespace, state: Mapping[str, Any]) -> float
     """
     if options.threshold is not None:
         return float(options.threshold)
-    stored = None if options.backend else finite(state.get("result", {})).get(THRESHOLD)
-    return None if stored is None else float(stored)
+    return None if options.backend else stored_threshold(state)
+
+
+def stored_threshold(state: Mapping[str, Any]) -> float | None:
+    """Returns the threshold of the last evaluation in a checkpoint, None without a finite one."""
+    return finite(state.get("result", {})).get(THRESHOLD)
 
 
 def card_of(

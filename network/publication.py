@@ -46,9 +46,9 @@ LARGEST_THRESHOLD = 1e30
 class Facts(NamedTuple):
     """What the header of model.safetensors says, besides the format and a checksum of everything.
 
-    model: --model. result: numbers of the last evaluation. classes: {speaker: number}, empty if the
-    classifier is not published. left_out: names of the weights of the loss that are not published.
-    files: {name of another file of the folder: its checksum}.
+    model: --model. result: numbers of the last evaluation, but not its threshold. classes:
+    {speaker: number}, empty if the classifier is not published. left_out: names of the weights of
+    the loss that are not published. files: {name of another file of the folder: its checksum}.
     """
 
     model: str

@@ -21,6 +21,7 @@ import dataprep
 import trainSpeakerNet
 import tuneThreshold
 from network.publication import Facts, digest_of, model_bytes
+from network.safetensors_file import safetensors_bytes
 from options import OPTIONS
 from training.run import TrainingRun
 
@@ -352,7 +353,7 @@ def publications(world: Path, output: Path) -> list[Seed]:
     replace = partial(shutil.copytree, hub, output / "hub")
     again = partial(use, "--publish", output / "hub", "--initial_model", last)
     weights = torch.load(last, weights_only=True)["model"]
-    plain = safetensors.torch.save(weights)
+    plain = safetensors_bytes(weights, {})
     options = (*NETWORK.split()[:8], "--initial_model", world / "plain.safetensors")
     seeds = [Seed("plain.safetensors", plain, partial(use, "--verify", *files, *options))]
     for make in (odd_header, odd_weights):

@@ -287,8 +287,8 @@ def test_no_folder_of_the_author_is_published(trained, corpus, tmp_path):
     assert net["options"]["train_path"] and not [name for name in config if "path" in name]
     assert not {"train_list", "test_list", "save_path", "device", "initial_model"} & config.keys()
     assert not [value for value in config.values() if "/" in str(value)]
-    # A given threshold belongs to the scores with the back end.
-    assert "threshold" not in config
+    # A given threshold belongs to the scores with the back end, and the stored one to the others.
+    assert config["threshold"] == net["result"]["threshold"]
     assert "--backend hub/backend.npz" in text and "--threshold 0.25" in text
     arguments = 'backend="hub/backend.npz", calibration="hub/calibration.json", threshold=0.25'
     assert f'load("hub", {arguments})' in text

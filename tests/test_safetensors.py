@@ -88,6 +88,10 @@ def test_another_kind_with_the_name_is_named(tmp_path):
             read_checkpoint(path)
     torch.save({"a": torch.ones(1)}, path)
     assert [*read_checkpoint(path)["model"]] == ["a"]
+    # Without the name, nothing says that this should be such a file.
+    (tmp_path / "x.model").write_bytes(b"something else")
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        read_checkpoint(tmp_path / "x.model")
 
 
 def test_only_such_files_need_the_package(tmp_path, monkeypatch):
