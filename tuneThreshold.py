@@ -30,10 +30,9 @@ from common.outputs import check_output
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
-from metrics.backend_options import check_backend_options
+from metrics.backend_options import check_backend_options, made_backend
 from metrics.backend_scores import trial_scores
-from metrics.backend_stages import Settings
-from metrics.backends import estimate, load_backend
+from metrics.backends import load_backend
 from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.direction import OF_SCORES, warn_of_direction
@@ -212,8 +211,7 @@ def run_backend(args: argparse.Namespace) -> None:
     """Estimates a back end from embeddings in files."""
     check_backend_options(args)
     x, speakers = embedding_lists().read_training(args.list, args.embeddings)
-    settings = {name: getattr(args, name) for name in Settings._fields}
-    made = estimate(x, speakers, args.stages, source=args.list, **settings)
+    made = made_backend(args, x, speakers)
     made.save(args.output)
     log.info("%s\nback end: %s", made, args.output)
 

@@ -21,7 +21,7 @@ from inference.overview import log_rows, log_use
 from inference.score_paths import OUTPUTS
 from inference.scorer import Scorer
 from inference.sources import DataSource, source_of
-from metrics.backend_stages import Settings
+from metrics.backend_stages import STAGE_OF, Settings
 from metrics.backends import BackEnd, check_stages, estimate, load_backend
 from metrics.own_files import is_backend
 
@@ -183,15 +183,6 @@ def check_file(path: Path, options: argparse.Namespace) -> None:
     """Raises InputError if the file of a back end would overwrite a file of others."""
     inputs = input_files(vars(options), OUTPUTS)
     check_output(f"--estimate_backend {path}", path, inputs, is_backend)
-
-
-# Option -> the stage that it belongs to.
-STAGE_OF = {
-    "lda_dim": "lda",
-    "wccn_shrinkage": "wccn",
-    "plda_iterations": "plda",
-    "plda_length": "plda",
-}
 
 
 def warn_of_settings(options: argparse.Namespace) -> None:

@@ -1,9 +1,16 @@
 """Options of tuneThreshold.py backend and tuneThreshold.py score."""
 
 import argparse
+import logging
 
-from metrics.backend_stages import BOUNDS, HELP, Settings
-from metrics.backends import STAGES
+import numpy as np
+
+from metrics.backend_stages import BOUNDS, HELP, STAGE_OF, Settings
+from metrics.backends import DEFAULT_STAGES, STAGES, BackEnd, adapted, estimate, load_backend
+
+log = logging.getLogger("tuneThreshold")
+# Defaults of the scales of an adaptation, as in Kaldi.
+SCALES = {"between_scale": 0.7, "within_scale": 0.3}
 
 
 def add_embeddings_option(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +36,10 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         "--stages",
         nargs="+",
         choices=STAGES,
-        default=["mean", "wccn"],
+        default=DEFAULT_STAGES,
         metavar="STAGE",
-        help=f"stages in their order, out of {', '.join(STAGES)} (default: mean wccn)",
+        help=f"stages in their order, out of {', '.join(STAGES)} "
+        f"(default: {' '.join(DEFAULT_STAGES)})",
     )
     for name, kind in (("lda_dim", int), ("wccn_shrinkage", float), ("plda_iterations", int)):
         default = getattr(Settings(), name)
@@ -45,6 +53,26 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         default=Settings().plda_length,
         help=f"{HELP['plda_length']} (on)",
     )
+    add_adaptation_options(parser)
+
+
+def add_adaptation_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the adaptation of a back end to another domain."""
+    parser.add_argument(
+        "--adapt",
+        metavar="FILE",
+        help="do not estimate, but adapt this back end with plda to LIST, whose speakers are not "
+        "used",
+    )
+    for name, letter in (("between_scale", "B"), ("within_scale", "W")):
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            default=SCALES[name],
+            metavar="X",
+            help=f"--adapt: share of the variance of LIST that {letter} of plda receives "
+            "(%(default)g)",
+        )
 
 
 def add_score_options(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +87,36 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def made_backend(args: argparse.Namespace, x: np.ndarray, speakers: list[str]) -> BackEnd:
+    """Estimates or adapts the back end of a command line from embeddings x [n, D] of LIST."""
+    warn_of_settings(args)
+    if args.adapt:
+        scales = {name: getattr(args, name) for name in SCALES}
+        return adapted(load_backend(args.adapt), x, source=args.list, **scales)
+    settings = {name: getattr(args, name) for name in Settings._fields}
+    return estimate(x, speakers, args.stages, source=args.list, **settings)
+
+
+def warn_of_settings(args: argparse.Namespace) -> None:
+    """Warns of options that were changed and have no effect."""
+    defaults = Settings()._asdict() | SCALES
+    for name, default in defaults.items():
+        reason = ""
+        if name in SCALES:
+            reason = "" if args.adapt else "without --adapt"
+        elif args.adapt:
+            reason = "with --adapt"
+        elif STAGE_OF[name] not in args.stages:
+            reason = f"without the stage {STAGE_OF[name]}"
+        if reason and getattr(args, name) != default:
+            log.warning("warning: --%s has no effect %s.", name, reason)
+    if args.adapt and args.stages != DEFAULT_STAGES:
+        log.warning("warning: --stages has no effect with --adapt.")
+
+
 def check_backend_options(args: argparse.Namespace) -> None:
     """Raises ValueError for numbers that are out of bounds."""
-    for name, (least, most) in BOUNDS.items():
+    for name, (least, most) in (BOUNDS | dict.fromkeys(SCALES, (0, 1))).items():
         value = getattr(args, name)
         if value is not None and not least <= value <= most:
             raise ValueError(f"--{name}: expected a number from {least} to {most}, found {value}.")

@@ -66,6 +66,13 @@ HELP = {
     "plda_iterations": "iterations of expectation-maximisation of the stage plda",
     "plda_length": "scale embeddings to the root of their size before and after the stage plda",
 }
+# Setting -> the stage that it belongs to.
+STAGE_OF = {
+    "lda_dim": "lda",
+    "wccn_shrinkage": "wccn",
+    "plda_iterations": "plda",
+    "plda_length": "plda",
+}
 # Setting -> its smallest and its largest value.
 BOUNDS = {
     "lda_dim": (1, LARGEST_DIM),

@@ -29,6 +29,7 @@ from metrics.backend_stages import (
 )
 
 STAGES = (*LINEAR_STAGES, "plda")
+DEFAULT_STAGES = ["mean", "wccn"]
 # Stages that need the variation within speakers.
 OF_SPEAKERS = ("lda", "wccn", "plda")
 # The embeddings of speakers, not files, for messages.
@@ -228,6 +229,45 @@ def no_variation(stage: str, group: SpeakerEmbeddings) -> InputError:
         f"{len(group.x):,} embeddings vary too little. Expected different recordings of each "
         "speaker. Check the list, or leave out this stage."
     )
+
+
+def adapted(
+    backend: BackEnd,
+    embeddings: np.ndarray,
+    *,
+    source: str = EMBEDDINGS,
+    between_scale: float = 0.7,
+    within_scale: float = 0.3,
+) -> BackEnd:
+    """Adapts a back end with plda to embeddings [n, D] of another domain, without their speakers.
+
+    A stage mean gets the mean of the new embeddings. The other stages stay, and plda is adapted
+    with the two scales, see metrics.plda.adapted(). The defaults of the scales are Kaldi's. Raises
+    InputError if the back end has no plda, or if there are too few embeddings.
+    """
+    if backend.psi is None:
+        raise InputError(
+            f"--adapt: expected a back end that ends in plda, found the stages "
+            f"{' '.join(backend.stages)}. Estimate such a back end with --stages mean plda."
+        )
+    x = np.array(embeddings, float)
+    backend.check_size(x.shape[1], source)
+    if len(x) <= x.shape[1]:
+        raise InputError(
+            f"{source}: expected more files than numbers in an embedding ({x.shape[1]}) for "
+            f"--adapt, found {len(x):,}. Give a list with more files."
+        )
+    steps: list[Step] = []
+    for step in backend.steps[:-1]:
+        if step.name == "mean":
+            step = step._replace(offset=x.mean(0))
+        x = step.apply(x)
+        steps.append(step)
+    last = backend.steps[-1]
+    model = plda.adapted(plda.model_of(last, backend.psi), x, between_scale, within_scale)
+    mapping, psi = model.steps(Settings(plda_length=bool(last.length)))
+    name = f"{backend.source}, adapted to {source}"
+    return dataclasses.replace(backend, steps=(*steps, mapping[-1]), psi=psi, source=name)
 
 
 # ---------------------------------------------------------------------- files

@@ -84,9 +84,15 @@ def updated(plda: Plda, means: np.ndarray, counts: np.ndarray, scatter: np.ndarr
     return Plda(plda.mean, (between + between.T) / 2, (within + within.T) / 2)
 
 
-def adapted(
-    plda: Plda, x: np.ndarray, between_scale: float = 0.5, within_scale: float = 0.5
-) -> Plda:
+def model_of(step: Step, psi: np.ndarray) -> Plda:
+    """Returns the model whose last step and psi Plda.steps() returned."""
+    if step.offset is None or step.matrix is None:
+        raise ValueError("the stage plda has no mean or no matrix")
+    back = np.linalg.inv(step.matrix)
+    return Plda(step.offset, back.T * psi @ back, back.T @ back)
+
+
+def adapted(plda: Plda, x: np.ndarray, between_scale: float, within_scale: float) -> Plda:
     """Adapts the model to embeddings x [n, D] of another domain, whose speakers are unknown.
 
     The variance of x that the model does not explain is added to B and W with these scales. The

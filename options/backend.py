@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from metrics.backend_stages import BOUNDS, HELP, Settings
-from metrics.backends import STAGES
+from metrics.backends import DEFAULT_STAGES, STAGES
 from options.option import Option
 
 
@@ -55,7 +55,7 @@ BACKEND = [
     Option(
         "backend_stages",
         Literal[STAGES],
-        ["mean", "wccn"],
+        DEFAULT_STAGES,
         "stages of --estimate_backend in their order",
         nargs="+",
     ),

@@ -4,6 +4,8 @@ pytest tests/test_backend_commands.py
 """
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ import tuneThreshold
 from corpus.file_lists import read_bonafide
 from metrics.backend_scores import trial_scores
 from metrics.backends import estimate, load_backend
+from metrics.rates import error_rates, min_dcf
 from metrics.scores import read_scores
 
+SPEECH = Path(os.environ.get("SPEECH_DATA", "none"), "speechocean_mini")
+WEIGHTS = Path(os.environ.get("SPEAKER_WEIGHTS", "none"), "campplus_cn_en_common.pt")
 CROPS = ["--eval_frames", "40", "--num_eval", "2", "--device", "cpu", "--nDataLoaderThread", "0"]
 
 
@@ -31,6 +36,11 @@ def world(corpus, checkpoint, tmp_path_factory):
     words += ["--backend_stages", "mean", "wccn", "--wccn_shrinkage", "0.25"]
     assert not trainSpeakerNet.main([str(word) for word in words])
     return folder
+
+
+def every_file(world):
+    """The names of all embeddings."""
+    return sorted(str(path.relative_to(world / "npy")) for path in (world / "npy").rglob("*.npy"))
 
 
 def mean_embedding(world, name):
@@ -245,6 +255,28 @@ def test_read_bonafide_leaves_spoofed_speech_out(tmp_path):
     assert read_bonafide(path) == {"a": None, "b": None}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="no SPEAKER_WEIGHTS")
+@pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")
+def test_whitening_halves_the_errors_of_the_released_campplus(program, tmp_path):
+    """The known EER and minDCF with half of the training list, by the commands of the page."""
+    lines = (SPEECH / "train_list.txt").read_text().splitlines()[::2]
+    (tmp_path / "half.txt").write_text("\n".join(lines))
+    shared = ["--initial_model", WEIGHTS, "--eval_frames", "0", "--device", "cpu"]
+    words = ["--estimate_backend", tmp_path / "wccn.npz", "--backend_stages", "wccn", *shared]
+    words += ["--backend_list", tmp_path / "half.txt", "--backend_path", SPEECH / "train"]
+    assert program(*words)[0] == 0
+    words = ["--eval", "--backend", tmp_path / "wccn.npz", *shared]
+    words += ["--test_list", SPEECH / "trials.txt", "--test_path", SPEECH / "test"]
+    assert program(*words, "--output", tmp_path / "scores.txt")[0] == 0
+    read = read_scores(tmp_path / "scores.txt")
+    threshold, p_miss, p_fa = error_rates(read.scores, read.labels)
+    nearest = np.abs(p_miss - p_fa).argmin()
+    assert 50 * (p_miss[nearest] + p_fa[nearest]) == pytest.approx(0.711, abs=0.008)
+    cost = min_dcf(threshold, p_miss, p_fa, 0.05, 1, 1)[0]
+    assert cost == pytest.approx(0.0439, abs=0.0005)
+
+
 # ---------------------------------------------------------------------- embeddings in files
 def tuned(*words):
     """Runs tuneThreshold.py. Returns its exit code."""
@@ -254,7 +286,9 @@ def tuned(*words):
         return exit.code
 
 
-def test_embeddings_in_files_give_the_scores_of_eval(world, corpus, checkpoint, program, tmp_path):
+def test_embeddings_in_files_give_the_scores_of_eval(
+    world, corpus, checkpoint, program, tmp_path, capsys
+):
     """tuneThreshold.py backend and score equal --estimate_backend and --eval --backend."""
     made = tmp_path / "made.npz"
     words = ["backend", corpus / "train_list.txt", "--embeddings", world / "npy"]
@@ -268,6 +302,24 @@ def test_embeddings_in_files_give_the_scores_of_eval(world, corpus, checkpoint, 
     expected, _ = evaluated(world, corpus, checkpoint, program, "--backend", made)
     assert read_scores(path).scores == pytest.approx(expected, abs=1e-3)
     assert (tmp_path / "scores_det.png").exists()
+    # An adaptation needs no speakers, but more files than an embedding has numbers.
+    (tmp_path / "files.txt").write_text("".join(f"{name}\n" for name in every_file(world)))
+    adapting = ["backend", tmp_path / "files.txt", "--embeddings", world / "npy", "--adapt", made]
+    assert tuned(*adapting, "--output", tmp_path / "adapted.npz", "--within_scale", "0.1") == 0
+    wrong = ["--output", tmp_path / "adapted.npz", "--lda_dim", "3", "--stages", "mean"]
+    capsys.readouterr()
+    assert tuned(*adapting, *wrong) == 0
+    assert tuned(*adapting[:-2], *wrong, "--within_scale", "0.1") == 0
+    shown = "".join(capsys.readouterr())
+    for warning in (
+        "--lda_dim has no effect with --adapt",
+        "--stages has no effect with --adapt",
+        "--lda_dim has no effect without the stage lda",
+        "--within_scale has no effect without --adapt",
+    ):
+        assert shown.count(f"warning: {warning}.") == 1
+    assert load_backend(tmp_path / "adapted.npz").source.endswith("files.txt")
+    assert tuned(*adapting, "--output", made) == 2
     # Without a back end, the scores are cosines.
     assert tuned(*words) == 0
     plain = estimate(np.zeros((1, 32)), [], ["length"])

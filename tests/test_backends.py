@@ -15,7 +15,7 @@ from reference import golden
 from common.errors import InputError
 from metrics import plda
 from metrics.backend_stages import Settings, SpeakerEmbeddings, scaled_to
-from metrics.backends import BackEnd, estimate, load_backend
+from metrics.backends import BackEnd, adapted, estimate, load_backend
 from metrics.rates import error_rates, min_dcf
 from metrics.score_norm import normalise_scores
 
@@ -43,7 +43,7 @@ def close(found, expected, tolerance=1e-9):
 
 
 def covariances(backend):
-    """B and W of the last step of a back end with plda."""
+    """B and W of the last step of a back end with plda, from A W A' = I and A B A' = psi."""
     back = np.linalg.inv(backend.steps[-1].matrix)
     return back.T * backend.psi @ back, back.T @ back
 
@@ -115,13 +115,30 @@ def test_adaptation_of_plda_equals_wespeaker():
     assert close(base.between, arrays["base_between"], 1e-6)
     cohort = INPUTS["cohort"].astype(float)
     cohort = plda.prepared(cohort - cohort.mean(0), Settings())
-    adapted = plda.adapted(base, cohort, between_scale=0.5, within_scale=0.25)
-    assert close(adapted.between, arrays["between"], 1e-6)
-    assert close(adapted.within, arrays["within"], 1e-6)
+    changed_model = plda.adapted(base, cohort, between_scale=0.5, within_scale=0.25)
+    assert close(changed_model.between, arrays["between"], 1e-6)
+    assert close(changed_model.within, arrays["within"], 1e-6)
     # The adapted object of the reference forgets the scaling.
-    steps, psi = adapted.steps(Settings(plda_length=False))
+    steps, psi = changed_model.steps(Settings(plda_length=False))
     assert close(np.sort(psi), np.sort(arrays["psi"]), 1e-6)
     assert close(trial_scores(BackEnd(tuple(steps), "", 0, 0, psi=psi)), arrays["score"], 1e-6)
+
+
+def test_an_adapted_back_end_equals_wespeaker():
+    arrays = CASES["plda_adapted"].arrays
+    base = estimate(TRAIN, SPEAKERS, ["mean", "plda"], plda_iterations=5, source="train.txt")
+    scales = {"between_scale": 0.5, "within_scale": 0.25}
+    found = adapted(base, INPUTS["cohort"], source="cohort.txt", **scales)
+    between, within = covariances(found)
+    assert close(between, arrays["between"], 1e-5)
+    assert close(within, arrays["within"], 1e-5)
+    assert close(found.steps[0].offset, INPUTS["cohort"].astype(float).mean(0))
+    assert found.stages == ["mean", "plda"]
+    assert found.source == "train.txt, adapted to cohort.txt"
+    with pytest.raises(InputError, match="--adapt: expected a back end that ends in plda"):
+        adapted(estimate(TRAIN, [], ["mean"]), TRAIN)
+    with pytest.raises(InputError, match="expected more files than numbers"):
+        adapted(base, TRAIN[:24])
 
 
 # ---------------------------------------------------------------------- independent versions
