@@ -152,9 +152,14 @@ def load(path: FilePath) -> Calibration:
     return found
 
 
+def to_bytes(calibration: Calibration) -> bytes:
+    """Returns the contents of the JSON file of a calibration."""
+    return (json.dumps(calibration._asdict(), indent=1) + "\n").encode()
+
+
 def save(calibration: Calibration, path: FilePath) -> None:
     """Writes the JSON file of a calibration."""
-    write_atomically(path, (json.dumps(calibration._asdict(), indent=1) + "\n").encode())
+    write_atomically(path, to_bytes(calibration))
 
 
 def is_valid(found: Calibration) -> bool:

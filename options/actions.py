@@ -94,6 +94,43 @@ ACTIONS = [
         placeholder="FILE",
     ),
     Option(
+        "publish",
+        str,
+        None,
+        "write --initial_model as a folder for a hub of models: model.safetensors, config.yaml and "
+        "a model card",
+        placeholder="DIR",
+    ),
+    Option(
+        "publish_classifier",
+        bool,
+        False,
+        "also publish the classifier and the names of its speakers, for further training",
+    ),
+    Option(
+        "license",
+        str,
+        None,
+        "licence in the model card, such as cc-by-4.0 (default: a line that none was chosen)",
+        placeholder="TEXT",
+    ),
+    Option(
+        "card_scores",
+        str,
+        None,
+        "scores files for the model card (default: the files of this checkpoint in its run folder)",
+        nargs="+",
+        placeholder="FILE",
+    ),
+    Option(
+        "card_datasets",
+        str,
+        None,
+        "corpora of the training for the model card (default: the name of the training list)",
+        nargs="+",
+        placeholder="NAME",
+    ),
+    Option(
         "estimate_backend",
         str,
         None,

@@ -7,7 +7,16 @@ from metrics.backends import STAGES as BACKEND_STAGES
 from metrics.score_norm import NORMS
 
 # Modes that use a checkpoint.
-USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "estimate_backend")
+USES = (
+    "eval",
+    "extract",
+    "verify",
+    "generate",
+    "all_pairs",
+    "export",
+    "publish",
+    "estimate_backend",
+)
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
 MODES = (
     "config",
@@ -18,6 +27,10 @@ MODES = (
     "gen_list",
     "gen_path",
     "gen_target_dir",
+    "publish_classifier",
+    "license",
+    "card_scores",
+    "card_datasets",
     "output",
     "threshold",
     "calibration",
@@ -70,6 +83,7 @@ WITHOUT_STAGES_OF_TRIALS = Need(
     (), "without --stages qualities or calibration", stages=("qualities", "calibration")
 )
 WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend", stages=BACKEND_STAGES)
+WITHOUT_PUBLISH = Need("publish", "without --publish")
 WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
     "without --eval, --check, --all_pairs, --verify, --extract or --export",
@@ -95,8 +109,12 @@ NEEDS = {
     "calibration_path": WITHOUT_STAGES_OF_TRIALS,
     "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
-    "calibration": Need("verify", "without --verify"),
-    "backend": WITHOUT_EMBEDDINGS,
+    "calibration": Need(("verify", "publish"), "without --verify or --publish"),
+    "publish_classifier": WITHOUT_PUBLISH,
+    "license": WITHOUT_PUBLISH,
+    "card_scores": WITHOUT_PUBLISH,
+    "card_datasets": WITHOUT_PUBLISH,
+    "backend": WITHOUT_EMBEDDINGS._replace(option=(*WITHOUT_EMBEDDINGS.option, "publish")),
     "mean_subtraction": WITHOUT_EMBEDDINGS,
     "mean_path": Need("mean_subtraction", "without --mean_subtraction LIST"),
     "backend_list": WITHOUT_ESTIMATE,

@@ -51,7 +51,8 @@ FOREIGN_PATHS = {
     "scripts/train.py",
 }
 # Options that select a trained network instead of a training.
-USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"}
+USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs"}
+USES_OF_NETWORKS |= {"--average", "--publish"}
 
 
 # Commands that depend on each other: (page, titles of its sections). One test runs all commands of
@@ -60,6 +61,7 @@ SCRIPTS = (
     ("docs/evaluation.md", ("From a checkpoint to the final number",)),
     ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
     ("docs/evaluation.md", ("Back ends",)),
+    ("docs/checkpoints.md", ("Publish a network",)),
 )
 
 
