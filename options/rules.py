@@ -54,6 +54,8 @@ NEEDS = {
     "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
+    "lr_start": Need("lr_wstep", "without --lr_wstep"),
+    "lr_restart": Need("lr_t0", "without --lr_t0, because the run has one cycle"),
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
