@@ -27,21 +27,27 @@ class Need(NamedTuple):
 
     option: another option. values: the values that it must have. Without them, any value is enough
     that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
+    instead: an option that has the same effect as `option`, where there is one.
     """
 
     option: str
     otherwise: str
     values: tuple[str, ...] = ()
+    instead: str = ""
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether the other option has one of the values."""
-        value = getattr(options, self.option, None)
+        """Returns whether the option, or the one instead of it, has one of the values."""
+        value = getattr(options, self.option, None) or getattr(options, self.instead, None)
         return str(value) in self.values if self.values else bool(value)
 
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
-WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
+WITHOUT_MARGIN_UNTIL = Need(
+    "margin_until",
+    "without --margin_until or --margin_until_epoch",
+    instead="margin_until_epoch",
+)
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
 # Option -> what it needs.
 NEEDS = {

@@ -132,7 +132,10 @@ def test_warning_for_an_option_whose_switch_is_off(caplog):
     given("--trainfunc", "aamsoftmax", "--margin_start", 0.1)
     given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
     assert "--musan_path has no effect without --augment" in caplog.text
-    assert "--margin_start has no effect without --margin_until" in caplog.text
+    given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until_epoch", 0.5)
+    assert "--margin_start has no effect without --margin_until or --margin_until_epoch." in (
+        caplog.text
+    )
     assert "margin_growth" not in caplog.text
     given("--heads_number", 4, "--encoder_type", "DoubleMHA")
     assert "heads_number" not in caplog.text
