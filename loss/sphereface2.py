@@ -52,7 +52,7 @@ class LossFunction(Loss):
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         x, label = embeddings_and_labels(rep, batch)
-        cos = F.linear(F.normalize(x), F.normalize(self.weight))  # [n, classes]
+        cos = self.cosine(x)
         is_true = F.one_hot(label, cos.shape[1]).bool()  # [n, classes]
         margin = self.settings.margin_of(batch)
         if self.margin_type == "C":
@@ -69,6 +69,10 @@ class LossFunction(Loss):
         )
         terms = {"loss": class_losses.sum(1).mean(), "acc": accuracy(logit, label)}
         return terms | self.settings.term(margin, x)
+
+    def cosine(self, x: Tensor) -> Tensor:
+        """Returns the cosines [n, classes] between embeddings [n, D] and the classes."""
+        return F.linear(F.normalize(x), F.normalize(self.weight))
 
     def stretch(self, cos: Tensor) -> Tensor:
         """Applies the function g of the paper to cosines, which stretches values near 1."""

@@ -271,6 +271,9 @@ def first_losses(config, corpus, folder):
     # Larger updates of such small batches amplify rounding errors. Between processors the third
     # loss would differ by up to 5 %.
     words += ["--lr", str(min(options.get("lr", 0.001), 1e-4))]
+    if "lr_final" in options:
+        # It may not be above --lr.
+        words += ["--lr_final", "0"]
     if "valid_clients" in options:
         words += pair_lists(corpus)
     if "num_spk" in options:
@@ -366,13 +369,14 @@ def small_training(words, corpus, folder):
     """
     if USES_OF_NETWORKS & {*words} or "--help" in words:
         return words
-    if "configs/large_margin_finetuning.yaml" in words:
+    if {"configs/large_margin_finetuning.yaml", "configs/voxceleb_large_margin.yaml"} & {*words}:
         base = Path(words[words.index("--config") + 1])
         first_losses(base.name, corpus, folder / "exps" / base.stem)
     if "exps/speechocean_mini_ska/model/last.model" in words:
         run = folder / "exps" / "speechocean_mini_ska"
         first_losses("speechocean_mini_ska.yaml", corpus, run)
     changes = {"save_path": folder / "run", "eca_c": 64, "kernel_size": 64}
+    changes |= {"width": 8, "depth": 18}
     added = words_of(small(corpus)) + words_of(changes)
     if any("asvspoof_mini" in word for word in words):
         added += words_of(small_spoofing(corpus))
