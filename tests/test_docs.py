@@ -116,6 +116,46 @@ def test_the_table_of_systems_has_commands_of_the_pages():
     assert not {*first_commands} - tested
 
 
+# ---------------------------------------------------------------------- table of results
+VOXCELEB2 = 1_092_009
+
+
+def results_rows():
+    """Return the rows of README's table of published systems, as {title of the column: cell}."""
+    text = (ROOT / "README.md").read_text().partition("### Published systems on VoxCeleb")[2]
+    lines = re.findall(r"^\|(.*)\|$", text.partition("\n## ")[0], re.M)
+    titles, _, *rows = [re.split(r" ?\| ?", line.strip(" ")) for line in lines]
+    return [dict(zip(titles, row, strict=True)) for row in rows]
+
+
+def updates_of_config(name):
+    """Return the number of updates of a config on VoxCeleb2 with one process."""
+    options = yaml.safe_load((ROOT / "configs" / name).read_text())
+    speeds = 3 if options.get("speed_perturb") else 1
+    return VOXCELEB2 * speeds // options["batch_size"] * options["max_epoch"]
+
+
+def test_the_table_of_published_systems():
+    """Updates follow from the configs, and EERs of checkpoints equal the EERs of the catalogue."""
+    catalogue = yaml.safe_load((ROOT / "prep" / "catalogues" / "checkpoints.yaml").read_text())
+    rows = results_rows()
+    assert len(rows) > 8
+    named = []
+    for row in rows:
+        configs = re.findall(r"\w+\.yaml", row["Config"])
+        named += configs
+        updates = sum(updates_of_config(name) for name in configs)
+        assert row["Updates"] == f"{updates:,}", row
+        checkpoint = row["Checkpoint"].partition(" ")[0]
+        if checkpoint:
+            published = str(catalogue["checkpoints"][checkpoint].get("eer", ""))
+            shown = row["Published EER in % on VoxCeleb1-O / E / H"].replace(" (O)", "")
+            assert published in ("", shown), row
+    # voxceleb_trainer has no results of this config on E and H.
+    recipes = {name for name in CONFIGS if name.startswith("voxceleb_")}
+    assert {*named} == recipes - {"voxceleb_resnetse34l.yaml"}
+
+
 # ---------------------------------------------------------------------- small data
 def small(corpus):
     """Return options with which any config takes seconds on the test corpus."""
