@@ -147,15 +147,18 @@ def wespeaker_loss(case):
         "AddMarginProduct": "amsoftmax",
         "SphereFace2": "sphereface2",
         "ArcMarginProduct_intertopk_subcenter": "aamsoftmax_subcenter",
+        "HyperbolicAMSoftmax": "hamsoftmax",
     }
     updated = case.hparams["update_margin"]
     options = {
         "dim": init["in_features"],
         "num_classes": init["out_features"],
-        "scale": init.get("scale", 32.0),
-        "margin": init["margin"] if updated is None else updated,
     }
+    if updated is not None:
+        init["margin"] = updated
     names = {
+        "scale": "scale",
+        "margin": "margin",
         "easy_margin": "easy_margin",
         "lanbuda": "positive_weight",
         "t": "exponent",
@@ -176,9 +179,7 @@ def wespeaker_loss(case):
 
 def wespeaker_cases():
     for case in golden.load_cases(REFERENCE / "loss_wespeaker.npz"):
-        # There is no hyperbolic loss here.
-        if case.hparams["loss"] != "HyperbolicAMSoftmax":
-            yield pytest.param(case, id=case.name)
+        yield pytest.param(case, id=case.name)
 
 
 @pytest.mark.parametrize("case", wespeaker_cases())
@@ -737,6 +738,7 @@ def test_options_of_margins_are_declared_once():
         ("aamsoftmax_subcenter", 0.2, 32.0, None),
         ("aamsoftmaxproto", 0.2, 30.0, False),
         ("amsoftmax", 0.1, 30.0, None),
+        ("hamsoftmax", 0.2, 30.0, None),
         ("sasv_e2e_v1", 0.2, 30.0, False),
         ("sasv_multitask", 0.2, 30.0, False),
         ("sphereface2", 0.2, 32.0, None),

@@ -121,7 +121,7 @@ def test_one_warning_for_an_option_without_effect(caplog):
     chosen = given("--trainfunc", "softmax", "--margin", 0.3, "--nOut", 64)
     assert [r.getMessage() for r in caplog.records] == [
         "warning: --margin has no effect with --trainfunc softmax. It is an option of --trainfunc "
-        "aamsoftmax, aamsoftmax_subcenter, aamsoftmaxproto and 5 more."
+        "aamsoftmax, aamsoftmax_subcenter, aamsoftmaxproto and 6 more."
     ]
     assert not hasattr(chosen, "margin")
     assert chosen.nOut == 64
