@@ -56,7 +56,8 @@ class MarginSettings:
         if not 0 <= first <= last:
             raise ValueError(
                 f"--margin_from{unit}: expected 0 or more and at most --margin_until{unit} "
-                f"({last:g}), found {first:g}."
+                f"({last:g}), found {first:g}. Give a smaller --margin_from{unit}, or a larger "
+                f"--margin_until{unit}."
             )
 
     def ends(self) -> tuple[float, float]:
