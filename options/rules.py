@@ -25,28 +25,26 @@ MODES = (
 class Need(NamedTuple):
     """What an option needs in order to have an effect.
 
-    option: another option. values: the values that it must have. Without them, any value is enough
-    that is not false, zero or empty. otherwise: the end of the sentence "--... has no effect ...".
-    instead: an option that has the same effect as `option`, where there is one.
+    option: another option, or several options of which one is enough. values: the values that it
+    must have. Without them, any value is enough that is not false, zero or empty. otherwise: the
+    end of the sentence "--... has no effect ...".
     """
 
-    option: str
+    option: str | tuple[str, ...]
     otherwise: str
     values: tuple[str, ...] = ()
-    instead: str = ""
 
     def is_met(self, options: argparse.Namespace) -> bool:
-        """Returns whether the option, or the one instead of it, has one of the values."""
-        value = getattr(options, self.option, None) or getattr(options, self.instead, None)
-        return str(value) in self.values if self.values else bool(value)
+        """Returns whether another option has one of the values."""
+        names = [self.option] if isinstance(self.option, str) else self.option
+        values = [getattr(options, name, None) for name in names]
+        return any(str(value) in self.values if self.values else bool(value) for value in values)
 
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need(
-    "margin_until",
-    "without --margin_until or --margin_until_epoch",
-    instead="margin_until_epoch",
+    ("margin_until", "margin_until_epoch"), "without --margin_until or --margin_until_epoch"
 )
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
 # Option -> what it needs.
@@ -55,13 +53,13 @@ NEEDS = {
     "rir_path": WITHOUT_AUGMENT,
     "gpu_augment": WITHOUT_AUGMENT,
     "speed_factors": Need("speed_perturb", "without --speed_perturb"),
+    "lr_start": Need("lr_wstep", "without --lr_wstep"),
+    "lr_restart": Need("lr_t0", "without --lr_t0, because the run has one cycle"),
     "partial": Need("initial_model", "without --initial_model"),
     "num_eval": Need("eval_frames", "with --eval_frames 0, which uses complete files"),
     "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
-    "lr_start": Need("lr_wstep", "without --lr_wstep"),
-    "lr_restart": Need("lr_t0", "without --lr_t0, because the run has one cycle"),
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
