@@ -30,7 +30,7 @@ UPDATES_PER_SYNC = 20
 # Attributes of a Trainer that a checkpoint stores.
 PROGRESS = ("step", "epoch", "position", "counted", "totals", "skipped")
 # Entries of a batch that are not gathered from all processes.
-LOCAL_ENTRIES = ("x", "step", "real")
+LOCAL_ENTRIES = ("x", "step", "epoch", "real")
 
 
 class SpeakerNet(nn.Module):
@@ -90,7 +90,8 @@ class Trainer:
     accumulate: number of batches per update. clip: largest norm of the gradient, 0 for no limit.
     skip_nonfinite: number of updates with a non-finite loss that are skipped before NonFiniteLoss
     is raised. tf32: allow TF32 matrix products on GPUs, in training only. ema: decay of an
-    exponential moving average of weights and batch statistics, 0 for none.
+    exponential moving average of weights and batch statistics, 0 for none. steps_per_epoch: number
+    of updates, for losses that change from epoch to epoch.
 
     net: the net that is trained. eval_net: the net that is evaluated and saved: the moving average,
     or `net` itself if there is no average. freezing: of groups of parameters in the first epochs.
@@ -114,6 +115,7 @@ class Trainer:
         skip_nonfinite: float = 0,
         tf32: bool = True,
         ema: float = 0.0,
+        steps_per_epoch: int = 1,
     ):
         self.device = torch.device(device)
         self.net = net.to(self.device, memory_format=torch.channels_last)
@@ -128,6 +130,7 @@ class Trainer:
         self.accumulate = accumulate
         self.clip = clip
         self.skip_nonfinite = skip_nonfinite
+        self.steps_per_epoch = steps_per_epoch
         self.tf32 = tf32
         self.autocast = make_autocast(self.device, mixedprec)
         float16 = self.autocast.fast_dtype == torch.float16
@@ -254,11 +257,11 @@ class Trainer:
         self.totals = {}
 
     def on_device(self, batch: dict) -> dict:
-        """Returns a batch of a loader with its tensors on the device, and the current step."""
+        """Returns a batch of a loader with its tensors on the device, and the current time."""
         moved = {}
         for name, value in with_real(batch).items():
             moved[name] = value.to(self.device, non_blocking=True)
-        return moved | {"step": self.step}
+        return moved | {"step": self.step, "epoch": self.step / self.steps_per_epoch}
 
     def _update(self, group: list[dict]) -> None:
         """Makes one update from a group of batches.

@@ -33,6 +33,8 @@ Terms = dict[str, Tensor]
 BOUNDS = {
     "margin": (0, 100),
     "margin_start": (0, 100),
+    "margin_from_epoch": (0, 1_000_000),
+    "margin_until_epoch": (0, 1_000_000),
     "inter_margin": (0, 100),
     "margin_real": (-1, 1),
     "margin_spoof": (-1, 1),
@@ -89,9 +91,10 @@ class Loss(nn.Module):
         rep: representations [B, M, ...]. pair: the method of the model.
 
         batch: `label` [B] int64; `spoof` [B] bool; `real` [Q] int64, the indices of the groups that
-        are not spoofed; `step`, the number of updates so far. Some datasets add `target` [B, D],
-        the clean embedding of the speaker; `other` [B, D], the clean embedding of another speaker;
-        `session` [B, M] int64, equal for utterances of one recording session.
+        are not spoofed; `step`, the number of updates so far; `epoch`, the same in epochs, a
+        fraction within an epoch. Some datasets add `target` [B, D], the clean embedding of the
+        speaker; `other` [B, D], the clean embedding of another speaker; `session` [B, M] int64,
+        equal for utterances of one recording session.
 
         Returns {"loss": scalar, "acc": percent, ...} with further named terms. "acc" is optional.
         Only "loss" has a gradient. Its gradient reaches every parameter, because several
@@ -246,12 +249,11 @@ def scaled(similarity: Tensor, w: Tensor, b: Tensor) -> Tensor:
 def sum_of_losses(softmax: Terms, proto: Terms) -> Terms:
     """Adds the losses of a classifier and of a prototypical loss.
 
-    softmax, proto: what the two losses returned. Returns the sum, both terms, and the accuracy of
-    the classifier.
+    softmax, proto: what the two losses returned. Returns the sum, both terms, and the other terms
+    of the classifier, such as its accuracy.
     """
-    return {
+    return softmax | {
         "loss": softmax["loss"] + proto["loss"],
-        "acc": softmax["acc"],
         "loss_softmax": softmax["loss"].detach(),
         "loss_proto": proto["loss"].detach(),
     }

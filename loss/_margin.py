@@ -17,12 +17,18 @@ class MarginSettings:
 
     margin: margin between the true speaker and the others
     scale: factor of the cosines
-    margin_start: margin before update --margin_from
+    margin_start: margin before it begins to grow
     margin_from: update at which the margin begins to grow
     margin_until: update at which the margin is complete (0: from the start)
-    margin_growth: curve of the margin between --margin_from and --margin_until
+    margin_from_epoch: number of epochs after which the margin begins to grow
+    margin_until_epoch: number of epochs after which the margin is complete (0: from the start)
+    margin_growth: curve of the growing margin
 
-    Raises ValueError if margin_from and margin_until are not in order.
+    The growth is given in updates or in epochs. wespeaker's increase_start_epoch and
+    fix_start_epoch are larger by 1, because its first epoch has the number 1. 3D-Speaker's numbers
+    are the same as here.
+
+    Raises ValueError if the two ends are not in order, or for updates and epochs together.
     """
 
     margin: float
@@ -31,23 +37,62 @@ class MarginSettings:
     margin_from: int = 0
     margin_until: int = 0
     margin_growth: Literal["exponential", "linear"] = "exponential"
+    margin_from_epoch: float = 0.0
+    margin_until_epoch: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.margin_from <= self.margin_until:
+        in_updates = self.margin_from or self.margin_until
+        in_epochs = self.margin_from_epoch or self.margin_until_epoch
+        if in_updates and in_epochs:
             raise ValueError(
-                "--margin_from: expected 0 or more and at most --margin_until "
-                f"({self.margin_until}), found {self.margin_from}."
+                "--margin_until_epoch: expected the growth of the margin in updates or in epochs, "
+                f"found both: updates {self.margin_from} to {self.margin_until} and epochs "
+                f"{self.margin_from_epoch:g} to {self.margin_until_epoch:g}. Leave out "
+                "--margin_from and --margin_until or set them to 0, or do the same with "
+                "--margin_from_epoch and --margin_until_epoch."
+            )
+        unit = "_epoch" if in_epochs else ""
+        first, last = self.ends()
+        if not 0 <= first <= last:
+            raise ValueError(
+                f"--margin_from{unit}: expected 0 or more and at most --margin_until{unit} "
+                f"({last:g}), found {first:g}. Give a smaller --margin_from{unit}, or a larger "
+                f"--margin_until{unit}."
             )
 
-    def margin_at(self, step: int) -> float:
-        """Returns the margin after `step` updates."""
-        if step >= self.margin_until:
+    def ends(self) -> tuple[float, float]:
+        """Returns when the margin begins to grow and when it is complete, in updates or epochs."""
+        if self.margin_until_epoch or self.margin_from_epoch:
+            return self.margin_from_epoch, self.margin_until_epoch
+        return self.margin_from, self.margin_until
+
+    def grows(self) -> bool:
+        """Returns whether the margin changes during training."""
+        return self.ends()[1] > 0
+
+    def margin_of(self, batch: Batch) -> float:
+        """Returns the margin for a batch, see Loss.forward()."""
+        return self.margin_at(batch["epoch" if self.margin_until_epoch else "step"])
+
+    def margin_at(self, time: float) -> float:
+        """Returns the margin after a number of updates, or of epochs if they are the unit."""
+        first, last = self.ends()
+        if time >= last:
             return self.margin
-        if step < self.margin_from:
+        if time < first:
             return self.margin_start
-        elapsed = (step - self.margin_from) / (self.margin_until - self.margin_from)
+        elapsed = (time - first) / (last - first)
         share = elapsed if self.margin_growth == "linear" else 1.0 - 1e-3**elapsed
         return self.margin_start + (self.margin - self.margin_start) * share
+
+    def term(self, margin: float, x: Tensor) -> Terms:
+        """Returns the term of the loss that logs a growing margin, {} if the margin never changes.
+
+        x: any tensor on the device of the loss.
+        """
+        if not self.grows():
+            return {}
+        return {"margin": torch.full((), margin, device=x.device, dtype=torch.float64)}
 
 
 @dataclass(frozen=True)
@@ -91,7 +136,7 @@ def subtract_margin(cos: Tensor, margin: float) -> Tensor:
 class MarginSoftmax(Loss):
     """Softmax cross-entropy over scaled cosines, with a margin for the true class.
 
-    A subclass defines cosine() and penalise(), and may change margin_at().
+    A subclass defines cosine() and penalise(), and may change margin_of().
     """
 
     def __init__(self, settings: MarginSettings):
@@ -100,10 +145,11 @@ class MarginSoftmax(Loss):
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         x, label = embeddings_and_labels(rep, batch)
-        margin = self.margin_at(batch["step"])
+        margin = self.margin_of(batch)
         cos = self.with_margin(self.cosine(x), label.unsqueeze(1), margin)
         logit = self.settings.scale * cos
-        return {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}
+        terms = {"loss": F.cross_entropy(logit, label), "acc": accuracy(logit, label)}
+        return terms | self.settings.term(margin, x)
 
     def cosine(self, x: Tensor) -> Tensor:
         """Returns the cosines [n, classes] between embeddings [n, D] and the classes."""
@@ -113,9 +159,9 @@ class MarginSoftmax(Loss):
         """Applies the margin to the cosines [n, 1] of the true class."""
         raise NotImplementedError
 
-    def margin_at(self, step: int) -> float:
-        """Returns the margin after `step` updates."""
-        return self.settings.margin_at(step)
+    def margin_of(self, batch: Batch) -> float:
+        """Returns the margin for a batch, see Loss.forward()."""
+        return self.settings.margin_of(batch)
 
     def with_margin(self, cos: Tensor, index: Tensor, margin: float) -> Tensor:
         """Returns the cosines [n, classes] with the margin applied to the true class.

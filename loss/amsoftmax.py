@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from loss import Batch
 from loss._margin import MarginSettings, MarginSoftmax
 
 DEFAULTS = MarginSettings(margin=0.1, scale=30.0)
@@ -48,12 +49,12 @@ class LossFunction(MarginSoftmax):
     def penalise(self, cos: Tensor, margin: float) -> Tensor:
         return cos - margin
 
-    def margin_at(self, step: int) -> float:
-        """Returns the margin after `step` updates, including the annealing."""
-        margin = super().margin_at(step)
+    def margin_of(self, batch: Batch) -> float:
+        """Returns the margin for a batch, including the annealing."""
+        margin = super().margin_of(batch)
         if not self.annealing:
             return margin
         # The paper uses the weighted mean of the logits with the margin (weight 1) and without it
         # (weight alpha). This mean equals the logits with a smaller margin.
-        alpha = 1000.0 / (1.0 + 0.0001 * step) ** 2
+        alpha = 1000.0 / (1.0 + 0.0001 * batch["step"]) ** 2
         return margin / (1.0 + alpha)

@@ -95,11 +95,7 @@ class LossFunction(Loss):
             "real": torch.arange(len(index), device=index.device),
         }
         speakers = self.speakers(real_rep, real_batch, pair)
-        out = {
-            "loss": speakers["loss"],
-            "acc": speakers["acc"],
-            "loss_speakers": speakers["loss"].detach(),
-        }
+        out = speakers | {"loss_speakers": speakers["loss"].detach()}
         if rep.shape[1] > 1:
             proto = self.prototypes(real_rep, real_batch, pair)
             out["loss"] = out["loss"] + proto["loss"]

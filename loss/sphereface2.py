@@ -52,9 +52,9 @@ class LossFunction(Loss):
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         x, label = embeddings_and_labels(rep, batch)
-        cos = F.linear(F.normalize(x), F.normalize(self.weight))  # [n, classes]
+        cos = self.cosine(x)
         is_true = F.one_hot(label, cos.shape[1]).bool()  # [n, classes]
-        margin = self.settings.margin_at(batch["step"])
+        margin = self.settings.margin_of(batch)
         if self.margin_type == "C":
             similarity = self.stretch(cos) - torch.where(is_true, margin, -margin)
         else:
@@ -67,7 +67,12 @@ class LossFunction(Loss):
             self.positive_weight * F.softplus(-logit),
             (1.0 - self.positive_weight) * F.softplus(logit),
         )
-        return {"loss": class_losses.sum(1).mean(), "acc": accuracy(logit, label)}
+        terms = {"loss": class_losses.sum(1).mean(), "acc": accuracy(logit, label)}
+        return terms | self.settings.term(margin, x)
+
+    def cosine(self, x: Tensor) -> Tensor:
+        """Returns the cosines [n, classes] between embeddings [n, D] and the classes."""
+        return F.linear(F.normalize(x), F.normalize(self.weight))
 
     def stretch(self, cos: Tensor) -> Tensor:
         """Applies the function g of the paper to cosines, which stretches values near 1."""

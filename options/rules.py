@@ -77,7 +77,9 @@ class Need(NamedTuple):
 
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
-WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
+WITHOUT_MARGIN_UNTIL = Need(
+    ("margin_until", "margin_until_epoch"), "without --margin_until or --margin_until_epoch"
+)
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm", stages=tuple(NORMS))
 WITHOUT_STAGES_OF_TRIALS = Need(
     (), "without --stages qualities or calibration", stages=("qualities", "calibration")
@@ -94,6 +96,8 @@ NEEDS = {
     "rir_path": WITHOUT_AUGMENT,
     "gpu_augment": WITHOUT_AUGMENT,
     "speed_factors": Need("speed_perturb", "without --speed_perturb"),
+    "lr_start": Need("lr_wstep", "without --lr_wstep"),
+    "lr_restart": Need("lr_t0", "without --lr_t0, because the run has one cycle"),
     "partial": Need("initial_model", "without --initial_model"),
     "num_eval": Need("eval_frames", "with --eval_frames 0, which uses complete files"),
     "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),

@@ -20,6 +20,8 @@ ValueError for other values that it cannot use.
 BOUNDS = {
     "lr_max": (0, 1000),
     "lr_min": (0, 1000),
+    "lr_final": (0, 1000),
+    "lr_start": (0, 1000),
     "lr_cyclic_min": (0, 1000),
     "lr_cyclic_max": (0, 1000),
     "lr_decay": (0, 1),

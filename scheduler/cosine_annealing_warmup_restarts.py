@@ -27,6 +27,7 @@ def Scheduler(
     lr_gamma: float = 1.0,
     lr_per_step: bool = False,
     lr_tmul_of: Literal["cycle", "descent"] = "cycle",
+    lr_restart: bool = True,
 ) -> LambdaLR:
     """lr_t0: number of epochs in the first cycle (0: --max_epoch)
     lr_tmul: factor of the cycle length from one cycle to the next
@@ -36,6 +37,7 @@ def Scheduler(
     lr_gamma: factor of the highest learning rate from one cycle to the next
     lr_per_step: change the learning rate at every update instead of every epoch
     lr_tmul_of: part that --lr_tmul lengthens: the cycle (SASV2), or the descent (ska-tdnn)
+    lr_restart: begin another cycle after each cycle, instead of staying at --lr_min
     """
     lr = optimizer.defaults["lr"]
     first_length = lr_t0 or max_epoch
@@ -63,6 +65,8 @@ def Scheduler(
         """Returns the learning rate of a step, divided by lr."""
         epoch = step / steps_per_epoch if lr_per_step else step // steps_per_epoch
         number, start, length = cycle_at(epoch)
+        if number and not lr_restart:
+            return lr_min / lr
         epochs_in_cycle = epoch - start
         peak = first_peak * lr_gamma**number
         if epochs_in_cycle < lr_wstep:

@@ -1,6 +1,10 @@
 """Cyclical learning rates (Smith, arXiv:1506.01186).
 
 The learning rate rises and falls in straight lines between two rates. Cycles are counted in epochs.
+wespeaker's TriAngular2 with cycle_step 4 is this schedule at every update:
+
+    python trainSpeakerNet.py --scheduler cycliclr --lr_mode triangular2 --lr_up_size 2 \
+        --lr_down_size 2 --lr_per_step ...
 """
 
 from typing import Literal
@@ -19,6 +23,7 @@ def Scheduler(
     lr_down_size: int = 10,
     lr_mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
     lr_decay: float = 1.0,
+    lr_per_step: bool = False,
 ) -> LambdaLR:
     """lr_cyclic_min: lowest learning rate
     lr_cyclic_max: highest learning rate in the first cycle
@@ -26,6 +31,7 @@ def Scheduler(
     lr_down_size: number of epochs with a falling learning rate in a cycle
     lr_mode: height of the cycles: constant, halved each cycle, or times --lr_decay each epoch
     lr_decay: factor of the learning rate per epoch, for --lr_mode exp_range
+    lr_per_step: change the learning rate at every update instead of every epoch
     """
     lr = optimizer.defaults["lr"]
     length = lr_up_size + lr_down_size
@@ -39,7 +45,7 @@ def Scheduler(
 
     def factor(step: int) -> float:
         """Returns the learning rate of a step, divided by lr."""
-        epoch = step // steps_per_epoch
+        epoch = step / steps_per_epoch if lr_per_step else step // steps_per_epoch
         cycle, epochs_in_cycle = divmod(epoch, length)
         if epochs_in_cycle <= lr_up_size:
             share = epochs_in_cycle / lr_up_size

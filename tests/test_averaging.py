@@ -21,7 +21,7 @@ from test_trainer import batch, trainer
 from common.errors import InputError
 from inference.averaging import average
 from inference.scorer import Scorer
-from loss import aamsoftmax, aamsoftmax_subcenter, amsoftmax, softmaxproto
+from loss import aamsoftmax, aamsoftmax_subcenter, amsoftmax, hamsoftmax, softmaxproto, sphereface2
 from models._linear import Identity
 from network.checkpoints import load_weights, read_checkpoint, write_checkpoint
 from network.classifier import with_head_for
@@ -289,6 +289,8 @@ HEADS = [
     lambda n: aamsoftmax_subcenter.LossFunction(8, n, subcenters=2),
     lambda n: amsoftmax.LossFunction(8, n, pre_layer=True),
     lambda n: softmaxproto.LossFunction(8, n),
+    lambda n: sphereface2.LossFunction(8, n),
+    lambda n: hamsoftmax.LossFunction(8, n),
 ]
 
 

@@ -198,6 +198,9 @@ def test_two_resume_bit_for_bit(corpus, tmp_path):
     """
     # Whole files have different lengths, so they make many batches.
     words = ["--spec_augment", "--batch_size", 2, "--ema", 0.9, "--eval_frames", 0]
+    # The warm-up and the growth of the margin are in progress when the run stops.
+    words += ["--scheduler", "exponential_decrease", "--lr_wstep", 1.5]
+    words += ["--trainfunc", "aamsoftmaxproto", "--margin_until_epoch", 1.5]
     assert processes(2, *small_run(corpus, tmp_path / "whole", *words)) == [0, 0]
     for more in (["--max_steps", 3], []):
         assert processes(2, *small_run(corpus, tmp_path / "parts", *words, *more)) == [0, 0]

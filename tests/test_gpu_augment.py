@@ -211,7 +211,7 @@ def test_the_network_receives_mixed_crops(sounds, mixedprec):
     trainer.scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda _: 1)
     list(trainer.train_epoch(batches(train_loader(later, items, workers=1))))
     for batch, item in zip(net.batches, items, strict=True):
-        assert set(batch) == {*now[item], "step", "real"}
+        assert set(batch) == {*now[item], "step", "epoch", "real"}
         assert_close(batch["x"], now[item]["x"])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import small_run
+from kill_resume import equal
 
 from common.errors import InputError
 from inference.score_paths import names_of_lists, require_writable
@@ -308,3 +309,49 @@ def test_a_new_folder_is_made(tmp_path):
 )
 def test_the_digits_that_decide_are_printed(score, threshold, texts):
     assert texts_that_differ(score, threshold) == texts
+
+
+RAMPS = "--trainfunc aamsoftmaxproto --margin 0.2 --margin_from_epoch 0.5 --margin_until_epoch 2.4 "
+RAMPS += (
+    "--optimizer sgd --scheduler exponential_decrease --lr 0.01 --lr_final 0.001 --lr_wstep 1.5"
+)
+
+
+def test_learning_rates_and_margins_of_a_run_that_was_stopped(corpus, tmp_path, program):
+    """Three epochs. One run stops in the warm-up, and while the margin grows."""
+
+    def run(name, *more):
+        words = small_run(corpus, tmp_path / name, *RAMPS.split(), "--max_epoch", 3)
+        assert program(*words, "--test_interval", 3, *more)[0] == 0
+        return log_lines(tmp_path / name)
+
+    whole = run("whole")
+    updates = whole[0]["step"]
+    assert updates > 3
+    for steps in (2, updates + 3):
+        run("parts", "--max_steps", steps)
+    parts = run("parts")
+    for epoch, (line, other) in enumerate(zip(whole, parts, strict=True)):
+        steps = range(epoch * updates, (epoch + 1) * updates)
+        rates = [rate_of(step / updates) for step in steps]
+        assert line["lr"] == other["lr"] == pytest.approx(sum(rates) / updates, rel=1e-12)
+        margins = [margin_of(step / updates) for step in steps]
+        assert line["margin"] == other["margin"] == pytest.approx(sum(margins) / updates, rel=1e-12)
+        assert line["loss"] == other["loss"]
+    states = []
+    for name in ("whole", "parts"):
+        last = tmp_path / name / "model" / "last.model"
+        states.append(torch.load(last, weights_only=True))
+    for key in ("model", "loss", "optimizer", "scheduler", "step", "rng"):
+        assert equal(states[0][key], states[1][key]), key
+
+
+def rate_of(epochs):
+    """Returns the learning rate of RAMPS after a number of epochs."""
+    return min(epochs / 1.5, 1.0) * 0.01 * math.exp(math.log(0.1) * epochs / 3)
+
+
+def margin_of(epochs):
+    """Returns the margin of RAMPS after a number of epochs."""
+    share = min(max(epochs - 0.5, 0.0) / 1.9, 1.0)
+    return 0.2 if share == 1.0 else 0.2 * (1.0 - math.exp(share * math.log(1e-3)))

@@ -31,6 +31,7 @@ REFERENCE = Path(__file__).with_name("reference")
 LOSSES = [path.stem for path in sorted((ROOT / "loss").glob("[!_]*.py"))]
 # Names of parameters in the fixtures -> names here.
 RENAMED = {"nOut": "dim", "num_out": "dim", "nClasses": "num_classes", "num_class": "num_classes"}
+STEPS_PER_EPOCH = 5
 pair = SpeakerModel().pair
 
 
@@ -88,6 +89,7 @@ def batch(labels, spoof=None, step=0, utterances=2, dim=6):
             "label": torch.as_tensor(labels),
             "spoof": torch.as_tensor(spoof or [False] * size),
             "step": step,
+            "epoch": step / STEPS_PER_EPOCH,
             "target": embeddings(size, dim, seed=8),
             "other": embeddings(size, dim, seed=9),
             "session": session,
@@ -137,6 +139,68 @@ def test_parity(case):
         assert close(p.grad.numpy(), case.arrays[f"grad:{name}"]), name
 
 
+def wespeaker_loss(case):
+    """Returns our loss for a case of wespeaker's losses."""
+    init = dict(case.hparams["init"])
+    classes = {
+        "ArcMarginProduct": "aamsoftmax",
+        "AddMarginProduct": "amsoftmax",
+        "SphereFace2": "sphereface2",
+        "ArcMarginProduct_intertopk_subcenter": "aamsoftmax_subcenter",
+        "HyperbolicAMSoftmax": "hamsoftmax",
+    }
+    updated = case.hparams["update_margin"]
+    options = {
+        "dim": init["in_features"],
+        "num_classes": init["out_features"],
+    }
+    if updated is not None:
+        init["margin"] = updated
+    names = {
+        "scale": "scale",
+        "margin": "margin",
+        "easy_margin": "easy_margin",
+        "lanbuda": "positive_weight",
+        "t": "exponent",
+        "margin_type": "margin_type",
+        "K": "subcenters",
+        "k_top": "k_top",
+        "mp": "inter_margin",
+    }
+    name = classes[case.hparams["loss"]]
+    for theirs, ours in names.items():
+        if theirs in init and ours in option_names(name):
+            options[ours] = init[theirs]
+    if name == "aamsoftmax_subcenter" and (init.get("do_lm") or updated is None):
+        # wespeaker has no penalty before the first call of its update().
+        options["k_top"] = 0
+    return loss_function(name, **options)
+
+
+def wespeaker_cases():
+    for case in golden.load_cases(REFERENCE / "loss_wespeaker.npz"):
+        yield pytest.param(case, id=case.name)
+
+
+@pytest.mark.parametrize("case", wespeaker_cases())
+def test_parity_with_wespeaker(case):
+    loss = wespeaker_loss(case)
+    weight = torch.from_numpy(golden.fill("weight", case.arrays["grad:weight"].shape))
+    ours = loss.W if hasattr(loss, "W") else loss.weight
+    transposed = ours is not getattr(loss, "weight", None)
+    with torch.no_grad():
+        ours.copy_(weight.t() if transposed else weight)
+    x = torch.from_numpy(case.inputs["x"]).requires_grad_()
+    out = loss(x.unsqueeze(1), batch(case.inputs["label"]), pair)
+    out["loss"].backward()
+    assert close(out["loss"].item(), case.arrays["loss"])
+    assert close(x.grad.numpy(), case.arrays["grad_x"])
+    gradient = ours.grad.t() if transposed else ours.grad
+    assert close(gradient.numpy(), case.arrays["grad:weight"])
+    if "grad:bias" in case.arrays:
+        assert close(loss.bias.grad.numpy(), case.arrays["grad:bias"].squeeze())
+
+
 @pytest.mark.parametrize(
     "case", golden.load_cases(REFERENCE / "loss_dmha_amsoftmax.npz"), ids=lambda case: case.name
 )
@@ -157,7 +221,9 @@ def test_annealing_parity(case):
     out["loss"].backward()
     assert close(loss.cosine(x).detach().numpy(), case.arrays["costh"])
     assert close(out["loss"].item(), case.arrays["loss"])
-    assert close(loss.margin_at(step) / case.hparams["init"]["m"], case.arrays["annealed_factor"])
+    assert close(
+        loss.margin_of({"step": step}) / case.hparams["init"]["m"], case.arrays["annealed_factor"]
+    )
     assert close(x.grad.numpy(), case.arrays["grad_x"])
     assert close(loss.W.grad.numpy(), case.arrays["grad_W"])
 
@@ -591,8 +657,16 @@ def test_every_margin_follows_the_schedule(name):
     for step, margin in ((0, 0.1), (10, 0.1), (15, 0.25), (20, 0.4), (99, 0.4)):
         assert value(step, **linear) == pytest.approx(value(0, margin=margin), rel=1e-5), (
             f"loss/{name}.py: at update {step} the margin must be {margin}: "
-            "use settings.margin_at(batch['step'])"
+            "use settings.margin_of(batch)"
         )
+        # 10 to 20 updates are 2 to 4 epochs.
+        in_epochs = linear | {
+            "margin_from": 0,
+            "margin_until": 0,
+            "margin_from_epoch": 2.0,
+            "margin_until_epoch": 4.0,
+        }
+        assert value(step, **in_epochs) == value(step, **linear)
     assert value(15, **linear | {"margin_growth": "exponential"}) == pytest.approx(
         value(0, margin=0.4 - 0.3 * 1e-3**0.5), rel=1e-5
     )
@@ -601,14 +675,56 @@ def test_every_margin_follows_the_schedule(name):
     )
     with pytest.raises(ValueError, match=r"at most --margin_until \(0\), found 5"):
         loss_function(name, margin_from=5)
+    with pytest.raises(ValueError, match=r"at most --margin_until_epoch \(0.5\), found 0.6"):
+        loss_function(name, margin_from_epoch=0.6, margin_until_epoch=0.5)
+    with pytest.raises(ValueError, match="found both: updates 0 to 20 and epochs 1.5 to 2"):
+        loss_function(name, margin_until=20, margin_from_epoch=1.5, margin_until_epoch=2.0)
+
+
+@pytest.mark.parametrize("name", WITH_MARGIN)
+def test_a_growing_margin_is_logged(name):
+    x = embeddings(4, 2, 6)
+    linear = {"margin": 0.4, "margin_until_epoch": 2.0, "margin_growth": "linear"}
+    out = loss_function(name, **linear)(x, batch([3, 0, 4, 1], step=5), pair)
+    assert out["margin"].item() == pytest.approx(0.2), (
+        f"loss/{name}.py: return settings.term(margin, x) with the other terms"
+    )
+    assert "margin" not in loss_function(name)(x, batch([3, 0, 4, 1]), pair)
+
+
+def margin_cases():
+    for case in golden.load_cases(REFERENCE / "sched_wespeaker.npz"):
+        if "margin" in case.arrays:
+            yield pytest.param(case, id=case.name)
+
+
+@pytest.mark.parametrize("case", margin_cases())
+def test_margins_equal_those_of_wespeaker_and_3d_speaker(case):
+    """wespeaker counts epochs from 1, and 3D-Speaker counts them from 0."""
+    init = case.hparams["init"]
+    updates = init.get("epoch_iter", init.get("step_per_epoch"))
+    first_epoch = 1 if "epoch_iter" in init else 0
+    until = init.get("fix_start_epoch", init.get("fix_epoch"))
+    settings = MarginSettings(
+        init["final_margin"],
+        32.0,
+        margin_start=init["initial_margin"],
+        margin_from_epoch=init["increase_start_epoch"] - first_epoch,
+        margin_until_epoch=until - first_epoch,
+        margin_growth={"exp": "exponential", "linear": "linear"}[init["increase_type"]],
+    )
+    got = [settings.margin_of({"epoch": step / updates, "step": step}) for step in range(50)]
+    # wespeaker divides the thousandth by 1 + 1e-6, which changes a margin by 1e-8.
+    assert np.allclose(got, case.arrays["margin"], rtol=0, atol=2e-8)
 
 
 def test_options_of_margins_are_declared_once():
-    """Every loss has the five options of the margin with the same defaults, except for `margin`."""
+    """Every loss has the options of the margin with the same defaults, except for `margin`."""
     assert len(WITH_MARGIN) >= 7
     for name in WITH_MARGIN:
         options = {option.name: option for option in options_of("trainfunc", name)}
         defaults = {"margin_start": 0.0, "margin_from": 0, "margin_until": 0}
+        defaults |= {"margin_from_epoch": 0.0, "margin_until_epoch": 0.0}
         for option, default in (defaults | {"margin_growth": "exponential"}).items():
             assert options[option].default == default, (name, option)
         for option in ("margin", "scale", "margin_start", "margin_from", "margin_growth"):
@@ -622,6 +738,7 @@ def test_options_of_margins_are_declared_once():
         ("aamsoftmax_subcenter", 0.2, 32.0, None),
         ("aamsoftmaxproto", 0.2, 30.0, False),
         ("amsoftmax", 0.1, 30.0, None),
+        ("hamsoftmax", 0.2, 30.0, None),
         ("sasv_e2e_v1", 0.2, 30.0, False),
         ("sasv_multitask", 0.2, 30.0, False),
         ("sphereface2", 0.2, 32.0, None),
@@ -647,7 +764,7 @@ def test_help_of_margins():
         "(typically 0.2 for --margin_type C, 0.15 for A)"
     )
     for options in texts.values():
-        assert options["margin_start"] == "margin before update --margin_from"
+        assert options["margin_start"] == "margin before it begins to grow"
 
 
 def test_help_of_two_lines():

@@ -121,7 +121,7 @@ def test_one_warning_for_an_option_without_effect(caplog):
     chosen = given("--trainfunc", "softmax", "--margin", 0.3, "--nOut", 64)
     assert [r.getMessage() for r in caplog.records] == [
         "warning: --margin has no effect with --trainfunc softmax. It is an option of --trainfunc "
-        "aamsoftmax, aamsoftmax_subcenter, aamsoftmaxproto and 5 more."
+        "aamsoftmax, aamsoftmax_subcenter, aamsoftmaxproto and 6 more."
     ]
     assert not hasattr(chosen, "margin")
     assert chosen.nOut == 64
@@ -132,7 +132,10 @@ def test_warning_for_an_option_whose_switch_is_off(caplog):
     given("--trainfunc", "aamsoftmax", "--margin_start", 0.1)
     given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until", 5)
     assert "--musan_path has no effect without --augment" in caplog.text
-    assert "--margin_start has no effect without --margin_until" in caplog.text
+    given("--trainfunc", "aamsoftmax", "--margin_growth", "linear", "--margin_until_epoch", 0.5)
+    assert "--margin_start has no effect without --margin_until or --margin_until_epoch." in (
+        caplog.text
+    )
     assert "margin_growth" not in caplog.text
     given("--heads_number", 4, "--encoder_type", "DoubleMHA")
     assert "heads_number" not in caplog.text

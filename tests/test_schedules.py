@@ -69,6 +69,83 @@ def test_parity(case):
     assert np.allclose(got, np.repeat(case.arrays["lr"], 3), rtol=1e-6, atol=1e-14)
 
 
+def wespeaker_options(init):
+    """Returns our options for the settings of wespeaker's or of 3D-Speaker's schedule."""
+    if "min_lr" in init:
+        return "cosine_annealing_warmup_restarts", {
+            "steps_per_epoch": init["step_per_epoch"],
+            "max_epoch": 10,
+            "lr": init["max_lr"],
+            "lr_min": init["min_lr"],
+            "lr_wstep": init["warmup_epoch"],
+            "lr_t0": init["fix_epoch"],
+            "lr_per_step": True,
+            "lr_restart": False,
+        }
+    scale = init["scale_ratio"]
+    return "exponential_decrease", {
+        "steps_per_epoch": init["epoch_iter"],
+        "max_epoch": init["num_epochs"],
+        "lr": scale * init["initial_lr"],
+        "lr_final": scale * init["final_lr"],
+        "lr_wstep": init["warm_up_epoch"],
+        "lr_start": 0.0 if init["warm_from_zero"] else init["initial_lr"],
+    }
+
+
+def wespeaker_cases():
+    for case in golden.load_cases(REFERENCE / "sched_wespeaker.npz"):
+        if "lr" in case.arrays:
+            yield pytest.param(case, id=case.name)
+
+
+@pytest.mark.parametrize("case", wespeaker_cases())
+def test_parity_with_wespeaker_and_3d_speaker(case):
+    """All settings of the cases have a meaning here."""
+    name, options = wespeaker_options(case.hparams["init"])
+    got = rates(name, case.hparams["steps"], **options)
+    assert np.allclose(got, case.arrays["lr"], rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "option, value", [("lr_final", 2e-3), ("lr_start", 2e-3), ("lr_wstep", 60.0)]
+)
+def test_exponential_decrease_refuses_what_has_no_meaning(option, value):
+    with pytest.raises(ValueError, match=f"--{option}: "):
+        scheduler("exponential_decrease", optimizer_of(), **{option: value})
+
+
+def test_a_warm_up_may_have_a_part_of_an_epoch():
+    """2.5 epochs of four updates are ten updates."""
+    got = rates(
+        "exponential_decrease",
+        12,
+        lr=1.0,
+        steps_per_epoch=4,
+        max_epoch=3,
+        lr_final=1.0,
+        lr_wstep=2.5,
+    )
+    assert np.allclose(got, np.minimum(np.arange(12) / 10, 1.0))
+
+
+def test_triangles_of_half_the_height_at_every_update():
+    """Triangles of four epochs with two updates each, from 0.1 to 0.9, then to half of it."""
+    got = rates(
+        "cycliclr",
+        16,
+        steps_per_epoch=2,
+        lr_cyclic_min=0.1,
+        lr_cyclic_max=0.9,
+        lr_up_size=2,
+        lr_down_size=2,
+        lr_mode="triangular2",
+        lr_per_step=True,
+    )
+    triangle = np.array([0, 1, 2, 3, 4, 3, 2, 1])
+    assert np.allclose(got, 0.1 + 0.8 * np.r_[triangle / 4, triangle / 8])
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedule_is_a_function_of_the_step(name):
     """A schedule can be saved and loaded anywhere. It then continues as if nothing had happened."""

@@ -206,6 +206,7 @@ class Task:
             skip_nonfinite=options.skip_nonfinite,
             tf32=options.tf32,
             ema=options.ema,
+            steps_per_epoch=self.steps_per_epoch,
         )
         groups = parameter_groups_of(trainer.net.model, trainer.net.loss, options.head_weight_decay)
         trainer.freezing = Freezing(trainer.net, groups)
