@@ -17,8 +17,8 @@ from SpeakerNet import Trainer
 from training.task import Task
 
 log = logging.getLogger("trainSpeakerNet")
-# Components that a run keeps, besides its model.
-KEPT = ("trainfunc", "optimizer")
+# What a run keeps, besides its model, and what a checkpoint without this entry was trained with.
+KEPT = {"trainfunc": None, "optimizer": None, "sampling": "complete"}
 NEW_RUN = "To start a new run, give a new --save_path"
 
 
@@ -28,9 +28,9 @@ def require_same_components(options: argparse.Namespace, stored: dict, path: Pat
     stored: the options of the checkpoint in `path`.
     """
     contradictions(vars(options), stored, options, path)
-    for name in KEPT:
+    for name, formerly in KEPT.items():
         value = getattr(options, name)
-        before = stored.get(name, value)
+        before = stored.get(name, formerly or value)
         if value != before:
             raise InputError(
                 f"--{name} {value} contradicts {path}, which was trained with --{name} {before}. "
@@ -146,7 +146,8 @@ def require_applicable(task: Task, state: dict, path: Path) -> None:
         raise InputError(
             f"{path}: this run has {updates} updates per epoch, and these options make "
             f"{task.steps_per_epoch}, so that epochs and schedule would not fit. To resume this "
-            "run, give the same --batch_size, --nPerSpeaker, --max_seg_per_spk and --accumulate. "
+            "run, give the same --batch_size, --nPerSpeaker, --max_seg_per_spk and --accumulate, "
+            "and with --sampling published also the same --seed and number of processes. "
             "With another number of processes, change --batch_size so that the updates stay the "
             f"same. {NEW_RUN}; --initial_model {path} takes over the weights."
         )

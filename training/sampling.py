@@ -63,6 +63,8 @@ class GroupSampler(Sampler):
     """
 
     size_option = "batch_size"
+    # Whether epochs differ in their number of batches.
+    varies = False
 
     def __init__(
         self,
@@ -151,6 +153,10 @@ class GroupSampler(Sampler):
         self.skip = skip
 
     def __len__(self) -> int:
+        return self.batches_of(self.epoch)
+
+    def batches_of(self, epoch: int) -> int:
+        """Returns the number of batches of an epoch."""
         return self.batches
 
     @property

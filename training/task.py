@@ -10,6 +10,7 @@ import mmap
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 import distributed
 from common.errors import InputError
@@ -37,6 +38,7 @@ from training.fit import (
     warn_without_classifier,
 )
 from training.memory import largest_batch
+from training.published_sampling import PublishedSampler
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
 
@@ -72,7 +74,8 @@ class Task:
         if options.valid_list:
             self.valid, self.valid_items = self.read_valid()
         self.sampler = self.make_sampler(utterances)
-        self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
+        # With --sampling published only the first epoch has exactly this number.
+        self.steps_per_epoch = self.updates_of(1)
         self.trainer = self.make_trainer()
         self.check_fit()
         if options.compile:
@@ -144,6 +147,9 @@ class Task:
             "seed": options.seed,
             "processes": (distributed.rank(), distributed.world_size()),
         }
+        if options.sampling == "published":
+            refuse_published_sampling(options)
+            return PublishedSampler(utterances, **settings)
         if not options.num_spk:
             return GroupSampler(utterances, **settings)
         return QuotaSampler(
@@ -152,6 +158,40 @@ class Task:
             balance_attacks=options.balance_attacks,
             **settings,
         )
+
+    def updates_of(self, epoch: int) -> int:
+        """Returns the number of updates of an epoch."""
+        return math.ceil(self.sampler.batches_of(epoch) / self.options.accumulate)
+
+    def last_step(self) -> int:
+        """Returns the number of updates of the run without --max_steps.
+
+        If epochs differ in length, those after the current one count as long as the first one. In
+        the last epoch the number is exact.
+        """
+        trainer = self.trainer
+        left = self.options.max_epoch - trainer.epoch
+        if not self.sampler.varies:
+            return self.options.max_epoch * self.steps_per_epoch
+        if left < 0:
+            return trainer.step
+        done = math.ceil(trainer.position / self.options.accumulate)
+        return trainer.step - done + self.updates_of(trainer.epoch) + left * self.steps_per_epoch
+
+    def align_schedule(self) -> None:
+        """Moves the schedule to the part of the epoch that is done, if epochs differ in length.
+
+        A schedule counts in epochs of steps_per_epoch updates. A longer epoch gets through its part
+        of the schedule in smaller steps, and a shorter one in larger steps.
+        """
+        trainer = self.trainer
+        if not self.sampler.varies or not isinstance(trainer.scheduler, LambdaLR):
+            return
+        done = math.ceil(trainer.position / self.options.accumulate)
+        epochs = trainer.epoch - 1 + done / self.updates_of(trainer.epoch)
+        # step() adds the 1 again.
+        trainer.scheduler.last_epoch = epochs * self.steps_per_epoch - 1
+        trainer.scheduler.step()
 
     def fitting_batch_size(self, utterances: list) -> int:
         """--batch_size auto: the batch size of the resumed run, or the largest one that fits.
@@ -299,6 +339,21 @@ class Task:
                 f"--max_frames {self.options.max_frames}: these crops are too short for --model "
                 f"{self.options.model} with its options. Give more frames."
             ) from error
+
+
+def refuse_published_sampling(options: argparse.Namespace) -> None:
+    """Raises InputError if options contradict --sampling published."""
+    if options.num_spk:
+        raise InputError(
+            "--sampling published: expected no --num_spk, because this rule of voxceleb_trainer "
+            f"has no quota of bona fide speech, found --num_spk {options.num_spk}. Leave out one "
+            "of the two options."
+        )
+    if options.gather_embeddings and distributed.world_size() > 1:
+        raise InputError(
+            "--sampling published: expected no --gather_embeddings, because a speaker can be in "
+            "the batches of two processes at the same time. Leave out one of the two options."
+        )
 
 
 def bytes_of_batch(dataset, item: tuple) -> int:
