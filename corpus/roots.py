@@ -9,7 +9,7 @@ contents of the shard. The index is computed from the JSON files.
 
 import io
 import os
-from collections.abc import Container
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
@@ -38,9 +38,9 @@ class Folder:
     def __contains__(self, name: object) -> bool:
         return os.path.isfile(os.path.join(self.path, str(name)))
 
-    def contents(self) -> Container:
-        """Returns a container of all names, in which many names can be looked up fast."""
-        return self
+    def present(self, names: Sequence[str]) -> list[bool]:
+        """Returns for each name whether there is a file."""
+        return [name in self for name in names]
 
     def audio(self) -> list[str]:
         """Returns the names of all audio files, also in linked folders, sorted."""
@@ -90,9 +90,20 @@ class Pack:
     def __reduce__(self):
         return Pack, (self.path,)
 
-    def contents(self) -> Container:
+    def __contains__(self, name: object) -> bool:
+        return self.present([str(name)])[0]
+
+    def present(self, names: Sequence[str]) -> list[bool]:
         """See Folder."""
-        return frozenset(self.audio())
+        if not len(self.name):
+            return [False] * len(names)
+        # The name of a file may contain bytes that are not UTF-8.
+        encoded = [os.fsencode(name) for name in names]
+        # numpy would copy the index for keys of another type.
+        keys = np.array(encoded, self.name.dtype)
+        rows = np.minimum(self.name.searchsorted(keys), len(self.name) - 1)
+        whole = np.array(list(map(len, encoded))) <= self.name.itemsize
+        return (whole & (self.name[rows] == keys)).tolist()
 
     def audio(self) -> list[str]:
         """Returns the names of all recordings, sorted by the bytes of the names."""

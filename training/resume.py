@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import InputError
 from corpus.lists import Trials
+from corpus.utterances import Utterances
 from options.plugins import find, options_of
 from options.run_options import configuration, contradictions
 from SpeakerNet import Trainer
@@ -80,9 +81,11 @@ def descriptions_of_lists(task: Task) -> dict[str, str]:
 
 def described_utterances(utterances: Sequence) -> str:
     """Returns the number of the utterances, and a digest of all columns of their list."""
+    if isinstance(utterances, Utterances):
+        return digest_text(len(utterances), utterances.texts())
     columns = zip(*utterances, strict=True)
     parts = ["\n".join(map(str, column)).encode() for column in columns]
-    return digest_text(len(utterances), parts)
+    return digest_text(len(utterances), whole(parts))
 
 
 def digest_of_trials(trials: Trials) -> str:
@@ -92,16 +95,26 @@ def digest_of_trials(trials: Trials) -> str:
     parts += [trials.enrol.tobytes(), trials.test.tobytes()]
     if trials.label is not None:
         parts.append(trials.label.tobytes())
-    return digest_text(len(trials.enrol), parts)
+    return digest_text(len(trials.enrol), whole(parts))
 
 
-def digest_text(number: int, parts: Sequence[bytes]) -> str:
-    """Returns a number of lines, and the digest of the parts of a list."""
-    digest = hashlib.sha256()
+def whole(parts: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yields the parts of a list for digest_text()."""
     for part in parts:
+        yield len(part), [part]
+
+
+def digest_text(number: int, parts: Iterable[tuple[int, Iterable]]) -> str:
+    """Returns a number of lines, and the digest of the parts of a list.
+
+    parts: the number of bytes of each part, and the pieces that make it.
+    """
+    digest = hashlib.sha256()
+    for size, pieces in parts:
         # The length separates the parts.
-        digest.update(b"%d\n" % len(part))
-        digest.update(part)
+        digest.update(b"%d\n" % size)
+        for piece in pieces:
+            digest.update(piece)
     return f"{number:,} lines with the digest {digest.hexdigest()[:16]}"
 
 

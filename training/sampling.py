@@ -8,13 +8,14 @@ Shapes: K batches per epoch, B groups per batch, M utterances per group, G group
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from common.errors import InputError
-from corpus.lists import Utterance, counted
+from corpus.utterances import Utterances, counted, counts
+from distributed.shared import shared_from_rank_zero
 
 log = logging.getLogger(__name__)
 # An item of a loader: the epoch, and the rows of the list in each group.
@@ -68,7 +69,7 @@ class GroupSampler(Sampler):
 
     def __init__(
         self,
-        utterances: list[Utterance],
+        utterances: Sequence,
         *,
         batch_size: int,
         nPerSpeaker: int,
@@ -76,10 +77,11 @@ class GroupSampler(Sampler):
         seed: int,
         processes: tuple[int, int] = (0, 1),
     ):
-        self.speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
-        self.count = np.bincount(self.speaker)  # [speakers]
+        columns = Utterances.of(utterances)
+        self.speaker = columns.owner()
+        self.count = counts(self.speaker, int(self.speaker.max()) + 1)  # [speakers]
         # The number of speakers that are copies by --speed_perturb.
-        self.copies = len({(u.speaker, u.spoofed) for u in utterances if u.speed != 1})
+        self.copies = columns.number_of_copied_owners(self.speaker)
         # Part of the seed. It differs from every row, see TrainDataset.
         self.stream = len(self.speaker)
         # The number of groups that each speaker can fill.
@@ -90,6 +92,9 @@ class GroupSampler(Sampler):
         self.seed = seed
         self.check_speakers(batch_size, max_seg_per_spk)
         self.batches = self.number_of_batches()
+        # The batches of the last epoch that was drawn.
+        self.drawn_epoch: int | None = None
+        self.drawn = np.empty((0, 0, 0), np.int64)
         self.set_epoch(1)
 
     def check_speakers(self, batch_size: int, max_seg_per_spk: int) -> None:
@@ -165,10 +170,17 @@ class GroupSampler(Sampler):
         return self.batch_size * self.nPerSpeaker
 
     def __iter__(self) -> Iterator[Item]:
-        rng = np.random.default_rng((self.seed, self.epoch, self.stream))
         rank, world = self.processes
-        for batch in self.table(rng)[self.skip :, rank::world]:
+        if self.drawn_epoch != self.epoch:
+            # The processes of a run iterate at the same time.
+            self.drawn = shared_from_rank_zero(self.draw, self.epoch)
+            self.drawn_epoch = self.epoch
+        for batch in self.drawn[self.skip :, rank::world]:
             yield self.epoch, batch.tolist()
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """Draws the rows of all batches of an epoch, [K, B, M]."""
+        return self.table(np.random.default_rng((self.seed, epoch, self.stream)))
 
     def table(self, rng: np.random.Generator) -> np.ndarray:
         """Draws the rows of all batches of the epoch, [K, B, M]."""
@@ -227,7 +239,7 @@ class QuotaSampler(GroupSampler):
 
     def __init__(
         self,
-        utterances: list[Utterance],
+        utterances: Sequence,
         *,
         num_spk: int,
         batch_size: int,
@@ -237,7 +249,7 @@ class QuotaSampler(GroupSampler):
         processes: tuple[int, int] = (0, 1),
         balance_attacks: bool = False,
     ):
-        is_spoofed = np.array([u.spoofed for u in utterances])
+        is_spoofed = Utterances.of(utterances).spoofed()
         self.real = np.flatnonzero(~is_spoofed)
         self.spoofed = np.flatnonzero(is_spoofed)
         counts = (
@@ -273,7 +285,7 @@ class QuotaSampler(GroupSampler):
             )
         self.batches = min(self.batches, groups // self.quota)
 
-    def make_spoofed_groups(self, spoofed: list[Utterance], max_seg_per_spk: int) -> None:
+    def make_spoofed_groups(self, spoofed: list, max_seg_per_spk: int) -> None:
         """Computes the owner and the attack of every group of spoofed utterances.
 
         An owner is a speaker or, with balance_attacks, a speaker under one attack.
@@ -326,14 +338,14 @@ def spoofed_quota(num_spk: int, batch_size: int, nPerSpeaker: int) -> int:
     return quota
 
 
-def every_group(utterances: list[Utterance], *, batch_size: int, nPerSpeaker: int) -> list[Item]:
+def every_group(utterances: Sequence, *, batch_size: int, nPerSpeaker: int) -> list[Item]:
     """Returns items with every group of nPerSpeaker utterances of a speaker once, for validation.
 
     The groups follow the order of the list: first the first groups of all speakers, then the second
     groups, and so on. A batch has at most batch_size groups and no speaker twice. The items are the
     same every time. Raises InputError if there are no groups.
     """
-    speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
+    speaker = Utterances.of(utterances).owner()
     rows = np.argsort(speaker, kind="stable")
     position = position_in_run(speaker[rows])
     # Leave out the last utterances of a speaker if they do not fill a group.

@@ -7,6 +7,7 @@ import argparse
 import logging
 import math
 import mmap
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from corpus.lists import classes_of
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
+from corpus.utterances import Utterances
 from DatasetLoader import batches
+from distributed.shared import shared_from_rank_zero
 from inference.evaluation import evaluation_bytes, read_tests, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
@@ -82,10 +85,10 @@ class Task:
             self.trainer.compile()
 
     # ------------------------------------------------------------------ data
-    def read_lists(self) -> list:
+    def read_lists(self) -> Sequence:
         """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
-        utterances = distributed.on_rank_zero(
+        utterances = shared_from_rank_zero(
             self.source.read_train,
             options.train_list,
             options.train_path,
@@ -114,7 +117,7 @@ class Task:
         """
         unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
         options = argparse.Namespace(**vars(self.options) | unchanged)
-        utterances = distributed.on_rank_zero(
+        utterances = shared_from_rank_zero(
             self.source.read_train,
             options.valid_list,
             options.valid_path,
@@ -137,7 +140,7 @@ class Task:
         )
         return dataset, items
 
-    def make_sampler(self, utterances: list) -> GroupSampler:
+    def make_sampler(self, utterances: Sequence) -> GroupSampler:
         """Returns the sampler of the train list."""
         options = self.options
         settings = {
@@ -193,7 +196,7 @@ class Task:
         trainer.scheduler.last_epoch = epochs * self.steps_per_epoch - 1
         trainer.scheduler.step()
 
-    def fitting_batch_size(self, utterances: list) -> int:
+    def fitting_batch_size(self, utterances: Sequence) -> int:
         """--batch_size auto: the batch size of the resumed run, or the largest one that fits.
 
         A trainer that is not used later makes trial updates to find the largest one.
@@ -367,9 +370,11 @@ def bytes_of_batch(dataset, item: tuple) -> int:
     return int(np.sum(-(-sizes // mmap.PAGESIZE)) * mmap.PAGESIZE)
 
 
-def warn_of_shared_speakers(utterances: list, tests: list) -> None:
+def warn_of_shared_speakers(utterances: Sequence, tests: list) -> None:
     """Warns if training speakers are in the trials too."""
-    originals = [u for u in utterances if u.speed == 1]
+    if distributed.rank():
+        return
+    originals = Utterances.of(utterances).ends_of_speakers()
     level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
     for trials, _ in tests:
         shared = shared_speakers(level, folders, trials.paths())
