@@ -27,6 +27,8 @@ AUDIO = (".wav", ".flac", ".ogg")
 MARK = "pack.json"
 # The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
+# Rows of an index that are computed at a time.
+ROWS_AT_ONCE = 2**20
 
 
 class Folder:
@@ -263,5 +265,8 @@ def shard_sizes(
 ) -> list[int]:
     """Computes the bytes of each shard from the columns of an index. A missing shard has 0."""
     ends = np.zeros(shard.max(initial=-1) + 1, np.int64)
-    np.maximum.at(ends, shard, first_byte + frames * (bits // 8))
+    for start in range(0, len(shard), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        ends_of_rows = first_byte[rows] + frames[rows] * (bits[rows] // 8)
+        np.maximum.at(ends, shard[rows], ends_of_rows)
     return ends.tolist()
