@@ -31,8 +31,8 @@ def read_npy(path: str | os.PathLike, problem: Callable[[str], str]) -> np.ndarr
 def array_in(file: Any, size: int) -> np.ndarray:
     """Reads an array in .npy format from a file of `size` bytes that contains nothing else.
 
-    file: an object with read() and tell(). The array is not writable. Any exception can be raised
-    if the file is damaged.
+    file: has the methods of a file that is read. The array is not writable. Any exception can be
+    raised if the file is damaged.
     """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):

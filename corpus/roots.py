@@ -8,6 +8,7 @@ contents of the shard. The index is computed from the JSON files.
 """
 
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -27,6 +28,8 @@ AUDIO = (".wav", ".flac", ".ogg")
 MARK = "pack.json"
 # The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
+# With fewer names in a folder than this, each file is looked up.
+FEW_FILES = 4
 # Rows of an index that are computed at a time.
 ROWS_AT_ONCE = 2**20
 
@@ -41,8 +44,20 @@ class Folder:
         return os.path.isfile(os.path.join(self.path, str(name)))
 
     def present(self, names: Sequence[str]) -> list[bool]:
-        """Returns for each name whether there is a file."""
-        return [name in self for name in names]
+        """Returns for each name whether there is a file.
+
+        Listing a folder is faster than asking for each of its files, most of all on a network disk.
+        """
+        found = []
+        for inner, run in itertools.groupby(names, folder_part):
+            names_in_folder = list(run)
+            listed: set[str] = set()
+            if len(names_in_folder) >= FEW_FILES:
+                folder = os.path.join(self.path, inner) or os.curdir
+                listed = some_files_in(folder, 4 * len(names_in_folder))
+            for name in names_in_folder:
+                found.append(name[len(inner) :] in listed or name in self)
+        return found
 
     def audio(self) -> list[str]:
         """Returns the names of all audio files, also in linked folders, sorted."""
@@ -174,6 +189,20 @@ class PackedRecording(Recording):
                 f"{self.name}, found {len(raw)}. Copy the file again, or {AGAIN}."
             )
         return decode(raw, self.bits)
+
+
+def folder_part(name: str) -> str:
+    """Returns the part of a path before the name of the file, with the last slash."""
+    return name[: name.rfind("/") + 1]
+
+
+def some_files_in(folder: str, most: int) -> set[str]:
+    """Returns the files among the first `most` entries of a folder, {} if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in itertools.islice(entries, most) if entry.is_file()}
+    except (OSError, ValueError):
+        return set()
 
 
 def refuse_unreadable(error: OSError) -> NoReturn:

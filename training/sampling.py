@@ -18,6 +18,8 @@ from corpus.utterances import Utterances, counted, counts
 from distributed.shared import shared_from_rank_zero
 
 log = logging.getLogger(__name__)
+# With fewer rows for each owner than this, sorting all rows at once is faster.
+FEW_ROWS = 16
 # An item of a loader: the epoch, and the rows of the list in each group.
 Item = tuple[int, list[list[int]]]
 
@@ -38,6 +40,23 @@ def position_in_run(x: np.ndarray) -> np.ndarray:
     index = np.arange(len(x))
     is_first = np.append(True, x[1:] != x[:-1])
     return index - np.maximum.accumulate(np.where(is_first, index, 0))
+
+
+def shuffled_within(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rows [n] sorted by owner, in random order within each owner. owner: [n]."""
+    draw = rng.random(len(owner))
+    sizes = np.bincount(owner)
+    if len(owner) < FEW_ROWS * len(sizes) or (owner[1:] < owner[:-1]).any():
+        return np.lexsort((draw, owner))
+    # In a sorted list the rows of an owner are neighbours. Sorting each part takes a sixth of the
+    # time, with the same result.
+    rows = np.empty(len(owner), np.int64)
+    start = 0
+    for size in sizes.tolist():
+        part = draw[start : start + size]
+        rows[start : start + size] = start + np.argsort(part, kind="stable")
+        start += size
+    return rows
 
 
 def rows_of_groups(files: np.ndarray, count: np.ndarray, owner: np.ndarray, m: int) -> np.ndarray:
@@ -186,8 +205,7 @@ class GroupSampler(Sampler):
         """Draws the rows of all batches of the epoch, [K, B, M]."""
         k = self.batches
         b = self.batch_size
-        # Rows sorted by speaker, in random order within each speaker.
-        files = np.lexsort((rng.random(len(self.speaker)), self.speaker))
+        files = shuffled_within(self.speaker, rng)
         # Draw how many groups each speaker gives.
         available = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))
         drawn = rng.choice(available, k * b, replace=False)
@@ -309,7 +327,7 @@ class QuotaSampler(GroupSampler):
 
     def table(self, rng: np.random.Generator) -> np.ndarray:
         real = self.real[super().table(rng)]  # [K, num_spk, M]
-        files = np.lexsort((rng.random(len(self.owner)), self.owner))
+        files = shuffled_within(self.owner, rng)
         groups = rows_of_groups(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)
         rows = self.spoofed[groups]  # [G, M]
         order = rng.permutation(len(rows))
