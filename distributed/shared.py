@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -85,12 +85,14 @@ def mapped_file(
     """
     start, size = places(sizes)[-1]
     is_first = not distributed.local_rank()
-    folder = folder_with_space(start + size) if is_first else None
-    folders: list[Any] = [None] * distributed.world_size()
-    dist.all_gather_object(folders, folder)
-    path = Path(folders[distributed.rank() - distributed.local_rank()] or "", name)
+    folder = folder_with_space(start + size) if is_first else ""
+    own = folder and os.path.join(folder, f"{name}-{distributed.rank()}")
+    files: list[Any] = [None] * distributed.world_size()
+    dist.all_gather_object(files, own)
+    if None in files:
+        refuse_full_disks(start + size)
+    path = Path(files[distributed.rank() - distributed.local_rank()])
     try:
-        check_space(folders, start + size)
         write_arrays(path if is_first else None, sizes, arrays)
         # A barrier: the file is complete.
         distributed.any_rank(False)
@@ -113,15 +115,13 @@ def folder_with_space(size: int) -> str | None:
     return None
 
 
-def check_space(folders: list[str | None], size: int) -> None:
-    """Raises InputError if a machine has no space. folders: of all processes."""
-    step = distributed.local_world_size()
-    if None in folders[::step]:
-        raise InputError(
-            f"{' and '.join(FOLDERS)}: expected {2 * size / 1e9:.1f} GB of free space in one of "
-            "them for the train list, which the processes share, found less. In Docker, raise "
-            "--shm-size, or set TMPDIR to a folder with more space."
-        )
+def refuse_full_disks(size: int) -> NoReturn:
+    """Raises InputError because a machine has no space for a file of this size."""
+    raise InputError(
+        f"{' and '.join(FOLDERS)}: expected {2 * size / 1e9:.1f} GB of free space in one of them "
+        "for the train list, which the processes share, found less. In Docker, raise --shm-size, "
+        "or set TMPDIR to a folder with more space."
+    )
 
 
 def write_arrays(path: Path | None, sizes: list[int], arrays: list[pickle.PickleBuffer]) -> None:
