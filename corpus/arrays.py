@@ -7,7 +7,7 @@ import math
 import os
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,11 +28,10 @@ def read_npy(path: str | os.PathLike, problem: Callable[[str], str]) -> np.ndarr
             return array_in(file, os.fstat(file.fileno()).st_size)
 
 
-def array_in(file: Any, size: int) -> np.ndarray:
+def array_in(file: IO[bytes], size: int) -> np.ndarray:
     """Reads an array in .npy format from a file of `size` bytes that contains nothing else.
 
-    file: has the methods of a file that is read. The array is not writable. Any exception can be
-    raised if the file is damaged.
+    The array is not writable. Any exception can be raised if the file is damaged.
     """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):

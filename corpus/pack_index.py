@@ -9,6 +9,7 @@ import mmap
 import os
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def read_column(archive: zipfile.ZipFile, name: str, mapped: memoryview) -> np.n
     data = mapped[start : start + info.file_size]
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         raise ValueError(f"column {name} has a wrong checksum")
-    column = array_in(MemoryFile(data), info.file_size)
+    stream: Any = MemoryFile(data)
+    column = array_in(stream, info.file_size)
     if column.dtype.kind not in COLUMNS[name][0] or column.ndim != 1:
         raise ValueError(f"column {name} has the type {column.dtype} {list(column.shape)}")
     return column if name == "name" else column.astype(np.int64, copy=False)
