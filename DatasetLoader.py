@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.constants import CROP_MARGIN, HOP, SAMPLE_RATE
 from common.errors import InputError
+from common.trial_kinds import SPOOF
 from corpus.audio import FILLS, repeat
 from corpus.audio_spec import audio_spec
 from corpus.augment import Augment, Plan
 from corpus.features import FeatureInput
-from corpus.lists import Utterance, class_of, classes_of
 from corpus.loader_processes import init_worker, watched
+from corpus.utterances import Utterance, Utterances, classes_of
 from corpus.weak_speech import Limits, level_of
 
 # Samples in a batch of evaluation, at most: 250 s.
@@ -77,15 +78,15 @@ class TrainDataset(Dataset):
         random_slicing: bool = False,
         augment_later: bool = False,
     ):
-        classes = classes or classes_of(utterances)
-        self.utterances = utterances
+        self.utterances = Utterances.of(utterances)
+        classes = classes or classes_of(self.utterances)
         self.seed = seed
         self.augment = augment
         self.augment_later = bool(augment) and augment_later
         self.fill = short_files
-        first_paths = [utterance.path for utterance in utterances[:1]]
+        first_paths = [utterance.path for utterance in self.utterances[:1]]
         self.spec = audio_spec(root, first_paths, crop_margin, features)
-        is_changed = augment or any(utterance.speed != 1 for utterance in utterances)
+        is_changed = augment or self.utterances.has_copies()
         if self.spec.unit_shape and is_changed:
             raise InputError(
                 "--augment, --speed_perturb: expected audio files in the train list, found "
@@ -99,9 +100,11 @@ class TrainDataset(Dataset):
         self.max_frames = max_frames
         self.random_slicing = random_slicing
         self.length = self.spec.length(max_frames)
-        labels = (classes[class_of(utterance)] for utterance in utterances)
-        self.label = np.fromiter(labels, np.int64)
-        self.spoof = np.fromiter((utterance.spoofed for utterance in utterances), bool)
+        # The class of the real speech of each speaker, and of spoofed speech.
+        self.class_of_speaker = np.array(
+            [classes.get(name, -1) for name in self.utterances.speakers]
+        )
+        self.class_of_spoof = classes.get(SPOOF, -1)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -122,10 +125,13 @@ class TrainDataset(Dataset):
             length = self.spec.length(frames)
         if self.augment_later:
             entries["tail"] = x[:, :, length:]
+        first = index[:, 0]
+        spoof = self.utterances.is_spoofed(first)
+        label = self.class_of_speaker[self.utterances.speaker[first]]
         batch = {
             "x": x[:, :, :length],
-            "label": self.label[index[:, 0]],
-            "spoof": self.spoof[index[:, 0]],
+            "label": np.where(spoof, self.class_of_spoof, label),
+            "spoof": spoof,
             "index": index,
         } | entries
         return {name: torch.from_numpy(value) for name, value in batch.items()}

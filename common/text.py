@@ -24,7 +24,7 @@ BLANK = ord(" ")
 
 
 class TextLines(Sequence):
-    """The lines of a UTF-8 text, used like a list of strings.
+    """The lines of a UTF-8 text, used like a list of strings. text: bytes, or an array of uint8.
 
     A line is decoded when it is asked for. convert: a function of a decoded line, which makes the
     item of the sequence. By default it removes the blanks around the line. numbers: the number of
@@ -33,7 +33,7 @@ class TextLines(Sequence):
 
     def __init__(
         self,
-        text: bytes,
+        text: Any,
         convert: Callable[[str], Any] = str.strip,
         numbers: Sequence[int] | None = None,
     ):
@@ -100,7 +100,7 @@ class TextLines(Sequence):
 
     def raw(self, first: int, last: int) -> bytes:
         """Returns the bytes of lines first, ..., last - 1, with the line ends between them."""
-        return self.text[self.start_of(first) : self.end[last - 1]]
+        return bytes(self.text[self.start_of(first) : self.end[last - 1]])
 
     def start_of(self, i: int) -> int:
         """Returns the position in the text where line i starts."""

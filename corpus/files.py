@@ -9,6 +9,7 @@ import numpy as np
 from common.constants import COMPRESSED_SUFFIXES
 from common.errors import InputError
 from common.shell import shell_command
+from common.text import TextLines
 from corpus.features import SUFFIXES, FeatureInput
 from corpus.ffmpeg import is_compressed
 from corpus.missing import THE_FOLDER, MissingFiles, first_names
@@ -54,25 +55,46 @@ def find_files(root: str | os.PathLike, names: Iterable[str], features: bool = F
     Nearly always the path is the name itself; see LAYOUTS for the other cases. features: whether a
     file of features of that name is used instead of audio.
     """
-    if features:
-        found: FoundFiles = {name: find_feature_file(root, name) for name in names}
-        others = [name for name, path in found.items() if path is None]
-        return found | find_files(root, others)
-    found = {}
-    layouts = list(LAYOUTS)
-    contents = open_root(root).contents()
-    for name in dict.fromkeys(names):
-        found[name] = None
-        for layout in layouts:
-            candidates = [layout.format(spelling) for spelling in spellings(name)]
-            found[name] = next((path for path in candidates if path in contents), None)
-            if found[name]:
-                # The next names probably have the same layout, so it is tried first.
-                if layout != layouts[0]:
-                    layouts.remove(layout)
-                    layouts.insert(0, layout)
-                break
-    return found
+    distinct = list(dict.fromkeys(names))
+    return dict(zip(distinct, Finder(root, features).paths_of(distinct), strict=True))
+
+
+class Finder:
+    """Finds files in one folder or pack, see find_files()."""
+
+    def __init__(self, root: str | os.PathLike, features: bool = False):
+        self.root = root
+        self.features = features
+        self.opened = open_root(root)
+        self.layouts = list(LAYOUTS)
+
+    def paths_of(self, names: Sequence[str]) -> list[str | None]:
+        """Returns the path below root of each name, None for a missing file."""
+        paths: list[str | None] = [None] * len(names)
+        if self.features:
+            paths = [find_feature_file(self.root, name) for name in names]
+        rest = [i for i, path in enumerate(paths) if path is None]
+        if self.layouts[0] == LAYOUTS[0]:
+            # Nearly all names are paths.
+            present = self.opened.present([names[i] for i in rest])
+            for i, is_path in zip(rest, present, strict=True):
+                paths[i] = names[i] if is_path else self.path_of(names[i])
+            return paths
+        for i in rest:
+            paths[i] = self.path_of(names[i])
+        return paths
+
+    def path_of(self, name: str) -> str | None:
+        """Returns the path of a name, trying all layouts."""
+        for layout in self.layouts:
+            for spelling in spellings(name):
+                path = layout.format(spelling)
+                if path in self.opened:
+                    # The next names probably have the same layout, so it is tried first.
+                    self.layouts.remove(layout)
+                    self.layouts.insert(0, layout)
+                    return path
+        return None
 
 
 def find_feature_file(root: str | os.PathLike, name: str) -> str | None:
@@ -108,13 +130,23 @@ def check_present(
             missing.append(name)
         else:
             found[name] = path
+    require_none_missing(root, missing, len(found) + len(missing), list_file, root_option)
+    return found
+
+
+def require_none_missing(
+    root: str | os.PathLike,
+    missing: Sequence[str],
+    total: int,
+    list_file: str | os.PathLike,
+    root_option: str,
+) -> None:
+    """Raises InputError if files are missing. missing: their names. total: number of all files."""
     if any(name.endswith(SUFFIXES) for name in missing):
         refuse_pack(root)
     if missing:
-        total = len(found) + len(missing)
         problem = MissingFiles(str(root), missing, total, str(list_file), root_option)
         raise InputError(problem.message())
-    return found
 
 
 def check_files(
@@ -135,7 +167,44 @@ def check_files(
     missing or cannot be used.
     """
     found = check_present(root, names, list_file, expected is not None, root_option=root_option)
-    paths = list(found.values())
+    check_usable(root, list(found.values()), list_file, expected)
+    return found
+
+
+def check_lines(
+    root: str | os.PathLike,
+    names: TextLines,
+    list_file: str | os.PathLike,
+    expected: FeatureInput | None = None,
+    *,
+    root_option: str = THE_FOLDER,
+) -> dict[int, str]:
+    """Finds and checks the files of a list as check_files() does, in little memory.
+
+    names: one in each line. Returns {index of the line: path below root} where this is not the
+    name.
+    """
+    finder = Finder(root, expected is not None)
+    changed = {}
+    missing = []
+    for first, last in names.blocks():
+        block = names.items(first, last)
+        for i, path in enumerate(finder.paths_of(block)):
+            if path is None:
+                missing.append(block[i])
+            elif path != block[i]:
+                changed[first + i] = path
+    require_none_missing(root, missing, len(names), list_file, root_option)
+    return changed
+
+
+def check_usable(
+    root: str | os.PathLike,
+    paths: Sequence[str],
+    list_file: str | os.PathLike,
+    expected: FeatureInput | None,
+) -> None:
+    """Opens files that exist, see check_files(). paths: of all files, below root."""
     check_kinds(paths, list_file, expected)
     opened_root = open_root(root)
     errors = []
@@ -166,7 +235,6 @@ def check_files(
             decoded[0],
             shell_command("python", "dataprep.py", "convert", os.fspath(root) or "."),
         )
-    return found
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:

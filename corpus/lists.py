@@ -7,14 +7,13 @@ as in ASVspoof 2019 (Wang et al., arXiv:1911.01601), ASVspoof 5 and SpoofCeleb.
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
-from common.text import NumberedNames, without_garbage_collection
+from common.text import LINES_AT_ONCE, NumberedNames, without_garbage_collection
 from common.trial_kinds import BONA_FIDE, SPOOF
 from corpus.claims import claims_of, has_spoof, models_of
 from corpus.enrolment import Enrolments, lists_beside
@@ -25,30 +24,22 @@ from corpus.line_formats import (
     TRIAL_FORMATS,
     UNLABELLED,
     LineFormat,
-    attack_of,
 )
 from corpus.plain_trials import has_only_files, plain_lines
 from corpus.rows import Rows, looks_like_file, read_rows
+from corpus.utterances import (
+    REAL,
+    Block,
+    Utterances,
+    counted,
+    rows_with_repeated_paths,
+)
+from corpus.utterances import Utterance as Utterance
+from corpus.utterances import classes_of as classes_of
+from corpus.utterances import described as described
+from corpus.utterances import speed_copies as speed_copies
 
 ListFile = str | os.PathLike
-
-
-class Utterance(NamedTuple):
-    """A line of a train list.
-
-    attack: "-" for real speech, or the name of the attack. speed: factor of tempo and pitch, see
-    speed_copies().
-    """
-
-    speaker: str
-    path: str
-    attack: str = "-"
-    speed: float = 1.0
-
-    @property
-    def spoofed(self) -> bool:
-        """Whether the speech is spoofed."""
-        return self.attack != "-"
 
 
 class Trials(NamedTuple):
@@ -125,50 +116,52 @@ class Trials(NamedTuple):
 
 # ---------------------------------------------------------------------- train lists
 @without_garbage_collection
-def read_train_list(list_file: ListFile) -> list[Utterance]:
+def read_train_list(list_file: ListFile) -> Utterances:
     """Reads a list in one of TRAIN_FORMATS. Raises InputError if a file is in it twice."""
     line_format, lines, rows = read_rows(list_file, TRAIN_FORMATS)
-    speaker_column, path_column = line_format.columns
-    word_lists: Iterable[list[str]] = rows
-    if line_format.numbered_speakers:
-        word_lists = list(rows)
-        pad_numbers(word_lists, speaker_column)
-    # One string for each name instead of one for each line saves memory.
-    shared_names: dict[str, str] = {}
-    utterances = []
-    for words in word_lists:
-        speaker = words[speaker_column]
-        attack = attack_of(words, line_format)
-        if attack in BONA_FIDE:
-            attack = "-"
-        speaker = shared_names.setdefault(speaker, speaker)
-        attack = shared_names.setdefault(attack, attack)
-        utterances.append(Utterance(speaker, words[path_column], attack))
+    utterances = Utterances.of_blocks(train_blocks(rows), line_format.numbered_speakers)
     check_no_duplicates(utterances, list_file, lines.numbers, line_format)
     return utterances
 
 
-def pad_numbers(word_lists: Iterable[list[str]], column: int) -> None:
-    """Pads the numbers of speakers with zeros, so that their order as names is their order."""
-    width = max(len(words[column]) for words in word_lists)
-    for words in word_lists:
-        words[column] = words[column].zfill(width)
+def train_blocks(rows: Rows) -> Iterator[Block]:
+    """Yields speakers, paths and attacks of blocks of a train list."""
+    line_format = rows.line_format
+    speaker, path = line_format.columns
+    blocks: Iterator[list] = in_blocks(rows)
+    if is_speaker_and_file(line_format):
+        blocks = rows.columns()
+    for columns in blocks:
+        attacks = None
+        if line_format.attack_column is not None:
+            attacks = [
+                REAL if name in BONA_FIDE else name for name in columns[line_format.attack_column]
+            ]
+        yield columns[speaker], columns[path], attacks
+
+
+def in_blocks(rows: Rows) -> Iterator[list]:
+    """Yields the words of blocks of lines as columns. Columns that some lines lack are left out."""
+    words = iter(rows)
+    while block := list(itertools.islice(words, LINES_AT_ONCE)):
+        yield list(zip(*block, strict=False))
+
+
+def is_speaker_and_file(line_format: LineFormat) -> bool:
+    """Returns whether lines have the words '<speaker> <file>'."""
+    return line_format.fits is TRAIN_FORMATS[SPEAKER_AND_FILE].fits
 
 
 def check_no_duplicates(
-    utterances: list[Utterance],
-    list_file: ListFile,
-    numbers: Sequence[int],
-    line_format: LineFormat,
+    utterances: Utterances, list_file: ListFile, numbers: Sequence[int], line_format: LineFormat
 ) -> None:
     """Raises InputError if a file is in a train list twice. numbers: of the lines."""
-    if len({utterance.path for utterance in utterances}) == len(utterances):
-        return
     index_of: dict[str, int] = {}
-    for i, utterance in enumerate(utterances):
+    for i in rows_with_repeated_paths(utterances).tolist():
+        utterance = utterances[i]
         earlier = index_of.setdefault(utterance.path, i)
         if earlier != i:
-            if line_format.fits is TRAIN_FORMATS[SPEAKER_AND_FILE].fits:
+            if is_speaker_and_file(line_format):
                 check_not_swapped(utterances, list_file)
             other_speaker = utterances[earlier].speaker
             raise InputError(
@@ -178,14 +171,14 @@ def check_no_duplicates(
             )
 
 
-def check_not_swapped(utterances: list[Utterance], list_file: ListFile) -> None:
+def check_not_swapped(utterances: Utterances, list_file: ListFile) -> None:
     """Raises InputError if all speakers differ and the first file is no path: swapped columns."""
-    names = {utterance.speaker for utterance in utterances}
+    names = len(utterances.speakers)
     speaker, file = utterances[0][:2]
-    if len(names) == len(utterances) and not looks_like_file(file):
+    if names == len(utterances) and not looks_like_file(file):
         raise InputError(
             f"{list_file}: expected '<speaker> <file>', found '<file> <speaker>', first "
-            f"'{speaker} {file}': {len(names):,} different words come first. Swap the columns."
+            f"'{speaker} {file}': {names:,} different words come first. Swap the columns."
         )
 
 
@@ -304,23 +297,6 @@ def check_labels(list_file: ListFile, trials: Trials) -> None:
 
 
 # ---------------------------------------------------------------------- summaries
-def counted(names: Iterable[str]) -> str:
-    """Returns how often each name occurs, sorted by name: 'A01 3,800, A02 3,800'."""
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items()))
-
-
-def described(utterances: Sequence) -> str:
-    """Summarises a train list: speakers and utterances, and the attacks of spoofed speech.
-
-    utterances: Utterances, or Examples of corpus/embeddings.py.
-    """
-    real = [utterance for utterance in utterances if not utterance.spoofed]
-    spoofed = [utterance.attack for utterance in utterances if utterance.spoofed]
-    speakers = {utterance.speaker for utterance in real}
-    text = f"{len(speakers):,} speakers, {len(real):,} utterances"
-    return f"{text}; {len(spoofed):,} spoofed: {counted(spoofed)}" if spoofed else text
-
-
 def described_trials(trials: Trials) -> str:
     """Summarises trials: their number, files, references and kinds."""
     size = f"{len(trials.lines):,} trials"
@@ -338,51 +314,3 @@ def described_trials(trials: Trials) -> str:
         f"{counted(trials.kinds.tolist())}"
     )
     return f"{text} ({attacks})" if attacks else text
-
-
-# ---------------------------------------------------------------------- classes
-def classes_of(utterances: Sequence, size: int | None = None) -> dict[str, int]:
-    """Numbers the classes of the training speakers -> {speaker: class}.
-
-    utterances: Utterances, or Examples of corpus/embeddings.py. Classes are counted from 0 in the
-    sorted order of the names. All spoofed speech is one class, the last of `size`. Raises
-    InputError if a speaker has the name of that class.
-    """
-    names = sorted({utterance.speaker for utterance in utterances if not utterance.spoofed})
-    classes = {name: i for i, name in enumerate(names)}
-    if any(utterance.spoofed for utterance in utterances):
-        if SPOOF in classes:
-            raise InputError(
-                f"--train_list: a speaker is named {SPOOF!r}, which is the name of the class of "
-                "spoofed speech. Rename the speaker in the list."
-            )
-        classes[SPOOF] = max((size or 0) - 1, len(names))
-    return classes
-
-
-def class_of(utterance: Utterance) -> str:
-    """Returns the name of an utterance's class."""
-    return SPOOF if utterance.spoofed else utterance.speaker
-
-
-@without_garbage_collection
-def speed_copies(utterances: Sequence[Utterance], factors: Sequence[float]) -> list[Utterance]:
-    """Adds a copy of all utterances at every speed, after the utterances themselves.
-
-    A copy with another pitch and tempo counts as another speaker, with the name 'id@0.9'
-    (Yamamoto et al. 2019). Raises InputError if factors are equal to each other or to 1.
-    """
-    if len({1.0, *factors}) <= len(factors):
-        raise InputError(
-            "--speed_factors: expected different factors other than 1, found "
-            f"{' '.join(f'{factor:g}' for factor in factors)}. Remove the factor 1 and repeated "
-            "factors."
-        )
-    speakers = {utterance.speaker for utterance in utterances}
-    copies = list(utterances)
-    for factor in factors:
-        names = {speaker: f"{speaker}@{factor:g}" for speaker in speakers}
-        for utterance in utterances:
-            name = names[utterance.speaker]
-            copies.append(Utterance(name, utterance.path, utterance.attack, factor))
-    return copies

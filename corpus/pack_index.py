@@ -1,11 +1,15 @@
 """The index of a pack: the table of its recordings.
 
 corpus/roots.py describes a pack. The index is a .npz file without compression, with a checksum of
-each column. A damaged or crafted file never needs more memory than the size of the file.
+each column. It is mapped, so all processes of a machine share its memory. A damaged or crafted file
+never needs more memory than the size of the file.
 """
 
+import mmap
 import os
 import zipfile
+import zlib
+from typing import Any
 
 import numpy as np
 
@@ -46,20 +50,46 @@ def read_index(pack: str | os.PathLike) -> dict[str, np.ndarray]:
 
     with foreign_file(path, problem):
         require_regular_file(path, "the index of a pack")
-        with zipfile.ZipFile(path) as file:
-            columns = {name: read_column(file, name, os.path.getsize(path)) for name in COLUMNS}
+        with open(path, "rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            with zipfile.ZipFile(file) as archive:
+                columns = {name: read_column(archive, name, mapped) for name in COLUMNS}
         check_columns(columns)
     return columns
 
 
-def read_column(file: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
-    """Reads a column. size: bytes of the index. Raises any exception if the file is damaged."""
-    info = file.getinfo(f"{name}.npy")
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+class MemoryFile:
+    """A file in memory, which is read without copying. data: its bytes."""
+
+    def __init__(self, data: memoryview):
+        self.data = data
+        self.position = 0
+
+    def tell(self) -> int:
+        """Returns the position of the next byte."""
+        return self.position
+
+    def read(self, count: int = -1) -> memoryview:
+        """Returns the next bytes, by default all."""
+        start = self.position
+        self.position = len(self.data) if count < 0 else min(start + count, len(self.data))
+        return self.data[start : self.position]
+
+
+def read_column(archive: zipfile.ZipFile, name: str, mapped: memoryview) -> np.ndarray:
+    """Reads a column. mapped: the index. Raises any exception if the file is damaged."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(mapped):
         raise ValueError(f"column {name} is compressed or too large")
-    # The file contains a checksum of each column, which zipfile compares at the end of the column.
-    with file.open(info) as stream:
-        column = array_in(stream, info.file_size)
+    # Opening checks the header of the column, which states the lengths of two fields before it.
+    archive.open(info).close()
+    fields = mapped[info.header_offset + 26 : info.header_offset + 30].tobytes()
+    start = info.header_offset + 30 + sum(np.frombuffer(fields, "<u2").tolist())
+    data = mapped[start : start + info.file_size]
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise ValueError(f"column {name} has a wrong checksum")
+    stream: Any = MemoryFile(data)
+    column = array_in(stream, info.file_size)
     if column.dtype.kind not in COLUMNS[name][0] or column.ndim != 1:
         raise ValueError(f"column {name} has the type {column.dtype} {list(column.shape)}")
     return column if name == "name" else column.astype(np.int64, copy=False)

@@ -8,8 +8,9 @@ contents of the shard. The index is computed from the JSON files.
 """
 
 import io
+import itertools
 import os
-from collections.abc import Container
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +28,10 @@ AUDIO = (".wav", ".flac", ".ogg")
 MARK = "pack.json"
 # The contents of MARK. Raise the version when the layout of a pack changes.
 SETTINGS = {"version": 1}
+# With fewer names in a folder than this, each file is looked up.
+FEW_FILES = 4
+# Rows of an index that are computed at a time.
+ROWS_AT_ONCE = 2**20
 
 
 class Folder:
@@ -38,9 +43,21 @@ class Folder:
     def __contains__(self, name: object) -> bool:
         return os.path.isfile(os.path.join(self.path, str(name)))
 
-    def contents(self) -> Container:
-        """Returns a container of all names, in which many names can be looked up fast."""
-        return self
+    def present(self, names: Sequence[str]) -> list[bool]:
+        """Returns for each name whether there is a file.
+
+        Listing a folder is faster than asking for each of its files, most of all on a network disk.
+        """
+        found = []
+        for inner, run in itertools.groupby(names, folder_part):
+            names_in_folder = list(run)
+            listed: set[str] = set()
+            if len(names_in_folder) >= FEW_FILES:
+                folder = os.path.join(self.path, inner) or os.curdir
+                listed = some_files_in(folder, 4 * len(names_in_folder))
+            for name in names_in_folder:
+                found.append(name[len(inner) :] in listed or name in self)
+        return found
 
     def audio(self) -> list[str]:
         """Returns the names of all audio files, also in linked folders, sorted."""
@@ -90,9 +107,20 @@ class Pack:
     def __reduce__(self):
         return Pack, (self.path,)
 
-    def contents(self) -> Container:
+    def __contains__(self, name: object) -> bool:
+        return self.present([str(name)])[0]
+
+    def present(self, names: Sequence[str]) -> list[bool]:
         """See Folder."""
-        return frozenset(self.audio())
+        if not len(self.name):
+            return [False] * len(names)
+        # The name of a file may contain bytes that are not UTF-8.
+        encoded = [os.fsencode(name) for name in names]
+        # numpy would copy the index for keys of another type.
+        keys = np.array(encoded, self.name.dtype)
+        rows = np.minimum(self.name.searchsorted(keys), len(self.name) - 1)
+        whole = np.array(list(map(len, encoded))) <= self.name.itemsize
+        return (whole & (self.name[rows] == keys)).tolist()
 
     def audio(self) -> list[str]:
         """Returns the names of all recordings, sorted by the bytes of the names."""
@@ -161,6 +189,20 @@ class PackedRecording(Recording):
                 f"{self.name}, found {len(raw)}. Copy the file again, or {AGAIN}."
             )
         return decode(raw, self.bits)
+
+
+def folder_part(name: str) -> str:
+    """Returns the part of a path before the name of the file, with the last slash."""
+    return name[: name.rfind("/") + 1]
+
+
+def some_files_in(folder: str, most: int) -> set[str]:
+    """Returns the files among the first `most` entries of a folder, {} if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in itertools.islice(entries, most) if entry.is_file()}
+    except (OSError, ValueError):
+        return set()
 
 
 def refuse_unreadable(error: OSError) -> NoReturn:
@@ -252,5 +294,8 @@ def shard_sizes(
 ) -> list[int]:
     """Computes the bytes of each shard from the columns of an index. A missing shard has 0."""
     ends = np.zeros(shard.max(initial=-1) + 1, np.int64)
-    np.maximum.at(ends, shard, first_byte + frames * (bits // 8))
+    for start in range(0, len(shard), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        ends_of_rows = first_byte[rows] + frames[rows] * (bits[rows] // 8)
+        np.maximum.at(ends, shard[rows], ends_of_rows)
     return ends.tolist()

@@ -61,6 +61,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def local_rank() -> int:
+    """Returns the number of this process among the processes on this machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
 def local_world_size() -> int:
     """Returns the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -18,10 +18,11 @@ from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
 from corpus.embeddings import Example, check_embeddings, embedding_tree, read_examples
 from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
-from corpus.files import audio_below, check_files
-from corpus.lists import Utterance, described, read_train_list, speed_copies
+from corpus.files import audio_below, check_files, check_lines, check_usable
+from corpus.lists import read_train_list
 from corpus.recognition import TRAIN, Expected, require_kind
 from corpus.rows import first_line_of
+from corpus.utterances import Utterances, described, speed_copies
 from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
 from options.plugins import find
@@ -60,7 +61,7 @@ class DataSource(ABC):
     @abstractmethod
     def read_train(
         self, list_file: str, root: str, options: argparse.Namespace, root_option: str
-    ) -> list:
+    ) -> Sequence:
         """Reads a train list and checks its files -> utterances with the paths of the files.
 
         root_option: the option that names root, for errors. Raises InputError if the list or a file
@@ -69,7 +70,7 @@ class DataSource(ABC):
 
     @abstractmethod
     def train_dataset(
-        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+        self, utterances: Sequence, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> Dataset:
         """Builds the training data set of what read_train() returned. classes: {speaker: class}."""
 
@@ -101,7 +102,7 @@ class SpeechSource(DataSource):
 
     def read_train(
         self, list_file: str, root: str, options: argparse.Namespace, root_option: str
-    ) -> list[Utterance]:
+    ) -> Utterances:
         """Reads a train list of speech, see DataSource. Adds the copies of --speed_perturb."""
         # Some lists of embeddings have columns that no list of speech has. The reader would report
         # a wrong line instead of the wrong kind of files.
@@ -112,19 +113,17 @@ class SpeechSource(DataSource):
         log.info("%s: %s", list_file, described(utterances))
         if options.spk_meta_train:
             check_against_meta(utterances, options.spk_meta_train, list_file)
-        names = [utterance.path for utterance in utterances]
-        found = self.check_files(root, names, list_file, options, root_option)
-        for i, utterance in enumerate(utterances):
-            path = found[utterance.path]
-            # Nearly all paths are the names. Replacing these as well would need more memory.
-            if path != utterance.path:
-                utterances[i] = utterance._replace(path=path)
+        features = expected_features(options)
+        refuse_embeddings(utterances.paths, list_file, features)
+        changed = check_lines(root, utterances.paths, list_file, features, root_option=root_option)
+        utterances = utterances.with_paths(changed)
+        check_usable(root, utterances.paths, list_file, features)
         if options.speed_perturb:
             return speed_copies(utterances, options.speed_factors)
         return utterances
 
     def train_dataset(
-        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+        self, utterances: Sequence, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> TrainDataset:
         """Builds a training data set of speech, see DataSource."""
         augment = None
@@ -217,7 +216,7 @@ class EmbeddingSource(DataSource):
         return renamed
 
     def train_dataset(
-        self, utterances: list, root: str, classes: dict[str, int], options: argparse.Namespace
+        self, utterances: Sequence, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> EmbeddingDataset:
         """Builds a training data set of embeddings, see DataSource."""
         return EmbeddingDataset(utterances, root, classes, flag=options.multiple_embedding_flag)

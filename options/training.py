@@ -35,6 +35,13 @@ TRAINING = [
         False,
         "draw equal numbers of spoofed groups of every attack",
     ),
+    Option(
+        "sampling",
+        Literal["complete", "published"],
+        "complete",
+        "rule for batches: complete fills as many as possible, published is the rule of "
+        "voxceleb_trainer, which drops groups, so that epochs differ in length",
+    ),
     Option("max_seg_per_spk", int, 500, "maximum number of utterances of a speaker per epoch", 1),
     Option("max_epoch", int, 500, "number of epochs", 1, daily=True),
     Option("max_steps", int, None, "number of updates after which the run stops", 1),

@@ -695,3 +695,30 @@ def test_space_on_the_disk(loose, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=full):
         pack_up(loose, tmp_path / "a")
     assert not list((tmp_path / "a").glob("*.part"))
+
+
+@pytest.mark.parametrize("limit", [0, 2, 100])
+def test_names_are_found_by_listing_folders(limit, tmp_path, monkeypatch):
+    """Also where the listing ends early, names are odd, and files are links or folders."""
+    listing = roots.some_files_in
+    monkeypatch.setattr(roots, "some_files_in", lambda folder, _: listing(folder, limit))
+    (tmp_path / "a" / "folder.wav").mkdir(parents=True)
+    for name in ("a/0.wav", "a/1.wav", "a/2.wav", "a/3.wav", "0.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "link.wav").symlink_to("0.wav")
+    (tmp_path / "a" / "broken.wav").symlink_to("nowhere")
+    names = ["a/0.wav", "a/link.wav", "a/broken.wav", "a/folder.wav", "a/9.wav", "a/3.wav", "0.wav"]
+    # Not below the folder: names that begin with a slash.
+    names += ["/0.wav", "/0.wav", "/0.wav", "/0.wav", "a/", "", "a/./1.wav", "a/../0.wav"]
+    expected = [(tmp_path / name).is_file() for name in names]
+    assert expected[:8] == [True, True, False, False, False, True, True, False]
+    assert Folder(str(tmp_path)).present(names) == expected
+    assert Folder(str(tmp_path)).present(["\0/0.wav"] * 4) == [False] * 4
+
+
+def test_a_name_longer_than_all_of_a_pack_is_not_in_it(tmp_path):
+    """Keys have the type of the index, which would cut them."""
+    pack = Pack.__new__(Pack)
+    pack.name = np.array([b"a.wav", b"b.wav"])
+    assert pack.present(["a.wav", "b.wav.wav", "c", "b.wav"]) == [True, False, False, True]
+    assert "b.wavx" not in pack

@@ -59,6 +59,8 @@ def data_row(task: Task) -> str:
     if task.options.speed_perturb:
         listed += " with the copies by --speed_perturb"
     updates = plural(task.steps_per_epoch, "update")
+    if task.sampler.varies:
+        updates = f"about {updates}"
     utterances = task.sampler.utterances * task.options.accumulate
     return f"{listed}, {updates} per epoch, {plural(utterances, 'utterance')} per update"
 

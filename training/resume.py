@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,14 +11,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import InputError
 from corpus.lists import Trials
+from corpus.utterances import Utterances
 from options.plugins import find, options_of
 from options.run_options import configuration, contradictions
 from SpeakerNet import Trainer
 from training.task import Task
 
 log = logging.getLogger("trainSpeakerNet")
-# Components that a run keeps, besides its model.
-KEPT = ("trainfunc", "optimizer")
+# What a run keeps, besides its model, and what a checkpoint without this entry was trained with.
+KEPT = {"trainfunc": None, "optimizer": None, "sampling": "complete"}
 NEW_RUN = "To start a new run, give a new --save_path"
 
 
@@ -28,9 +29,9 @@ def require_same_components(options: argparse.Namespace, stored: dict, path: Pat
     stored: the options of the checkpoint in `path`.
     """
     contradictions(vars(options), stored, options, path)
-    for name in KEPT:
+    for name, formerly in KEPT.items():
         value = getattr(options, name)
-        before = stored.get(name, value)
+        before = stored.get(name, formerly or value)
         if value != before:
             raise InputError(
                 f"--{name} {value} contradicts {path}, which was trained with --{name} {before}. "
@@ -80,9 +81,11 @@ def descriptions_of_lists(task: Task) -> dict[str, str]:
 
 def described_utterances(utterances: Sequence) -> str:
     """Returns the number of the utterances, and a digest of all columns of their list."""
+    if isinstance(utterances, Utterances):
+        return digest_text(len(utterances), utterances.texts())
     columns = zip(*utterances, strict=True)
     parts = ["\n".join(map(str, column)).encode() for column in columns]
-    return digest_text(len(utterances), parts)
+    return digest_text(len(utterances), whole(parts))
 
 
 def digest_of_trials(trials: Trials) -> str:
@@ -92,16 +95,26 @@ def digest_of_trials(trials: Trials) -> str:
     parts += [trials.enrol.tobytes(), trials.test.tobytes()]
     if trials.label is not None:
         parts.append(trials.label.tobytes())
-    return digest_text(len(trials.enrol), parts)
+    return digest_text(len(trials.enrol), whole(parts))
 
 
-def digest_text(number: int, parts: Sequence[bytes]) -> str:
-    """Returns a number of lines, and the digest of the parts of a list."""
-    digest = hashlib.sha256()
+def whole(parts: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yields the parts of a list for digest_text()."""
     for part in parts:
+        yield len(part), [part]
+
+
+def digest_text(number: int, parts: Iterable[tuple[int, Iterable]]) -> str:
+    """Returns a number of lines, and the digest of the parts of a list.
+
+    parts: the number of bytes of each part, and the pieces that make it.
+    """
+    digest = hashlib.sha256()
+    for size, pieces in parts:
         # The length separates the parts.
-        digest.update(b"%d\n" % len(part))
-        digest.update(part)
+        digest.update(b"%d\n" % size)
+        for piece in pieces:
+            digest.update(piece)
     return f"{number:,} lines with the digest {digest.hexdigest()[:16]}"
 
 
@@ -146,7 +159,8 @@ def require_applicable(task: Task, state: dict, path: Path) -> None:
         raise InputError(
             f"{path}: this run has {updates} updates per epoch, and these options make "
             f"{task.steps_per_epoch}, so that epochs and schedule would not fit. To resume this "
-            "run, give the same --batch_size, --nPerSpeaker, --max_seg_per_spk and --accumulate. "
+            "run, give the same --batch_size, --nPerSpeaker, --max_seg_per_spk and --accumulate, "
+            "and with --sampling published also the same --seed and number of processes. "
             "With another number of processes, change --batch_size so that the updates stay the "
             f"same. {NEW_RUN}; --initial_model {path} takes over the weights."
         )

@@ -64,7 +64,7 @@ class TrainingRun:
     best: lowest EER (or validation loss) so far. best_number: epoch or step of its evaluation, None
     if it is unknown. stale: number of evaluations since then. validated: step of the last
     evaluation within an epoch. evaluated, result: step and result of the last evaluation.
-    lists: descriptions of the lists, see training/resume.py. last_step: of the run.
+    lists: descriptions of the lists, see training/resume.py.
     """
 
     def __init__(self, options: argparse.Namespace, state: dict | None, argv: list[str]):
@@ -83,9 +83,6 @@ class TrainingRun:
             require_same_components(options, stored["options"], self.folder.last)
         self.task = Task(options)
         self.trainer = self.task.trainer
-        self.last_step = min(
-            options.max_epoch * self.task.steps_per_epoch, options.max_steps or math.inf
-        )
         self.lines = EpochLines(
             self.task.terms, options.max_epoch, self.last_step, by_step=bool(options.validate_every)
         )
@@ -142,6 +139,11 @@ class TrainingRun:
         )
 
     # ------------------------------------------------------------------ the loop
+    @property
+    def last_step(self) -> int:
+        """Number of updates of the run."""
+        return min(self.task.last_step(), self.options.max_steps or math.inf)
+
     def train(self) -> None:
         """Trains to the end, or until a stop is requested."""
         log_overview(self.task)
@@ -216,7 +218,7 @@ class TrainingRun:
         # Write the log line.
         self.write_line(line, results)
         # Start the next epoch.
-        if trainer.position >= len(self.task.sampler):
+        if trainer.position >= self.task.sampler.batches_of(trainer.epoch):
             trainer.next_epoch(line | results)
         # Save the last, the best and the numbered checkpoint.
         if due:
@@ -227,11 +229,13 @@ class TrainingRun:
         options = self.options
         trainer = self.trainer
         self.task.sampler.set_epoch(trainer.epoch, skip=trainer.position)
+        bar.total = self.last_step
         bar.set_description(f"epoch {trainer.epoch}/{options.max_epoch}")
         # A stop may have come between an update and its evaluation.
         if self.validation_due():
             self.validate()
         for terms in trainer.train_epoch(clock.watch(complete(batches(loader), self.stop))):
+            self.task.align_schedule()
             # Show progress.
             show_terms(bar, terms, clock)
             # Stop, if requested in any process.
@@ -269,7 +273,7 @@ class TrainingRun:
         trainer = self.trainer
         if not every or trainer.step % every or self.validated >= trainer.step:
             return False
-        return 0 < trainer.position < len(self.task.sampler)
+        return 0 < trainer.position < self.task.sampler.batches_of(trainer.epoch)
 
     def name_of_number(self) -> str:
         """Returns what numbers the evaluations: "step" with --validate_every, else "epoch"."""

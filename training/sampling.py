@@ -8,15 +8,18 @@ Shapes: K batches per epoch, B groups per batch, M utterances per group, G group
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from common.errors import InputError
-from corpus.lists import Utterance, counted
+from corpus.utterances import Utterances, counted, counts
+from distributed.shared import shared_from_rank_zero
 
 log = logging.getLogger(__name__)
+# With fewer rows for each owner than this, sorting all rows at once is faster.
+FEW_ROWS = 16
 # An item of a loader: the epoch, and the rows of the list in each group.
 Item = tuple[int, list[list[int]]]
 
@@ -37,6 +40,23 @@ def position_in_run(x: np.ndarray) -> np.ndarray:
     index = np.arange(len(x))
     is_first = np.append(True, x[1:] != x[:-1])
     return index - np.maximum.accumulate(np.where(is_first, index, 0))
+
+
+def shuffled_within(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rows [n] sorted by owner, in random order within each owner. owner: [n]."""
+    draw = rng.random(len(owner))
+    sizes = np.bincount(owner)
+    if len(owner) < FEW_ROWS * len(sizes) or (owner[1:] < owner[:-1]).any():
+        return np.lexsort((draw, owner))
+    # In a sorted list the rows of an owner are neighbours. Sorting each part takes a sixth of the
+    # time, with the same result.
+    rows = np.empty(len(owner), np.int64)
+    start = 0
+    for size in sizes.tolist():
+        part = draw[start : start + size]
+        rows[start : start + size] = start + np.argsort(part, kind="stable")
+        start += size
+    return rows
 
 
 def rows_of_groups(files: np.ndarray, count: np.ndarray, owner: np.ndarray, m: int) -> np.ndarray:
@@ -63,10 +83,12 @@ class GroupSampler(Sampler):
     """
 
     size_option = "batch_size"
+    # Whether epochs differ in their number of batches.
+    varies = False
 
     def __init__(
         self,
-        utterances: list[Utterance],
+        utterances: Sequence,
         *,
         batch_size: int,
         nPerSpeaker: int,
@@ -74,10 +96,11 @@ class GroupSampler(Sampler):
         seed: int,
         processes: tuple[int, int] = (0, 1),
     ):
-        self.speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
-        self.count = np.bincount(self.speaker)  # [speakers]
+        columns = Utterances.of(utterances)
+        self.speaker = columns.owner()
+        self.count = counts(self.speaker, int(self.speaker.max()) + 1)  # [speakers]
         # The number of speakers that are copies by --speed_perturb.
-        self.copies = len({(u.speaker, u.spoofed) for u in utterances if u.speed != 1})
+        self.copies = columns.number_of_copied_owners(self.speaker)
         # Part of the seed. It differs from every row, see TrainDataset.
         self.stream = len(self.speaker)
         # The number of groups that each speaker can fill.
@@ -88,6 +111,9 @@ class GroupSampler(Sampler):
         self.seed = seed
         self.check_speakers(batch_size, max_seg_per_spk)
         self.batches = self.number_of_batches()
+        # The batches of the last epoch that was drawn.
+        self.drawn_epoch: int | None = None
+        self.drawn = np.empty((0, 0, 0), np.int64)
         self.set_epoch(1)
 
     def check_speakers(self, batch_size: int, max_seg_per_spk: int) -> None:
@@ -151,6 +177,10 @@ class GroupSampler(Sampler):
         self.skip = skip
 
     def __len__(self) -> int:
+        return self.batches_of(self.epoch)
+
+    def batches_of(self, epoch: int) -> int:
+        """Returns the number of batches of an epoch."""
         return self.batches
 
     @property
@@ -159,17 +189,23 @@ class GroupSampler(Sampler):
         return self.batch_size * self.nPerSpeaker
 
     def __iter__(self) -> Iterator[Item]:
-        rng = np.random.default_rng((self.seed, self.epoch, self.stream))
         rank, world = self.processes
-        for batch in self.table(rng)[self.skip :, rank::world]:
+        if self.drawn_epoch != self.epoch:
+            # The processes of a run iterate at the same time.
+            self.drawn = shared_from_rank_zero(self.draw, self.epoch)
+            self.drawn_epoch = self.epoch
+        for batch in self.drawn[self.skip :, rank::world]:
             yield self.epoch, batch.tolist()
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """Draws the rows of all batches of an epoch, [K, B, M]."""
+        return self.table(np.random.default_rng((self.seed, epoch, self.stream)))
 
     def table(self, rng: np.random.Generator) -> np.ndarray:
         """Draws the rows of all batches of the epoch, [K, B, M]."""
         k = self.batches
         b = self.batch_size
-        # Rows sorted by speaker, in random order within each speaker.
-        files = np.lexsort((rng.random(len(self.speaker)), self.speaker))
+        files = shuffled_within(self.speaker, rng)
         # Draw how many groups each speaker gives.
         available = np.repeat(np.arange(len(self.count)), np.minimum(self.groups, k))
         drawn = rng.choice(available, k * b, replace=False)
@@ -221,7 +257,7 @@ class QuotaSampler(GroupSampler):
 
     def __init__(
         self,
-        utterances: list[Utterance],
+        utterances: Sequence,
         *,
         num_spk: int,
         batch_size: int,
@@ -231,7 +267,7 @@ class QuotaSampler(GroupSampler):
         processes: tuple[int, int] = (0, 1),
         balance_attacks: bool = False,
     ):
-        is_spoofed = np.array([u.spoofed for u in utterances])
+        is_spoofed = Utterances.of(utterances).spoofed()
         self.real = np.flatnonzero(~is_spoofed)
         self.spoofed = np.flatnonzero(is_spoofed)
         counts = (
@@ -267,7 +303,7 @@ class QuotaSampler(GroupSampler):
             )
         self.batches = min(self.batches, groups // self.quota)
 
-    def make_spoofed_groups(self, spoofed: list[Utterance], max_seg_per_spk: int) -> None:
+    def make_spoofed_groups(self, spoofed: list, max_seg_per_spk: int) -> None:
         """Computes the owner and the attack of every group of spoofed utterances.
 
         An owner is a speaker or, with balance_attacks, a speaker under one attack.
@@ -291,7 +327,7 @@ class QuotaSampler(GroupSampler):
 
     def table(self, rng: np.random.Generator) -> np.ndarray:
         real = self.real[super().table(rng)]  # [K, num_spk, M]
-        files = np.lexsort((rng.random(len(self.owner)), self.owner))
+        files = shuffled_within(self.owner, rng)
         groups = rows_of_groups(files, self.spoofed_count, self.group_owner, self.nPerSpeaker)
         rows = self.spoofed[groups]  # [G, M]
         order = rng.permutation(len(rows))
@@ -320,14 +356,14 @@ def spoofed_quota(num_spk: int, batch_size: int, nPerSpeaker: int) -> int:
     return quota
 
 
-def every_group(utterances: list[Utterance], *, batch_size: int, nPerSpeaker: int) -> list[Item]:
+def every_group(utterances: Sequence, *, batch_size: int, nPerSpeaker: int) -> list[Item]:
     """Returns items with every group of nPerSpeaker utterances of a speaker once, for validation.
 
     The groups follow the order of the list: first the first groups of all speakers, then the second
     groups, and so on. A batch has at most batch_size groups and no speaker twice. The items are the
     same every time. Raises InputError if there are no groups.
     """
-    speaker = sorted_index((u.speaker, u.spoofed) for u in utterances)
+    speaker = Utterances.of(utterances).owner()
     rows = np.argsort(speaker, kind="stable")
     position = position_in_run(speaker[rows])
     # Leave out the last utterances of a speaker if they do not fill a group.

@@ -7,9 +7,11 @@ import argparse
 import logging
 import math
 import mmap
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 import distributed
 from common.errors import InputError
@@ -19,7 +21,9 @@ from corpus.lists import classes_of
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from corpus.raw_lists import shared_speakers, speakers_by_folder
+from corpus.utterances import Utterances
 from DatasetLoader import batches
+from distributed.shared import shared_from_rank_zero
 from inference.evaluation import evaluation_bytes, refuse_pairwise
 from inference.networks import build_net
 from inference.sources import source_of
@@ -38,6 +42,7 @@ from training.fit import (
     warn_without_classifier,
 )
 from training.memory import largest_batch
+from training.published_sampling import PublishedSampler
 from training.run_folder import last_checkpoint
 from training.sampling import GroupSampler, QuotaSampler, every_group
 
@@ -73,17 +78,18 @@ class Task:
         if options.valid_list:
             self.valid, self.valid_items = self.read_valid()
         self.sampler = self.make_sampler(utterances)
-        self.steps_per_epoch = math.ceil(len(self.sampler) / options.accumulate)
+        # With --sampling published only the first epoch has exactly this number.
+        self.steps_per_epoch = self.updates_of(1)
         self.trainer = self.make_trainer()
         self.check_fit()
         if options.compile:
             self.trainer.compile()
 
     # ------------------------------------------------------------------ data
-    def read_lists(self) -> list:
+    def read_lists(self) -> Sequence:
         """Reads train list, trials and cohort; returns the utterances of the train list."""
         options = self.options
-        utterances = distributed.on_rank_zero(
+        utterances = shared_from_rank_zero(
             self.source.read_train,
             options.train_list,
             options.train_path,
@@ -112,7 +118,7 @@ class Task:
         """
         unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
         options = argparse.Namespace(**vars(self.options) | unchanged)
-        utterances = distributed.on_rank_zero(
+        utterances = shared_from_rank_zero(
             self.source.read_train,
             options.valid_list,
             options.valid_path,
@@ -135,7 +141,7 @@ class Task:
         )
         return dataset, items
 
-    def make_sampler(self, utterances: list) -> GroupSampler:
+    def make_sampler(self, utterances: Sequence) -> GroupSampler:
         """Returns the sampler of the train list."""
         options = self.options
         settings = {
@@ -145,6 +151,9 @@ class Task:
             "seed": options.seed,
             "processes": (distributed.rank(), distributed.world_size()),
         }
+        if options.sampling == "published":
+            refuse_published_sampling(options)
+            return PublishedSampler(utterances, **settings)
         if not options.num_spk:
             return GroupSampler(utterances, **settings)
         return QuotaSampler(
@@ -154,7 +163,41 @@ class Task:
             **settings,
         )
 
-    def fitting_batch_size(self, utterances: list) -> int:
+    def updates_of(self, epoch: int) -> int:
+        """Returns the number of updates of an epoch."""
+        return math.ceil(self.sampler.batches_of(epoch) / self.options.accumulate)
+
+    def last_step(self) -> int:
+        """Returns the number of updates of the run without --max_steps.
+
+        If epochs differ in length, those after the current one count as long as the first one. In
+        the last epoch the number is exact.
+        """
+        trainer = self.trainer
+        left = self.options.max_epoch - trainer.epoch
+        if not self.sampler.varies:
+            return self.options.max_epoch * self.steps_per_epoch
+        if left < 0:
+            return trainer.step
+        done = math.ceil(trainer.position / self.options.accumulate)
+        return trainer.step - done + self.updates_of(trainer.epoch) + left * self.steps_per_epoch
+
+    def align_schedule(self) -> None:
+        """Moves the schedule to the part of the epoch that is done, if epochs differ in length.
+
+        A schedule counts in epochs of steps_per_epoch updates. A longer epoch gets through its part
+        of the schedule in smaller steps, and a shorter one in larger steps.
+        """
+        trainer = self.trainer
+        if not self.sampler.varies or not isinstance(trainer.scheduler, LambdaLR):
+            return
+        done = math.ceil(trainer.position / self.options.accumulate)
+        epochs = trainer.epoch - 1 + done / self.updates_of(trainer.epoch)
+        # step() adds the 1 again.
+        trainer.scheduler.last_epoch = epochs * self.steps_per_epoch - 1
+        trainer.scheduler.step()
+
+    def fitting_batch_size(self, utterances: Sequence) -> int:
         """--batch_size auto: the batch size of the resumed run, or the largest one that fits.
 
         A trainer that is not used later makes trial updates to find the largest one.
@@ -303,6 +346,21 @@ class Task:
             ) from error
 
 
+def refuse_published_sampling(options: argparse.Namespace) -> None:
+    """Raises InputError if options contradict --sampling published."""
+    if options.num_spk:
+        raise InputError(
+            "--sampling published: expected no --num_spk, because this rule of voxceleb_trainer "
+            f"has no quota of bona fide speech, found --num_spk {options.num_spk}. Leave out one "
+            "of the two options."
+        )
+    if options.gather_embeddings and distributed.world_size() > 1:
+        raise InputError(
+            "--sampling published: expected no --gather_embeddings, because a speaker can be in "
+            "the batches of two processes at the same time. Leave out one of the two options."
+        )
+
+
 def bytes_of_batch(dataset, item: tuple) -> int:
     """Returns the shared memory that a training batch needs: whole pages for each tensor.
 
@@ -314,9 +372,11 @@ def bytes_of_batch(dataset, item: tuple) -> int:
     return int(np.sum(-(-sizes // mmap.PAGESIZE)) * mmap.PAGESIZE)
 
 
-def warn_of_shared_speakers(utterances: list, tests: list) -> None:
+def warn_of_shared_speakers(utterances: Sequence, tests: list) -> None:
     """Warns if training speakers are in the trials too."""
-    originals = [u for u in utterances if u.speed == 1]
+    if distributed.rank():
+        return
+    originals = Utterances.of(utterances).ends_of_speakers()
     level, folders = speakers_by_folder([u.speaker for u in originals], [u.path for u in originals])
     for trials, _ in tests:
         shared = shared_speakers(level, folders, trials.paths())
