@@ -246,19 +246,21 @@ def score_trials(
     Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores.
     Their key, such as "_asnorm", is also the end of the name of their file. If the loss learns
     about spoofed speech, the two parts of the raw score are also written, to *_speaker.txt and
-    *_bonafide.txt.
+    *_bonafide.txt. A loss that does not compare speakers scores the tested file alone.
     """
-    speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
-    parts = {"": speaker}
-    if moments:
-        normalised = normalise_scores(speaker, *moments, options.score_norm)
-        parts[f"_{options.score_norm}"] = normalised
-    written = {}
     bonafide = scorer.bonafide(trials, reps)
-    if bonafide is not None:
-        written = {"_speaker": speaker, "_bonafide": bonafide}
-        for part in parts:
-            parts[part] = parts[part] + scorer.fusion * bonafide
+    parts = {"": bonafide}
+    written = {}
+    if scorer.net.loss.compares_speakers:
+        speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
+        parts = {"": speaker}
+        if moments:
+            normalised = normalise_scores(speaker, *moments, options.score_norm)
+            parts[f"_{options.score_norm}"] = normalised
+        if bonafide is not None:
+            written = {"_speaker": speaker, "_bonafide": bonafide}
+            for part in parts:
+                parts[part] = parts[part] + scorer.fusion * bonafide
     for values in parts.values():
         if not np.isfinite(values).all():
             raise NonFiniteScores(values, trials.lines)
