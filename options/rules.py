@@ -42,6 +42,11 @@ class Need(NamedTuple):
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
+WITHOUT_ADCF_WEIGHT = Need("adcf_weight", "without --adcf_weight above 0")
+ADCF_OPTIONS = (
+    *("p_nontarget", "p_spoof", "c_miss", "c_fa_nontarget", "c_fa_spoof", "slope", "threshold"),
+    "learn_threshold",
+)
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
 # Option -> what it needs.
 NEEDS = {
@@ -54,6 +59,7 @@ NEEDS = {
     "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
+    **{f"adcf_{name}": WITHOUT_ADCF_WEIGHT for name in ADCF_OPTIONS},
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
