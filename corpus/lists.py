@@ -26,7 +26,7 @@ from corpus.line_formats import (
     LineFormat,
     attack_of,
 )
-from corpus.plain_trials import has_only_files, plain_lines
+from corpus.plain_trials import check_names, has_only_files, plain_lines
 from corpus.rows import Rows, looks_like_file, read_rows
 
 ListFile = str | os.PathLike
@@ -55,6 +55,7 @@ class Trials(NamedTuple):
 
     lines [n]: the lines of a scores file without the score, '1|0 <file> <file>' or '<file> <file>'.
     Spoofing-aware trials have lines '<speaker> <file> bonafide|<attack> target|nontarget|spoof'.
+    Single files have lines '<file> -|<attack> bonafide|spoof', no models, attacks and no kinds.
     models: a tuple of enrolment files for each reference. files: the tested files. enrol, test:
     int64 [n]. label: bool [n], True for target trials, or None for a list without labels. attacks,
     kinds: the last two words of the lines of spoofing-aware trials [n], or None.
@@ -225,18 +226,8 @@ def parse_trials(
         trials = Trials.of_columns(without_labels(rows, label), lines)
         trials = trials._replace(label=np.concatenate(label))
     if rows.separator:
-        check_names(list_file, trials)
+        check_names(list_file, trials.paths())
     return trials
-
-
-def check_names(list_file: ListFile, trials: Trials) -> None:
-    """Raises InputError if comma-separated trials have names with blanks."""
-    with_blank = next((name for name in trials.paths() if len(name.split()) > 1), None)
-    if with_blank:
-        raise InputError(
-            f"{list_file}: expected files without blanks in their names, because blanks separate "
-            f"the words of scores files, found '{with_blank}'. Rename the file."
-        )
 
 
 def without_labels(rows: Rows, label: list[np.ndarray]) -> Iterator[list]:
@@ -335,6 +326,9 @@ def described(utterances: Sequence) -> str:
 def described_trials(trials: Trials) -> str:
     """Summarises trials: their number, files, references and kinds."""
     size = f"{len(trials.lines):,} trials"
+    if not trials.models and trials.attacks is not None:
+        names = np.where(trials.attacks == "-", "bonafide", trials.attacks).tolist()
+        return f"{len(names):,} single files: {counted(names)}"
     if trials.kinds is None:
         kinds = "no labels"
         if trials.label is not None:

@@ -17,16 +17,19 @@ from corpus.cohort import Cohort
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
 from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
+from corpus.protocols import is_protocol, read_protocol
 from corpus.recognition import TRIALS, Expected, require_kind
 from corpus.trial_checks import warn_about_trials
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
 from inference.sources import DataSource
-from metrics import rates, sasv
+from metrics import sasv
+from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.qualities import quality_measures, write_qualities
 from metrics.score_norm import normalise_scores
 from metrics.scores import write_scores
+from options.plugins import find
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -246,12 +249,13 @@ def score_trials(
     Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores.
     Their key, such as "_asnorm", is also the end of the name of their file. If the loss learns
     about spoofed speech, the two parts of the raw score are also written, to *_speaker.txt and
-    *_bonafide.txt. A loss that does not compare speakers scores the tested file alone.
+    *_bonafide.txt. Trials of single files get the score of the file alone, and so do all trials if
+    the loss does not compare speakers.
     """
     bonafide = scorer.bonafide(trials, reps)
     parts = {"": bonafide}
     written = {}
-    if scorer.net.loss.compares_speakers:
+    if trials.models and scorer.net.loss.compares_speakers:
         speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
         parts = {"": speaker}
         if moments:
@@ -324,9 +328,8 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
             return sasv.summarize_sasv(
                 scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
             )
-        return rates.summarize(
-            scores,
-            trials.label,
+        return summarize_plain(
+            *(scores, trials.label, trials.attacks),
             p_target=options.dcf_p_target,
             c_miss=options.dcf_c_miss,
             c_fa=options.dcf_c_fa,
@@ -365,8 +368,9 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Trials, object]]:
     """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
 
-    source: reads the files for the model. Returns [(trials, data set of their files)]. All files
-    are checked. Raises InputError if a list or a file cannot be used.
+    A network that detects spoofed speech also takes protocols of single files. Returns [(trials,
+    data set of their files)]. All files are checked. source: reads the files for the model. Raises
+    InputError if a list or a file cannot be used.
     """
     lists, roots = lists_and_roots(options)
     if lists:
@@ -375,6 +379,8 @@ def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Tr
     for list_file, root in zip(lists, roots, strict=True):
         if options.valid_clients and not tests:
             trials = read_clients_and_impostors(options.valid_clients, options.valid_impostors)
+        elif find("trainfunc", options.trainfunc).detects_spoofing and is_protocol(list_file):
+            trials = read_protocol(list_file)
         else:
             require_kind(list_file, Expected("--test_list", TRIALS))
             trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)
