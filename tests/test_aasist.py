@@ -178,3 +178,21 @@ def test_masked_filters_while_training():
     assert min(widths) == 0
     assert max(widths) == 19
     assert torch.equal(front.eval()(noise(1, 4000)), model("AASIST").front(noise(1, 4000)))
+
+
+@pytest.mark.slow
+def test_compiled_network_has_the_same_gradients():
+    """torch.compile does everything except for generating code."""
+    torch.compiler.reset()
+    gradients = []
+    for compiled in (False, True):
+        net = model("AASIST", variant="AASIST-L").train()
+        for module in net.modules():
+            if isinstance(module, torch.nn.Dropout):
+                # Dropout draws other numbers in compiled code.
+                module.p = 0.0
+        call = torch.compile(net, backend="aot_eager") if compiled else net
+        call(noise(2, 8000)).square().sum().backward()
+        gradients.append({name: value.grad for name, value in net.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert difference(gradients[1][name].numpy(), gradient.numpy()) < 1e-3, name
