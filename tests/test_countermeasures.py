@@ -103,7 +103,7 @@ def test_wrong_protocols_are_refused(lines, message, tmp_path):
 
 
 def test_trials_are_no_protocol(tmp_path):
-    for line in ("1 a.wav b.wav", "S1 f1 bonafide target", "S1 f1 A07 spoof", "a.wav b.wav"):
+    for line in ("1 a.wav b.wav", "S1 f1 bonafide target", "S1 f1 A07 spoof", "a.wav"):
         (tmp_path / "list.txt").write_text(line)
         assert not is_protocol(tmp_path / "list.txt")
     spoofed = "S1 f1 F - - - AC1 A08 spoof -"
