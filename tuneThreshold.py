@@ -35,9 +35,10 @@ from metrics.backend_scores import trial_scores
 from metrics.backends import load_backend
 from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
+from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.llr import effective_prior, llr_text
-from metrics.rates import eer, error_rates, min_dcfs, rates_from_counts, summarize
+from metrics.rates import eer, error_rates, min_dcfs, rates_from_counts
 from metrics.sasv import (
     a_dcf_from_counts,
     adcf_weights,
@@ -77,9 +78,8 @@ class Evaluated(NamedTuple):
 def summary_of(read: Scores, args: argparse.Namespace) -> AnySummary:
     """Returns the metrics of the scores of a file."""
     if read.kinds is None:
-        return summarize(
-            read.scores,
-            read.labels,
+        return summarize_plain(
+            *(read.scores, read.labels, read.attacks),
             p_target=args.p_target,
             c_miss=args.c_miss,
             c_fa=args.c_fa,
@@ -317,6 +317,7 @@ def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluate
 
 def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evaluated:
     """Evaluates scores that were read from `path` and prints the results."""
+    options.check_single_files(read, args)
     summary = summary_of(read, args)
     resamples = None
     bands = None

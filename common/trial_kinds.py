@@ -6,3 +6,5 @@ TRIAL_KINDS = ("target", "nontarget", "spoof")
 BONA_FIDE = ("bonafide", "-", "a00")
 # The class of all spoofed speech, and the kind of trials with spoofed speech.
 SPOOF = "spoof"
+# The kinds of single files: the words of countermeasure protocols.
+FILE_KINDS = ("bonafide", SPOOF)

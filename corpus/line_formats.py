@@ -22,7 +22,8 @@ class LineFormat(NamedTuple):
     header: the names of the columns in the first line of a list, if there are any.
     numbered_speakers: whether speakers have numbers as names. speaker_column: the column of the
     speaker, if `columns` contains only files. is_variant: whether errors do not name the format,
-    because they name the same words in another order.
+    because they name the same words in another order. phase_column: the column of the phase of a
+    challenge, or None.
     """
 
     fits: Callable[[Sequence[str]], object]
@@ -34,6 +35,7 @@ class LineFormat(NamedTuple):
     numbered_speakers: bool = False
     speaker_column: int | None = None
     is_variant: bool = False
+    phase_column: int | None = None
 
 
 # Description of a line for errors -> its format.
@@ -97,6 +99,31 @@ TRAIN_FORMATS: Formats = {
         lambda words: len(words) == 3 and re.fullmatch(r"a\d+", words[2]),
         (1, 0),
         attack_column=2,
+    ),
+}
+# Lists of single files for countermeasures: the train lists with bonafide|spoof, and others.
+PROTOCOL_FORMATS: Formats = {
+    **{
+        line: line_format
+        for line, line_format in TRAIN_FORMATS.items()
+        if line_format.key_column is not None
+    },
+    # Keys of ASVspoof 2021 LA
+    "<speaker> <file> <codec> <channel> <attack>|- bonafide|spoof <trim> <phase>": LineFormat(
+        lambda words: len(words) == 8 and attack_agrees(words[4], words[5]),
+        attack_column=4,
+        key_column=5,
+        phase_column=7,
+    ),
+    # Keys of ASVspoof 2021 DF
+    (
+        "<speaker> <file> <codec> <source> <attack>|- bonafide|spoof <trim> <phase> <vocoder> "
+        "<task> <team> <gender pair> <language>"
+    ): LineFormat(
+        lambda words: len(words) == 13 and attack_agrees(words[4], words[5]),
+        attack_column=4,
+        key_column=5,
+        phase_column=7,
     ),
 }
 UNLABELLED = "<file> <file>"

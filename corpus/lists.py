@@ -25,7 +25,7 @@ from corpus.line_formats import (
     UNLABELLED,
     LineFormat,
 )
-from corpus.plain_trials import has_only_files, plain_lines
+from corpus.plain_trials import check_names, has_only_files, plain_lines
 from corpus.rows import Rows, looks_like_file, read_rows
 from corpus.utterances import (
     REAL,
@@ -47,6 +47,7 @@ class Trials(NamedTuple):
 
     lines [n]: the lines of a scores file without the score, '1|0 <file> <file>' or '<file> <file>'.
     Spoofing-aware trials have lines '<speaker> <file> bonafide|<attack> target|nontarget|spoof'.
+    Single files have lines '<file> -|<attack> bonafide|spoof', no models, attacks and no kinds.
     models: a tuple of enrolment files for each reference. files: the tested files. enrol, test:
     int64 [n]. label: bool [n], True for target trials, or None for a list without labels. attacks,
     kinds: the last two words of the lines of spoofing-aware trials [n], or None.
@@ -221,18 +222,8 @@ def parse_trials(
     else:
         trials = labelled_trials(rows, lines)
     if rows.separator:
-        check_names(list_file, trials)
+        check_names(list_file, trials.paths())
     return trials
-
-
-def check_names(list_file: ListFile, trials: Trials) -> None:
-    """Raises InputError if comma-separated trials have names with blanks."""
-    with_blank = next((name for name in trials.paths() if len(name.split()) > 1), None)
-    if with_blank:
-        raise InputError(
-            f"{list_file}: expected files without blanks in their names, because blanks separate "
-            f"the words of scores files, found '{with_blank}'. Rename the file."
-        )
 
 
 def without_labels(rows: Rows, label: list[np.ndarray]) -> Iterator[list]:
@@ -300,6 +291,9 @@ def check_labels(list_file: ListFile, trials: Trials) -> None:
 def described_trials(trials: Trials) -> str:
     """Summarises trials: their number, files, references and kinds."""
     size = f"{len(trials.lines):,} trials"
+    if not trials.models and trials.attacks is not None:
+        names = np.where(trials.attacks == "-", "bonafide", trials.attacks).tolist()
+        return f"{len(names):,} single files: {counted(names)}"
     if trials.kinds is None:
         kinds = "no labels"
         if trials.label is not None:

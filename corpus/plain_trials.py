@@ -2,7 +2,9 @@
 
 import logging
 import os
+from collections.abc import Iterable
 
+from common.errors import InputError
 from common.text import TextLines
 from common.trial_kinds import SPOOF
 from corpus.enrolment import names_files
@@ -47,3 +49,13 @@ def has_only_files(rows: Rows, list_file: str | os.PathLike) -> bool:
             list_file,
         )
     return True
+
+
+def check_names(list_file: str | os.PathLike, names: Iterable[str]) -> None:
+    """Raises InputError if comma-separated trials have names with blanks."""
+    with_blank = next((name for name in names if len(name.split()) > 1), None)
+    if with_blank:
+        raise InputError(
+            f"{list_file}: expected files without blanks in their names, because blanks separate "
+            f"the words of scores files, found '{with_blank}'. Rename the file."
+        )

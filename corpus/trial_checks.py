@@ -15,8 +15,10 @@ def warn_about_trials(list_file: str | os.PathLike, trials: Trials) -> None:
     """Prints one warning with the numbers of such trials of a list, if there are any.
 
     Two files are the same pair in both orders. A trial is repeated if it has the same two sides and
-    the same label as an earlier trial.
+    the same label as an earlier trial. Lists of single files have no pairs.
     """
+    if not trials.models:
+        return
     # A reference of one file has the same number as this file.
     numbers: NumberedNames = NumberedNames()
     tested = numbers.numbers_of([(file,) for file in trials.files])  # type: ignore[misc]

@@ -19,7 +19,8 @@ from corpus.loader_processes import PREFETCHED, check_shared_memory
 from corpus.missing import first_names
 from DatasetLoader import LoadingError, batches, eval_loader
 from inference.scorer import Scorer
-from metrics import rates, sasv
+from metrics import sasv
+from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_NETWORK, warn_of_direction
 from metrics.qualities import quality_measures, write_qualities
 from metrics.score_norm import normalise_scores
@@ -248,19 +249,22 @@ def score_trials(
     Returns {"": scores [n]}. With `moments` of the cohort it also returns the normalised scores.
     Their key, such as "_asnorm", is also the end of the name of their file. If the loss learns
     about spoofed speech, the two parts of the raw score are also written, to *_speaker.txt and
-    *_bonafide.txt.
+    *_bonafide.txt. Trials of single files get the score of the file alone, and so do all trials if
+    the loss does not compare speakers.
     """
-    speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
-    parts = {"": speaker}
-    if moments:
-        normalised = normalise_scores(speaker, *moments, options.score_norm)
-        parts[f"_{options.score_norm}"] = normalised
-    written = {}
     bonafide = scorer.bonafide(trials, reps)
-    if bonafide is not None:
-        written = {"_speaker": speaker, "_bonafide": bonafide}
-        for part in parts:
-            parts[part] = parts[part] + scorer.fusion * bonafide
+    parts = {"": bonafide}
+    written = {}
+    if trials.models and scorer.net.loss.compares_speakers:
+        speaker = scorer.score(trials, reps, options.scoring, options.trials_at_once)
+        parts = {"": speaker}
+        if moments:
+            normalised = normalise_scores(speaker, *moments, options.score_norm)
+            parts[f"_{options.score_norm}"] = normalised
+        if bonafide is not None:
+            written = {"_speaker": speaker, "_bonafide": bonafide}
+            for part in parts:
+                parts[part] = parts[part] + scorer.fusion * bonafide
     for values in parts.values():
         if not np.isfinite(values).all():
             raise NonFiniteScores(values, trials.lines)
@@ -325,9 +329,8 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
             return sasv.summarize_sasv(
                 scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
             )
-        return rates.summarize(
-            scores,
-            trials.label,
+        return summarize_plain(
+            *(scores, trials.label, trials.attacks),
             p_target=options.dcf_p_target,
             c_miss=options.dcf_c_miss,
             c_fa=options.dcf_c_fa,

@@ -34,8 +34,27 @@ def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     problem = "a network with the options of this checkpoint cannot be built ({}).".format
     with foreign_file(options.initial_model, problem):
         net = build_net(options, max(classes.values(), default=0) + 1)
-    # The speakers that a published classifier was trained on are unknown, so it is not used.
-    head = "required" if "options" in state else "unused"
+    refuse_countermeasure(net, options)
+    # The speakers that a published classifier was trained on are unknown, so it is not used. The
+    # classes of a countermeasure are always the same.
+    used = "options" in state or not net.loss.compares_speakers
+    head = "required" if used else "unused"
     load_weights(net, state, options.initial_model, head=head)
     log_assumptions(net.model, state, options)
     return Scorer(net, device=resolve_device(options.device), mixedprec=options.mixedprec)
+
+
+def refuse_countermeasure(net: SpeakerNet, options: argparse.Namespace) -> None:
+    """Raises InputError for options that compare speakers, if the loss learns nothing about them.
+
+    Options that are missing or off are accepted.
+    """
+    if net.loss.compares_speakers:
+        return
+    for name in ("verify", "all_pairs", "score_norm", "qualities"):
+        if getattr(options, name, None):
+            raise InputError(
+                f"--{name} compares speakers, but --trainfunc {options.trainfunc} only separates "
+                f"bona fide from spoofed speech. Leave out --{name}, or give a checkpoint of a "
+                "speaker network."
+            )

@@ -7,10 +7,12 @@ import numpy as np
 
 from common.errors import InputError
 from corpus.lists import Trials, described_trials, read_clients_and_impostors, read_trials
+from corpus.protocols import is_protocol, read_protocol
 from corpus.recognition import TRIALS, Expected, require_kind
 from corpus.trial_checks import warn_about_trials
 from inference.evaluation import summary_of_trials
 from inference.sources import DataSource
+from options.plugins import find
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -42,8 +44,9 @@ def lists_and_roots(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 def read_tests(options: argparse.Namespace, source: DataSource) -> list[tuple[Trials, object]]:
     """Reads the trials of every --test_list, or of --valid_clients and --valid_impostors.
 
-    source: reads the files for the model. Returns [(trials, data set of their files)]. All files
-    are checked. Raises InputError if a list or a file cannot be used.
+    A network that detects spoofed speech also takes protocols of single files. Returns [(trials,
+    data set of their files)]. All files are checked. source: reads the files for the model. Raises
+    InputError if a list or a file cannot be used.
     """
     lists, roots = lists_and_roots(options)
     if lists:
@@ -71,6 +74,9 @@ def read_test(
 
     root_option: the option that names root, for errors.
     """
+    detects_spoofing = find("trainfunc", options.trainfunc).detects_spoofing
+    if trials is None and detects_spoofing and is_protocol(list_file):
+        trials = read_protocol(list_file)
     if trials is None:
         require_kind(list_file, Expected(root_option.replace("_path", "_list"), TRIALS))
         trials = read_trials(list_file, options.enroll_list, options.spk_meta_eval)

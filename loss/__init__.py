@@ -43,6 +43,17 @@ BOUNDS = {
     "init_w": (0, 10_000),
     "init_b": (-10_000, 10_000),
     "spoof_weight": (0, 10_000),
+    "class_weight_spoof": (0, 10_000),
+    "class_weight_bonafide": (0, 10_000),
+    "focusing": (0, 100),
+    "adcf_weight": (0, 10_000),
+    "adcf_p_nontarget": (0, 1),
+    "adcf_p_spoof": (0, 1),
+    "adcf_c_miss": (0, 10_000),
+    "adcf_c_fa_nontarget": (0, 10_000),
+    "adcf_c_fa_spoof": (0, 10_000),
+    "adcf_slope": (0, 10_000),
+    "adcf_threshold": (-10_000, 10_000),
     "fusion": (0, 10_000),
     "subcenters": (1, 1000),
     "positive_weight": (0, 1),
@@ -66,6 +77,8 @@ class Loss(nn.Module):
     reads: entries of the batch that forward() needs and that only some datasets add.
     detects_spoofing: whether the loss learns bonafide(), for which the train list needs bona fide
         and spoofed speech.
+    compares_speakers: whether similarity() says if two utterances are of one speaker. If not, the
+        score of a trial is bonafide() of the tested file.
     fusion: weight of bonafide() in the score of a trial.
     classifier: names of the parameters of the classifier of the speakers, for
         --head_weight_decay. A loss that contains another loss with a classifier does not repeat
@@ -78,6 +91,7 @@ class Loss(nn.Module):
     pairwise = False
     reads: tuple[str, ...] = ()
     detects_spoofing = False
+    compares_speakers = True
     fusion = 0.0
     classifier: tuple[str, ...] = ()
 
@@ -152,6 +166,16 @@ class Loss(nn.Module):
         ref, qry: as for similarity(). voxceleb_trainer scores trials with this distance.
         """
         return -(self.project(qry) - self.project(ref)).norm(dim=-1)
+
+
+class Countermeasure(Loss):
+    """Base class of losses that learn bonafide() and nothing about speakers.
+
+    A subclass defines bonafide() and forward().
+    """
+
+    detects_spoofing = True
+    compares_speakers = False
 
 
 # ---------------------------------------------------------------------- parts of losses

@@ -2,7 +2,8 @@
 
 Source: Mun et al., arXiv:2305.19051. The loss is additive angular margin softmax plus angular
 prototypical loss. For the softmax all spoofed speech is one class, the last one. For the
-prototypical loss the prototypes of spoofed groups are extra negatives.
+prototypical loss the prototypes of spoofed groups are extra negatives. With --adcf_weight above 0
+the a-DCF of the trials in a batch is added, see loss/_adcf.py.
 
     python trainSpeakerNet.py --trainfunc sasv_e2e_v1 --margin 0.2 --scale 30 --nPerSpeaker 2 ...
 """
@@ -22,9 +23,11 @@ from loss import (
     scaled,
     sum_of_losses,
 )
+from loss._adcf import AdcfSettings, TrialCost
 from loss._margin import AngularMarginSettings
 
 DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
+WITHOUT_ADCF = AdcfSettings(adcf_weight=0.0)
 
 
 class AngularPrototypes(Loss):
@@ -48,7 +51,7 @@ class AngularPrototypes(Loss):
 
 
 class LossFunction(Loss):
-    """AngularMarginSettings declares further options.
+    """AngularMarginSettings and AdcfSettings declare further options.
 
     scale: factor of the cosines in the softmax loss
     init_w: initial scale of the cosines in the prototypical loss
@@ -64,14 +67,21 @@ class LossFunction(Loss):
         num_classes: int,
         *,
         settings: AngularMarginSettings = DEFAULTS,
+        adcf: AdcfSettings = WITHOUT_ADCF,
         init_w: float = 10.0,
         init_b: float = -5.0,
     ):
         super().__init__()
         self.aamsoftmax = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
         self.angleproto_sasv = AngularPrototypes(init_w, init_b)
+        self.adcf = TrialCost(adcf) if adcf.adcf_weight else None
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
-        return sum_of_losses(
+        out = sum_of_losses(
             self.aamsoftmax(rep, batch, pair), self.angleproto_sasv(rep, batch, pair)
         )
+        if self.adcf is None:
+            return out
+        cost = self.adcf(rep, batch, pair)
+        total = out["loss"] + cost["loss"]
+        return out | cost | {"loss": total, "loss_adcf": cost["loss"].detach()}

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from common.errors import InputError
 from loss import Batch, Loss, Pair, Terms, aamsoftmax, angleproto
 from loss._margin import AngularMarginSettings
+from loss._one_class import cosine_to, new_direction, one_class_softmax
 
 DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
 
@@ -58,8 +59,7 @@ class LossFunction(Loss):
         self.speakers = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
         self.prototypes = angleproto.LossFunction(init_w=init_w, init_b=init_b)
         # The direction of bona fide speech.
-        self.direction = nn.Parameter(torch.empty(1, dim))
-        nn.init.kaiming_uniform_(self.direction, 0.25)
+        self.direction = new_direction(dim)
         self.offset = nn.Parameter(torch.zeros(())) if spoof_head == "sigmoid" else None
         self.spoof_scale = spoof_scale
         self.margin_real = margin_real
@@ -69,7 +69,7 @@ class LossFunction(Loss):
 
     def bonafide(self, x: Tensor) -> Tensor:
         """Returns the cosine [...] between embeddings [..., D] and the bona fide direction."""
-        return F.linear(F.normalize(x, dim=-1), F.normalize(self.direction)).squeeze(-1)
+        return cosine_to(self.direction, x)
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         out = self.speaker_terms(rep, batch, pair)
@@ -113,5 +113,5 @@ class LossFunction(Loss):
         if self.offset is not None:
             logit = self.spoof_scale * cos + self.offset
             return F.binary_cross_entropy_with_logits(logit, (~spoof).float())
-        violation = torch.where(spoof, cos - self.margin_spoof, self.margin_real - cos)
-        return F.softplus(self.spoof_scale * violation).mean()
+        margins = (self.margin_real, self.margin_spoof)
+        return one_class_softmax(cos, spoof, self.spoof_scale, *margins)

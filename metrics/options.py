@@ -10,6 +10,7 @@ import numpy as np
 
 from metrics.confidence import REPEATS
 from metrics.score_options import Options
+from metrics.scores import Scores
 
 
 # ---------------------------------------------------------------------- calibration
@@ -129,3 +130,15 @@ def check_slice_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst: expected at least 1, found {args.worst}.")
     if not np.isfinite(args.bins or 0).all():
         raise ValueError(f"--bins: expected finite numbers, found {' '.join(map(str, args.bins))}.")
+
+
+def check_single_files(read: Scores, args: argparse.Namespace) -> None:
+    """Raises ValueError for scores of single files with options that need both sides of a trial."""
+    if read.kinds is not None or read.attacks is None:
+        return
+    for name in ("bootstrap", "by", "worst", "cm"):
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name}: expected the scores of trials, found the scores of single files, which "
+                f"a countermeasure writes. Leave out --{name}."
+            )

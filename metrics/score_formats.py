@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.trial_kinds import TRIAL_KINDS
+from common.trial_kinds import FILE_KINDS, TRIAL_KINDS
 
 
 class ScoresFormat(NamedTuple):
@@ -28,9 +28,21 @@ class ScoresFormat(NamedTuple):
         return self.keys == TRIAL_KINDS
 
     @property
+    def is_of_files(self) -> bool:
+        """Whether a line is a single file, which a countermeasure scored."""
+        return self.keys == FILE_KINDS
+
+    @property
+    def attack_place(self) -> int | None:
+        """Index of the attack, or None if lines have none."""
+        if self.is_of_files:
+            return 1
+        return 2 if self.is_spoofing_aware and self.length == 5 else None
+
+    @property
     def has_attacks(self) -> bool:
-        """Whether the third word of a line is the attack."""
-        return self.is_spoofing_aware and self.length == 5
+        """Whether a line names the attack."""
+        return self.attack_place is not None
 
     def accepts(self, words: Sequence[str]) -> bool:
         """Returns whether the words of one line have this format."""
@@ -39,6 +51,7 @@ class ScoresFormat(NamedTuple):
         return not self.keys or words[self.key_place] in self.keys
 
 
+FILE_LINE = "<file> <attack>|- bonafide|spoof <score>"
 # What a line looks like -> its format.
 SCORES_FORMATS = {
     "<file> <file> <score> 1|0": ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
@@ -50,6 +63,8 @@ SCORES_FORMATS = {
     "<speaker> <file> bonafide|<attack> target|nontarget|spoof <score>": ScoresFormat(
         5, 3, TRIAL_KINDS
     ),
+    # Countermeasure scores, as the baselines of ASVspoof 2019 write them
+    FILE_LINE: ScoresFormat(4, 2, FILE_KINDS),
     "<speaker> <file> target|nontarget|spoof <score>": ScoresFormat(4, 2, TRIAL_KINDS),
 }
 UNLABELLED_LINE = "<file> <file> <score>"

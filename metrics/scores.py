@@ -8,7 +8,7 @@ word may be missing. metrics/score_formats.py has the other orders of the words.
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, wo
 from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
 from metrics.score_formats import (
+    FILE_LINE,
     SCORES_FORMATS,
     UNLABELLED_FORMAT,
     UNLABELLED_LINE,
@@ -36,10 +37,12 @@ class Scores(NamedTuple):
 
     lines: the trials, with one blank between words, without the score.
     scores: float64 [n].
-    labels: bool [n], True for targets. They are None only if read_scores(labelled=False) reads
-        lines without labels.
+    labels: bool [n], True for targets, or for bona fide files. They are None only if
+        read_scores(labelled=False) reads lines without labels.
     kinds: [n], words of TRIAL_KINDS, or None for lines `1|0 file file score`.
     attacks: [n], one of BONA_FIDE for real speech, or None for lines `1|0 file file score`.
+
+    Scores of single files, lines `file attack|- bonafide|spoof score`, have attacks and no kinds.
     """
 
     lines: Sequence[str]
@@ -108,6 +111,16 @@ def is_contradiction(attack: str, kind: str) -> bool:
     return (attack in BONA_FIDE) == (kind == "spoof")
 
 
+def are_files(lines: Iterable[str]) -> bool:
+    """Returns whether lines of four words are files of a countermeasure, and not trials.
+
+    The third word decides, but `spoof` is a word of both.
+    """
+    words = (line.split() for line in lines)
+    found = next((each[2] for each in words if len(each) == 4 and each[2] != SPOOF), None)
+    return found == "bonafide"
+
+
 class LineChecker:
     """Recognises the format of a scores file from its first line and checks every line."""
 
@@ -119,6 +132,8 @@ class LineChecker:
         matching = [line for line, form in SCORES_FORMATS.items() if form.accepts(words)]
         # '1 a target 0.5' matches two formats: its speaker is called 1.
         named = [line for line, form in SCORES_FORMATS.items() if not form.is_variant]
+        if FILE_LINE in matching and are_files(lines):
+            matching = [FILE_LINE]
         self.expected = matching[-1:] or named
         self.format = SCORES_FORMATS[self.expected[-1]]
         if not labelled and len(words) == 3:
@@ -132,8 +147,9 @@ class LineChecker:
             return False
         if line_format.keys and not set(table[line_format.key_place]) <= set(line_format.keys):
             return False
-        if line_format.has_attacks:
-            pairs = set(zip(table[2], table[3], strict=True))
+        place = line_format.attack_place
+        if place is not None:
+            pairs = set(zip(table[place], table[line_format.key_place], strict=True))
             return not any(is_contradiction(attack, kind) for attack, kind in pairs)
         return True
 
@@ -152,10 +168,12 @@ class LineChecker:
                 raise ValueError(
                     f"{self.path}:{number}: expected {expected}, found '{line}'.{remedy}"
                 )
-            if self.format.has_attacks and is_contradiction(words[2], words[3]):
+            place = self.format.attack_place
+            if place is not None and is_contradiction(*words[place : place + 2]):
+                real = "bonafide" if self.format.is_of_files else "target and nontarget"
                 raise ValueError(
-                    f"{self.path}:{number}: expected 'bonafide', '-' or 'a00' before target and "
-                    f"nontarget, and an attack before spoof, found '{words[2]} {words[3]}'."
+                    f"{self.path}:{number}: expected 'bonafide', '-' or 'a00' before {real}, and "
+                    f"an attack before spoof, found '{' '.join(words[place : place + 2])}'."
                 )
             yield words
 
@@ -180,15 +198,17 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
             keys_of_blocks.append(np.array(table[line_format.key_place]))
         else:
             keys = table[line_format.key_place]
-            keys_of_blocks.append(np.array([word == "1" for word in keys]))
-        if line_format.has_attacks:
-            attacks_of_blocks.append(np.array(table[2]))
+            keys_of_blocks.append(np.array([word in ("1", "bonafide") for word in keys]))
+        if line_format.attack_place is not None:
+            attacks_of_blocks.append(np.array(table[line_format.attack_place]))
         first += len(table[-1])
     trials = lines.converted_by(without_score)
     scores = np.concatenate(scores_of_blocks)
     if not line_format.keys:
         return Scores(trials, scores, None, None, None)  # type: ignore[arg-type]
     keys = np.concatenate(keys_of_blocks)
+    if line_format.is_of_files:
+        return Scores(trials, scores, keys, None, np.concatenate(attacks_of_blocks))
     if not line_format.is_spoofing_aware:
         trials = lines.converted_by(functools.partial(trial_of, line_format, plain=True))
         return Scores(trials, scores, keys, None, None)

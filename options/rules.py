@@ -90,6 +90,11 @@ WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
     "without --eval, --check, --all_pairs, --verify, --extract or --export",
 )
+WITHOUT_ADCF_WEIGHT = Need("adcf_weight", "without --adcf_weight above 0")
+ADCF_OPTIONS = (
+    *("p_nontarget", "p_spoof", "c_miss", "c_fa_nontarget", "c_fa_spoof", "slope", "threshold"),
+    "learn_threshold",
+)
 # Option -> what it needs.
 NEEDS = {
     "musan_path": WITHOUT_AUGMENT,
@@ -103,6 +108,7 @@ NEEDS = {
     "bucket_frames": Need("eval_frames", "without --eval_frames 0", ("0",)),
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
+    **{f"adcf_{name}": WITHOUT_ADCF_WEIGHT for name in ADCF_OPTIONS},
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,

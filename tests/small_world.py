@@ -247,8 +247,20 @@ def write_asvspoof(made, la):
     others = [line for line in train if line.split()[0] != first_speaker]
     path = la / "protocols" / "ASVspoof2019.LA.cm.train.trn.txt"
     path.write_text("\n".join(others) + "\n")
+    write_protocol(la / "protocols")
     (la / "spk_meta" / "spk_meta_trn.pk").write_bytes(pickle.dumps(files_by_kind(train)))
     (la / "spk_meta" / "spk_meta_eval.pk").write_bytes(pickle.dumps({}))
+
+
+def write_protocol(folder):
+    """Writes the countermeasure protocol of the tested files, each of them once."""
+    lines = {}
+    for line in (folder / "ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines():
+        speaker, file, attack, _ = line.split()
+        kind = "- bonafide" if attack == "bonafide" else f"{attack} spoof"
+        lines.setdefault(file, f"{speaker} {file} - {kind}")
+    path = folder / "ASVspoof2019.LA.cm.eval.trl.txt"
+    path.write_text("\n".join(lines.values()) + "\n")
 
 
 def copy_as_flac(wavs, la):

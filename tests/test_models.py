@@ -72,6 +72,7 @@ SMALL = {
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
     "ECAPA_SpeechBrain": {"eca_c": 32},
+    "AASIST": {"variant": "AASIST-L"},
     "CAMPPlus": {"n_mels": 16, "init_channels": 16, "growth_rate": 4},
     "ReDimNet": {
         "redim_config": "C: 4, F: 24, stages_setup: "

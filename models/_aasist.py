@@ -1,0 +1,197 @@
+"""Parts of AASIST: filters on waves, residual blocks on maps, and attention on graphs.
+
+A graph is a set of n nodes with C numbers each, [N, n, C]. Every node is connected with every node.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from common.constants import SAMPLE_RATE
+
+FILTERS = 70
+TAPS = 129
+# Most neighbouring filters that are set to zero while training.
+MOST_MASKED = 20
+# Dropout of the nodes before attention, and before the scores of the pooling.
+DROPPED_NODES = 0.2
+DROPPED_SCORES = 0.3
+
+
+# ---------------------------------------------------------------------- front end
+class SincMaps(nn.Module):
+    """Fixed band passes, equally wide in mel: waves [N, T] -> maps [N, 1, 23, (T - 128) // 3].
+
+    The largest size of the filtered waves in 3 filters and 3 samples remains. augment: set up to
+    MOST_MASKED neighbouring filters to zero while training.
+    """
+
+    def __init__(self, augment: bool) -> None:
+        super().__init__()
+        self.augment = augment
+        # Published files do not have the filters, so checkpoints do not need them.
+        self.register_buffer("filters", band_passes(), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        filters = self.filters
+        if self.training and self.augment:
+            filters = filters * self.mask(filters)
+        # bfloat16 would cost three digits before anything is learned.
+        with torch.autocast(x.device.type, enabled=False):
+            y = F.conv1d(x.float().unsqueeze(1), filters.unsqueeze(1))  # [N, 70, T - 128]
+            return F.max_pool2d(y.abs_().unsqueeze(1), 3)
+
+    def mask(self, filters: torch.Tensor) -> torch.Tensor:
+        """Draws which filters of [70, 129] remain -> [70, 1], 0 for the masked ones."""
+        draws = torch.rand(2, device=filters.device)
+        number = (draws[0] * MOST_MASKED).floor()
+        first = (draws[1] * (FILTERS - number)).floor()
+        place = torch.arange(FILTERS, device=filters.device)
+        masked = (place >= first) & (place < first + number)
+        return (~masked).float().unsqueeze(1)
+
+
+def band_passes() -> torch.Tensor:
+    """Returns the filters [70, 129]: ideal band passes times a symmetric Hamming window."""
+    highest = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
+    mel = torch.linspace(0, highest, FILTERS + 1, dtype=torch.float64)
+    # Edges of the bands as shares of the sample rate.
+    edges = 700 * (10 ** (mel / 2595) - 1) / SAMPLE_RATE
+    half = TAPS // 2
+    time = torch.arange(-half, half + 1, dtype=torch.float64)
+    low_passes = 2 * edges[:, None] * torch.sinc(2 * edges[:, None] * time)  # [71, 129]
+    window = torch.hamming_window(TAPS, periodic=False, dtype=torch.float64)
+    return (low_passes.diff(dim=0) * window).float()
+
+
+# ---------------------------------------------------------------------- maps
+class Block(nn.Module):
+    """Two convolutions and a shortcut: maps [N, inputs, B, T] -> [N, outputs, B, T // 3]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, (2, 3), padding=(1, 1))
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, (2, 3), padding=(0, 1))
+        self.conv_downsample: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.conv_downsample = nn.Conv2d(inputs, outputs, (1, 3), padding=(0, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv2(F.selu(self.bn2(self.conv1(x)), inplace=True))
+        return F.max_pool2d(y + self.conv_downsample(x), (1, 3))
+
+
+# ---------------------------------------------------------------------- graphs
+def on_nodes(norm: nn.BatchNorm1d, x: torch.Tensor) -> torch.Tensor:
+    """Normalises nodes [N, n, C] with statistics of all nodes of a batch."""
+    return norm(x.flatten(0, 1)).view(x.shape)
+
+
+def weight_of(size: int) -> nn.Parameter:
+    """Returns a random vector [size, 1], which weights the numbers of a pair of nodes."""
+    return nn.Parameter(nn.init.xavier_normal_(torch.empty(size, 1)))
+
+
+class GraphAttention(nn.Module):
+    """Attention of every node to all nodes: [N, n, inputs] -> [N, n, outputs].
+
+    The products of the numbers of two nodes decide the attention. temperature: divides its logits.
+    """
+
+    def __init__(self, inputs: int, outputs: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.drop = nn.Dropout(DROPPED_NODES)
+        self.att_proj = nn.Linear(inputs, outputs)
+        self.add_weights(outputs)
+        self.proj_with_att = nn.Linear(inputs, outputs)
+        self.proj_without_att = nn.Linear(inputs, outputs)
+        self.bn = nn.BatchNorm1d(outputs)
+
+    def add_weights(self, size: int) -> None:
+        """Makes the weights of the `size` numbers of a pair."""
+        self.att_weight = weight_of(size)
+
+    def pairs(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps nodes [N, n, inputs] to the numbers of their pairs [N, n, n, outputs]."""
+        return self.att_proj(x.unsqueeze(2) * x.unsqueeze(1)).tanh()
+
+    def attend(self, x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Returns nodes [N, n, outputs]. logits: of the attention, [N, n, n]."""
+        shares = (logits / self.temperature).softmax(-1)
+        y = self.proj_with_att(shares @ x) + self.proj_without_att(x)
+        return F.selu(on_nodes(self.bn, y))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.drop(x)
+        return self.attend(x, (self.pairs(x) @ self.att_weight).squeeze(-1))
+
+
+class MixedGraphAttention(GraphAttention):
+    """Attention among the nodes of two graphs, and of a master node to all of them.
+
+    The weights of a pair depend on the graphs of its two nodes. The master reads all nodes, and no
+    node reads the master.
+    """
+
+    def __init__(self, inputs: int, outputs: int, temperature: float) -> None:
+        super().__init__(inputs, outputs, temperature)
+        self.proj_type1 = nn.Linear(inputs, inputs)
+        self.proj_type2 = nn.Linear(inputs, inputs)
+        self.att_projM = nn.Linear(inputs, outputs)
+        self.proj_with_attM = nn.Linear(inputs, outputs)
+        self.proj_without_attM = nn.Linear(inputs, outputs)
+
+    def add_weights(self, size: int) -> None:
+        """Makes the weights of pairs in the first graph, in the second, across, and of a master."""
+        self.att_weight11 = weight_of(size)
+        self.att_weight22 = weight_of(size)
+        self.att_weight12 = weight_of(size)
+        self.att_weightM = weight_of(size)
+
+    def logits(self, x: torch.Tensor, first: int) -> torch.Tensor:
+        """Returns the logits [N, n, n] of nodes [N, n, inputs], of which `first` are first."""
+        weights = torch.cat([self.att_weight11, self.att_weight22, self.att_weight12], 1)
+        inside1, inside2, across = (self.pairs(x) @ weights).unbind(-1)  # [N, n, n] each
+        upper = torch.cat([inside1[:, :first, :first], across[:, :first, first:]], 2)
+        lower = torch.cat([across[:, first:, :first], inside2[:, first:, first:]], 2)
+        return torch.cat([upper, lower], 1)
+
+    def read(self, x: torch.Tensor, master: torch.Tensor) -> torch.Tensor:
+        """Returns the new master [N, 1, outputs] of a master [N, 1, inputs] and of nodes."""
+        logits = self.att_projM(x * master).tanh() @ self.att_weightM  # [N, n, 1]
+        shares = (logits / self.temperature).softmax(1)
+        return self.proj_with_attM(shares.mT @ x) + self.proj_without_attM(master)
+
+    def forward(
+        self, one: torch.Tensor, two: torch.Tensor, master: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Maps two graphs and a master [N, 1, inputs] to new ones with `outputs` numbers."""
+        first = one.shape[1]
+        x = self.drop(torch.cat([self.proj_type1(one), self.proj_type2(two)], 1))
+        y = self.attend(x, self.logits(x, first))
+        return y[:, :first], y[:, first:], self.read(x, master)
+
+
+class GraphPool(nn.Module):
+    """Keeps the given share of the nodes with the highest scores, times their scores.
+
+    It maps nodes [N, n, size] to [N, max(int(n * share), 1), size] in the order of their scores.
+    """
+
+    def __init__(self, size: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.drop = nn.Dropout(DROPPED_SCORES)
+        self.proj = nn.Linear(size, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.proj(self.drop(x)).sigmoid()  # [N, n, 1]
+        # int() and max() would fix the number of nodes in an exported network.
+        kept = torch.sym_max(torch.sym_int(x.shape[1] * self.share), 1)
+        place = scores.topk(kept, dim=1).indices
+        return (x * scores).gather(1, place.expand(-1, -1, x.shape[2]))
