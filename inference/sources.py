@@ -22,6 +22,7 @@ from corpus.files import audio_below, check_files
 from corpus.lists import Utterance, described, read_train_list, speed_copies
 from corpus.recognition import TRAIN, Expected, require_kind
 from corpus.rows import first_line_of
+from corpus.waves import Waves
 from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
 from options.plugins import find
@@ -145,7 +146,7 @@ class SpeechSource(DataSource):
         )
 
     def eval_dataset(
-        self, paths: Sequence[str], root: str, options: argparse.Namespace
+        self, paths: Sequence[str], root: str | Waves, options: argparse.Namespace
     ) -> EvalDataset:
         """Builds an evaluation data set of speech, see DataSource."""
         return EvalDataset(
