@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import scipy.signal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -161,6 +160,9 @@ class TrainDataset(Dataset):
             x = recording.crop(math.ceil(self.length * speed), rng, self.fill)
         if speed == 1:
             return x
+        # Imported here, because the import takes a second and most data sets do without it.
+        import scipy.signal
+
         return scipy.signal.resample_poly(x, speed.denominator, speed.numerator)[: self.length]
 
 
