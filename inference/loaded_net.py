@@ -113,7 +113,7 @@ class LoadedNet:
                 "Give another number."
             )
         several = isinstance(recordings, (list, tuple))
-        named = named_recordings(recordings if several else [recordings], several)
+        named = named_recordings(recordings)
         if not named:
             raise InputError("recordings: expected at least one recording, found an empty list.")
         with self._computing():
@@ -146,7 +146,7 @@ class LoadedNet:
         given, or from the calibration and the prior, or from the threshold in the checkpoint.
         Raises InputError if a recording cannot be used, or is silent or very short.
         """
-        named = {**named_recordings([a], False, "a"), **named_recordings([b], False, "b")}
+        named = {"a": a, "b": b}
         with self._computing():
             dataset, names = self._dataset(named, sample_rate, resample)
             refuse_weak(dataset)
@@ -196,13 +196,14 @@ class LoadedNet:
                 recording.read(recording.frames - 1, 1)
 
 
-def named_recordings(
-    recordings: Sequence[Any], several: bool, name: str = "recordings"
-) -> dict[str, Any]:
-    """Returns {name: recording}. The names are for messages: recordings[0], recordings[1], ..."""
-    if not several:
-        return {name: recordings[0]}
-    return {f"{name}[{i}]": recording for i, recording in enumerate(recordings)}
+def named_recordings(recordings: Any) -> dict[str, Any]:
+    """Returns {name: recording} of a recording or a list. The names are for messages.
+
+    They are recordings[0], recordings[1], ...
+    """
+    if not isinstance(recordings, (list, tuple)):
+        return {"recordings": recordings}
+    return {f"recordings[{i}]": recording for i, recording in enumerate(recordings)}
 
 
 # ---------------------------------------------------------------------- loading
@@ -232,14 +233,14 @@ def load(
     given = dict(options)
     given |= {"device": device and str(device), "threshold": threshold, "prior": prior}
     given["calibration"] = calibration and os.fspath(calibration)
-    has_backend = isinstance(backend, BackEnd)
-    given["backend"] = None if has_backend or backend is None else os.fspath(backend)
+    if backend is not None and not isinstance(backend, BackEnd):
+        given["backend"] = os.fspath(backend)
     with in_python_words(), distributed.alone(), kept_tf32():
         words = ["--verify", "a", "b", f"--initial_model={os.fspath(checkpoint)}"]
         words += ["--nDataLoaderThread=0", *words_of(given)]
         parsed, state = parse(words, {}, "", read_checkpoint)
         refuse_other_work(parsed, given)
-        if has_backend:
+        if isinstance(backend, BackEnd):
             parsed.backend = backend
         with in_python_words(parsed, given):
             return LoadedNet(parsed, state or {})

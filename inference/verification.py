@@ -84,7 +84,7 @@ class Verifier:
             raise InputError(
                 f"--prior: expected a probability above 0 and below 1, found {options.prior:g}."
             )
-        self.needs_qualities = bool(self.calibration) and len(self.calibration.inputs) > 1
+        self.needs_qualities = bool(self.calibration and len(self.calibration.inputs) > 1)
         options.qualities = self.needs_qualities
         self.result = (state or {}).get("result", {})
         self.scorer: Any = None
@@ -170,7 +170,7 @@ def rows_of(score: PairScore, decision: Decision, prior: float) -> list[Row]:
     """Returns the lines about a score and a decision, and the probability with a calibration."""
     score_text = f"{score.value:#.5g}"
     decision_text = "same speaker" if decision.same else "different speakers"
-    if decision.same is None:
+    if decision.threshold is None:
         threshold_text = f"none: {decision.reason}"
         decision_text = f"none: {decision.remedy}"
     elif decision.by_llr:

@@ -1,6 +1,7 @@
 """from inference import load: the numbers of --extract and --verify, without a command line."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -294,3 +295,25 @@ def test_the_process_group_of_another_program(net, files, monkeypatch):
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     assert np.array_equal(net.embed(files[:4]), expected)
+
+
+# ---------------------------------------------------------------------- the pages
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def test_the_examples_run(files, checkpoint, tmp_path, monkeypatch, capsys):
+    (tmp_path / "exps/demo/model").mkdir(parents=True)
+    (tmp_path / "exps/demo/model/best.model").symlink_to(checkpoint)
+    for name, path in zip(("a.wav", "b.wav"), files, strict=False):
+        (tmp_path / name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    blocks = python_blocks(ROOT / "docs" / "python.md")
+    assert len(blocks) == 4 and python_blocks(ROOT / "README.md") == blocks[:1]
+    for block in blocks:
+        names = {}
+        exec(block, names)
+        if "score" in names:
+            assert names["embeddings"].shape == (2, 2, 32)
+            assert -1 <= names["score"] <= 1 and names["same"] in (True, False)
+    assert capsys.readouterr().out == "missing.wav: there is no such file. Check the path.\n"
