@@ -2,11 +2,10 @@
 
 Print the metrics, and draw scores_det.png next to the scores file:
     python tuneThreshold.py exps/demo/result/scores.txt
-The sub-commands compare, calibrate, fuse, apply, plot and report have their own help:
+The sub-commands (compare, calibrate, score and others) have their own help:
     python tuneThreshold.py compare --help
 
-metrics/command_options.py declares the command line. The numbers come from metrics/, the pictures
-and the page from report/.
+metrics/command_options.py declares the command line. metrics/ and report/ do the work.
 """
 
 import argparse
@@ -31,13 +30,16 @@ from common.outputs import check_output
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration, confidence, options
+from metrics.backend_options import check_backend_options
+from metrics.backend_scores import trial_scores
+from metrics.backend_stages import Settings
+from metrics.backends import estimate, load_backend
 from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.llr import effective_prior, llr_text
 from metrics.rates import eer, error_rates, min_dcf, rates_from_counts, summarize
 from metrics.sasv import (
-    NotDefined,
     a_dcf_from_counts,
     adcf_weights,
     groups_of,
@@ -45,12 +47,11 @@ from metrics.sasv import (
     summarize_sasv,
 )
 from metrics.score_options import weights_of
-from metrics.scores import Scores, read_cm_scores, read_scores, reorder_like
+from metrics.scores import Scores, read_scores, reorder_like, write_scores
 from metrics.slices import slices_of, table_of_slices
 from metrics.speakers import Speakers, speakers_of
 from metrics.summary import SasvSummary, Summary
-from metrics.tandem import min_t_dcf, t_eer
-from metrics.thresholds import threshold_text
+from metrics.tandem_text import tandem_text
 from metrics.unused_options import AWARE, PLAIN, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
@@ -152,6 +153,14 @@ def load_durations(folder: str, names: list[str], place: str) -> dict[str, float
     return durations.read_durations(folder, names, place)
 
 
+def embedding_lists() -> Any:
+    """Returns the module that reads lists of embeddings."""
+    # Imported here, because most metrics need no embeddings.
+    from corpus import backend_lists
+
+    return backend_lists
+
+
 # ---------------------------------------------------------------------- text
 def slices_text(
     column: str,
@@ -173,40 +182,6 @@ def slices_text(
         return summary
 
     return table_of_slices(column, parts, read, evaluate)
-
-
-def tandem_text(read: Scores, args: argparse.Namespace) -> str:
-    """Returns the metrics of the scores together with the countermeasure's scores.
-
-    These are the concurrent t-EER, the t-EER at each prevalence, and min t-DCF.
-    """
-    if read.kinds is None:
-        raise ValueError(
-            "--cm: expected spoofing-aware scores, lines 'speaker file bonafide|attack "
-            "target|nontarget|spoof score', found lines '1|0 file file score'."
-        )
-    cm_scores = read_cm_scores(args.cm, read)
-    asv_ascending = np.sort(read.scores)
-    cm_ascending = np.sort(cm_scores)
-    lines = []
-    for prevalence in (None, *args.prevalence):
-        found = t_eer(read.scores, cm_scores, read.kinds, prevalence)
-        name = "t-EER" if prevalence is None else f"t-EER({prevalence:g})"
-        asv_threshold = threshold_text(found.asv_threshold, asv_ascending)
-        cm_threshold = threshold_text(found.cm_threshold, cm_ascending)
-        lines.append(
-            f"{name:14s}{found.value:8.2f} %   at threshold {asv_threshold}, "
-            f"countermeasure {cm_threshold}"
-        )
-    weights = weights_of(args, "tdcf")
-    try:
-        value, threshold = min_t_dcf(read.scores, cm_scores, read.kinds, **weights)
-    except NotDefined as error:
-        lines.append(f"{'min t-DCF':14s}{'-':>10s}   not defined: {error}")
-    else:
-        shown = threshold_text(threshold, cm_ascending)
-        lines.append(f"{'min t-DCF':14s}{value:10.4f}   at countermeasure threshold {shown}")
-    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------------- sub-commands
@@ -231,6 +206,29 @@ def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
         return
     args.llr = True
     run_metrics(args, parser, [path])
+
+
+def run_backend(args: argparse.Namespace) -> None:
+    """Estimates a back end from embeddings in files."""
+    check_backend_options(args)
+    x, speakers = embedding_lists().read_training(args.list, args.embeddings)
+    settings = {name: getattr(args, name) for name in Settings._fields}
+    made = estimate(x, speakers, args.stages, source=args.list, **settings)
+    made.save(args.output)
+    log.info("%s\nback end: %s", made, args.output)
+
+
+def run_score(args: argparse.Namespace, parser: ScoresParser) -> None:
+    """Scores trials of embeddings in files, and prints the metrics if the trials have labels."""
+    backend = load_backend(args.backend) if args.backend else None
+    trials, crops = embedding_lists().read_tested(args.list, args.embeddings)
+    scores = trial_scores(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
+    write_scores(args.output, trials.lines, scores)
+    log.info("scores: %s", args.output)
+    if trials.label is None:
+        log.info("The trials have no labels, so there are no metrics.")
+        return
+    run_metrics(args, parser, [args.output])
 
 
 def run_report(args: argparse.Namespace, argv: list[str]) -> None:
@@ -355,7 +353,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
 # ---------------------------------------------------------------------- command line
 def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str]) -> None:
     """Runs the sub-command, or prints metrics without one."""
-    if parser.name in (None, "compare", "apply"):
+    if parser.name in (None, "compare", "apply", "score"):
         options.check_confidence_options(args)
         options.check_slice_options(args)
     check_outputs(parser.name, args)
@@ -365,6 +363,10 @@ def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str])
         run_calibrate(args)
     elif parser.name == "apply":
         run_apply(args, parser)
+    elif parser.name == "backend":
+        run_backend(args)
+    elif parser.name == "score":
+        run_score(args, parser)
     elif parser.name == "plot":
         run_plot(args)
     elif parser.name == "report":

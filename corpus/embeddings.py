@@ -7,7 +7,7 @@ SPEAKER_type2.npy (C).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -69,27 +69,48 @@ def scaled_to_length_one(x: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     return x / length
 
 
-def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray:
-    """Reads files below root -> float32 [files, D].
+def load_table(
+    root: str | os.PathLike,
+    names: Sequence[str],
+    row_of: Callable[[np.ndarray, str], np.ndarray],
+) -> np.ndarray:
+    """Reads files below root -> float32 [files, ...], all of them in memory.
 
-    A row is the mean over the crops of a file, scaled to length 1. All rows are kept in memory: 2
-    GB for a million embeddings of 512 numbers. Raises InputError if the files have different D.
+    row_of: makes the row of a file from its embeddings [K, D] and its path. Raises InputError if
+    the rows have different shapes.
     """
     table = np.empty((0, 0), np.float32)
     first_path = ""
     for i, name in enumerate(tqdm(names, desc="load", unit="file", disable=None, leave=False)):
         path = os.path.join(root, name)
         x = read_embeddings(path)
+        row = row_of(x, path)
         if i == 0:
-            table = np.empty((len(names), x.shape[1]), np.float32)
+            table = np.empty((len(names), *row.shape), np.float32)
             first_path = path
-        if x.shape[1] != table.shape[1]:
+        if row.shape[-1] != table.shape[-1]:
             raise InputError(
-                f"{path}: expected embeddings of {table.shape[1]} numbers, as in {first_path}, "
-                f"found {x.shape[1]}. Use the embeddings of one network."
+                f"{path}: expected embeddings of {table.shape[-1]} numbers, as in {first_path}, "
+                f"found {row.shape[-1]}. Use the embeddings of one network."
             )
-        table[i] = scaled_to_length_one(x.mean(0, dtype=np.float64), path)
+        if row.shape != table.shape[1:]:
+            raise InputError(
+                f"{path}: expected embeddings of {table.shape[1]} crops, as in {first_path}, found "
+                f"{len(row)}. Extract all embeddings with the same --num_eval and --eval_frames."
+            )
+        table[i] = row
     return table
+
+
+def load_embeddings(root: str | os.PathLike, names: Sequence[str]) -> np.ndarray:
+    """Reads files below root -> float32 [files, D].
+
+    A row is the mean over the crops of a file, scaled to length 1. All rows are kept in memory: 2
+    GB for a million embeddings of 512 numbers. Raises InputError if the files have different D.
+    """
+    return load_table(
+        root, names, lambda x, path: scaled_to_length_one(x.mean(0, dtype=np.float64), path)
+    )
 
 
 def load_targets(root: str, speakers: Iterable[str], flag: str, dim: int) -> np.ndarray:

@@ -33,6 +33,7 @@ from inference.evaluation import (
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
 from inference.networks import load_scorer
 from inference.overview import log_use
+from inference.publishing import run_publish
 from inference.score_paths import (
     QUALITIES,
     check_results,
@@ -232,5 +233,6 @@ ACTIONS = {
     "verify": run_verify,
     "average": run_average,
     "export": run_export,
+    "publish": run_publish,
     "estimate_backend": run_estimate_backend,
 }

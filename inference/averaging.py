@@ -12,6 +12,7 @@ import torch
 from common.errors import InputError
 from common.run_paths import NUMBERED_CHECKPOINTS
 from network.checkpoints import read_checkpoint, require_finite
+from network.publication import in_folder
 from options.plugins import options_of_network
 
 # The parts of a checkpoint that have weights.
@@ -29,6 +30,8 @@ def checkpoints_of(places: Iterable[str | Path]) -> list[Path]:
     """
     files = []
     for place in map(Path, places):
+        if in_folder(place) != place:
+            raise published(place)
         if place.is_dir():
             files += sorted(place.glob(NUMBERED_CHECKPOINTS))
         else:
@@ -70,12 +73,22 @@ def average(files: Sequence[Path]) -> State:
     return means | {"options": state["options"], "classes": state["classes"]}
 
 
+def published(path: Path) -> InputError:
+    """Returns the error about a published network in the place of a checkpoint."""
+    return InputError(
+        f"--average {path}: expected a checkpoint of a run, found a published network. Average the "
+        "checkpoints of its run, and publish the mean."
+    )
+
+
 def refuse_others(path: Path, state: State, first_path: Path, first: State) -> None:
     """Raises InputError if two checkpoints contain different networks or speakers.
 
     The error names the first difference, or the file that has no options.
     """
     for name, one in ((path, state), (first_path, first)):
+        if "left_out" in one:
+            raise published(name)
         if "options" not in one:
             raise InputError(
                 f"{name}: expected a checkpoint of a run, found published weights without options. "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 from metrics.backends import BackEnd, estimate
+from metrics.plda import ratio_of
 from models import SpeakerModel
 from network.foreign_checkpoints import checksum_of
 
@@ -30,22 +31,15 @@ class BackEndLayers(nn.Module):
             self._keep(f"matrix_{number}", step.matrix)
         self.has_plda = backend.psi is not None
         if backend.psi is not None:
-            self._keep_ratio(backend.psi)
+            ratio = ratio_of(backend.psi)
+            self._keep("root", ratio.root)
+            self._keep("square", ratio.square)
+            self.constant = ratio.constant
 
     def _keep(self, name: str, array: np.ndarray | None) -> None:
         """Stores an array, so that it moves to the device together with the others."""
         tensor = None if array is None else torch.tensor(array, dtype=torch.float32)
         self.register_buffer(name, tensor)
-
-    def _keep_ratio(self, psi: np.ndarray) -> None:
-        """Stores the parts of the log-likelihood ratio of metrics.plda.log_ratios().
-
-        With one file as enrolment it is symmetric:
-        sum of product * e * t - square / 2 * (e^2 + t^2) + constant.
-        """
-        self._keep("root", np.sqrt(psi / (1 + 2 * psi)))
-        self._keep("square", psi**2 / ((1 + psi) * (1 + 2 * psi)))
-        self.constant = float((np.log1p(psi) - np.log1p(2 * psi) / 2).sum())
 
     def _steps(self, x: Tensor, steps: int) -> Tensor:
         """Applies the first steps. Raises InputError for embeddings of another size."""

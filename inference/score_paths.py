@@ -31,7 +31,7 @@ def scores_paths(options: argparse.Namespace) -> list[Path]:
         return [path_of_list(Path(options.output), i) for i, _ in enumerate(lists, 1)]
     checkpoint = Path(options.initial_model)
     folder = chosen_folder(options) or folder_of_scores(checkpoint)
-    return [folder / f"scores_{checkpoint.stem}_{name}.txt" for name in lists]
+    return [folder / f"scores_{stem_of(checkpoint)}_{name}.txt" for name in lists]
 
 
 def path_of_pairs(options: argparse.Namespace) -> Path:
@@ -40,7 +40,7 @@ def path_of_pairs(options: argparse.Namespace) -> Path:
         return Path(options.output)
     checkpoint = Path(options.initial_model)
     folder = chosen_folder(options) or folder_of_scores(checkpoint)
-    return folder / f"all_pairs_{checkpoint.stem}_{Path(options.all_pairs).stem}.txt"
+    return folder / f"all_pairs_{stem_of(checkpoint)}_{Path(options.all_pairs).stem}.txt"
 
 
 def paths_of_baseline(options: argparse.Namespace) -> list[Path]:
@@ -83,8 +83,18 @@ def names_of_lists(options: argparse.Namespace) -> list[str]:
     return names
 
 
+def stem_of(checkpoint: Path) -> str:
+    """Returns the name of a checkpoint without its ending, or of a published folder."""
+    return checkpoint.absolute().name if checkpoint.is_dir() else checkpoint.stem
+
+
 def folder_of_scores(checkpoint: Path) -> Path:
-    """Returns the folder for the scores of a checkpoint, which is in a run folder or not."""
+    """Returns the folder for the scores of a checkpoint, which is in a run folder or not.
+
+    The scores of a published folder are written next to it.
+    """
+    if checkpoint.is_dir():
+        return checkpoint.absolute().parent
     folder = checkpoint.parent
     if not folder.name:
         # The checkpoint is in the current folder.

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from common.errors import InputError
 
@@ -52,7 +51,7 @@ def is_finite(step: Step) -> bool:
 
 
 class Settings(NamedTuple):
-    """Settings of the stages, see options/backend.py."""
+    """Settings of the stages, see HELP."""
 
     lda_dim: int | None = None
     wccn_shrinkage: float = 0.5
@@ -60,7 +59,22 @@ class Settings(NamedTuple):
     plda_length: bool = True
 
 
-class Group(NamedTuple):
+# Setting -> what it means.
+HELP = {
+    "lda_dim": "numbers that the stage lda keeps (default: as many as possible)",
+    "wccn_shrinkage": "share of the mean variance that the stage wccn adds to all directions",
+    "plda_iterations": "iterations of expectation-maximisation of the stage plda",
+    "plda_length": "scale embeddings to the root of their size before and after the stage plda",
+}
+# Setting -> its smallest and its largest value.
+BOUNDS = {
+    "lda_dim": (1, LARGEST_DIM),
+    "wccn_shrinkage": (0, 1000),
+    "plda_iterations": (1, 10_000),
+}
+
+
+class SpeakerEmbeddings(NamedTuple):
     """The embeddings of the speakers. speaker: int [n], the number of the speaker of each row.
 
     counts: embeddings of each speaker [K]. source: where they come from, for messages.
@@ -81,13 +95,13 @@ class Group(NamedTuple):
         """Returns the embeddings minus the mean of their speaker [n, D]."""
         return self.x - self.means()[self.speaker]
 
-    def with_several_files(self) -> "Group":
+    def with_several_files(self) -> "SpeakerEmbeddings":
         """Returns the embeddings of the speakers with two or more of them."""
         chosen = self.counts[self.speaker] > 1
         _, speaker, counts = np.unique(
             self.speaker[chosen], return_inverse=True, return_counts=True
         )
-        return Group(self.x[chosen], speaker, counts, self.source)
+        return SpeakerEmbeddings(self.x[chosen], speaker, counts, self.source)
 
 
 def scaled_to(x: np.ndarray, length: float) -> np.ndarray:
@@ -97,27 +111,27 @@ def scaled_to(x: np.ndarray, length: float) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------- stages
-def mean_step(group: Group, settings: Settings) -> Step:
+def mean_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Subtracts the mean of all embeddings."""
     return Step("mean", offset=group.x.mean(0))
 
 
-def length_step(group: Group, settings: Settings) -> Step:
+def length_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Scales embeddings to length 1. Garcia-Romero & Espy-Wilson, Interspeech 2011."""
     return Step("length", length=1.0)
 
 
-def wccn_step(group: Group, settings: Settings) -> Step:
+def wccn_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Within-class covariance normalisation: the covariance within speakers becomes the identity.
 
     Hatch et al., Interspeech 2006. With C the covariance of the embeddings minus their speaker's
     mean (divisor n - 1), W = C + shrinkage * trace(C) / D * I. The matrix M of the stage has
     M M' = inverse(W), so that a cosine after the stage is a cosine in the metric inverse(W).
     """
-    within = np.cov(group.centred(), rowvar=False, bias=False)
-    within = np.atleast_2d(within)
+    centred = group.centred()
+    within = centred.T @ centred / (len(centred) - 1)
     within += settings.wccn_shrinkage * np.trace(within) / len(within) * np.eye(len(within))
-    smallest, largest = scipy.linalg.eigvalsh(within)[[0, -1]]
+    smallest, largest = np.linalg.eigvalsh(within)[[0, -1]]
     if not smallest > 1e-12 * largest:
         raise InputError(
             f"{group.source}: --wccn_shrinkage {settings.wccn_shrinkage:g} is too small. Expected "
@@ -125,12 +139,10 @@ def wccn_step(group: Group, settings: Settings) -> Step:
             f"fewer directions in {len(group.x):,} files of {len(group.counts):,} speakers. Give a "
             "larger --wccn_shrinkage, such as 0.5, or a list with more files."
         )
-    lower = scipy.linalg.cholesky(within, lower=True)
-    inverse = scipy.linalg.solve_triangular(lower, np.eye(len(within)), lower=True)
-    return Step("wccn", matrix=inverse.T)
+    return Step("wccn", matrix=np.linalg.inv(np.linalg.cholesky(within)).T)
 
 
-def lda_step(group: Group, settings: Settings) -> Step:
+def lda_step(group: SpeakerEmbeddings, settings: Settings) -> Step:
     """Linear discriminant analysis: the directions in which speakers differ most.
 
     Fisher 1936. Both covariances weight a speaker by the number of its embeddings, and are biased.
@@ -151,17 +163,17 @@ def lda_step(group: Group, settings: Settings) -> Step:
     from_mean = group.means() - mean
     between = (shares * from_mean).T @ from_mean
     centred = group.centred()
-    values, vectors = scipy.linalg.eigh(centred.T @ centred / len(group.x))
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(group.x))
     if not values[-1] > 0:
         raise np.linalg.LinAlgError("the embeddings do not vary within their speakers")
     values = np.maximum(values, SMALLEST_EIGENVALUE * values[-1])
     whitening = vectors / np.sqrt(values)
-    _, directions = scipy.linalg.eigh(whitening.T @ between @ whitening)
+    _, directions = np.linalg.eigh(whitening.T @ between @ whitening)
     return Step("lda", mean, whitening @ directions[:, : -dim - 1 : -1])
 
 
 # Name of a stage -> the function that estimates it. plda is in metrics/plda.py.
-LINEAR_STAGES: dict[str, Callable[[Group, Settings], Step]] = {
+LINEAR_STAGES: dict[str, Callable[[SpeakerEmbeddings, Settings], Step]] = {
     "mean": mean_step,
     "length": length_step,
     "lda": lda_step,

@@ -20,8 +20,8 @@ from metrics import plda
 from metrics.backend_files import read_steps, write_steps
 from metrics.backend_stages import (
     LINEAR_STAGES,
-    Group,
     Settings,
+    SpeakerEmbeddings,
     Step,
     is_finite,
     scaled_to,
@@ -197,7 +197,9 @@ def check_stages(stages: Sequence[str]) -> None:
         )
 
 
-def grouped(x: np.ndarray, speakers: Sequence[str], stages: Sequence[str], source: str) -> Group:
+def grouped(
+    x: np.ndarray, speakers: Sequence[str], stages: Sequence[str], source: str
+) -> SpeakerEmbeddings:
     """Sorts embeddings x [n, D] by speaker. Raises InputError if there are too few files."""
     if "mean" in stages and len(x) < 2:
         raise InputError(
@@ -216,10 +218,10 @@ def grouped(x: np.ndarray, speakers: Sequence[str], stages: Sequence[str], sourc
             f"{needed[0]}, found {several}. Give a list '<speaker> <file>' with more speakers, or "
             "the stages mean and length only."
         )
-    return Group(x, numbers, counts, source)
+    return SpeakerEmbeddings(x, numbers, counts, source)
 
 
-def no_variation(stage: str, group: Group) -> InputError:
+def no_variation(stage: str, group: SpeakerEmbeddings) -> InputError:
     """Returns the error about embeddings that do not vary enough for a stage."""
     return InputError(
         f"{group.source}: the stage {stage} cannot be estimated, because the "

@@ -151,6 +151,11 @@ def load(path: FilePath) -> Calibration:
     return found
 
 
+def to_bytes(calibration: Calibration) -> bytes:
+    """Returns the contents of the JSON file of a calibration."""
+    return (json.dumps(calibration._asdict(), indent=1) + "\n").encode()
+
+
 def is_valid(found: Calibration) -> bool:
     """Whether the numbers are finite, and each input has a name and a weight."""
     numbers = np.array([*found.weights, found.offset, found.effective_prior], float)
@@ -190,7 +195,7 @@ def calibrate(
     """
     first, inputs = read_inputs(paths, quality)
     calibration = train(inputs, first.labels, prior, paths)
-    write_atomically(output, (json.dumps(calibration._asdict(), indent=1) + "\n").encode())
+    write_atomically(output, to_bytes(calibration))
     return calibration, first, calibration.llrs(inputs)
 
 

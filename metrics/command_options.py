@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from common.spelling import closest, did_you_mean
 from common.terminal import write_error
-from metrics import options, score_options
+from metrics import backend_options, options, score_options
 from metrics.confidence import REPEATS
 from metrics.score_options import HiddenOptions, Options
 
@@ -129,6 +129,15 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     score_options.add_spoofing_options(parser)
 
 
+def add_score_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of score."""
+    backend_options.add_score_options(parser)
+    hidden = HiddenOptions(parser)
+    add_all_metric_options(hidden)
+    options.add_confidence_options(hidden)
+    options.add_speaker_options(hidden)
+
+
 # ---------------------------------------------------------------------- sub-commands
 METRICS = ScoresCommand(
     "SCORES [SCORES ...] [options]",
@@ -172,6 +181,22 @@ COMMANDS = {
         ["apply calibration.json scores.txt", "apply fusion.json first.txt second.txt"],
         add_apply_options,
     ),
+    "backend": ScoresCommand(
+        "LIST --embeddings DIR --output FILE [options]",
+        "Estimate a back end from embeddings, such as mean subtraction or PLDA.",
+        "The back end belongs to the network that made the embeddings.\n"
+        f"`python {PROGRAM} score` and trainSpeakerNet.py --backend use it.",
+        ["backend train.txt --embeddings npy --output plda.npz --stages mean plda"],
+        backend_options.add_backend_options,
+    ),
+    "score": ScoresCommand(
+        "TRIALS --embeddings DIR --output SCORES [options]",
+        "Score trials of embeddings, with or without a back end.",
+        "Writes a scores file, and prints its metrics.\n"
+        f"The options of the metrics work too, see `python {PROGRAM} --help`.",
+        ["score trials.txt --embeddings npy --backend plda.npz --output scores.txt"],
+        add_score_options,
+    ),
     "plot": ScoresCommand(
         "RUN [RUN ...] [options]",
         "Draw the losses and EERs of training runs by epoch.",
@@ -187,6 +212,10 @@ COMMANDS = {
         add_report_options,
     ),
 }
+
+
+# Sub-commands that never were flags. --backend is an option of score.
+WITHOUT_FLAG = ("backend", "score")
 
 
 class ScoresParser(argparse.ArgumentParser):
@@ -285,7 +314,7 @@ def translate_old_flags(words: Sequence[str]) -> list[str]:
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--")
-        if flag == name or name not in COMMANDS:
+        if flag == name or name not in COMMANDS or name in WITHOUT_FLAG:
             continue
         end = place + 1
         values = [value] if equals else []

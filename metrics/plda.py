@@ -11,9 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
-from metrics.backend_stages import Group, Settings, Step, scaled_to
+from metrics.backend_stages import Settings, SpeakerEmbeddings, Step, scaled_to
 
 
 class Plda(NamedTuple):
@@ -28,9 +27,8 @@ class Plda(NamedTuple):
 
         The rows of A are known up to their sign.
         """
-        lower = scipy.linalg.cholesky(self.within, lower=True)
-        inverse = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
-        values, vectors = scipy.linalg.eigh(inverse @ self.between @ inverse.T)
+        inverse = np.linalg.inv(np.linalg.cholesky(self.within))
+        values, vectors = np.linalg.eigh(inverse @ self.between @ inverse.T)
         return vectors[:, ::-1].T @ inverse, np.maximum(values[::-1], 0)
 
     def steps(self, settings: Settings) -> tuple[list[Step], np.ndarray]:
@@ -51,7 +49,7 @@ def prepared(x: np.ndarray, settings: Settings) -> np.ndarray:
     return scaled_to(x, math.sqrt(x.shape[1])) if settings.plda_length else x
 
 
-def trained(group: Group, settings: Settings) -> Plda:
+def trained(group: SpeakerEmbeddings, settings: Settings) -> Plda:
     """Trains the model with plda_iterations of expectation-maximisation."""
     group = group._replace(x=prepared(group.x, settings))
     means = group.means()
@@ -95,6 +93,9 @@ def adapted(
     mean becomes the mean of x. x is prepared() as for the training. This is the unsupervised
     adaptation of Kaldi.
     """
+    # Imported here, because the other parts do without SciPy.
+    import scipy.linalg
+
     covariance = np.cov(x, rowvar=False)
     ratio, vectors = scipy.linalg.eigh(covariance, plda.between + plda.within)
     inverse = np.linalg.inv(vectors).T
@@ -118,3 +119,24 @@ def log_ratios(
     logs = (tests - share * enrolments) ** 2 / same + np.log(same)
     logs -= tests**2 / other + np.log(other)
     return -0.5 * logs.sum(1)
+
+
+class Ratio(NamedTuple):
+    """The parts of log_ratios() for an enrolment of one file, where both sides are alike.
+
+    A ratio is the sum of root^2 * e * t - square / 2 * (e^2 + t^2), plus the constant. root,
+    square: [D].
+    """
+
+    root: np.ndarray
+    square: np.ndarray
+    constant: float
+
+
+def ratio_of(psi: np.ndarray) -> Ratio:
+    """Returns the parts of the log-likelihood ratios of variances psi [D]."""
+    return Ratio(
+        np.sqrt(psi / (1 + 2 * psi)),
+        psi**2 / ((1 + psi) * (1 + 2 * psi)),
+        float((np.log1p(psi) - np.log1p(2 * psi) / 2).sum()),
+    )

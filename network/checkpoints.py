@@ -18,7 +18,9 @@ from common.writing import write_atomically
 from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
 from network.names import Weights, computed_names, names_of_network, parts_of_file, prefix_text
+from network.publication import in_folder, is_publication, state_of
 from network.published import recognise
+from network.safetensors_file import is_safetensors, read_safetensors
 from network.stored_options import require_options
 
 log = logging.getLogger("trainSpeakerNet")
@@ -43,6 +45,8 @@ def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of this program, or published weights. Runs no code from the file.
 
+    path: a file of torch.save or safetensors, or a folder that --publish wrote.
+
     Returns a dict with `model` and `loss` (name -> tensor) at least. A published file contains a
     state dict, or has one under the key `model_state_dict`, `state_dict` or `model`. Other keys are
     ignored. network/names.py describes the names. The list `prefixes` contains what was removed
@@ -50,7 +54,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises InputError for a file that is missing, damaged or of another kind.
     """
-    contents, is_plain = read_pickle(path)
+    path = in_folder(path)
+    if is_safetensors(path):
+        published = read_safetensors(path)
+        if is_publication(published):
+            return state_of(path, published)
+        contents, is_plain = published.weights, False
+    else:
+        contents, is_plain = read_pickle(path)
     state = contents
     if is_plain and isinstance(state, dict) and "options" in state:
         require_checksum(path, state)
@@ -142,7 +153,8 @@ def load_weights(
     The checkpoint was read from `path`. The model's `old_names` and `unused` (models/__init__.py)
     are the only mapping of names. Missing, unexpected and misshaped names are a MisfitError that
     lists them. With `partial`, weights that fit are copied, and the returned list names the others.
-    A MisfitError is raised if nothing fits. NaN or infinity is an InputError.
+    A MisfitError is raised if nothing fits. NaN or infinity is an InputError. Weights that were
+    left out when the network was published may be missing.
 
     head: what happens to the weights of the loss. "required": they must fit, like all others.
     "optional": they are copied if they fit, as with partial. "unused": they are not copied.
@@ -162,8 +174,11 @@ def load_weights(
         tolerated = "loss."
     if partial:
         tolerated = ""
+    left_out = {f"loss.{name}" for name in state.get("left_out", ())} - given.keys()
     serious = []
     for name, line in problems:
+        if name in left_out and fits:
+            continue
         if not fits.keys() - computed or tolerated is None or not name.startswith(tolerated):
             serious.append((name, line))
     if serious:
@@ -176,7 +191,7 @@ def load_weights(
     if text := prefix_text(net, state):
         log.info("%s: %s", path, text)
     net.load_state_dict(fits, strict=False)
-    return [line for _, line in problems]
+    return [line for name, line in problems if name not in left_out]
 
 
 def require_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:

@@ -20,6 +20,8 @@ from common.run_paths import BEST_CHECKPOINT, LAST_CHECKPOINT
 MOST_EXPANSION = 4
 # The checksum of a checkpoint's contents is stored under this key.
 CHECKSUM = "checksum"
+# How files of torch.save begin, since PyTorch 1.6 and before.
+PICKLES = (b"PK\x03\x04", b"\x80")
 
 
 # ---------------------------------------------------------------------- pickles
@@ -85,10 +87,7 @@ def read_pickle(path: str | Path) -> tuple[Any, bool]:
             "give another file."
         )
 
-    if os.path.isdir(path):
-        raise InputError(f"{path}: {folder_problem(path)}")
-    if not os.path.exists(path):
-        raise InputError(f"{path}: there is no such checkpoint. Check the path.")
+    require_file(path)
     with foreign_file(path, problem, "a checkpoint"):
         require_regular_file(path, "a checkpoint")
         require_intact_entries(path)
@@ -99,6 +98,14 @@ def read_pickle(path: str | Path) -> tuple[Any, bool]:
             return torch.load(path, map_location="cpu", **settings), False
 
 
+def require_file(path: str | Path) -> None:
+    """Raises InputError if there is no file, or a folder in its place."""
+    if os.path.isdir(path):
+        raise InputError(f"{path}: {folder_problem(path)}")
+    if not os.path.exists(path):
+        raise InputError(f"{path}: there is no such checkpoint. Check the path.")
+
+
 def require_intact_entries(path: str | Path) -> None:
     """Compares the entries of a file of torch.save with the checksums (CRC-32) in it.
 
@@ -106,7 +113,7 @@ def require_intact_entries(path: str | Path) -> None:
     InputError if an entry is damaged.
     """
     with open(path, "rb") as file:
-        if file.read(4) != b"PK\x03\x04":
+        if file.read(4) != PICKLES[0]:
             return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()

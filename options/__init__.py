@@ -24,8 +24,7 @@ OPTIONS = {
     "Data": DATA,
     "Network and loss": COMPONENTS,
     "Training": TRAINING,
-    "Evaluation": EVALUATION,
-    "Back end": BACKEND,
+    "Evaluation": [*EVALUATION, *BACKEND],
     "Computer": COMPUTER,
 }
 __all__ = [

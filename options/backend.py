@@ -1,12 +1,20 @@
 """Options of the back end between embeddings and scores."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from metrics.backend_stages import LARGEST_DIM, Settings
+from metrics.backend_stages import BOUNDS, HELP, Settings
 from metrics.backends import STAGES
 from options.option import Option
 
-DEFAULTS = Settings()
+
+def setting(name: str, kind: type) -> Option:
+    """Declares a setting of the stages of --estimate_backend."""
+    bounds: dict[str, Any] = {}
+    if name in BOUNDS:
+        bounds = {"least": BOUNDS[name][0], "most": BOUNDS[name][1]}
+    return Option(name, kind, getattr(Settings(), name), HELP[name], **bounds)
+
+
 BACKEND = [
     Option(
         "backend",
@@ -14,7 +22,6 @@ BACKEND = [
         None,
         "score, or write embeddings, through a back end that --estimate_backend wrote",
         placeholder="FILE",
-        daily=True,
     ),
     Option(
         "mean_subtraction",
@@ -22,7 +29,6 @@ BACKEND = [
         None,
         "subtract the mean embedding of the files of a list, or with 'own' of the evaluated files",
         placeholder="LIST",
-        daily=True,
     ),
     Option(
         "mean_path",
@@ -53,34 +59,8 @@ BACKEND = [
         "stages of --estimate_backend in their order",
         nargs="+",
     ),
-    Option(
-        "lda_dim",
-        int,
-        DEFAULTS.lda_dim,
-        "numbers that the stage lda keeps (default: as many as possible)",
-        1,
-        most=LARGEST_DIM,
-    ),
-    Option(
-        "wccn_shrinkage",
-        float,
-        DEFAULTS.wccn_shrinkage,
-        "share of the mean variance that the stage wccn adds to all directions",
-        0,
-        most=1000,
-    ),
-    Option(
-        "plda_iterations",
-        int,
-        DEFAULTS.plda_iterations,
-        "iterations of expectation-maximisation of the stage plda",
-        1,
-        most=10_000,
-    ),
-    Option(
-        "plda_length",
-        bool,
-        DEFAULTS.plda_length,
-        "scale embeddings to the root of their size before and after the stage plda",
-    ),
+    setting("lda_dim", int),
+    setting("wccn_shrinkage", float),
+    setting("plda_iterations", int),
+    setting("plda_length", bool),
 ]

@@ -4,7 +4,16 @@ import argparse
 from typing import NamedTuple
 
 # Modes that use a checkpoint.
-USES = ("eval", "extract", "verify", "generate", "all_pairs", "export", "estimate_backend")
+USES = (
+    "eval",
+    "extract",
+    "verify",
+    "generate",
+    "all_pairs",
+    "export",
+    "publish",
+    "estimate_backend",
+)
 # Options that say what to do now. They are no part of a run, so config.yaml leaves them out.
 MODES = (
     "config",
@@ -15,6 +24,10 @@ MODES = (
     "gen_list",
     "gen_path",
     "gen_target_dir",
+    "publish_classifier",
+    "license",
+    "card_scores",
+    "card_datasets",
     "output",
     "threshold",
     "calibration",
@@ -55,6 +68,7 @@ ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need("margin_until", "without --margin_until")
 WITHOUT_SCORE_NORM = Need("score_norm", "without --score_norm")
+WITHOUT_PUBLISH = Need("publish", "without --publish")
 WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend")
 WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
@@ -77,8 +91,12 @@ NEEDS = {
     "cohort_by": WITHOUT_SCORE_NORM,
     "top_n": Need("score_norm", "without --score_norm asnorm", ("asnorm",)),
     "prior": Need("calibration", "without --calibration"),
-    "calibration": Need("verify", "without --verify"),
-    "backend": WITHOUT_EMBEDDINGS,
+    "calibration": Need(("verify", "publish"), "without --verify or --publish"),
+    "publish_classifier": WITHOUT_PUBLISH,
+    "license": WITHOUT_PUBLISH,
+    "card_scores": WITHOUT_PUBLISH,
+    "card_datasets": WITHOUT_PUBLISH,
+    "backend": WITHOUT_EMBEDDINGS._replace(option=(*WITHOUT_EMBEDDINGS.option, "publish")),
     "mean_subtraction": WITHOUT_EMBEDDINGS,
     "mean_path": Need("mean_subtraction", "without --mean_subtraction LIST"),
     "backend_list": WITHOUT_ESTIMATE,

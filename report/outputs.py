@@ -7,10 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.outputs import check_output, input_files
-from metrics.own_files import is_calibration, is_scores
+from metrics.own_files import is_backend, is_calibration, is_scores
 
 # Values without an option, and what the help calls them.
-POSITIONAL = {"scores": "SCORES", "first": "A", "second": "B", "json": "JSON", "runs": "RUN"}
+POSITIONAL = {
+    "scores": "SCORES",
+    "first": "A",
+    "second": "B",
+    "json": "JSON",
+    "runs": "RUN",
+    "list": "LIST",
+}
 # A file to write: the option and its value, the path, and how such a file begins.
 Output = tuple[str, Path, Callable[[bytes], bool]]
 
@@ -48,6 +55,8 @@ def files_to_write(name: str | None, args: argparse.Namespace) -> list[Output]:
     """
     if name in ("calibrate", "fuse"):
         return [(f"--output {args.output}", Path(args.output), is_calibration)]
+    if name == "backend":
+        return [(f"--output {args.output}", Path(args.output), is_backend)]
     if name == "report":
         return [(f"--output {args.output}", Path(args.output), is_page)]
     if name == "plot":
@@ -55,8 +64,8 @@ def files_to_write(name: str | None, args: argparse.Namespace) -> list[Output]:
         places = [Path(f"{stem}{extension}") for extension in (".png", ".svg")]
         return [(f"--curves {place}", place, is_picture) for place in places]
     found: list[Output] = []
-    if name == "apply":
-        path = calibrated_path(args)
+    if name in ("apply", "score"):
+        path = calibrated_path(args) if name == "apply" else args.output
         found.append((f"--output {path}", Path(path), is_scores))
     if args.det:
         found.append((f"--det {args.det}", Path(args.det), is_picture))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import safetensors.torch
 import soundfile
 import torch
 import yaml
@@ -19,6 +20,7 @@ import yaml
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
+from network.publication import Facts, digest_of, model_bytes
 from options import OPTIONS
 from training.run import TrainingRun
 
@@ -293,6 +295,76 @@ def checkpoints(world: Path, output: Path) -> list[Seed]:
     return [Seed("a.model", data, run, make) for run in (verify, start, resume)]
 
 
+def odd_header(data: bytes, rng: random.Random) -> bytes:
+    """Returns a safetensors file with an odd header, whose checksum is right."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    metadata = header["__metadata__"]
+    name = rng.choice([name for name in header if name != "__metadata__"])
+    values = (None, -1, 0, 1.5, "F8_E4M3", "BF16", "I64", [], [0], [-1, 2], [2**62, 4], {}, 2**70)
+    kind = rng.randrange(4)
+    if kind == 0:
+        header[name][rng.choice(["dtype", "shape", "data_offsets", "more"])] = rng.choice(values)
+    elif kind == 1:
+        header[name]["data_offsets"] = [rng.choice((-1, 0, 4, 2**31, 2**63)) for _ in range(2)]
+    elif kind == 2:
+        del header[rng.choice([name, "__metadata__"])]
+    else:
+        odd = ("", "{}", "[[1]]", "null", "1e999", '{"a": 1e400}', '{"id0": 9999999}', "[" * 5000)
+        metadata[rng.choice([*metadata])] = rng.choice(odd)
+        weights = safetensors.torch.load(data)
+        metadata["checksum"] = digest_of(weights, metadata)
+    text = json.dumps(header).encode()
+    if rng.random() < 0.1:
+        text = text[:-1] + b"," + text[1:]
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+def odd_weights(data: bytes, rng: random.Random) -> bytes:
+    """Returns a published file with odd weights, whose checksum is right."""
+    weights = safetensors.torch.load(data)
+    name = rng.choice([*weights])
+    weight = weights[name]
+    values = (
+        weight.flatten()[:0],
+        weight.to(torch.bfloat16),
+        weight.to(torch.float64),
+        weight.to(torch.int64),
+        torch.full_like(weight, float("nan") if weight.is_floating_point() else 2**40),
+        torch.zeros(2, 2, 2, 2, 2, 2),
+    )
+    weights[rng.choice((name, f"odd.{name}", f"loss.{name}"))] = rng.choice(values)
+    facts = Facts("VGG3L", {"EER": 1.0}, {"id0": 0, "id1": 1}, [], {})
+    return model_bytes(weights, facts)
+
+
+def publications(world: Path, output: Path) -> list[Seed]:
+    """Published folders, to use, to start from and to publish again; and weights of others."""
+    make_world(world)
+    words = ("--train_list", world / "train.txt", "--train_path", world / "wav")
+    last = untrained(world / "run", *words)
+    hub = world / "hub"
+    assert not use("--publish", hub, "--publish_classifier", "--initial_model", last)
+    data = (hub / "model.safetensors").read_bytes()
+    files = (world / "wav" / FILES[0], world / "wav" / FILES[4])
+    verify = partial(use, "--verify", *files, "--initial_model", hub)
+    start = partial(train, *words, "--save_path", output, "--initial_model", hub)
+    replace = partial(shutil.copytree, hub, output / "hub")
+    again = partial(use, "--publish", output / "hub", "--initial_model", last)
+    weights = torch.load(last, weights_only=True)["model"]
+    plain = safetensors.torch.save(weights)
+    options = (*NETWORK.split()[:8], "--initial_model", world / "plain.safetensors")
+    seeds = [Seed("plain.safetensors", plain, partial(use, "--verify", *files, *options))]
+    for make in (odd_header, odd_weights):
+        odd = partial(make, data)
+        seeds += [Seed("hub/model.safetensors", data, run, odd) for run in (verify, start)]
+    replaced = partial(after, replace, again)
+    seeds.append(Seed("hub/model.safetensors", data, replaced, partial(odd_header, data)))
+    config = (hub / "config.yaml").read_bytes()
+    seeds += [Seed("hub/config.yaml", config, run) for run in (verify, start)]
+    return seeds
+
+
 def audio(world: Path, output: Path) -> list[Seed]:
     """Audio in the formats of libsndfile."""
     make_world(world)
@@ -523,6 +595,7 @@ KINDS: dict[str, Callable[[Path, Path], list[Seed]]] = {
     "protocols": protocols,
     "configs": configs,
     "checkpoints": checkpoints,
+    "publications": publications,
     "audio": audio,
     "arrays": arrays,
     "packs": packs,

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import trainSpeakerNet
+import tuneThreshold
 from corpus.file_lists import read_bonafide
+from metrics.backend_scores import trial_scores
 from metrics.backends import estimate, load_backend
 from metrics.scores import read_scores
 
@@ -241,3 +243,77 @@ def test_read_bonafide_leaves_spoofed_speech_out(tmp_path):
     assert read_bonafide(path) == {"a": "id1", "c": "id2"}
     path.write_text("a\nb\n")
     assert read_bonafide(path) == {"a": None, "b": None}
+
+
+# ---------------------------------------------------------------------- embeddings in files
+def tuned(*words):
+    """Runs tuneThreshold.py. Returns its exit code."""
+    try:
+        return tuneThreshold.main([str(word) for word in words])
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_embeddings_in_files_give_the_scores_of_eval(world, corpus, checkpoint, program, tmp_path):
+    """tuneThreshold.py backend and score equal --estimate_backend and --eval --backend."""
+    made = tmp_path / "made.npz"
+    words = ["backend", corpus / "train_list.txt", "--embeddings", world / "npy"]
+    words += ["--stages", "mean", "plda", "--output", made]
+    assert tuned(*words) == 0
+    found = load_backend(made)
+    assert (found.stages, found.network, found.speakers) == (["mean", "plda"], "", 8)
+    path = tmp_path / "scores.txt"
+    words = ["score", corpus / "trials.txt", "--embeddings", world / "npy", "--output", path]
+    assert tuned(*words, "--backend", made, "--far", "0.1") == 0
+    expected, _ = evaluated(world, corpus, checkpoint, program, "--backend", made)
+    assert read_scores(path).scores == pytest.approx(expected, abs=1e-3)
+    assert (tmp_path / "scores_det.png").exists()
+    # Without a back end, the scores are cosines.
+    assert tuned(*words) == 0
+    plain = estimate(np.zeros((1, 32)), [], ["length"])
+    expected = expected_scores(world, corpus, plain)
+    assert read_scores(path).scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_several_enrolment_files_are_averaged():
+    draw = np.random.default_rng(3)
+    crops = {name: draw.normal(size=(2, 4)) for name in "abc"}
+    x = draw.normal(size=(40, 4))
+    backend = estimate(x, [str(n // 4) for n in range(40)], ["mean", "plda"])
+    found = trial_scores(backend, crops, [("a", "b"), ("c",)], ["c"], np.array([0, 1]), [0, 0])
+    scores = []
+    for left in (crops["a"] + crops["b"]) / 2:
+        for right in crops["c"]:
+            pair = backend.transform(np.stack([left, right]))
+            scores.append(backend.scores(pair[:1], pair[1:])[0])
+    assert found[0] == pytest.approx(np.mean(scores))
+
+
+def test_messages_of_tune_threshold(world, corpus, tmp_path, capsys):
+    listed = ["backend", corpus / "train_list.txt", "--embeddings", world / "npy"]
+    score = ["score", corpus / "trials.txt", "--embeddings", world / "npy"]
+    np.save(tmp_path / "a.npy", np.ones((2, 4), np.float32))
+    np.save(tmp_path / "b.npy", np.ones((3, 4), np.float32))
+    (tmp_path / "t.txt").write_text("a.npy b.npy\n")
+    other = ["score", tmp_path / "t.txt", "--embeddings", tmp_path, "--output", tmp_path / "s"]
+    (tmp_path / "other").write_text("text\n")
+    new = [*listed, "--output", tmp_path / "new"]
+    lda = [*new, "--lda_dim", "99", "--stages", "lda"]
+    wrong = [*score, "--output", tmp_path / "s", "--backend", corpus / "trials.txt"]
+    cases = [
+        ([*new, "--wccn_shrinkage", "-1"], "--wccn_shrinkage: expected a number from 0 to 1000"),
+        (lda, "--lda_dim: expected at most 7"),
+        ([*listed, "--output", tmp_path / "other"], "found a file of another kind"),
+        ([*listed, "--output", corpus / "train_list.txt"], "found an input of this command (LIST)"),
+        (wrong, "expected a back end that"),
+        (other, "b.npy: expected embeddings of 2 crops"),
+    ]
+    for words, message in cases:
+        assert tuned(*words) == 2
+        err = capsys.readouterr().err
+        assert message in err and "Traceback" not in err, (words, err)
+    np.save(tmp_path / "b.npy", np.ones((2, 4), np.float32))
+    assert tuned(*other, "--backend", world / "backend.npz") == 2
+    assert "expected embeddings of 32 numbers" in capsys.readouterr().err
+    assert tuned(*other) == 0
+    assert "The trials have no labels" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from reference import golden
 
 from common.errors import InputError
 from metrics import plda
-from metrics.backend_stages import Group, Settings, scaled_to
+from metrics.backend_stages import Settings, SpeakerEmbeddings, scaled_to
 from metrics.backends import BackEnd, estimate, load_backend
 from metrics.rates import error_rates, min_dcf
 from metrics.score_norm import normalise_scores
@@ -109,7 +109,7 @@ def test_plda_equals_wespeaker(name, stages, settings):
 def test_adaptation_of_plda_equals_wespeaker():
     arrays = CASES["plda_adapted"].arrays
     _, speaker, counts = np.unique(SPEAKERS, return_inverse=True, return_counts=True)
-    group = Group(TRAIN - TRAIN.mean(0), speaker, counts, "")
+    group = SpeakerEmbeddings(TRAIN - TRAIN.mean(0), speaker, counts, "")
     base = plda.trained(group, Settings(plda_iterations=5))
     assert close(base.within, arrays["base_within"], 1e-6)
     assert close(base.between, arrays["base_between"], 1e-6)

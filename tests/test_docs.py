@@ -50,12 +50,17 @@ FOREIGN_PATHS = {
     "scripts/train.py",
 }
 # Options that select a trained network instead of a training.
-USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs", "--average"}
+USES_OF_NETWORKS = {"--eval", "--extract", "--verify", "--check", "--all_pairs"}
+USES_OF_NETWORKS |= {"--average", "--publish"}
 
 
 # Commands that depend on each other: (page, titles of its sections). One test runs all commands of
 # an entry in their order.
-SCRIPTS = (("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),)
+SCRIPTS = (
+    ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
+    ("docs/evaluation.md", ("Back ends",)),
+    ("docs/checkpoints.md", ("Publish a network",)),
+)
 
 
 def single_commands():
@@ -481,7 +486,7 @@ def small_step(script, words):
     return words
 
 
-@pytest.mark.parametrize(("page", "titles"), SCRIPTS, ids=[Path(page).stem for page, _ in SCRIPTS])
+@pytest.mark.parametrize(("page", "titles"), SCRIPTS, ids=[titles[0] for _, titles in SCRIPTS])
 def test_script_of_a_page(page, titles, corpus, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(checkpoint.parent.parent, tmp_path / "exps" / "demo")
@@ -498,8 +503,8 @@ def test_script_of_a_page(page, titles, corpus, checkpoint, tmp_path, monkeypatc
         _, script, *words = shlex.split(line)
         assert PROGRAMS[script].main(small_step(script, words)) in (0, None), line
     assert lines
-    extracted = list((tmp_path / "exps" / "embeddings").rglob("*.npy"))
-    assert len(extracted) == (1 if "--extract" in "".join(lines) else 0)
+    extracted = list((tmp_path / "exps").rglob("*.npy"))
+    assert bool(extracted) == ("--extract" in "".join(lines))
 
 
 def write_golden_losses():

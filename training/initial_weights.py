@@ -45,6 +45,11 @@ def load_initial_weights(
         return build("trainfunc", options, dim=net.model.dim, num_classes=size)
 
     state, text = with_head_for(classes, state, net, make_loss)
+    if state.get("left_out"):
+        text = (
+            "the network was published without its classifier, so the rows of all "
+            f"{len(classes):,} speakers start with random weights."
+        )
     # Published weights may be fine-tuned on other speakers, so their classifier is optional.
     head = "required" if "options" in state else "optional"
     if head == "optional" and any(
