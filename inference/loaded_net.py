@@ -219,10 +219,10 @@ def load(
 ) -> LoadedNet:
     """Loads a trained network, as --initial_model does.
 
-    checkpoint: a checkpoint of this program, or published weights. device: as --device, by default
-    a GPU if there is one. backend: a back end, or its file. calibration: the file of a calibration.
-    threshold: of the score, for decisions. prior: the probability of the same speaker before the
-    recordings are heard, for the calibration.
+    checkpoint: a checkpoint of this program, a folder of --publish, or published weights. device:
+    as --device, by default a GPU if there is one. backend: a back end, or its file. calibration:
+    the file of a calibration. threshold: of the score, for decisions. prior: the probability of the
+    same speaker before the recordings are heard, for the calibration.
 
     options: further options of trainSpeakerNet.py by their names, such as eval_frames=0 for
     complete recordings, or the options of a network that published weights do not contain. The

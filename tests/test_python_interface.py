@@ -137,6 +137,15 @@ def test_a_back_end(net, files, checkpoint, tmp_path):
         assert same is None
 
 
+def test_a_published_folder(net, files, checkpoint, tmp_path, program):
+    words = ["--publish", tmp_path / "hub", "--initial_model", checkpoint, "--device", "cpu"]
+    code, _, err = program(*words)
+    assert code == 0, err
+    published = load(tmp_path / "hub", device="cpu")
+    assert np.array_equal(published.embed(files[:3]), net.embed(files[:3]))
+    assert published.verify(*files[:2]) == net.verify(*files[:2])
+
+
 def test_other_rates_are_resampled(net, files, tmp_path):
     """A recording at 48 kHz, made by a Fourier series, is close to itself at 16 kHz."""
     x = samples(files[0]) / 32768
