@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import scipy.signal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +24,7 @@ from corpus.augment import Augment, Plan
 from corpus.features import FeatureInput
 from corpus.loader_processes import init_worker, watched
 from corpus.utterances import Utterance, Utterances, classes_of
+from corpus.waves import Waves
 from corpus.weak_speech import Limits, level_of
 
 # Samples in a batch of evaluation, at most: 250 s.
@@ -166,6 +166,9 @@ class TrainDataset(Dataset):
             x = recording.crop(math.ceil(self.length * speed), rng, self.fill)
         if speed == 1:
             return x
+        # Imported here, because the import takes a second and most data sets do without it.
+        import scipy.signal
+
         return scipy.signal.resample_poly(x, speed.denominator, speed.numerator)[: self.length]
 
 
@@ -187,7 +190,7 @@ class EvalDataset(Dataset):
     def __init__(
         self,
         paths: Sequence[str],
-        root: str,
+        root: str | Waves,
         *,
         eval_frames: int,
         num_eval: int,
@@ -210,7 +213,7 @@ class EvalDataset(Dataset):
             self.lengths = np.array([self.whole_length(path) for path in paths])
         else:
             self.lengths = np.full(len(paths), self.length)
-        self.items = self._group_by_length()
+        self.group_by_length()
 
     def check_size(self) -> None:
         """Raises InputError if the crops of one file are larger than CROPS_BYTES."""
@@ -224,17 +227,21 @@ class EvalDataset(Dataset):
                 "crops, or --eval_frames 0 for complete files."
             )
 
-    def _group_by_length(self) -> list[list[int]]:
-        """Returns the numbers of the files of each item, the largest items first."""
-        items = []
+    def group_by_length(self, most: int | None = None) -> None:
+        """Decides which files are in which item. The largest items come first.
+
+        most: largest number of files in an item, None for no other limit than EVAL_SAMPLES.
+        """
+        items: list[list[int]] = []
         for length in np.unique(self.lengths):
             files = np.flatnonzero(self.lengths == length)
             samples = HOP * length * self.num_crops
             size = max(EVAL_SAMPLES * self.spec.units_per_frame // samples, 1)
+            size = min(size, most or size)
             for start in range(0, len(files), size):
                 items.append(files[start : start + size].tolist())
         items.sort(key=lambda files: len(files) * self.lengths[files[0]], reverse=True)
-        return items
+        self.items = items
 
     def __len__(self) -> int:
         return len(self.items)

@@ -8,6 +8,7 @@ from common.constants import HOP, WINDOW
 from corpus.audio import Recording
 from corpus.features import SUFFIXES, FeatureInput
 from corpus.roots import open_root
+from corpus.waves import Waves
 
 
 class AudioSpec(NamedTuple):
@@ -30,22 +31,25 @@ class AudioSpec(NamedTuple):
 
 
 def audio_spec(
-    root: str, paths: Sequence[str], crop_margin: int, features: FeatureInput | None
+    root: str | Waves, paths: Sequence[str], crop_margin: int, features: FeatureInput | None
 ) -> AudioSpec:
-    """Returns the AudioSpec of the files of a list below root. The first path decides.
+    """Returns the AudioSpec of the files of a list below root, or of recordings in memory.
+
+    The first path decides.
 
     features: the features that the network expects. crop_margin: samples of a crop of audio beyond
     its frames.
     """
+    recordings = root if isinstance(root, Waves) else open_root(root)
     if paths and paths[0].endswith(SUFFIXES):
         assert features is not None
-        open_features = partial(open_root(root).open, expected=features)
+        open_features = partial(recordings.open, expected=features)
         return AudioSpec(
             open_features, units_per_frame=1, margin=0, shortest=1, unit_shape=(features.bands,)
         )
     # A front end needs at least one window.
     return AudioSpec(
-        open_root(root).open,
+        recordings.open,
         units_per_frame=HOP,
         margin=crop_margin,
         shortest=WINDOW,

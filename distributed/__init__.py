@@ -8,10 +8,12 @@ Python objects and flags travel over the CPUs (gloo). Gradients and gathered emb
 the network's device.
 """
 
+import contextlib
+import contextvars
 import datetime
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from common.errors import InputError
 
 # If a process is lost, the launcher ends the others. Checking the files of a list may need hours.
 TIMEOUT = datetime.timedelta(days=1)
+# Whether a thread works without the other processes, see alone().
+IS_ALONE = contextvars.ContextVar("IS_ALONE", default=False)
 
 
 def join() -> None:
@@ -51,14 +55,32 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context in which this thread works without the other processes.
+
+    A program that uses a network may have processes of its own, with other work.
+    """
+    token = IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        IS_ALONE.reset(token)
+
+
+def is_connected() -> bool:
+    """Returns whether there may be other processes, with which this one works."""
+    return dist.is_initialized() and not IS_ALONE.get()
+
+
 def rank() -> int:
     """Returns the number of this process, from 0. Rank 0 prints, writes and scores."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if is_connected() else 0
 
 
 def world_size() -> int:
     """Returns the number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if is_connected() else 1
 
 
 def local_rank() -> int:

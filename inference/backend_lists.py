@@ -62,6 +62,8 @@ def plan_backend(options: argparse.Namespace, source: DataSource) -> Plan:
     if not options.backend and not options.mean_subtraction:
         return Plan()
     refuse_other_options(options)
+    if isinstance(options.backend, BackEnd):
+        return Plan("--backend", backend=options.backend)
     if options.backend:
         return Plan(f"--backend {options.backend}", backend=load_backend(options.backend))
     place = f"--mean_subtraction {options.mean_subtraction}"

@@ -4,9 +4,11 @@ import argparse
 import io
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import distributed
 from common.errors import InputError
@@ -15,13 +17,35 @@ from common.terminal import log_to_stderr
 from common.writing import write_atomically
 from corpus.file_lists import read_file_list
 from corpus.files import is_recording
+from DatasetLoader import EvalDataset
 from inference.backend_lists import plan_backend, prepare_backend
 from inference.evaluation import represent_files
 from inference.networks import load_scorer
 from inference.overview import log_use
+from inference.scorer import Scorer
 from inference.sources import source_of
 
 log = logging.getLogger("trainSpeakerNet")
+
+
+def represent_separately(
+    scorer: Scorer,
+    dataset,
+    options: argparse.Namespace,
+    most: int | None = None,
+    progress: bool = True,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Does the same as represent_files(), for single embeddings instead of a list of trials.
+
+    On a CPU a file gets the same bits whatever other files there are: it has a batch of its own,
+    because the kernels of convolutions and matrix products depend on the size of the batch. On a
+    GPU, and with --bucket_frames, files of equal length share a batch. most: largest number of
+    files in a batch.
+    """
+    if isinstance(dataset, EvalDataset):
+        separate = scorer.device.type == "cpu" and not options.bucket_frames
+        dataset.group_by_length(1 if separate else most)
+    return represent_files(scorer, dataset, options, progress=progress)
 
 
 def run_extract(options: argparse.Namespace, state: dict | None) -> None:
@@ -35,7 +59,7 @@ def run_extract(options: argparse.Namespace, state: dict | None) -> None:
     log_use(options, scorer.net, scorer.device)
     prepare_backend(scorer, plan, options)
     if dataset.paths:
-        for path, rep in represent_files(scorer, dataset, options):
+        for path, rep in represent_separately(scorer, dataset, options):
             buffer = io.BytesIO()
             np.save(buffer, scorer.transform(rep).numpy())
             write_atomically(target[path], buffer.getbuffer())
@@ -96,7 +120,7 @@ def print_embedding(options: argparse.Namespace, state: dict | None) -> None:
     with log_to_stderr():
         scorer = load_scorer(options, state)
         prepare_backend(scorer, plan, options)
-    for _, rep in represent_files(scorer, dataset, options):
+    for _, rep in represent_separately(scorer, dataset, options):
         for row in scorer.transform(rep).flatten(1).tolist():
             log.info("%s", " ".join(f"{value:.6g}" for value in row))
 

@@ -98,9 +98,12 @@ def evaluation_bytes(dataset, options: argparse.Namespace) -> int:
 
 
 def represent_files(
-    scorer: Scorer, dataset, options: argparse.Namespace, stop=None
+    scorer: Scorer, dataset, options: argparse.Namespace, stop=None, progress: bool = True
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields (file, representation [K, ...]) of this process's share of an evaluation data set."""
+    """Yields (file, representation [K, ...]) of this process's share of an evaluation data set.
+
+    progress: whether a terminal shows the progress.
+    """
     paths = dataset.paths
     loader = eval_loader(
         WithProblems(dataset) if dataset.limits else dataset,
@@ -122,7 +125,8 @@ def represent_files(
             yield index, x
 
     dtype = getattr(torch, options.cache_precision)
-    with tqdm(total=len(paths), desc="embed", unit="file", disable=None, leave=False) as bar:
+    hidden = None if progress else True
+    with tqdm(total=len(paths), desc="embed", unit="file", disable=hidden, leave=False) as bar:
         try:
             for index, reps in scorer.represent(until_end(watched(), stop, caught), dtype):
                 bar.update(min(len(index) * distributed.world_size(), bar.total - bar.n))

@@ -23,6 +23,7 @@ from corpus.lists import read_train_list
 from corpus.recognition import TRAIN, Expected, require_kind
 from corpus.rows import first_line_of
 from corpus.utterances import Utterances, described, speed_copies
+from corpus.waves import Waves
 from corpus.weak_speech import Limits
 from DatasetLoader import EvalDataset, TrainDataset
 from options.plugins import find
@@ -144,7 +145,7 @@ class SpeechSource(DataSource):
         )
 
     def eval_dataset(
-        self, paths: Sequence[str], root: str, options: argparse.Namespace
+        self, paths: Sequence[str], root: str | Waves, options: argparse.Namespace
     ) -> EvalDataset:
         """Builds an evaluation data set of speech, see DataSource."""
         return EvalDataset(

@@ -2,25 +2,23 @@
 
 import argparse
 import math
+from functools import cached_property
+from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
 from common.errors import InputError
 from corpus.cohort import load_cohort
 from corpus.lists import Trials
 from inference.backend_lists import plan_backend, prepare_backend
-from inference.embedding import one_root
-from inference.evaluation import (
-    moments_of,
-    refuse_pairwise,
-    represent_cohort,
-    represent_files,
-    score_trials,
-)
+from inference.embedding import one_root, represent_separately
+from inference.evaluation import moments_of, refuse_pairwise, represent_cohort, score_trials
 from inference.networks import load_scorer
-from inference.overview import log_rows
-from inference.sources import source_of
+from inference.overview import Row, log_rows
+from inference.scorer import Scorer
+from inference.sources import DataSource, source_of
 from metrics import calibration
+from metrics.llr import logit
 from metrics.qualities import calibration_inputs, quality_measures
 
 
@@ -31,32 +29,128 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     root = one_root(options)
     found = source.check_files(root, trials.paths(), "--verify", options, "--test_path")
     trials = trials.renamed(found)
-    cohort = load_cohort(options, source)
-    plan = plan_backend(options, source)
-    calibrated = options.calibration and calibration.load(options.calibration)
-    if not 0 < options.prior < 1:
-        raise InputError(
-            f"--prior: expected a probability above 0 and below 1, found {options.prior:g}."
-        )
-    options.qualities = bool(calibrated) and len(calibrated.inputs) > 1
+    verifier = Verifier(options, state, source)
     scorer = load_scorer(options, state)
     dataset = source.eval_dataset(trials.paths(), root, options)
     refuse_pairwise(scorer.pairwise, options)
     refuse_weak(dataset)
-    prepare_backend(scorer, plan, options)
-    reps = dict(represent_files(scorer, dataset, options))
-    represented_cohort = represent_cohort(scorer, cohort, options)
-    moments = moments_of(scorer, trials, reps, options, represented_cohort)
-    parts = score_trials(scorer, trials, reps, options, moments=moments)
-    # The last part is the normalised score if there is one.
-    part, scores = list(parts.items())[-1]
-    result = None if scorer.backend else (state or {}).get("result", {})
-    print_decision(scores[0], part, options.threshold, result, bool(calibrated))
-    if calibrated:
-        measures = {}
-        if options.qualities:
-            measures = calibration_inputs(quality_measures(scorer, trials, dataset, reps, moments))
-        print_probability(calibrated, scores, measures, options.prior)
+    verifier.prepare(scorer)
+    score = verifier.score(trials, dataset)
+    log_rows(rows_of(score, verifier.decide(score), options.prior))
+
+
+class PairScore(NamedTuple):
+    """The score of two recordings.
+
+    value: with score normalisation, the normalised score. part: "" or the name of the score norm,
+    as "_asnorm". llr: the log-likelihood ratio, None without a calibration.
+    """
+
+    value: float
+    part: str = ""
+    llr: float | None = None
+
+
+class Decision(NamedTuple):
+    """A decision about two recordings.
+
+    same: whether the speaker is the same, None without a decision. threshold: of the score, or of
+    the log-likelihood ratio if `by_llr` is true; None without one. reason, remedy: why there is no
+    decision, and what to do.
+    """
+
+    same: bool | None
+    threshold: float | None = None
+    by_llr: bool = False
+    reason: str = ""
+    remedy: str = ""
+
+
+class Verifier:
+    """Compares recordings as the options of --verify say.
+
+    Reads the cohort, the back end and the calibration, before the network is built. source: reads
+    the files for the model. state: the checkpoint. Raises InputError if they cannot be used.
+    """
+
+    def __init__(self, options: argparse.Namespace, state: dict | None, source: DataSource) -> None:
+        self.options = options
+        self.cohort = load_cohort(options, source)
+        self.plan = plan_backend(options, source)
+        self.calibration: calibration.Calibration | None = None
+        if options.calibration:
+            self.calibration = calibration.load(options.calibration)
+        if not 0 < options.prior < 1:
+            raise InputError(
+                f"--prior: expected a probability above 0 and below 1, found {options.prior:g}."
+            )
+        self.needs_qualities = bool(self.calibration and len(self.calibration.inputs) > 1)
+        options.qualities = self.needs_qualities
+        self.result = (state or {}).get("result", {})
+        self.scorer: Any = None
+
+    def prepare(self, scorer: Scorer) -> None:
+        """Gives the scorer its back end, which may be estimated first."""
+        self.scorer = scorer
+        prepare_backend(scorer, self.plan, self.options)
+
+    @cached_property
+    def represented_cohort(self) -> torch.Tensor | None:
+        """The representations of the cohort, None without score normalisation."""
+        return represent_cohort(self.scorer, self.cohort, self.options)
+
+    def score(self, trials: Trials, dataset: Any, progress: bool = True) -> PairScore:
+        """Scores the only trial of `trials`. dataset: its files.
+
+        progress: whether a terminal shows the progress.
+        """
+        options = self.options
+        scorer = self.scorer
+        reps = dict(represent_separately(scorer, dataset, options, progress=progress))
+        moments = moments_of(scorer, trials, reps, options, self.represented_cohort)
+        parts = score_trials(scorer, trials, reps, options, moments=moments)
+        # The last part is the normalised score if there is one.
+        part, scores = list(parts.items())[-1]
+        if not self.calibration:
+            return PairScore(float(scores[0]), part)
+        inputs = {"score": scores}
+        if self.needs_qualities:
+            measures = quality_measures(scorer, trials, dataset, reps, moments)
+            for name, values in calibration_inputs(measures).items():
+                if name in self.calibration.inputs:
+                    inputs[name] = values
+        return PairScore(float(scores[0]), part, float(self.calibration.llrs(inputs)[0]))
+
+    def decide(self, score: PairScore) -> Decision:
+        """Decides about the two recordings of a score, see decide()."""
+        return decide(score, self.options, None if self.scorer.backend else self.result)
+
+
+def decide(score: PairScore, options: argparse.Namespace, result: dict | None) -> Decision:
+    """Decides by --threshold, or by the calibration, or by the threshold of the checkpoint.
+
+    With a calibration the speaker is the same if the probability is at least one half. result: of
+    the last evaluation in the checkpoint. It is None for the scores of a back end, which the
+    threshold of the checkpoint does not suit.
+    """
+    threshold = options.threshold
+    if threshold is None and score.llr is not None:
+        needed = -logit(options.prior)
+        return Decision(score.llr >= needed, needed, by_llr=True)
+    if threshold is None and result:
+        threshold = result.get(f"threshold{score.part}")
+    if threshold is not None and math.isfinite(threshold):
+        return Decision(score.value >= threshold, threshold)
+    remedy = "give --threshold"
+    if result is None:
+        reason = "the threshold of the checkpoint does not suit scores of a back end"
+        remedy += ", or --calibration for a probability"
+    elif threshold is not None:
+        reason = "in its last evaluation the checkpoint did not separate the trials"
+    else:
+        norm = score.part and f" with --score_norm {score.part[1:]}"
+        reason = f"the checkpoint was not evaluated on trials{norm}"
+    return Decision(None, reason=reason, remedy=remedy)
 
 
 def refuse_weak(dataset) -> None:
@@ -71,38 +165,26 @@ def refuse_weak(dataset) -> None:
             )
 
 
-def print_decision(
-    score: float, part: str, threshold: float | None, result: dict | None, calibrated: bool = False
-) -> None:
-    """Prints the score and the decision.
-
-    part: "" or the name of a score norm, as "_asnorm". result: of the last evaluation in the
-    checkpoint. Its threshold is used if `threshold` is None. The result is None for scores that
-    this threshold does not suit. calibrated: the probability is printed too.
-    """
-    if threshold is None and result:
-        threshold = result.get(f"threshold{part}")
-    if threshold is None or not math.isfinite(threshold):
-        norm = part and f" with --score_norm {part[1:]}"
-        reason = f"the checkpoint was not evaluated on trials{norm}"
-        remedy = "give --threshold"
-        if result is None:
-            remedy += "" if calibrated else ", or --calibration for a probability"
-            reason = "the threshold of the checkpoint does not suit scores of a back end"
-        elif threshold is not None:
-            reason = "in its last evaluation the checkpoint did not separate the trials"
-        log_rows(
-            [
-                ("Score", f"{score:#.5g}"),
-                ("Threshold", f"none: {reason}"),
-                ("Decision", f"none: {remedy}"),
-            ]
+# ---------------------------------------------------------------------- printing
+def rows_of(score: PairScore, decision: Decision, prior: float) -> list[Row]:
+    """Returns the lines about a score and a decision, and the probability with a calibration."""
+    score_text = f"{score.value:#.5g}"
+    decision_text = "same speaker" if decision.same else "different speakers"
+    if decision.threshold is None:
+        threshold_text = f"none: {decision.reason}"
+        decision_text = f"none: {decision.remedy}"
+    elif decision.by_llr:
+        threshold_text = f"{decision.threshold:.4f} for the log-likelihood ratio"
+    else:
+        score_text, threshold_text = texts_that_differ(score.value, decision.threshold)
+    rows = [("Score", score_text), ("Threshold", threshold_text), ("Decision", decision_text)]
+    if score.llr is not None:
+        text = (
+            f"{calibration.posterior(score.llr, prior):.4f} that both files are from one speaker "
+            f"(prior {prior:g}, log-likelihood ratio {score.llr:.4f})"
         )
-        return
-    score_text, threshold_text = texts_that_differ(score, threshold)
-    decision = "same speaker" if score >= threshold else "different speakers"
-    rows = [("Score", score_text), ("Threshold", threshold_text), ("Decision", decision)]
-    log_rows(rows)
+        rows.append(("Probability", text))
+    return rows
 
 
 def texts_that_differ(a: float, b: float) -> tuple[str, str]:
@@ -111,17 +193,3 @@ def texts_that_differ(a: float, b: float) -> tuple[str, str]:
     while digits < 17 and a != b and f"{a:.{digits}g}" == f"{b:.{digits}g}":
         digits += 1
     return f"{a:#.{digits}g}", f"{b:#.{digits}g}"
-
-
-def print_probability(calibrated, scores: np.ndarray, measures: dict, prior: float) -> None:
-    """Prints the probability of the same speaker, from a calibration and its quality measures."""
-    inputs = {"score": scores}
-    for name, values in measures.items():
-        if name in calibrated.inputs:
-            inputs[name] = values
-    llr = calibrated.llrs(inputs)[0]
-    text = (
-        f"{calibration.posterior(llr, prior):.4f} that both files are from one speaker "
-        f"(prior {prior:g}, log-likelihood ratio {llr:.4f})"
-    )
-    log_rows([("Probability", text)])

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from common.parameter_groups import Group
+from models._compilation import leave_out
 from models._published import Published, PublishedFile
 from pooling import BasePooling
 
@@ -83,6 +84,11 @@ class SpeakerModel(nn.Module):
     def __init__(self) -> None:
         # Without this method, a model without options would have the signature of nn.Module.
         super().__init__()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the model, except for functions that torch.compile does not support."""
+        leave_out()
+        super().compile(*args, **kwargs)
 
     @classmethod
     def pooling_by_default(cls, options: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
 from common.normalisation import normalise
+from models._compilation import not_compiled
 
 PRE_EMPHASIS = 0.97
 # Longest masks of SASV2, in frames and in bands.
@@ -166,7 +167,7 @@ class MFSC(nn.Module):
 
 
 # torch.compile does not support complex numbers.
-@torch.compiler.disable
+@not_compiled
 def powers(
     x: torch.Tensor, window: torch.Tensor, center: bool = True, hop: int = HOP
 ) -> torch.Tensor:
@@ -191,7 +192,7 @@ def pre_emphasise(x: torch.Tensor, flipped_filter: torch.Tensor) -> torch.Tensor
 
 
 # The CPU draws the random numbers, which torch.compile does not support.
-@torch.compiler.disable
+@not_compiled
 def spec_augment(
     x: torch.Tensor,
     longest_time: int = LONGEST_TIME_MASK,

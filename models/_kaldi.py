@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.constants import HOP, N_FFT, SAMPLE_RATE, WINDOW
+from models._compilation import not_compiled
 from models._frontend import NORMS, PRE_EMPHASIS, WINDOWS, FrontEnd, spec_augment
 from models._published import OF_3D_SPEAKER, OF_WESPEAKER, WHOLE_FILES, Published
 
@@ -132,7 +133,7 @@ class KaldiFilterBanks(nn.Module):
             return spec_augment(x) if self.augment and self.training else x
 
     # torch.compile does not support complex numbers.
-    @torch.compiler.disable
+    @not_compiled
     def powers(self, x: torch.Tensor) -> torch.Tensor:
         """Returns squared magnitudes of the spectrum of waves [N, T], [N, 257, T'].
 
@@ -155,7 +156,7 @@ class KaldiFilterBanks(nn.Module):
 
 
 # The CPU draws, so that a seed gives the same numbers everywhere.
-@torch.compiler.disable
+@not_compiled
 def draw_like(x: torch.Tensor) -> torch.Tensor:
     """Returns normally distributed random numbers in the shape of x, on its device."""
     return torch.randn(x.shape).to(x.device, non_blocking=True)

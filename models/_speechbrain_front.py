@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.constants import HOP, SAMPLE_RATE, WINDOW
+from models._compilation import not_compiled
 from models._frontend import NORMS, spec_augment
 
 # Least power, and the distance between the loudest and the softest value of an utterance in dB.
@@ -38,7 +39,7 @@ class DecibelFilterBanks(nn.Module):
 
 
 # torch.compile does not support complex numbers.
-@torch.compiler.disable
+@not_compiled
 def zero_padded_powers(x: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     """Returns squared magnitudes of the spectrum of waves [N, T], [N, 201, 1 + T // HOP].
 

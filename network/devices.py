@@ -1,6 +1,8 @@
 """The device to compute on, and the precision that it computes in."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import torch
 
@@ -59,6 +61,18 @@ def allow_tf32(allowed: bool) -> None:
     """Allows or forbids TF32 matrix products and convolutions on GPUs."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextlib.contextmanager
+def kept_tf32() -> Iterator[None]:
+    """Context after which TF32 is allowed or forbidden as before."""
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    cudnn = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def is_out_of_memory(error: Exception) -> bool:

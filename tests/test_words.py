@@ -1,13 +1,14 @@
 """Words for unusual results: scores that are distances, infinite thresholds."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import small_run
 
 import tuneThreshold
-from inference.verification import print_decision
+from inference.verification import PairScore, decide, rows_of
 from metrics import direction
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.rates import summarize
@@ -107,11 +108,12 @@ def test_a_threshold_that_rejects_all_is_above_the_scores(tmp_path, capsys):
     assert "> 0.18" in report.read_text().replace("&gt;", ">")
 
 
-def test_verify_without_a_useful_threshold(caplog):
-    with caplog.at_level("INFO"):
-        print_decision(0.7, "", None, {"threshold": np.inf})
-    assert caplog.messages[1].split(None, 1)[1].startswith("none: in its last evaluation")
-    assert "give --threshold" in caplog.messages[2]
+def test_verify_without_a_useful_threshold():
+    score = PairScore(0.7)
+    decision = decide(score, SimpleNamespace(threshold=None), {"threshold": np.inf})
+    _, threshold, verdict = rows_of(score, decision, 0.5)
+    assert threshold[1].startswith("none: in its last evaluation")
+    assert "give --threshold" in verdict[1]
 
 
 def test_an_infinite_threshold_is_not_exported(checkpoint, tmp_path, program, monkeypatch):
