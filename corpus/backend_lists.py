@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from corpus.embeddings import check_embeddings, load_table
-from corpus.file_lists import read_bonafide
+from corpus.file_lists import speakers_of_real_speech
 from corpus.lists import Trials, read_trials
 from corpus.recognition import TRIALS, Expected, require_kind
 
@@ -26,7 +26,7 @@ def read_training(list_file: str, folder: str) -> TrainingEmbeddings:
     folder: contains their .npy files. The embedding of a file is the mean over its crops. Raises
     InputError if a file is missing or cannot be used.
     """
-    speakers = read_bonafide(list_file)
+    speakers = speakers_of_real_speech(list_file)
     found = check_embeddings(folder, speakers, list_file, FOLDER)
     paths = [found[name] for name in speakers]
     x = load_table(folder, paths, lambda x, _: x.mean(0, dtype=np.float64))

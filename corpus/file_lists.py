@@ -60,7 +60,7 @@ def read_utterances(list_file: ListFile) -> dict[str, str | None]:
     return {utterance.path: utterance.speaker for utterance in read_train_list(list_file)}
 
 
-def read_bonafide(list_file: ListFile) -> dict[str, str | None]:
+def speakers_of_real_speech(list_file: ListFile) -> dict[str, str | None]:
     """Reads lines '<file>' or a train list -> {file: speaker, None if it is not named}.
 
     Spoofed speech is left out.
@@ -72,12 +72,12 @@ def read_bonafide(list_file: ListFile) -> dict[str, str | None]:
 
 
 def read_cohort(list_file: ListFile, by: str = "utterance") -> list[tuple[str, ...]]:
-    """Reads the members of a cohort, tuples of files, from a list of read_bonafide().
+    """Reads the members of a cohort, tuples of files, from a list of speakers_of_real_speech().
 
     by: "utterance" makes a member of each file, "speaker" makes one of all files of a speaker.
     Raises InputError if the list does not name the speakers.
     """
-    speakers = read_bonafide(list_file)
+    speakers = speakers_of_real_speech(list_file)
     if by == "utterance":
         return [(name,) for name in speakers]
     members: dict[str, list[str]] = {}

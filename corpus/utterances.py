@@ -91,7 +91,7 @@ class Utterances(Sequence):
                 attack.append(attacks.numbers_of(attacks_of_block).astype(np.int32))
             text += "\n".join(paths).encode() + b"\n"
         width = max(map(len, names), default=0) if padded else 0
-        speakers, rank = sorted_names([name.zfill(width) for name in names])
+        speakers, rank = names_in_order([name.zfill(width) for name in names])
         return cls(
             # The last line end is no part of the text.
             TextLines(np.frombuffer(text, np.uint8)[:-1], str),
@@ -135,7 +135,7 @@ class Utterances(Sequence):
         names = list(self.speakers)
         for factor in factors:
             names += [f"{speaker}@{factor:g}" for speaker in self.speakers]
-        speakers, rank = sorted_names(names)
+        speakers, rank = names_in_order(names)
         shifts = len(self.speakers) * np.arange(1 + len(factors), dtype=np.int32)
         speeds = [*self.speeds, *factors]
         # All utterances have the first speed if no speed is stored.
@@ -278,7 +278,7 @@ def counts(numbers: np.ndarray, size: int) -> np.ndarray:
     return total
 
 
-def sorted_names(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def names_in_order(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Returns the distinct names, sorted, and the index of each name in them, int32 [n]."""
     distinct = sorted(set(names))
     index = {name: i for i, name in enumerate(distinct)}

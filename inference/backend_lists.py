@@ -14,7 +14,7 @@ import numpy as np
 import distributed
 from common.errors import InputError
 from common.outputs import check_output, input_files
-from corpus.file_lists import read_bonafide
+from corpus.file_lists import speakers_of_real_speech
 from inference.backends import digest_of, require_embeddings
 from inference.evaluation import represent_files
 from inference.networks import load_scorer
@@ -42,7 +42,7 @@ class ListToEmbed(NamedTuple):
     dataset: Any
 
 
-class Plan(NamedTuple):
+class BackEndPlan(NamedTuple):
     """What a command does with its embeddings: one of the three, or none of them.
 
     place: the option, for messages.
@@ -54,23 +54,23 @@ class Plan(NamedTuple):
     own_mean: bool = False
 
 
-def plan_backend(options: argparse.Namespace, source: DataSource) -> Plan:
+def plan_backend(options: argparse.Namespace, source: DataSource) -> BackEndPlan:
     """Reads the back end of --backend, or the list of --mean_subtraction, and checks its files.
 
     source: reads the files for the model. Raises InputError if they cannot be used.
     """
     if not options.backend and not options.mean_subtraction:
-        return Plan()
+        return BackEndPlan()
     refuse_other_options(options)
     if isinstance(options.backend, BackEnd):
-        return Plan("--backend", backend=options.backend)
+        return BackEndPlan("--backend", backend=options.backend)
     if options.backend:
-        return Plan(f"--backend {options.backend}", backend=load_backend(options.backend))
+        return BackEndPlan(f"--backend {options.backend}", backend=load_backend(options.backend))
     place = f"--mean_subtraction {options.mean_subtraction}"
     if options.mean_subtraction == OWN:
-        return Plan(place, own_mean=True)
+        return BackEndPlan(place, own_mean=True)
     listed = read_list(options.mean_subtraction, options.mean_path, "--mean_path", options, source)
-    return Plan(place, to_embed=listed)
+    return BackEndPlan(place, to_embed=listed)
 
 
 def refuse_other_options(options: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def read_list(
 
     root: their folder. root_option: its option, for messages.
     """
-    speakers = read_bonafide(list_file)
+    speakers = speakers_of_real_speech(list_file)
     found = source.check_files(root, speakers, list_file, options, root_option)
     dataset = source.eval_dataset([*dict.fromkeys(found.values())], root, options)
     speaker_of = {found[name]: speaker for name, speaker in speakers.items()}
@@ -119,7 +119,7 @@ def read_list(
     return ListToEmbed(list_file, named, dataset)
 
 
-def prepare_backend(scorer: Scorer, plan: Plan, options: argparse.Namespace) -> None:
+def prepare_backend(scorer: Scorer, plan: BackEndPlan, options: argparse.Namespace) -> None:
     """Makes a scorer use the planned back end, which is estimated first if needed."""
     scorer.own_mean = plan.own_mean
     backend = plan.backend

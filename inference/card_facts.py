@@ -120,11 +120,11 @@ def scores_of_network(options: argparse.Namespace, state: State) -> list[CardSco
     checkpoint = Path(options.initial_model)
     if options.card_scores:
         files = [(Path(path), name_of_list(Path(path), checkpoint)) for path in options.card_scores]
-        return [measured(path, name, options) for path, name in files]
+        return [measured_for_card(path, name, options) for path, name in files]
     found = []
     for path in files_of_checkpoint(checkpoint):
         try:
-            found.append(measured(path, name_of_list(path, checkpoint), options))
+            found.append(measured_for_card(path, name_of_list(path, checkpoint), options))
         except InputError as error:
             log.warning("warning: %s This file is left out of the model card.", error)
     of_training = scores_of_training(options, state, checkpoint)
@@ -133,7 +133,7 @@ def scores_of_network(options: argparse.Namespace, state: State) -> list[CardSco
     return found
 
 
-def measured(path: Path, name: str, options: argparse.Namespace) -> CardScores:
+def measured_for_card(path: Path, name: str, options: argparse.Namespace) -> CardScores:
     """Measures a scores file. Raises InputError if it cannot be used."""
     try:
         found = scores_for_card(path, name, options.eer)

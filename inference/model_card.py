@@ -56,12 +56,12 @@ def card_text(card: Card) -> str:
         f"---\n{yaml.safe_dump(metadata_of(card), sort_keys=False, allow_unicode=True)}---",
         f"# {card.name}",
         card.intro,
-        section("Network", table(("", ""), card.network)),
-        section("Training", table(("", ""), card.training)),
-        section("Results", results_of(card.scores)),
-        section("Use", usage_of(card)),
-        section("Files", table(("file", "contents"), list(card.files.items()))),
-        section("Licence", card.licence or NO_LICENCE),
+        card_section("Network", table(("", ""), card.network)),
+        card_section("Training", table(("", ""), card.training)),
+        card_section("Results", results_of(card.scores)),
+        card_section("Use", usage_of_network(card)),
+        card_section("Files", table(("file", "contents"), list(card.files.items()))),
+        card_section("Licence", card.licence or NO_LICENCE),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -103,7 +103,7 @@ def entries_of_scores(scores: Sequence[CardScores]) -> list[dict[str, Any]]:
 
 
 # ---------------------------------------------------------------------- for people
-def section(title: str, text: str) -> str:
+def card_section(title: str, text: str) -> str:
     """Returns a section of the card."""
     return f"## {title}\n\n{text}"
 
@@ -140,7 +140,7 @@ def results_of(scores: Sequence[CardScores]) -> str:
     return text
 
 
-def usage_of(card: Card) -> str:
+def usage_of_network(card: Card) -> str:
     """Returns the text about loading the network."""
     words = [f"--initial_model {card.name}"]
     arguments = [f'"{card.name}"']

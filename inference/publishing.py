@@ -45,7 +45,7 @@ from network.publication import (
     Facts,
     changed_files,
     digest_of_file,
-    facts_of,
+    facts_of_publication,
     finite,
     is_publication,
     model_bytes,
@@ -133,7 +133,7 @@ def check_folder(folder: Path) -> None:
     with contextlib.suppress(InputError):
         contents = read_safetensors(folder / MODEL)
         if is_publication(contents):
-            changed = changed_files(folder, facts_of(folder / MODEL, contents))
+            changed = changed_files(folder, facts_of_publication(folder / MODEL, contents))
     if changed:
         shown = ", ".join(changed[:SHOWN_NAMES]) + (", ..." if len(changed) > SHOWN_NAMES else "")
         raise InputError(
@@ -238,7 +238,7 @@ def copied_files(options: argparse.Namespace, net: SpeakerNet) -> dict[str, byte
             backend.save(Path(folder, BACKEND))
             files[BACKEND] = Path(folder, BACKEND).read_bytes()
     if options.calibration:
-        found = calibration.load(options.calibration)
+        found = calibration.load_calibration(options.calibration)
         names = [name_of(path) for path in found.trained_on]
         files[CALIBRATION] = calibration.to_bytes(found._replace(trained_on=names))
     return files

@@ -14,7 +14,7 @@ from inference.backend_lists import ListToEmbed, list_of_backend
 from inference.sources import DataSource
 from inference.trial_lists import lists_and_roots, read_test, read_tests
 from metrics.speakers import speaker_of
-from metrics.stage_plan import CALIBRATION, QUALITIES, Plan
+from metrics.stage_plan import CALIBRATION, QUALITIES, StagePlan
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -54,7 +54,7 @@ def place_of_file(root: str, path: str) -> str:
 
 
 # ---------------------------------------------------------------------- reading
-def read_lists(options: argparse.Namespace, plan: Plan, source: DataSource) -> Lists:
+def read_lists(options: argparse.Namespace, plan: StagePlan, source: DataSource) -> Lists:
     """Reads and checks all lists and looks up their files.
 
     Raises InputError if a list is missing or cannot be used.
@@ -75,7 +75,7 @@ def read_lists(options: argparse.Namespace, plan: Plan, source: DataSource) -> L
     return Lists(tests, backend, load_cohort(options, source), development)
 
 
-def require_lists(options: argparse.Namespace, plan: Plan) -> None:
+def require_lists(options: argparse.Namespace, plan: StagePlan) -> None:
     """Raises InputError if a stage has no list from which it is estimated."""
     stages = ["qualities"] * plan.qualities + ["calibration"] * plan.calibration
     for names, option, contents in (
@@ -182,7 +182,9 @@ class Names(NamedTuple):
 
 
 # ---------------------------------------------------------------------- text
-def source_rows(lists: Lists, plan: Plan, options: argparse.Namespace) -> list[tuple[str, str]]:
+def source_rows(
+    lists: Lists, plan: StagePlan, options: argparse.Namespace
+) -> list[tuple[str, str]]:
     """Returns (row of the table, from which list it was estimated) for all stages."""
     rows = []
     stages = plan.rows[1:]

@@ -50,7 +50,7 @@ from metrics.own_files import is_backend, is_calibration
 from metrics.qualities import Measures, calibration_inputs, quality_measures, write_qualities
 from metrics.scores import Scores, write_scores
 from metrics.speakers import speakers_of
-from metrics.stage_plan import CALIBRATION, RAW, Plan, plan_of
+from metrics.stage_plan import CALIBRATION, RAW, StagePlan, plan_of
 from metrics.stage_plan import QUALITIES as WITH_QUALITIES
 from metrics.stage_table import Costs, explanation, measure_stages, table_of_stages
 
@@ -72,7 +72,7 @@ class Chain:
     def __init__(
         self,
         scorers: Mapping[str, Scorer],
-        plan: Plan,
+        plan: StagePlan,
         options: argparse.Namespace,
         cohort: torch.Tensor | None,
     ):
@@ -158,7 +158,7 @@ def run_stages(options: argparse.Namespace, state: dict | None) -> None:
     distributed.on_rank_zero(evaluate_stages, scorer, lists, plan, options, paths, reps)
 
 
-def apply_plan(options: argparse.Namespace, plan: Plan) -> None:
+def apply_plan(options: argparse.Namespace, plan: StagePlan) -> None:
     """Sets the options that stages replace, such as --score_norm.
 
     Raises InputError if the command contradicts its stages.
@@ -183,7 +183,7 @@ def apply_plan(options: argparse.Namespace, plan: Plan) -> None:
         warn_of_settings(options)
 
 
-def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: Plan) -> None:
+def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: StagePlan) -> None:
     """Raises InputError if a result would overwrite an input, or a file of others."""
     parts = [end_of(row) for row in plan.rows]
     if options.qualities:
@@ -244,7 +244,7 @@ def of_list(reps: Mapping[str, torch.Tensor], root: str, dataset: Any) -> dict[s
 def evaluate_stages(
     scorer: Scorer,
     lists: Lists,
-    plan: Plan,
+    plan: StagePlan,
     options: argparse.Namespace,
     paths: list[Path],
     reps: Mapping[str, torch.Tensor],
@@ -276,7 +276,7 @@ def evaluate_stages(
 def estimated_backends(
     scorer: Scorer,
     lists: Lists,
-    plan: Plan,
+    plan: StagePlan,
     options: argparse.Namespace,
     reps: Mapping[str, torch.Tensor],
 ) -> dict[str, BackEnd]:
@@ -325,7 +325,7 @@ def print_stages(
     test: ListOfTrials,
     scores: Mapping[str, np.ndarray],
     lists: Lists,
-    plan: Plan,
+    plan: StagePlan,
     options: argparse.Namespace,
 ) -> None:
     """Prints the table of a list of trials, where its stages come from, and its scores files."""

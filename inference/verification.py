@@ -79,7 +79,7 @@ class Verifier:
         self.plan = plan_backend(options, source)
         self.calibration: calibration.Calibration | None = None
         if options.calibration:
-            self.calibration = calibration.load(options.calibration)
+            self.calibration = calibration.load_calibration(options.calibration)
         if not 0 < options.prior < 1:
             raise InputError(
                 f"--prior: expected a probability above 0 and below 1, found {options.prior:g}."

@@ -16,7 +16,7 @@ from common.foreign_files import foreign_file
 from common.npy import array_in
 from common.pipes import read_bytes
 from common.writing import write_atomically
-from metrics.backend_stages import LARGEST_DIM, Step, is_finite, size_of
+from metrics.backend_stages import LARGEST_DIM, Step, input_size, is_finite_step
 
 # What the line of JSON says, so that another .npz file is recognised.
 KIND = "back end of speaker embeddings"
@@ -101,9 +101,9 @@ def check_steps(steps: tuple[Step, ...], psi: np.ndarray | None) -> None:
         for part, axes in ((step.offset, 1), (step.matrix, 2)):
             if part is not None and (part.dtype != np.float64 or part.ndim != axes):
                 raise ValueError(f"{step.name:.20} has an array {part.dtype} {list(part.shape)}")
-        sizes = [size, size_of(step), None if step.matrix is None else len(step.matrix)]
+        sizes = [size, input_size(step), None if step.matrix is None else len(step.matrix)]
         known = {each for each in sizes if each is not None}
-        if len(known) > 1 or not is_finite(step):
+        if len(known) > 1 or not is_finite_step(step):
             raise ValueError(f"its stage {step.name:.20} does not fit to the other stages")
         if not 0 <= step.length <= LARGEST_DIM or not all(
             0 < each <= LARGEST_DIM for each in known

@@ -75,7 +75,7 @@ def add_adaptation_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def add_score_options(parser: argparse.ArgumentParser) -> None:
+def add_options_of_score(parser: argparse.ArgumentParser) -> None:
     """Declares the options of score."""
     parser.add_argument("list", metavar="TRIALS", help="list of trials")
     add_embeddings_option(parser)
@@ -89,7 +89,7 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
 
 def made_backend(args: argparse.Namespace, x: np.ndarray, speakers: list[str]) -> BackEnd:
     """Estimates or adapts the back end of a command line from embeddings x [n, D] of LIST."""
-    warn_of_settings(args)
+    warn_of_other_settings(args)
     if args.adapt:
         scales = {name: getattr(args, name) for name in SCALES}
         return adapted(load_backend(args.adapt), x, source=args.list, **scales)
@@ -97,7 +97,7 @@ def made_backend(args: argparse.Namespace, x: np.ndarray, speakers: list[str]) -
     return estimate(x, speakers, args.stages, source=args.list, **settings)
 
 
-def warn_of_settings(args: argparse.Namespace) -> None:
+def warn_of_other_settings(args: argparse.Namespace) -> None:
     """Warns of options that were changed and have no effect."""
     defaults = Settings()._asdict() | SCALES
     for name, default in defaults.items():

@@ -37,14 +37,14 @@ class Step(NamedTuple):
         return scaled_to(x, self.length) if self.length else x
 
 
-def size_of(step: Step) -> int | None:
+def input_size(step: Step) -> int | None:
     """Returns the size of the embeddings that a step reads. None if it reads any size."""
     if step.offset is not None:
         return len(step.offset)
     return None if step.matrix is None else len(step.matrix)
 
 
-def is_finite(step: Step) -> bool:
+def is_finite_step(step: Step) -> bool:
     """Whether all numbers of a step are finite."""
     parts = [part for part in (step.offset, step.matrix) if part is not None]
     return all(np.isfinite(part).all() for part in parts)

@@ -23,9 +23,9 @@ from metrics.backend_stages import (
     Settings,
     SpeakerEmbeddings,
     Step,
-    is_finite,
+    input_size,
+    is_finite_step,
     scaled_to,
-    size_of,
 )
 
 STAGES = (*LINEAR_STAGES, "plda")
@@ -64,7 +64,7 @@ class BackEnd:
     @property
     def dim(self) -> int | None:
         """D, the size of an embedding. None if all stages only scale."""
-        return next((size for step in self.steps if (size := size_of(step))), None)
+        return next((size for step in self.steps if (size := input_size(step))), None)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Maps embeddings x [n, D] -> float64 [n, D'].
@@ -168,7 +168,7 @@ def estimate(
             raise no_variation(stage, group) from None
         steps += found
         group = group._replace(x=applied(found, group.x))
-    if not all(is_finite(step) for step in steps):
+    if not all(is_finite_step(step) for step in steps):
         raise no_variation(stages[-1], group)
     number = len(group.counts) if len(speakers) else 0
     return BackEnd(tuple(steps), source, len(x), number, network, psi)
@@ -242,7 +242,7 @@ def adapted(
     """Adapts a back end with plda to embeddings [n, D] of another domain, without their speakers.
 
     A stage mean gets the mean of the new embeddings. The other stages stay, and plda is adapted
-    with the two scales, see metrics.plda.adapted(). The defaults of the scales are Kaldi's. Raises
+    with the two scales, see adapted_plda(). The defaults of the scales are Kaldi's. Raises
     InputError if the back end has no plda, or if there are too few embeddings.
     """
     if backend.psi is None:
@@ -264,7 +264,7 @@ def adapted(
         x = step.apply(x)
         steps.append(step)
     last = backend.steps[-1]
-    model = plda.adapted(plda.model_of(last, backend.psi), x, between_scale, within_scale)
+    model = plda.adapted_plda(plda.model_of(last, backend.psi), x, between_scale, within_scale)
     mapping, psi = model.steps(Settings(plda_length=bool(last.length)))
     name = f"{backend.source}, adapted to {source}"
     return dataclasses.replace(backend, steps=(*steps, mapping[-1]), psi=psi, source=name)

@@ -136,7 +136,7 @@ def check_scores_differ(inputs: Mapping[str, np.ndarray]) -> None:
 
 
 # ---------------------------------------------------------------------- files
-def load(path: FilePath) -> Calibration:
+def load_calibration(path: FilePath) -> Calibration:
     """Reads the JSON file of a calibration. Raises InputError if it is another file."""
 
     def problem(text: str) -> str:
@@ -212,7 +212,7 @@ def apply(
 
     Returns the Scores of the first file, and their log-likelihood ratios [n].
     """
-    calibration = load(path)
+    calibration = load_calibration(path)
     first, inputs = read_inputs(paths, quality, labelled=False)
     llrs = calibration.llrs(inputs)
     write_scores(output, first.lines, llrs)

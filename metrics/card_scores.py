@@ -47,7 +47,7 @@ def scores_for_card(path: Path, name: str, definition: str) -> CardScores:
     Raises ValueError if the file is no scores file, or lacks target or other trials.
     """
     read = read_scores(path)
-    _, observed = rates_of(*counted(read), definition)
+    _, observed = rates_of(*accepted_trials(read), definition)
     try:
         low_and_high, speakers = intervals_of(read, observed, definition)
         problem = ""
@@ -72,7 +72,7 @@ def groups(read: Scores) -> dict[str, np.ndarray]:
     return found
 
 
-def counted(read: Scores) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def accepted_trials(read: Scores) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Returns the thresholds, and the number of accepted trials of each kind at each of them."""
     return accepted_counts(read.scores, groups(read))
 

@@ -131,7 +131,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 def add_score_options(parser: argparse.ArgumentParser) -> None:
     """Declares the options of score."""
-    backend_options.add_score_options(parser)
+    backend_options.add_options_of_score(parser)
     hidden = HiddenOptions(parser)
     add_all_metric_options(hidden)
     options.add_confidence_options(hidden)

@@ -92,7 +92,7 @@ def model_of(step: Step, psi: np.ndarray) -> Plda:
     return Plda(step.offset, back.T * psi @ back, back.T @ back)
 
 
-def adapted(plda: Plda, x: np.ndarray, between_scale: float, within_scale: float) -> Plda:
+def adapted_plda(plda: Plda, x: np.ndarray, between_scale: float, within_scale: float) -> Plda:
     """Adapts the model to embeddings x [n, D] of another domain, whose speakers are unknown.
 
     The variance of x that the model does not explain is added to B and W with these scales. The

@@ -15,7 +15,7 @@ PLDA = "plda"
 STAGES = (*OF_EMBEDDINGS, *NORMS, QUALITIES, CALIBRATION)
 
 
-class Plan(NamedTuple):
+class StagePlan(NamedTuple):
     """The stages after the raw scores, in their order.
 
     embeddings: stages of a back end. norm: a key of NORMS, or None.
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         return names
 
 
-def plan_of(stages: Sequence[str]) -> Plan:
+def plan_of(stages: Sequence[str]) -> StagePlan:
     """Returns the plan of stages, which are members of STAGES.
 
     Raises InputError if the stages cannot follow each other.
@@ -71,6 +71,6 @@ def plan_of(stages: Sequence[str]) -> Plan:
             f"with {PLDA} as the last one, then a score normalisation, then {QUALITIES}, then "
             f"{CALIBRATION}, found {' '.join(stages)}. Give --stages {' '.join(possible)}."
         )
-    return Plan(
+    return StagePlan(
         tuple(embeddings), norms[0] if norms else None, QUALITIES in last, CALIBRATION in last
     )

@@ -94,7 +94,7 @@ def table_of_stages(stages: Mapping[str, MeasuredStage]) -> str:
     before = None
     for name, stage in stages.items():
         if before is None:
-            lines.append(table_row("", list(stage.values)))
+            lines.append(row_of_stage("", list(stage.values)))
         lines += lines_of_stage(name, stage, before)
         before = stage
     return "\n".join(lines)
@@ -110,14 +110,14 @@ def lines_of_stage(name: str, stage: MeasuredStage, before: MeasuredStage | None
             p = confidence.difference(changes, value - before.values[number], LEVEL).p
             text = f"{text:9s} p {p:.3f}"
         cells.append(text)
-    lines = [table_row(name, cells)]
+    lines = [row_of_stage(name, cells)]
     if stage.resamples:
         intervals = confidence.intervals(stage.resamples, stage.values, LEVEL)
-        lines.append(table_row("", [interval_text(intervals, n).strip() for n in stage.values]))
+        lines.append(row_of_stage("", [interval_text(intervals, n).strip() for n in stage.values]))
     return lines
 
 
-def table_row(name: str, cells: list[str]) -> str:
+def row_of_stage(name: str, cells: list[str]) -> str:
     """Returns a line of the table."""
     padded = [f"{cell:{CELL_WIDTH}s}" for cell in cells]
     return "".join([f"{name:{NAME_WIDTH}s}", *padded]).rstrip()

@@ -18,7 +18,7 @@ from common.writing import write_atomically
 from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
 from network.names import Weights, computed_names, names_of_network, parts_of_file, prefix_text
-from network.publication import in_folder, is_publication, state_of
+from network.publication import in_folder, is_publication, state_of_publication
 from network.published import recognise
 from network.safetensors_file import is_safetensors, read_safetensors
 from network.stored_options import require_options
@@ -58,7 +58,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if is_safetensors(path):
         published = read_safetensors(path)
         if is_publication(published):
-            return state_of(path, published)
+            return state_of_publication(path, published)
         contents, is_plain = published.weights, False
     else:
         contents, is_plain = read_pickle(path)

@@ -68,7 +68,7 @@ def published_options(options: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     of_program = [option for group in OPTIONS.values() for option in group]
     part = find("model", options["model"]).pretrained
-    for option in declared_options(options):
+    for option in options_of_parts(options):
         value = options.get(option.name)
         if value is None or not is_plain(value):
             continue
@@ -80,7 +80,7 @@ def published_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def declared_options(options: Mapping[str, Any]) -> list[Option]:
+def options_of_parts(options: Mapping[str, Any]) -> list[Option]:
     """Returns the options that belong to no single computer or command, names of parts first."""
     declared = {option.name: option for option in options_of_network(options)}
     for part in ("trainfunc", "optimizer", "scheduler"):
@@ -105,11 +105,11 @@ def model_bytes(weights: Mapping[str, torch.Tensor], facts: Facts) -> bytes:
     metadata = {"format": "pt", "library": LIBRARY, "layout": LAYOUT}
     for name, value in facts._asdict().items():
         metadata[name] = value if isinstance(value, str) else json.dumps(value)
-    metadata[CHECKSUM] = digest_of(weights, metadata)
+    metadata[CHECKSUM] = digest_of_publication(weights, metadata)
     return safetensors_bytes(weights, metadata)
 
 
-def digest_of(weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+def digest_of_publication(weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """Returns a checksum of the weights and texts in model.safetensors, whatever their order."""
     texts = {name: text for name, text in sorted(metadata.items()) if name != CHECKSUM}
     return checksum_of([texts, dict(sorted(weights.items()))])
@@ -137,20 +137,20 @@ def is_publication(contents: SafetensorsFile) -> bool:
     return contents.metadata.get("library") == LIBRARY
 
 
-def state_of(path: str | Path, contents: SafetensorsFile) -> dict[str, Any]:
+def state_of_publication(path: str | Path, contents: SafetensorsFile) -> dict[str, Any]:
     """Returns a published network as a checkpoint, see read_checkpoint().
 
     The entry `left_out` names the weights of the loss that were not published. Raises InputError
     if the file is damaged, or if config.yaml is missing or contradicts it.
     """
     path = Path(path)
-    facts = facts_of(path, contents)
-    options, threshold = read_config(path.with_name(CONFIG), facts.model)
+    facts = facts_of_publication(path, contents)
+    options, threshold = read_published_config(path.with_name(CONFIG), facts.model)
     state: dict[str, Any] = {part: {} for part in PREFIXES}
     for name, value in contents.weights.items():
         part = name.partition(".")[0]
         if part not in PREFIXES:
-            raise refusal(path, f"names of weights that begin with model. or loss., found {name}")
+            raise refused(path, f"names of weights that begin with model. or loss., found {name}")
         state[part][name.removeprefix(PREFIXES[part])] = value
     state |= {"options": options, "left_out": facts.left_out, "result": facts.result}
     if threshold is not None:
@@ -161,14 +161,14 @@ def state_of(path: str | Path, contents: SafetensorsFile) -> dict[str, Any]:
     return state
 
 
-def facts_of(path: Path, contents: SafetensorsFile) -> Facts:
+def facts_of_publication(path: Path, contents: SafetensorsFile) -> Facts:
     """Returns what the header of a published file says. Raises InputError if it is damaged."""
     metadata = contents.metadata
     if metadata.get("layout") != LAYOUT:
         found = metadata.get("layout", "none")
-        raise refusal(path, f"a network published in layout {LAYOUT}, found layout {found:.20}")
-    if metadata.get(CHECKSUM) != digest_of(contents.weights, metadata):
-        raise refusal(path, "contents with the checksum in the header, found others")
+        raise refused(path, f"a network published in layout {LAYOUT}, found layout {found:.20}")
+    if metadata.get(CHECKSUM) != digest_of_publication(contents.weights, metadata):
+        raise refused(path, "contents with the checksum in the header, found others")
     with foreign_file(path, "expected facts about the network in its header, found {}.".format):
         values = {name: json.loads(metadata[name]) for name in Facts._fields[1:]}
         facts = Facts(metadata["model"], **values)
@@ -184,7 +184,7 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def read_config(path: Path, model: str) -> tuple[dict[str, Any], float | None]:
+def read_published_config(path: Path, model: str) -> tuple[dict[str, Any], float | None]:
     """Reads the config.yaml of a published network -> its options, and the decision threshold.
 
     model: what the weights are for. Raises InputError if the file is missing or wrong.
@@ -214,7 +214,7 @@ def read_config(path: Path, model: str) -> tuple[dict[str, Any], float | None]:
     return published_options(found), threshold
 
 
-def refusal(path: Path, expected: str) -> InputError:
+def refused(path: Path, expected: str) -> InputError:
     """Returns the error about a published file that is damaged."""
     return InputError(
         f"{path}: expected {expected}. The file is damaged, or another version wrote it. Copy it "

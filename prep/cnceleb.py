@@ -72,7 +72,7 @@ def warn_about_count(what: str, found: int) -> None:
         )
 
 
-def rows_of(path: Path) -> Iterator[list[str]]:
+def rows_of_list(path: Path) -> Iterator[list[str]]:
     """Yields the words of each line. Raises InputError for a file without lines."""
     for line in read_text_lines(path):
         words = line.split()
@@ -88,7 +88,7 @@ def training_speakers(root: Path) -> Iterator[SpeakerPaths]:
     Raises InputError if dev.lst names an unknown speaker, or if both corpora have one.
     """
     dev_list = root / FIRST / "dev" / "dev.lst"
-    development = {Path(words[0]).name for words in rows_of(dev_list)}
+    development = {Path(words[0]).name for words in rows_of_list(dev_list)}
     warn_about_count("training speakers in dev.lst", len(development))
     seen = set()
     for tree in (FIRST, SECOND):
@@ -211,7 +211,7 @@ def parts_of_enrolments(tree: Path, enrolments: Mapping[str, str]) -> dict[str, 
     try:
         if not path.is_file():
             raise InputError(f"{path}: this file does not exist. Extract the archive again.")
-        for words in rows_of(path):
+        for words in rows_of_list(path):
             name, *files = " ".join(words).replace(",", " ").split()
             parts[Path(name).stem] = [*found_files(tree, files, path).values()]
         missing = [name for name in enrolments if not parts.get(name)]
@@ -232,11 +232,11 @@ def read_evaluation_lists(tree: Path) -> Evaluation:
     Raises InputError if files are missing.
     """
     lists = tree / "eval" / "lists"
-    files = {words[0]: words[-1] for words in rows_of(lists / "enroll.lst")}
+    files = {words[0]: words[-1] for words in rows_of_list(lists / "enroll.lst")}
     warn_about_count("enrolments in enroll.lst", len(files))
     found = found_files(tree, [*files.values()], lists / "enroll.lst")
     enrolments = {name: found[file] for name, file in files.items()}
-    names = [words[-1] for words in rows_of(lists / "test.lst")]
+    names = [words[-1] for words in rows_of_list(lists / "test.lst")]
     warn_about_count("test files in test.lst", len(names))
     tests = found_files(tree, names, lists / "test.lst")
     return Evaluation(enrolments, parts_of_enrolments(tree, enrolments), tests)

@@ -20,7 +20,7 @@ import yaml
 import dataprep
 import trainSpeakerNet
 import tuneThreshold
-from network.publication import Facts, digest_of, model_bytes
+from network.publication import Facts, digest_of_publication, model_bytes
 from network.safetensors_file import safetensors_bytes
 from options import OPTIONS
 from training.run import TrainingRun
@@ -314,7 +314,7 @@ def odd_header(data: bytes, rng: random.Random) -> bytes:
         odd = ("", "{}", "[[1]]", "null", "1e999", '{"a": 1e400}', '{"id0": 9999999}', "[" * 5000)
         metadata[rng.choice([*metadata])] = rng.choice(odd)
         weights = safetensors.torch.load(data)
-        metadata["checksum"] = digest_of(weights, metadata)
+        metadata["checksum"] = digest_of_publication(weights, metadata)
     text = json.dumps(header).encode()
     if rng.random() < 0.1:
         text = text[:-1] + b"," + text[1:]

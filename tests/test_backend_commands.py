@@ -13,7 +13,7 @@ import torch
 
 import trainSpeakerNet
 import tuneThreshold
-from corpus.file_lists import read_bonafide
+from corpus.file_lists import speakers_of_real_speech
 from metrics.backend_scores import trial_scores
 from metrics.backends import estimate, load_backend
 from metrics.rates import error_rates, min_dcf
@@ -74,7 +74,7 @@ def evaluated(world, corpus, checkpoint, program, *words):
 
 def test_estimate_equals_the_embeddings_in_files(world, corpus):
     found = load_backend(world / "backend.npz")
-    speakers = read_bonafide(corpus / "train_list.txt")
+    speakers = speakers_of_real_speech(corpus / "train_list.txt")
     x = np.stack([mean_embedding(world, name) for name in speakers])
     expected = estimate(x, list(speakers.values()), ["mean", "wccn"], wccn_shrinkage=0.25)
     assert found.stages == ["mean", "wccn"]
@@ -107,7 +107,7 @@ def test_eval_and_score_norm(world, corpus, checkpoint, program):
 
 
 def test_mean_subtraction(world, corpus, checkpoint, program):
-    speakers = read_bonafide(corpus / "train_list.txt")
+    speakers = speakers_of_real_speech(corpus / "train_list.txt")
     of_train = np.stack([mean_embedding(world, name) for name in speakers])
     words = ["--mean_subtraction", corpus / "train_list.txt", "--mean_path", corpus / "wav"]
     scores, _ = evaluated(world, corpus, checkpoint, program, *words)
@@ -250,9 +250,9 @@ def test_export(world, corpus, checkpoint, program, tmp_path, stages):
 def test_read_bonafide_leaves_spoofed_speech_out(tmp_path):
     path = tmp_path / "cm.txt"
     path.write_text("id1 a - - bonafide\nid1 b - A01 spoof\nid2 c - - bonafide\n")
-    assert read_bonafide(path) == {"a": "id1", "c": "id2"}
+    assert speakers_of_real_speech(path) == {"a": "id1", "c": "id2"}
     path.write_text("a\nb\n")
-    assert read_bonafide(path) == {"a": None, "b": None}
+    assert speakers_of_real_speech(path) == {"a": None, "b": None}
 
 
 @pytest.mark.slow

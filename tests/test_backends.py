@@ -115,7 +115,7 @@ def test_adaptation_of_plda_equals_wespeaker():
     assert close(base.between, arrays["base_between"], 1e-6)
     cohort = INPUTS["cohort"].astype(float)
     cohort = plda.prepared(cohort - cohort.mean(0), Settings())
-    changed_model = plda.adapted(base, cohort, between_scale=0.5, within_scale=0.25)
+    changed_model = plda.adapted_plda(base, cohort, between_scale=0.5, within_scale=0.25)
     assert close(changed_model.between, arrays["between"], 1e-6)
     assert close(changed_model.within, arrays["within"], 1e-6)
     # The adapted object of the reference forgets the scaling.

@@ -261,7 +261,7 @@ DEEP = "[" * 100_000
 NUMBERS = '{"inputs": ["score"], "weights": [%s], "offset": 0, "effective_prior": 0.5}'
 READERS = {
     "calibration.json": (
-        calibration.load,
+        calibration.load_calibration,
         [DEEP, "[1]", "{}", NUMBERS % "Infinity", NUMBERS % ("1" * 400), NUMBERS % "[[1]]"],
     ),
     "catalogue.yaml": (

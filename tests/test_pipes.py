@@ -63,7 +63,7 @@ def test_config(pipe):
 def test_calibration(pipe):
     found = calibration.Calibration(["score"], [2.0], 0.5, 0.5, 10, 20, ["scores.txt"])
     text = json.dumps(found._asdict())
-    assert calibration.load(pipe(text.encode())) == found
+    assert calibration.load_calibration(pipe(text.encode())) == found
 
 
 def test_table_of_enrolment_files(pipe):
