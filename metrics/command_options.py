@@ -262,7 +262,8 @@ class ScoresParser(argparse.ArgumentParser):
         if option in declared_options(ScoresParser()):
             remedy = "It belongs to the metrics of scores files."
         elif owners:
-            remedy = f"It belongs to {' and '.join(owners)}."
+            first = ", ".join(owners[:-1])
+            remedy = f"It belongs to {' and '.join(filter(None, [first, owners[-1]]))}."
         self.error(f"{option}: {place} has no such option. {remedy}".rstrip())
 
 

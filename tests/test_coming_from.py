@@ -196,7 +196,7 @@ class Code:
         (pickle.dumps([1, 2]), "config.pkl: expected pickled settings"),
         (
             pickle.dumps(argparse.Namespace(front_end="VGG9L")),
-            "config.pkl: front_end: expected one of CAMPPlus, ",
+            "config.pkl: front_end: expected one of ",
         ),
         (None, "--modelConfig config.pkl: there is no such file."),
     ],

@@ -19,10 +19,11 @@ import tuneThreshold
 from common.errors import InputError
 from corpus.lists import described_trials
 from corpus.protocols import is_protocol, read_protocol
-from inference.evaluation import read_tests, score_trials
+from inference.evaluation import score_trials
 from inference.networks import refuse_countermeasure
 from inference.scorer import Scorer
 from inference.sources import source_of
+from inference.trial_lists import read_tests
 from metrics.countermeasure import summarize_plain
 from metrics.rates import eer, error_rates
 from metrics.scores import read_cm_scores, read_scores, write_scores

@@ -13,6 +13,7 @@ from common.errors import InputError
 assert vectors and train
 # Losses that compare the speakers of a batch.
 COMPARING = (
+    "adcf",
     "aamsoftmaxproto",
     "angleproto",
     "ge2e",

@@ -424,7 +424,7 @@ def test_errors_of_inputs(words, message, inputs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["s.txt", "--embeddings", "x"], "It belongs to report."),
+        (["s.txt", "--embeddings", "x"], "It belongs to backend, score and report."),
         (["--report", "x", "--det", "d.png"], "--det: report has no such option."),
         (["--plot", "x", "--bootstrap", "9"], "--bootstrap: plot has no such option."),
         (

@@ -47,11 +47,14 @@ def test_an_interrupt_during_the_imports(program, module, tmp_path):
 
 
 def test_hang_ups_and_terminations_only_request_a_stop():
+    # Under nohup the tests themselves ignore hang-ups.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with StopRequest() as stop:
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert stop.requested
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_nohup_is_respected():

@@ -22,7 +22,7 @@ SECTION = "VoxBlink2, then VoxCeleb2"
 SMALL = shlex.split(
     "--depth 18 --width 4 --n_mels 24 --nOut 8 --no-augment --no-speed_perturb --batch_size 3 "
     "--max_frames 30 --eval_frames 30 --nDataLoaderThread 0 --device cpu --max_steps 1 "
-    "--no-mixedprec --num_eval 1 --lr 1e-12"
+    "--no-mixedprec --num_eval 1 --lr 1e-12 --lr_final 1e-12"
 )
 
 
