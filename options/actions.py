@@ -164,7 +164,7 @@ ACTIONS = [
         "output",
         str,
         None,
-        "result: folder (--extract), scores file (--eval, --all_pairs) or checkpoint (--average)",
+        "result: folder (--extract), scores (--eval) or checkpoint (--average)",
         placeholder="FILE",
         daily=True,
     ),

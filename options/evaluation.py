@@ -75,8 +75,7 @@ EVALUATION = [
         "stages",
         Literal[STAGES],
         None,
-        "steps that --eval adds to the raw scores one by one; it prints a table with the metrics "
-        "after each step, intervals and p-values",
+        "what --eval adds to the raw scores, step by step; it prints a table",
         nargs="+",
         placeholder="STAGE",
         daily=True,

@@ -18,7 +18,7 @@ from test_metrics import costs_of_errors, priors, rate, trial_lists
 
 import tuneThreshold
 from common.errors import InputError
-from metrics.calibration import Calibration, load, train
+from metrics.calibration import Calibration, load_calibration, train
 from metrics.llr import act_dcf, cllr, effective_prior, llr_metrics, min_cllr
 from metrics.qualities import calibration_inputs, read_qualities, write_qualities
 from metrics.rates import error_rates, min_dcf
@@ -373,7 +373,7 @@ def test_calibrate_and_apply(tmp_path, capsys):
     assert "500 target and 1,500 non-target trials, effective prior 0.05" in out
     assert printed(out, "Cllr") >= printed(out, "minCllr")
     assert re.search(r"^Cllr .* bits$", out, re.M)
-    calibration = load(tmp_path / "c.json")
+    calibration = load_calibration(tmp_path / "c.json")
     assert calibration.inputs == ["score"]
     assert calibration.effective_prior == 0.05
     assert calibration.trained_on == [dev]
@@ -406,7 +406,7 @@ def test_effective_prior(words, prior, tmp_path, capsys):
     dev = scores_file(tmp_path / "dev.txt", 0)
     code, _, _ = command(capsys, "--calibrate", dev, "--output", tmp_path / "c.json", *words)
     assert code == 0
-    assert load(tmp_path / "c.json").effective_prior == pytest.approx(prior)
+    assert load_calibration(tmp_path / "c.json").effective_prior == pytest.approx(prior)
 
 
 def test_fusion_with_quality_measures(tmp_path, capsys):
@@ -418,7 +418,7 @@ def test_fusion_with_quality_measures(tmp_path, capsys):
     code, _, _ = command(capsys, "--fuse", *parts, "--quality", qualities, "--output", saved)
     assert code == 0
     names = ["score_1", "score_2", "duration_min", "duration_max"]
-    assert load(saved).inputs == names
+    assert load_calibration(saved).inputs == names
     fused = tmp_path / "fused.txt"
     words = ["--apply", saved, *parts, "--quality", qualities, "--output", fused]
     code, out, _ = command(capsys, *words)
@@ -459,7 +459,7 @@ def test_spoofing_aware_scores(tmp_path, capsys):
     write_scores(path, lines, draw.standard_normal(300) + 2 * (kinds == "target"))
     code, _, _ = command(capsys, "--calibrate", path, "--output", tmp_path / "c.json")
     assert code == 0
-    assert load(tmp_path / "c.json").nontargets == 200
+    assert load_calibration(tmp_path / "c.json").nontargets == 200
     code, out, err = command(capsys, "--apply", tmp_path / "c.json", path, "--p_target", 0.2)
     assert code == 0
     assert not err
@@ -513,7 +513,7 @@ def case_of_other_trials(tmp_path):
         (lambda p: ("--apply", p / "c.json"), "SCORES: expected a value, found none"),
         (
             lambda p: ("--quality", "q", scores_file(p / "a.txt", 0)),
-            "It belongs to calibrate and fuse and apply",
+            "It belongs to calibrate, fuse and apply",
         ),
         (
             lambda p: (
@@ -552,4 +552,4 @@ def test_spoiled_calibrations_are_refused(change, tmp_path):
     calibration = Calibration(["score"], [2.0], 1.0, 0.05, 1, 1, ["dev"])
     (tmp_path / "c.json").write_text(json.dumps(calibration._asdict() | change))
     with pytest.raises(InputError, match="expected a calibration"):
-        load(tmp_path / "c.json")
+        load_calibration(tmp_path / "c.json")

@@ -176,7 +176,7 @@ def words_of(world, place, option, value):
         words["eca_c"] = 64
     if words["model"] == "WavLM_MHFA":
         words["ssl_size"] = "tiny"
-    if name.startswith("sasv"):
+    if name.startswith(("sasv", "cm_")):
         words["train_list"] = "spoofed.txt"
     words |= NEEDED.get(option.name, {}) | {"save_path": "run"}
     words.pop(option.name, None)

@@ -73,7 +73,8 @@ def tones(tmp_path_factory):
 def losses_of_speakers():
     """The losses that need only the speakers; those that read more entries are for enhancement."""
     for name in options.components("trainfunc"):
-        if not find("trainfunc", name).reads:
+        loss = find("trainfunc", name)
+        if loss.compares_speakers and not loss.reads:
             yield pytest.param(name, marks=[] if name in FAST_LOSSES else [pytest.mark.slow])
 
 
