@@ -121,7 +121,9 @@ def operations_of_update(model, device):
     the forward pass. torch counts the backward pass of convolutions in groups as if they had none.
     """
     trainer = make_trainer(model, "", device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # The counter needs gradients of parameters that a module gets as an input, or none at all.
+    trainer.net.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
         trainer.net(trainer.on_device(make_batch(2)))
     return 3 * counter.get_total_flops() / 4
 
