@@ -174,7 +174,10 @@ def test_mixing_is_what_a_loop_does(data):
     got = mixed(batch)
     assert set(got) == {"x", "label"}
     assert got["label"] is batch["label"]
-    assert_close(got["x"], mixed_by_a_loop(batch))
+    expected = mixed_by_a_loop(batch)
+    # Terms of size 1 can cancel out in a crop of one sample.
+    sizes = 1 + expected.abs().amax(-1, keepdim=True)
+    assert ((got["x"] - expected).abs() <= 1e-5 * sizes).all()
 
 
 def test_other_batches_pass(sounds):
