@@ -37,13 +37,12 @@ from metrics.command_options import ScoresParser, parse_words
 from metrics.confidence import Resamples, TooFew
 from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_SCORES, warn_of_direction
+from metrics.kinds import groups_of_scores, rates_of_eers
 from metrics.llr import effective_prior, llr_text
-from metrics.rates import eer, error_rates, min_dcfs, rates_from_counts
+from metrics.rates import eer, error_rates, min_dcfs
 from metrics.sasv import (
     a_dcf_from_counts,
     adcf_weights,
-    groups_of,
-    sasv_rates_from_counts,
     summarize_sasv,
 )
 from metrics.score_options import weights_of
@@ -104,16 +103,13 @@ def measured(
     accepted: number of accepted trials of each kind at every threshold. Returns {name of an EER:
     rates as error_rates() returns them}, and {name: value} with the names of the summaries.
     """
+    rates = rates_of_eers(threshold, accepted)
     costs = {}
-    if SPOOF in accepted:
-        rates = sasv_rates_from_counts(threshold, accepted)
-        if all(accepted[kind][0] for kind in TRIAL_KINDS):
-            weights = adcf_weights(**weights_of(args, "adcf"))
-            costs["a-DCF"] = a_dcf_from_counts(threshold, accepted, *weights)[0]
-    else:
-        plain = rates_from_counts(threshold, accepted["target"], accepted["nontarget"])
-        rates = {"EER": plain}
-        costs = min_dcfs(plain, args.p_target, args.c_miss, args.c_fa)
+    if SPOOF not in accepted:
+        costs = min_dcfs(rates["EER"], args.p_target, args.c_miss, args.c_fa)
+    elif all(accepted[kind][0] for kind in TRIAL_KINDS):
+        weights = adcf_weights(**weights_of(args, "adcf"))
+        costs["a-DCF"] = a_dcf_from_counts(threshold, accepted, *weights)[0]
     values = {name: eer(*each, args.eer)[0] for name, each in rates.items()}
     return rates, values | costs
 
@@ -126,10 +122,7 @@ def with_intervals(
     Returns the summary, the resamples, and the bands of its curves. Raises TooFew if there are too
     few speakers.
     """
-    if read.kinds is None:
-        groups = {"target": read.labels, "nontarget": ~read.labels}
-    else:
-        groups = groups_of(read.kinds)
+    groups = groups_of_scores(read)
     gaps = {}
     for name, (_, (_, p_miss, p_fa)) in summary.curves.items():
         gaps[name] = confidence.spread(p_miss, p_fa)

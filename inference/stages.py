@@ -49,7 +49,7 @@ from metrics.llr import effective_prior
 from metrics.own_files import is_backend, is_calibration
 from metrics.qualities import Measures, calibration_inputs, quality_measures, write_qualities
 from metrics.scores import Scores, write_scores
-from metrics.speakers import speakers_of
+from metrics.speakers import FIRST_FOLDER, speakers_of
 from metrics.stage_plan import CALIBRATION, RAW, StagePlan, plan_of
 from metrics.stage_plan import QUALITIES as WITH_QUALITIES
 from metrics.stage_table import Costs, explanation, measure_stages, table_of_stages
@@ -58,8 +58,6 @@ log = logging.getLogger("trainSpeakerNet")
 
 # Ends of the names of the scores files of stages. All others end with the name of the stage.
 ENDS = {RAW: "", WITH_QUALITIES: "_with_qualities"}
-# The speaker of a file is its first folder.
-NAMING = argparse.Namespace(speaker_table=None, speaker_regex=None, speaker_level=None)
 
 
 class Chain:
@@ -367,7 +365,7 @@ def sides_of(trials: Trials) -> np.ndarray:
     """
     read = Scores(trials.lines, np.array([]), trials.label, trials.kinds, trials.attacks)
     try:
-        return speakers_of(read, NAMING).sides
+        return speakers_of(read, FIRST_FOLDER).sides
     except ValueError as error:
         raise ValueError(
             f"{error} These are options of `tuneThreshold.py compare`, for the scores files of two "

@@ -1,20 +1,16 @@
 """Error rates of a scores file with intervals over speakers, for a model card."""
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from common.trial_kinds import SPOOF
 from metrics.confidence import TooFew, bootstrap, intervals
-from metrics.rates import accepted_counts, eer, rates_from_counts
-from metrics.sasv import groups_of, sasv_rates_from_counts
+from metrics.kinds import groups_of_scores, rates_of_eers
+from metrics.rates import accepted_counts, eer
 from metrics.scores import Scores, read_scores
-from metrics.speakers import speakers_of
+from metrics.speakers import FIRST_FOLDER, speakers_of
 
-# The first folder of a file is its speaker, as in tuneThreshold.py without options.
-FIRST_FOLDER = argparse.Namespace(speaker_level=None, speaker_regex=None, speaker_table=None)
 # Levels of the intervals, in per cent.
 CONFIDENCE = 95
 
@@ -63,10 +59,7 @@ def scores_for_card(path: Path, name: str, definition: str) -> CardScores:
 
 def groups(read: Scores) -> dict[str, np.ndarray]:
     """Returns {kind of trial: bool [n]}. Raises ValueError if all trials are of one kind."""
-    if read.kinds is not None:
-        found = groups_of(read.kinds)
-    else:
-        found = {"target": read.labels, "nontarget": ~read.labels}
+    found = groups_of_scores(read)
     if not found["target"].any() or found["target"].all():
         raise ValueError("expected target trials and other trials, found one kind only.")
     return found
@@ -84,10 +77,7 @@ def rates_of(
 
     accepted: {kind of trial: number of accepted trials at each threshold}.
     """
-    if SPOOF in accepted:
-        rates = sasv_rates_from_counts(threshold, accepted)
-    else:
-        rates = {"EER": rates_from_counts(threshold, accepted["target"], accepted["nontarget"])}
+    rates = rates_of_eers(threshold, accepted)
     return rates, {name: eer(*each, definition)[0] for name, each in rates.items()}
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from common.trial_kinds import SPOOF
 from metrics.scores import Scores, read_file_lines
 
+# The options by which the first folder of a file is its speaker.
+FIRST_FOLDER = argparse.Namespace(speaker_level=None, speaker_regex=None, speaker_table=None)
 # The second speaker of a trial that has one speaker.
 NOBODY = -1
 
