@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.outputs import check_output, input_files
 from corpus.file_lists import speakers_of_real_speech
 from inference.backends import digest_of, require_embeddings
-from inference.evaluation import represent_files
+from inference.evaluation import gathered, represent_files
 from inference.networks import load_scorer
 from inference.overview import log_rows, log_use
 from inference.score_paths import OUTPUTS
@@ -142,15 +142,8 @@ def estimated(
     means = {}
     for path, rep in represent_files(scorer, listed.dataset, options):
         means[path] = rep.double().mean(0).numpy()
-    parts = distributed.gather(means)
-
-    def estimate_from_all() -> BackEnd:
-        rows = {}
-        for part in parts or []:
-            rows |= part
-        return estimate_of_list(scorer, rows, listed, stages, options)
-
-    return distributed.on_rank_zero(estimate_from_all)
+    of_all_files = gathered(means)
+    return distributed.on_rank_zero(estimate_of_list, scorer, of_all_files, listed, stages, options)
 
 
 def estimate_of_list(

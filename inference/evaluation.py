@@ -4,6 +4,7 @@ import argparse
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,13 +191,18 @@ def represent_all(
     scorer: Scorer, dataset, options: argparse.Namespace, stop=None
 ) -> dict[str, torch.Tensor] | None:
     """Returns {file: representation} of the complete data set on rank 0, None on other ranks."""
-    parts = distributed.gather(dict(represent_files(scorer, dataset, options, stop)))
+    return gathered(dict(represent_files(scorer, dataset, options, stop)))
+
+
+def gathered(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns what all processes have found for their files on rank 0, None on other ranks."""
+    parts = distributed.gather(found)
     if parts is None:
         return None
-    reps = {}
+    everything = {}
     for part in parts:
-        reps |= part
-    return reps
+        everything |= part
+    return everything
 
 
 def represent_cohort(
