@@ -281,6 +281,55 @@ def test_adam_p_does_not_lengthen_scale_invariant_weights(name, lengthens):
     assert (along.max() > 1e-3) == lengthens, along
 
 
+def test_muon_updates_kernels_by_the_polynomial_of_their_singular_values():
+    """Five times a x + b x^3 + c x^5 of each singular value, with numpy in float64."""
+    torch.manual_seed(0)
+    x = nn.Parameter(torch.zeros(4, 3, 2, 2))
+    x.grad = torch.randn(4, 3, 2, 2)
+    optimizer("muon", [x], lr=0.01).step()
+    # The first momentum is 0.05 g, and the look-ahead 0.05 g + 0.95 * 0.05 g.
+    u, s, vt = np.linalg.svd(x.grad.double().flatten(1).numpy(), full_matrices=False)
+    s /= np.linalg.norm(s)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    assert 0.6 < s.min() < s.max() < 1.3
+    expected = -0.01 * 0.2 * 12**0.5 * (u * s @ vt)
+    np.testing.assert_allclose(x.detach().flatten(1), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_muon_updates_kernels_as_torch_updates_matrices():
+    """The Muon of torch is for matrices only, and computes in bfloat16."""
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(6, 2, 5))
+    matrix = nn.Parameter(kernel.detach().flatten(1).clone())
+    ours = optimizer("muon", [kernel], lr=0.02, weight_decay=0.1)
+    reference = torch.optim.Muon(
+        [matrix], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(5):
+        kernel.grad = torch.randn(6, 2, 5)
+        matrix.grad = kernel.grad.flatten(1).clone()
+        ours.step()
+        reference.step()
+    torch.testing.assert_close(kernel.flatten(1), matrix, rtol=0, atol=2e-3)
+
+
+def test_muon_is_adam_w_for_matrices_and_vectors():
+    torch.manual_seed(0)
+    for shape in ((3, 4), (4,)):
+        start = torch.randn(shape)
+        found = []
+        for name in ("muon", "adamW"):
+            torch.manual_seed(1)
+            x = nn.Parameter(start.clone())
+            it = optimizer(name, [x], lr=0.01, weight_decay=0.1)
+            for _ in range(3):
+                x.grad = torch.randn(shape)
+                it.step()
+            found.append(x.detach())
+        torch.testing.assert_close(found[0], found[1])
+
+
 def optimizer(name, params, **options):
     return importlib.import_module(f"optimizer.{name}").Optimizer(params, **options)
 
