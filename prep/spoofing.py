@@ -142,6 +142,11 @@ def tally_of_trials(list_file: Path) -> Tally:
     return Tally(counts, trials.paths(), set(), set())
 
 
+def described_counts(counts: Counts) -> str:
+    """Returns 'spoofed files 3, A07 2, A08 1, ...' for a message."""
+    return ", ".join(f"{what.rpartition(' of ')[2]} {number:,}" for what, number in counts.items())
+
+
 def compare_counts(place: object, expected: Counts, found: Counts, force: bool) -> None:
     """Raises InputError if published numbers differ from the found ones; force: warns instead.
 
@@ -318,7 +323,7 @@ def prepare_corpus(
             log.info("%s was not found and is left out.", part.link or part.names[0])
             continue
         tally = tally_of_trials(path) if part.trials else tally_of_files(path)
-        log.info("%s: %s.", path, ", ".join(f"{k} {v:,}" for k, v in tally.counts.items()))
+        log.info("%s: %s.", path, described_counts(tally.counts))
         compare_counts(path, part.counts, tally.counts, force)
         link = link_of(part, path, protocols)
         any_audio |= require_audio(part, path, link, tally.names, found.roots)
