@@ -1,13 +1,20 @@
 """Small imitations of the corpora with spoofed speech: their layouts, lists and counts."""
 
+import glob
+import io
 import os
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from loopback import run
+from pages import ROOT, commands_of
 from test_archives import tarred
 from test_corpora import asvspoof
 
+import trainSpeakerNet
 from corpus.files import check_files
 from corpus.lists import read_train_list, read_trials
 from corpus.protocols import is_protocol, read_protocol
@@ -41,9 +48,20 @@ def write(folder, files):
     return folder
 
 
-def audio_of(folder, *names, suffix=".flac"):
-    """Returns {path: contents} of files, which are not read here."""
-    return {f"{folder}/{name}{suffix}": name.encode() for name in names}
+def noise():
+    """Returns the bytes of a FLAC file of half a second."""
+    x = np.random.default_rng(0).integers(-9999, 9999, 8000).astype(np.int16)
+    data = io.BytesIO()
+    soundfile.write(data, x, 16000, subtype="PCM_16", format="FLAC")
+    return data.getvalue()
+
+
+FLAC = noise()
+
+
+def audio_of(folder, *names):
+    """Returns {path: contents} of audio files."""
+    return {f"{folder}/{name}.flac": FLAC for name in names}
 
 
 # ---------------------------------------------------------------------- published numbers
@@ -171,13 +189,15 @@ def test_asvspoof2021_without_a_file(tmp_path, capsys):
 
 # ---------------------------------------------------------------------- ASVspoof 5
 def asvspoof5():
-    """{path: contents} of ASVspoof 5 with one or two files of each kind."""
-    tail = "AC3 A05 spoof -"
+    """{path: contents} of ASVspoof 5 with few files. Two speakers are in the train list."""
+    train = []
+    for i in range(8):
+        end = "AC3 A05 spoof -" if i % 4 > 1 else "- bonafide bonafide -"
+        train.append(f"T_000{i // 4} T_000000000{i} F - - - {end}")
+    # The release has blanks or tabs.
+    train[1] = train[1].replace(" ", "\t")
     return {
-        "ASVspoof5.train.tsv": lines_of(
-            "T_0001 T_0000000000 F - - - - bonafide bonafide -",
-            f"T_0002\tT_0000000001\tM\t-\t-\t-\t{tail}".replace(" ", "\t"),
-        ),
+        "ASVspoof5.train.tsv": lines_of(*train),
         "ASVspoof5.dev.track_1.tsv": lines_of(
             "D_0001 D_0000000000 F - - - - bonafide bonafide -",
             "D_0002 D_0000000001 M C01 2 7 AC1 A11 spoof -",
@@ -188,10 +208,19 @@ def asvspoof5():
             "D_0001 D_0000000002 F - bonafide nontarget -",
             "D_0001 D_0000000001 F C01 A11 spoof -",
         ),
-        **audio_of("flac_T", "T_0000000000", "T_0000000001"),
+        **audio_of("flac_T", *(f"T_000000000{i}" for i in range(8))),
         **audio_of("flac_D", *(f"D_000000000{i}" for i in range(3))),
         **audio_of("flac_D", "D_A0000000000", "D_A0000000001"),
     }
+
+
+def pack_asvspoof5(files, folder):
+    """Writes the archives of ASVspoof 5. Returns their paths."""
+    return [
+        tarred(folder / "ASVspoof5_protocols.tar.gz", part_of(files, "ASV")),
+        tarred(folder / "flac_T_aa.tar", part_of(files, "flac_T"), "", mode="w"),
+        tarred(folder / "flac_D_aa.tar", part_of(files, "flac_D"), "", mode="w"),
+    ]
 
 
 def part_of(files, start):
@@ -202,7 +231,9 @@ def check_asvspoof5(data, root):
     """The trainer reads the lists and finds their files."""
     protocols = data / "protocols"
     train = read_train_list(protocols / "ASVspoof5.train.tsv")
-    assert [(u.speaker, u.attack) for u in train] == [("T_0001", "-"), ("T_0002", "A05")]
+    pairs = [(u.speaker, u.attack) for u in train]
+    expected = [(speaker, attack) for speaker in ("T_0000", "T_0001") for attack in ("-", "A05")]
+    assert pairs[::2] == pairs[1::2] == expected
     trials = read_trials(protocols / "ASVspoof5.dev.track_2.trial.tsv")
     assert trials.kinds.tolist() == ["target", "nontarget", "spoof"]
     assert trials.models == [("D_A0000000000", "D_A0000000001")]
@@ -220,11 +251,7 @@ def test_asvspoof5(packed, tmp_path, capsys):
     sources = [root]
     if packed:
         root = data / "ASVspoof5"
-        sources = [
-            tarred(tmp_path / "ASVspoof5_protocols.tar.gz", part_of(files, "ASV")),
-            tarred(tmp_path / "flac_T_aa.tar", part_of(files, "flac_T"), "", mode="w"),
-            tarred(tmp_path / "flac_D_aa.tar", part_of(files, "flac_D"), "", mode="w"),
-        ]
+        sources = pack_asvspoof5(files, tmp_path)
     for _ in range(2):
         assert run("asvspoof5", *sources, "--save_path", data, "--force") == 0
         out = capsys.readouterr().out
@@ -331,3 +358,62 @@ def test_wildspoof(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "trials.csv: trials 3, speakers 1, " in out
     assert f"--test_list {tmp_path}/data/protocols/trials.csv --test_path {root}\n" in out
+
+
+# ---------------------------------------------------------------------- the page
+SIZES = shlex.split(
+    "--batch_size 4 --num_spk 2 --nPerSpeaker 1 --max_frames 30 --eval_frames 30 --num_eval 1 "
+    "--nDataLoaderThread 0 --device cpu --max_steps 1 --max_epoch 1 --no-mixedprec"
+)
+SMALL_NETWORK = ["--frt_c", "8", "--eca_c", "64", "--batch_size", "8", "--nPerSpeaker", "2"]
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """A working directory with the downloads and checkpoints that docs/corpora.md names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    asvspoof2021(tmp_path, "LA")
+    df, _ = asvspoof2021(tmp_path, "DF", ("traditional_vocoder", "-", "-", "-", "-"))
+    for i in range(4):
+        (tmp_path / f"ASVspoof2021_DF_eval_part0{i}.tar.gz").write_bytes(df.read_bytes())
+    files = asvspoof5()
+    pack_asvspoof5(files, tmp_path)
+    write(tmp_path / "spoofceleb", spoofceleb())
+    trials = tmp_path / "spoofceleb/protocol/sasv_evaluation_evaluation_protocol.csv"
+    (tmp_path / "trials.csv").write_bytes(trials.read_bytes())
+    corpus = write(tmp_path / "corpus", files)
+    lists = ["--train_list", corpus / "ASVspoof5.train.tsv", "--train_path", corpus]
+    for name, test_list in (("asvspoof2019_aasist", "1"), ("sasv_stage2", "2.trial")):
+        tests = ["--test_list", corpus / f"ASVspoof5.dev.track_{test_list}.tsv"]
+        words = ["--config", f"configs/{name}.yaml", *lists, *tests, "--test_path", corpus, *SIZES]
+        if name == "sasv_stage2":
+            words += [*SMALL_NETWORK, "--initial_model", "", "--no-partial"]
+        assert trainSpeakerNet.main([*map(str, words)]) in (0, None)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_commands_of_the_page(downloads, capsys):
+    """All commands of docs/corpora.md about spoofed speech run one after the other."""
+    commands = commands_of(ROOT / "docs" / "corpora.md", ["Corpora with spoofed speech"])
+    assert len(commands) == 10
+    for command in commands:
+        _, program, *rest = shlex.split(command)
+        words = []
+        for word in rest:
+            words += sorted(glob.glob(word)) if "*" in word else [word]
+        if program == "dataprep.py":
+            force = [] if words[0] == "wildspoof" else ["--force"]
+            assert run(*words, *force) == 0, capsys.readouterr().err
+            continue
+        words += ["--num_eval", "1", "--eval_frames", "30", "--device", "cpu"]
+        if "--config" in words:
+            words += [*SIZES, *SMALL_NETWORK]
+        assert trainSpeakerNet.main(words) in (0, None), command
+    scores = (downloads / "scores_asvspoof5_sasv.txt").read_text().splitlines()
+    assert [line.split()[:4] for line in scores] == [
+        ["D_0001", "D_0000000000", "bonafide", "target"],
+        ["D_0001", "D_0000000002", "bonafide", "nontarget"],
+        ["D_0001", "D_0000000001", "A11", "spoof"],
+    ]
