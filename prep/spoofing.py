@@ -170,7 +170,8 @@ def compare_counts(place: object, expected: Counts, found: Counts, force: bool) 
 class Found(NamedTuple):
     """What some folders contain.
 
-    lists: the files outside folders of audio. roots: the folders that contain folders of audio.
+    lists: the files outside folders of audio. roots: the folders that contain folders of audio, and
+    then the folders themselves.
     """
 
     lists: list[Path]
@@ -182,7 +183,7 @@ def has_audio(name: str) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in AUDIO_FOLDERS)
 
 
-def look_for_lists(folders: Iterable[Path], skipped: Path) -> Found:
+def look_for_lists(folders: Sequence[Path], skipped: Path) -> Found:
     """Searches folders and their subfolders, but not folders of audio and not `skipped`."""
     found = Found([], [])
     for folder in folders:
@@ -195,7 +196,7 @@ def look_for_lists(folders: Iterable[Path], skipped: Path) -> Found:
             inner[:] = sorted(name for name in inner if not has_audio(name))
             if not skipped.exists() or not os.path.samefile(place, skipped):
                 found.lists.extend(Path(place) / name for name in sorted(files))
-    return found
+    return found._replace(roots=list(dict.fromkeys([*found.roots, *folders])))
 
 
 def list_of_part(part: CorpusList, lists: Sequence[Path]) -> Path | None:
@@ -233,8 +234,8 @@ def root_of(names: Sequence[str], roots: Sequence[Path]) -> Path | None:
 
 # ---------------------------------------------------------------------- results
 def place_link(path: Path, link: Path) -> None:
-    """Makes a relative link. An old link whose target does not exist any more is replaced."""
-    if link.is_symlink() and not link.exists():
+    """Makes a relative link. A link to another file, or to none, is replaced."""
+    if link.is_symlink() and link.resolve() != path.resolve():
         link.unlink()
     if not link.exists():
         link.symlink_to(os.path.relpath(path, link.parent))

@@ -242,14 +242,16 @@ def check_asvspoof5(data, root):
     assert {*os.listdir(root)} >= {"flac_T", "flac_D"}
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_asvspoof5(packed, tmp_path, capsys):
-    """Archives and their lists, or a folder of extracted ones."""
+@pytest.mark.parametrize("given", ["archives", "folder", "parts"])
+def test_asvspoof5(given, tmp_path, capsys):
+    """Archives, the folder of extracted ones, or folders of audio and single lists."""
     files = asvspoof5()
     data = tmp_path / "data"
     root = write(tmp_path / "corpus", files)
     sources = [root]
-    if packed:
+    if given == "parts":
+        sources = [root / "flac_T", root / "flac_D", *sorted(root.glob("*.tsv"))]
+    if given == "archives":
         root = data / "ASVspoof5"
         sources = pack_asvspoof5(files, tmp_path)
     for _ in range(2):
@@ -284,6 +286,15 @@ def test_asvspoof5_without_audio(tmp_path, capsys):
     (root / "flac_D" / "D_A0000000001.flac").unlink()
     assert run(*words) == 2
     assert "1 of 5 files are missing" in capsys.readouterr().err
+
+
+def test_corpus_in_another_place(tmp_path):
+    """The links lead to the lists of the last command."""
+    data = tmp_path / "data"
+    for name in ("old", "new"):
+        root = write(tmp_path / name, asvspoof5())
+        assert run("asvspoof5", root, "--save_path", data, "--force") == 0
+        assert (data / "protocols" / "ASVspoof5.train.tsv").resolve().parent == root
 
 
 def test_folders_that_are_wrong(tmp_path, capsys):
@@ -353,11 +364,25 @@ def test_wildspoof(tmp_path, capsys):
     words = ["wildspoof", root, challenge / "trials.csv", "--save_path", tmp_path / "data"]
     assert run(*words) == 2
     assert "trials.csv: 1 of 4 files are missing" in capsys.readouterr().err
-    write(root, {"flac/evaluation/new.flac": b"1"})
+    write(root, {"flac/evaluation/new.flac": FLAC})
     assert run(*words) == 0
     out = capsys.readouterr().out
     assert "trials.csv: trials 3, speakers 1, " in out
     assert f"--test_list {tmp_path}/data/protocols/trials.csv --test_path {root}\n" in out
+
+
+def test_wildspoof_with_audio_elsewhere(tmp_path, capsys):
+    """The audio of the trials is in a folder of its own, whose name says nothing."""
+    root = write(tmp_path / "corpus", spoofceleb())
+    lines = lines_of("a/1.wav,b/2.wav,target", "a/1.wav,b/3.wav,nontarget", "a/1.wav,c/4.wav,spoof")
+    challenge = write(
+        tmp_path / "challenge",
+        {"list.csv": lines, **dict.fromkeys(("a/1.wav", "b/2.wav", "b/3.wav", "c/4.wav"), FLAC)},
+    )
+    words = ["wildspoof", root, challenge, challenge / "list.csv", "--save_path", tmp_path / "data"]
+    assert run(*words) == 0
+    protocols = tmp_path / "data" / "protocols"
+    assert f"--test_list {protocols}/list.csv --test_path {challenge}\n" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------- the page
