@@ -1,7 +1,8 @@
 """The lists of each corpus with spoofed speech, and their published numbers.
 
-Only numbers that are certain are here. ASVspoof 2019 LA (arXiv:1911.01601): its protocols. ASVspoof
-2021 (arXiv:2210.02437), ASVspoof 5 (arXiv:2408.08739), SpoofCeleb (arXiv:2409.17285): these papers.
+ASVspoof 2019 LA (arXiv:1911.01601) was counted in its public lists. The numbers of ASVspoof 2021
+(arXiv:2210.02437), ASVspoof 5 (arXiv:2408.08739) and SpoofCeleb (arXiv:2409.17285) are quoted, and
+were not compared with real lists. Numbers that are not certain are left out.
 """
 
 from collections.abc import Sequence

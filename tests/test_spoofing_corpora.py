@@ -66,7 +66,7 @@ def audio_of(folder, *names):
 
 # ---------------------------------------------------------------------- published numbers
 def test_published_numbers():
-    """They were typed from the papers a second time."""
+    """The numbers that are quoted were typed twice, here and in the program."""
     expected = {}
     for part in (*ASVSPOOF_2021.parts, *ASVSPOOF_5.parts):
         if part.counts:
