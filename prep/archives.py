@@ -1,4 +1,4 @@
-"""Archives: parts are joined, zip and tar.gz files are extracted, and complete files are kept.
+"""Archives: parts are joined, zip and tar files are extracted, and complete files are kept.
 
 Nothing is written before all names and sizes in an archive were checked. An archive may contain
 only files and folders. All files must be inside the folder, and their sizes must be plausible for
@@ -6,7 +6,6 @@ the size of the archive.
 """
 
 import fnmatch
-import gzip
 import logging
 import os
 import stat
@@ -22,13 +21,12 @@ from common.errors import InputError, naming
 from common.writing import write_atomically
 from prep.output import check_space
 from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
+from prep.tar_streams import tar_stream
 
 log = logging.getLogger(__name__)
 # Largest ratio of the size of the files to the size of the archive. The ratio of speech and lists
 # is far smaller.
 RATIO = 100
-# Bytes of the longest tar header that is read. Real headers are shorter.
-HEADER = 1 << 24
 # Extensions of the files that `dataprep.py convert` makes from .m4a files.
 CONVERTED = (".wav", ".flac")
 # Bytes of the longest path of a member and of the longest name in it, and the largest number of
@@ -105,18 +103,6 @@ class Entry(NamedTuple):
     regular: bool
 
 
-class Unzipped(gzip.GzipFile):
-    """A gzip file that reads at most HEADER bytes at once.
-
-    A tar header can claim any size. Without this limit tarfile reads all bytes into memory.
-    """
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= HEADER:
-            raise tarfile.ReadError("a header has an absurd size")
-        return super().read(size)
-
-
 def is_zip(archive: Path) -> bool:
     return archive.suffix == ".zip"
 
@@ -141,9 +127,9 @@ def tar_entries(archive: Path) -> Iterator[Entry]:
     size = archive.stat().st_size
     bar = bytes_bar(f"list {archive.name}", size, leave=False)
     with (
-        archive.open("rb") as raw,
-        Unzipped(fileobj=raw) as unzipped,
-        tarfile.open(fileobj=unzipped, mode="r:") as file,
+        archive.open("rb", buffering=0) as raw,
+        tar_stream(archive, raw) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as file,
         bar,
     ):
         for info in file:
@@ -151,7 +137,7 @@ def tar_entries(archive: Path) -> Iterator[Entry]:
             if not info.isdir():
                 yield Entry(info.name, info.size, info.isreg())
         # The checksum of the archive is at its end.
-        while unzipped.read(CHUNK):
+        while stream.read(CHUNK):
             pass
 
 
@@ -238,7 +224,7 @@ def as_input_error(error: Exception, archive: Path) -> Exception:
         return error
     problem = str(error) or type(error).__name__
     return InputError(
-        f"{archive}: this zip or tar.gz file is damaged ({problem}). Remove this file and download "
+        f"{archive}: this zip or tar file is damaged ({problem}). Remove this file and download "
         "it again."
     )
 
@@ -317,8 +303,12 @@ def zip_contents(archive: Path, names: Iterable[str]) -> Iterator[tuple[str, IO[
 
 
 def tar_contents(archive: Path, names: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields the names and open streams of the named members of a tar.gz file."""
-    with archive.open("rb") as raw, tarfile.open(fileobj=Unzipped(fileobj=raw), mode="r:") as file:
+    """Yields the names and open streams of the named members of a tar or tar.gz file."""
+    with (
+        archive.open("rb", buffering=0) as raw,
+        tar_stream(archive, raw) as unpacked,
+        tarfile.open(fileobj=unpacked, mode="r:") as file,
+    ):
         for info in file:
             if info.name in names:
                 with file.extractfile(info) as stream:

@@ -7,7 +7,6 @@ python dataprep.py asvspoof2019 LA.zip --save_path data
 """
 
 import logging
-import os
 from pathlib import Path
 
 from common.errors import InputError
@@ -18,6 +17,8 @@ from corpus.rows import read_rows
 from prep.archives import extract
 from prep.output import require_folder
 from prep.sources import Source
+from prep.spoofing import compare_counts, place_link, tally_of_files, tally_of_trials
+from prep.spoofing_corpora import COUNTS_2019
 
 log = logging.getLogger(__name__)
 # Folders of the protocols for countermeasures and for speaker verification.
@@ -80,16 +81,23 @@ def check_part(la: Path, part: str) -> None:
     )
 
 
+def check_counts_of_lists(la: Path, force: bool) -> None:
+    """Compares the numbers of speakers, files and trials with the published ones.
+
+    Raises InputError if they differ; force: warns instead.
+    """
+    for name, expected in COUNTS_2019.items():
+        path = la / (CM if ".cm." in name else ASV) / name
+        if path.is_file():
+            tally = tally_of_files(path) if ".cm." in name else tally_of_trials(path)
+            compare_counts(path, expected, tally.counts, force)
+
+
 def link_protocols(la: Path, folder: Path) -> None:
     """Makes links to all protocols in `folder`, and writes the protocol TRAIN_DEV there."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted([*(la / CM).glob("*.txt"), *(la / ASV).glob("*.txt")]):
-        link = folder / path.name
-        # The target of an old link does not exist any more if LA was moved.
-        if link.is_symlink() and not link.exists():
-            link.unlink()
-        if not link.exists():
-            link.symlink_to(os.path.relpath(path, folder))
+        place_link(path, folder / path.name)
     if not (folder / TRAIN_DEV).exists():
         lines = []
         for part in ("train", "dev"):
@@ -97,10 +105,11 @@ def link_protocols(la: Path, folder: Path) -> None:
         write_atomically(folder / TRAIN_DEV, "".join(f"{line}\n" for line in lines).encode())
 
 
-def prepare_asvspoof(archive: Path, folder: Path) -> None:
+def prepare_asvspoof(archive: Path, folder: Path, force: bool = False) -> None:
     """Extracts LA.zip to folder/LA, and makes the links in folder/protocols.
 
-    Raises InputError if the archive is missing or damaged, or if files are missing in it.
+    force: counts that differ from the published ones are warnings. Raises InputError if the archive
+    is missing or damaged, if files are missing in it, or if its counts are wrong.
     """
     if not archive.is_file():
         raise InputError(
@@ -111,6 +120,7 @@ def prepare_asvspoof(archive: Path, folder: Path) -> None:
     extract(Source(archive.name, into=str(la.absolute()), after="LA"), archive.parent)
     for part in PROTOCOLS:
         check_part(la, part)
+    check_counts_of_lists(la, force)
     protocols = folder / "protocols"
     link_protocols(la, protocols)
     log.info("Links to all protocols are in %s.", protocols)

@@ -38,6 +38,10 @@ NEED_FILES = {
     "voxceleb",
     "augment",
     "asvspoof2019",
+    "asvspoof2021",
+    "asvspoof5",
+    "spoofceleb",
+    "wildspoof",
 }
 # Options that select a trained network instead of a training.
 USES = {"--eval", "--check", "--extract", "--verify", "--generate", "--audioPath"}
@@ -48,7 +52,7 @@ SIZES = shlex.split(
 )
 # {part of a training command: further options of this kind}
 SIZES_OF_TRAININGS = {
-    "--num_spk|sasv_stage[23]|asvspoof_mini": "--num_spk 2 --batch_size 8",
+    "--num_spk|sasv_stage[23]|asvspoof_mini|2019_aasist": "--num_spk 2 --batch_size 8",
     "sasv_stage|_ska.yaml": "--frt_c 8 --eca_c 64",
     "ecapa": "--eca_c 64",
     "DoubleMHA|_heads.yaml": "--kernel_size 64",
@@ -253,7 +257,10 @@ def write_asvspoof(made, la):
 
 
 def write_protocol(folder):
-    """Writes the countermeasure protocol of the tested files, each of them once."""
+    """Writes the countermeasure protocol of the tested files, each of them once.
+
+    The lists of the dev part have the same contents as the lists of the eval part.
+    """
     lines = {}
     for line in (folder / "ASVspoof2019.LA.asv.eval.gi.trl.txt").read_text().splitlines():
         speaker, file, attack, _ = line.split()
@@ -261,6 +268,8 @@ def write_protocol(folder):
         lines.setdefault(file, f"{speaker} {file} - {kind}")
     path = folder / "ASVspoof2019.LA.cm.eval.trl.txt"
     path.write_text("\n".join(lines.values()) + "\n")
+    for path in [*folder.glob("*.eval.*")]:
+        shutil.copy(path, folder / path.name.replace("eval", "dev"))
 
 
 def copy_as_flac(wavs, la):

@@ -52,9 +52,9 @@ def zipped(path, files):
     return path
 
 
-def tarred(path, files, prefix="./"):
+def tarred(path, files, prefix="./", mode="w:gz"):
     """Writes a tar.gz file with {name: contents}. `prefix` precedes all names."""
-    with tarfile.open(path, "w:gz") as file:
+    with tarfile.open(path, mode) as file:
         for name, data in files.items():
             info = tarfile.TarInfo(prefix + name)
             info.size = len(data)
@@ -112,15 +112,34 @@ def test_paths_that_no_disk_can_hold(path, name, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_tar_that_is_not_compressed(tmp_path):
+    path = tarred(tmp_path / "a.tar", FILES, mode="w")
+    archives.extract(source_of(path), tmp_path)
+    assert contents(tmp_path / "out") == FILES
+    data = path.read_bytes()
+    for broken in (data[: len(data) // 2], b"<html>", b""):
+        (tmp_path / "b.tar").write_bytes(broken)
+        with pytest.raises(InputError, match="b.tar: this zip or tar file is damaged"):
+            archives.extract(source_of(tmp_path / "b.tar"), tmp_path)
+
+
+def test_tar_with_a_huge_header(tmp_path):
+    """A header of 8 GB in a tar file that is not compressed is not read."""
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.GNUTYPE_LONGNAME
+    info.size = 1 << 33
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT)[:512] + bytes(1024))
+    with pytest.raises(InputError, match="a header has an absurd size"):
+        archives.extract(source_of(tmp_path / "a.tar"), tmp_path)
+
+
 def test_headers_in_a_row(tmp_path):
     """A tar.gz with 2,000 headers of one member, each of which tarfile reads within the last."""
     info = tarfile.TarInfo("x" * 101)
     header = info.tobuf(tarfile.GNU_FORMAT)[:1024]
     end = tarfile.TarInfo("a").tobuf() + bytes(1024)
     (tmp_path / "a.tgz").write_bytes(gzip.compress(header * 2000 + end, 1))
-    with pytest.raises(
-        InputError, match=r"a.tgz: this zip or tar.gz file is damaged \(.*recursion"
-    ):
+    with pytest.raises(InputError, match=r"a.tgz: this zip or tar file is damaged \(.*recursion"):
         archives.extract(source_of(tmp_path / "a.tgz"), tmp_path)
 
 

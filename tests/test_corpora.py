@@ -380,7 +380,7 @@ def test_asvspoof(tmp_path, capsys):
     archive = asvspoof(tmp_path)
     data = tmp_path / "data"
     for _ in range(2):
-        assert run("--asvspoof2019", archive, "--save_path", data) == 0
+        assert run("--asvspoof2019", archive, "--save_path", data, "--force") == 0
     out = capsys.readouterr().out
     assert "found 4 files of the protocol, 2 more files for enrolment, and 0 other files." in out
     for name, count in (("cm.train.trn", 4), ("cm.train_dev.trn", 8)):

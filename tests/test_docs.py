@@ -36,9 +36,10 @@ CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 # The losses are written by `python tests/test_docs.py`, after a change that is meant to move them.
 GOLDEN = ROOT / "tests" / "reference" / "golden_losses.json"
 # Other tests run some commands: test_sasv.py commands with lists of ASVspoof 2019, test_export.py
-# commands with --export, test_voxblink2.py commands with VoxBlink2, and test_extending.py the
-# commands of docs/extending.md.
-TESTED_ELSEWHERE = re.compile("ASVspoof2019|--export|voxblink2")
+# commands with --export, test_voxblink2.py commands with VoxBlink2, test_spoofing_corpora.py
+# commands with the other corpora of spoofed speech, and test_extending.py the commands of
+# docs/extending.md.
+TESTED_ELSEWHERE = re.compile("ASVspoof|asvspoof2021|asvspoof5|spoofceleb|--export|voxblink2")
 # Channels that a dense layer of CAM++ adds, in tests.
 GROWTH_RATE = "8"
 COMMAND = re.compile(r"(SPEECH_DATA=\S+ )?python (\./)?\w+\.py ")

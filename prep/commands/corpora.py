@@ -1,4 +1,4 @@
-"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, ASVspoof 2019, OpenSLR, VoxBlink2."""
+"""Sub-commands for corpora: VoxCeleb, MUSAN and RIRS_NOISES, OpenSLR, VoxBlink2."""
 
 import argparse
 import os
@@ -22,6 +22,7 @@ from prep.commands.options import (
     path_option,
     switch_option,
 )
+from prep.commands.spoofing import SPOOFING_COMMANDS
 from prep.constants import CODECS, STEPS, WIDTH
 
 if TYPE_CHECKING:
@@ -225,14 +226,6 @@ def run_augment(args: argparse.Namespace) -> None:
     noise.make_noise(public_request(args, args.save_path), args.processes)
 
 
-def run_asvspoof(args: argparse.Namespace) -> None:
-    """Extracts and checks ASVspoof 2019 LA."""
-    # Imported here, because --help does not need it.
-    from prep import asvspoof
-
-    asvspoof.prepare_asvspoof(args.asvspoof2019, args.save_path)
-
-
 def run_mini_librispeech(args: argparse.Namespace) -> None:
     """Downloads Mini LibriSpeech and makes its lists."""
     # Imported here, because --help does not need it.
@@ -299,17 +292,7 @@ CORPUS_COMMANDS = {
         notes="With --save_path data, train with --augment --musan_path data/musan_split\n"
         "--rir_path data/RIRS_NOISES/simulated_rirs.",
     ),
-    "asvspoof2019": Subcommand(
-        run_asvspoof,
-        "extract ASVspoof 2019 LA",
-        "Extracts ASVspoof 2019 LA to LA in the folder of --save_path, checks that all files of "
-        "its protocols exist, and makes links to the protocols in the folder protocols.",
-        {"--save_path": SAVE_PATH},
-        ("asvspoof2019 LA.zip --save_path data",),
-        value=path_option(
-            "ZIP", "archive LA.zip, from https://datashare.ed.ac.uk/handle/10283/3336"
-        ),
-    ),
+    **SPOOFING_COMMANDS,
     "cnceleb": Subcommand(
         run_cnceleb,
         "download CN-Celeb 1 and 2 and make their lists",
