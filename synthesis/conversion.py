@@ -69,25 +69,31 @@ def world_voice(
     return resynthesise(change_voice(analyse(x), pitch, formants), len(x))
 
 
-def world_convert(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Returns speech x [T] with the pitch of another speaker, a woman or a man, by WORLD.
+def other_pitch(rng: np.random.Generator, pitch: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns the pitch [n] of another speaker, a woman or a man, and a factor of the formants.
 
-    The mean of the log pitch is drawn as for the synthetic speakers. The pitch also becomes more
-    lively or more monotone. The formants move as they do between women and men.
+    `pitch` [n] is in Hz, and 0 in unvoiced frames, which stay unvoiced. The mean of the log pitch
+    is drawn as for the synthetic speakers. The new pitch is also more lively or more monotone. The
+    formants move as they do between women and men.
     """
-    analysis = analyse(x)
-    voiced = analysis.pitch > 0
+    voiced = pitch > 0
     target = rng.normal(np.log(rng.choice([118, 205])), 0.2)
     liveliness = draw_factor(rng, 2)
     if not voiced.any():
-        return resynthesise(analysis, len(x))
-    log_pitch = np.log(analysis.pitch[voiced])
+        return pitch, 1.0
+    log_pitch = np.log(pitch[voiced])
     mean = log_pitch.mean()
-    pitch = np.zeros_like(analysis.pitch)
-    pitch[voiced] = np.exp(target + liveliness * (log_pitch - mean))
+    other = np.zeros_like(pitch)
+    other[voiced] = np.exp(target + liveliness * (log_pitch - mean))
     # Errors of the analysis must not leave the range of voices.
-    pitch[voiced] = np.clip(pitch[voiced], 50, 600)
-    formants = np.clip(np.exp(TRACT_OF_PITCH * (target - mean)), 1 / TRACT, TRACT)
+    other[voiced] = np.clip(other[voiced], 50, 600)
+    return other, float(np.clip(np.exp(TRACT_OF_PITCH * (target - mean)), 1 / TRACT, TRACT))
+
+
+def world_convert(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Returns speech x [T] with the pitch of another speaker, formants moved with it, by WORLD."""
+    analysis = analyse(x)
+    pitch, formants = other_pitch(rng, analysis.pitch)
     return resynthesise(change_voice(analysis, 1, formants)._replace(pitch=pitch), len(x))
 
 

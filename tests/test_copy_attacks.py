@@ -144,14 +144,44 @@ def test_factors_are_drawn_from_the_whole_range():
     assert np.mean(factors < 1) == pytest.approx(0.5, abs=0.07)
 
 
+def test_the_pitch_of_another_speaker():
+    """Means near 118 Hz (men) and 205 Hz (women) are equally frequent.
+
+    The spread of the log pitch changes by a factor of at most 2. A higher pitch comes with higher
+    formants. 150 Hz is the middle of the means of women and men.
+    """
+    source = 150 * np.exp(0.1 * np.sin(np.arange(400) / 10))
+    source[100:150] = 0
+    means, spreads, formants = [], [], []
+    for seed in range(200):
+        pitch, factor = conversion.other_pitch(draws(seed), source)
+        assert (pitch > 0).tolist() == (source > 0).tolist()
+        log_pitch = np.log(pitch[source > 0])
+        means.append(log_pitch.mean())
+        spreads.append(log_pitch.std() / np.log(source[source > 0]).std())
+        formants.append(factor)
+    means = np.exp(means)
+    women = means > 155
+    assert women.mean() == pytest.approx(0.5, abs=0.1)
+    assert np.median(means[women]) == pytest.approx(205, rel=0.06)
+    assert np.median(means[~women]) == pytest.approx(118, rel=0.06)
+    assert 0.49 < min(spreads) < 0.6 and 1.7 < max(spreads) < 2.01
+    assert np.corrcoef(np.log(means), formants)[0, 1] > 0.98
+
+
+def test_speech_without_pitch_stays_unvoiced():
+    pitch, formants = conversion.other_pitch(draws(), np.zeros(20))
+    assert not pitch.any() and formants == 1
+
+
 @needs_pyworld
-def test_the_pitch_of_another_speaker(voice):
-    """The source is one man. The targets are men and women."""
-    x = voice[:16000]
-    pitches = [pitch_of(conversion.world_convert(draws(seed), x)) for seed in range(6)]
-    assert min(pitches) < 140 and max(pitches) > 175
-    noise = draws().standard_normal(8000) / 100
-    assert len(conversion.world_convert(draws(), noise)) == 8000
+def test_world_gives_the_pitch_of_another_speaker():
+    """For a constant pitch, the drawn mean is the new pitch."""
+    x = vowel(1500)
+    for seed in (1, 2):
+        expected = conversion.other_pitch(draws(seed), np.full(200, 125.0))[0][0]
+        y = conversion.world_convert(draws(seed), x)
+        assert len(y) == len(x) and pitch_of(y) == pytest.approx(expected, rel=0.03)
 
 
 @needs_pyworld
