@@ -152,7 +152,9 @@ def test_the_pitch_of_another_speaker():
     """
     source = 150 * np.exp(0.1 * np.sin(np.arange(400) / 10))
     source[100:150] = 0
-    means, spreads, formants = [], [], []
+    means = []
+    spreads = []
+    formants = []
     for seed in range(200):
         pitch, factor = conversion.other_pitch(draws(seed), source)
         assert (pitch > 0).tolist() == (source > 0).tolist()
@@ -322,13 +324,15 @@ def test_frames_of_hifigan_are_aligned(fakes):
 
 
 @pytest.mark.parametrize(
-    "name, module, package", [("vocos", "vocos", VOCOS), ("hifigan", "speechbrain", SPEECHBRAIN)]
+    "name, other, package", [("vocos", "hifigan", VOCOS), ("hifigan", "vocos", SPEECHBRAIN)]
 )
-def test_a_package_that_is_missing(name, module, package, speech, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, module, None)
-    assert copy(speech, tmp_path / "a", "--vocoders", "phase", name) == 2
+def test_a_package_that_is_missing(name, other, package, speech, tmp_path, monkeypatch, capsys):
+    """The error names the vocoders of this package alone."""
+    monkeypatch.setitem(sys.modules, "vocos", None)
+    monkeypatch.setitem(sys.modules, "speechbrain", None)
+    assert copy(speech, tmp_path / "a", "--vocoders", "phase", name, other) == 2
     err = capsys.readouterr().err
-    assert f"--vocoders: {name} needs the package {module} (" in err
+    assert f"--vocoders: {name} needs the package {package.module} (" in err
     assert f"'pip install {package.requirement}', or choose --vocoders phase." in err
     assert not (tmp_path / "a").exists()
 
