@@ -30,7 +30,7 @@ from corpus.roots import refuse_pack
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
 from prep.output import FORMATS, encode_lines, report_failures, require_folder, write_audio
 from prep.workers import in_parallel
-from synthesis.vocoders import COPIES, Vocoder
+from synthesis.copies import COPIES, Vocoder, prepare_vocoders
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
@@ -244,10 +244,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     the copies. Files that cannot be used are left out of the protocol, and failed.txt names them.
     Raises InputError at the end if there are any.
     """
-    for name in options.vocoders:
-        vocoder = COPIES[name]
-        if vocoder.needs:
-            vocoder.needs()
+    prepare_vocoders(options.vocoders)
     utterances = read_bonafide(options)
     prepare_output(options)
     copied = select_paths(utterances, options.seed, options.limit)

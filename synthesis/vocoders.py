@@ -1,12 +1,10 @@
 """Vocoders that make spoofed copies: analysis of speech, and synthesis from the analysis.
 
 `vocode` is attack A01 of the synthetic corpus, and `griffin_lim` with its defaults is attack A02.
-COPIES contains the vocoders of copy synthesis.
+The vocoders of copy synthesis are listed in synthesis/copies.py.
 """
 
 import functools
-from collections.abc import Callable
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +12,7 @@ import scipy.fft
 import scipy.signal
 
 from common.constants import SAMPLE_RATE
-from common.errors import InputError
-from synthesis.names import VOCODERS
 from synthesis.speech import FFT, SHIFT, overlap_add, short_time_spectra
-
-PYWORLD = "pyworld==0.3.5"
 
 
 def vocode(x: np.ndarray, pitch: float, order: int = 18) -> np.ndarray:
@@ -63,15 +57,20 @@ def mel_projection(bands: int) -> np.ndarray:
 
 
 def griffin_lim(
-    rng: np.random.Generator, x: np.ndarray, iterations: int = 8, bands: int | None = None
+    rng: np.random.Generator,
+    x: np.ndarray,
+    iterations: int = 8,
+    bands: int | None = None,
+    size: int = FFT,
 ) -> np.ndarray:
     """Returns speech [T] from the magnitude spectrogram of x [T] (Griffin & Lim 1984).
 
-    The first phases are random. With `bands`, the spectrogram is first reduced to this number of
-    mel bands, like the input of neural vocoders.
+    The first phases are random. A frame has `size` samples, and a shift is a quarter of a frame.
+    With `bands`, the spectrogram is first reduced to this number of mel bands, like the input of
+    neural vocoders. Then `size` must be FFT.
     """
-    window = {"nperseg": FFT, "noverlap": FFT - SHIFT}
-    magnitude = np.abs(scipy.signal.stft(x, **window)[2])  # [FFT / 2 + 1, n]
+    window = {"nperseg": size, "noverlap": size - size // 4}
+    magnitude = np.abs(scipy.signal.stft(x, **window)[2])  # [size / 2 + 1, n]
     if bands:
         magnitude = np.maximum(mel_projection(bands) @ magnitude, 0)
     phase = np.exp(2j * np.pi * rng.random(magnitude.shape))
@@ -82,22 +81,49 @@ def griffin_lim(
     return scipy.signal.istft(magnitude * phase, **window)[1][: len(x)]
 
 
-def world(x: np.ndarray, period: float = 5.0, coefficients: int | None = None) -> np.ndarray:
-    """Returns speech [T] from the WORLD analysis of x [T] (Morise et al. 2016).
+class Analysis(NamedTuple):
+    """What WORLD finds in speech, in n frames.
 
-    The analysis gives pitch, spectral envelope and aperiodicity every `period` ms. With
-    `coefficients`, the envelope is reduced to this number of mel-cepstral coefficients, and the
-    aperiodicity to its bands, as in statistical speech synthesis. Raises InputError if pyworld is
-    not installed.
+    `pitch` [n] is in Hz, and 0 in unvoiced frames. `envelope` [n, bins] is the power spectrum
+    without the pitch. `aperiodicity` [n, bins] is the share of noise, from 0 to 1.
     """
-    pyworld = import_pyworld()
+
+    pitch: np.ndarray
+    envelope: np.ndarray
+    aperiodicity: np.ndarray
+
+
+def analyse(x: np.ndarray, period: float = 5.0) -> Analysis:
+    """Returns the WORLD analysis of speech x [T] every `period` ms (Morise et al. 2016)."""
+    # Optional, see synthesis/copies.py.
+    import pyworld
+
     x = x.astype(float)
     # Harvest is better in noise, but it needs five times the time of all other steps.
     pitch, time = pyworld.dio(x, SAMPLE_RATE, frame_period=period)
-    # The pitch is in Hz, and 0 in unvoiced frames.
-    pitch = pyworld.stonemask(x, pitch, time, SAMPLE_RATE)  # [n]
-    envelope = pyworld.cheaptrick(x, pitch, time, SAMPLE_RATE)  # [n, bins]
-    aperiodicity = pyworld.d4c(x, pitch, time, SAMPLE_RATE)  # [n, bins]
+    pitch = pyworld.stonemask(x, pitch, time, SAMPLE_RATE)
+    envelope = pyworld.cheaptrick(x, pitch, time, SAMPLE_RATE)
+    return Analysis(pitch, envelope, pyworld.d4c(x, pitch, time, SAMPLE_RATE))
+
+
+def resynthesise(analysis: Analysis, samples: int, period: float = 5.0) -> np.ndarray:
+    """Returns speech [samples] from a WORLD analysis with frames every `period` ms."""
+    import pyworld
+
+    # pyworld refuses arrays with another order in memory.
+    parts = [np.ascontiguousarray(part) for part in analysis]
+    return pyworld.synthesize(*parts, SAMPLE_RATE, period)[:samples]
+
+
+def world(x: np.ndarray, period: float = 5.0, coefficients: int | None = None) -> np.ndarray:
+    """Returns speech [T] from the WORLD analysis of x [T] every `period` ms.
+
+    With `coefficients`, the envelope is reduced to this number of mel-cepstral coefficients, and
+    the aperiodicity to its bands, as in statistical speech synthesis.
+    """
+    import pyworld
+
+    pitch, envelope, aperiodicity = analyse(x, period)
     if coefficients:
         size = 2 * (envelope.shape[1] - 1)
         envelope = pyworld.decode_spectral_envelope(
@@ -106,48 +132,4 @@ def world(x: np.ndarray, period: float = 5.0, coefficients: int | None = None) -
         aperiodicity = pyworld.decode_aperiodicity(
             pyworld.code_aperiodicity(aperiodicity, SAMPLE_RATE), SAMPLE_RATE, size
         )
-    return pyworld.synthesize(pitch, envelope, aperiodicity, SAMPLE_RATE, period)[: len(x)]
-
-
-def import_pyworld() -> ModuleType:
-    """Returns the optional package pyworld.
-
-    Raises InputError with a remedy if pyworld is not installed or cannot be loaded.
-    """
-    try:
-        import pyworld
-    except ImportError as error:
-        others = " ".join(name for name, vocoder in COPIES.items() if not vocoder.needs)
-        raise InputError(
-            f"--vocoders: world and world_coded need the package pyworld ({error}). Install it "
-            f"with 'pip install {PYWORLD}', or choose --vocoders {others}."
-        ) from None
-    return pyworld
-
-
-class Vocoder(NamedTuple):
-    """A vocoder of copy synthesis.
-
-    `attack` is its name in protocols, and `text` describes it in --help. `copy` is a function of a
-    random generator and speech [T] that returns speech [T]. `needs` imports an optional package
-    that the vocoder requires.
-    """
-
-    attack: str
-    text: str
-    copy: Callable[[np.random.Generator, np.ndarray], np.ndarray]
-    needs: Callable[[], ModuleType] | None = None
-
-
-COPIES = {
-    "world": Vocoder(*VOCODERS["world"], lambda rng, x: world(x), import_pyworld),
-    "world_coded": Vocoder(
-        *VOCODERS["world_coded"],
-        lambda rng, x: world(x, 10.0, 24),
-        import_pyworld,
-    ),
-    "griffin_lim": Vocoder(*VOCODERS["griffin_lim"], lambda rng, x: griffin_lim(rng, x, 32)),
-    "griffin_lim_mel": Vocoder(
-        *VOCODERS["griffin_lim_mel"], lambda rng, x: griffin_lim(rng, x, 32, 80)
-    ),
-}
+    return resynthesise(Analysis(pitch, envelope, aperiodicity), len(x), period)

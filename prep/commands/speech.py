@@ -12,7 +12,7 @@ from prep.commands.options import (
     text_table,
 )
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
-from synthesis.names import VOCODERS
+from synthesis.names import DEFAULT_VOCODERS, VOCODERS
 
 
 def run_synthetic(args: argparse.Namespace) -> None:
@@ -77,22 +77,22 @@ COPY_SYNTHESIS_OPTIONS = {
     "--vocoders": {
         "nargs": "+",
         "type": one_of(VOCODERS),
-        "default": list(VOCODERS),
+        "default": list(DEFAULT_VOCODERS),
         "metavar": "NAME",
-        "help": "vocoders that copy each file, see below (default: all)",
+        "help": f"vocoders that copy each file, see below (default: {' '.join(DEFAULT_VOCODERS)})",
     },
     "--limit_per_speaker": number_option(
         1, "number of files per speaker that are copied, drawn at random (default: all)"
     ),
     "--seed": number_option(
-        0, "seed of the phases and of the drawn files (default: %(default)s)", default=0
+        0, "seed of everything drawn: files, phases and voices (default: %(default)s)", default=0
     ),
     "--processes": PROCESSES,
 }
 COPY_SYNTHESIS_NOTES = f"""Files in the folder of --output:
   {COPY_PROTOCOL:18}  protocol of the original files and the copies
   {COPY_ORIGINALS:18}  link to the folder of --path
-  W01, W02, G01, G02  copies, with the same names as in --path
+  W01, G01, ...       copies, with the same names as in --path
 
 With --output data/copies, train with --train_list data/copies/{COPY_PROTOCOL} and
 --train_path data/copies. The protocol lists all original files as bona fide, also with
