@@ -19,7 +19,7 @@ import distributed
 from common.errors import InputError
 from common.outputs import check_output, input_files, is_special
 from corpus.lists import Trials
-from inference.backend_lists import estimate_of_list, refuse_scoring, warn_of_settings
+from inference.backend_lists import estimate_of_list, refuse_scoring
 from inference.evaluation import (
     moments_of,
     pairwise_problem,
@@ -42,6 +42,7 @@ from inference.stage_lists import (
     warn_of_overlaps,
 )
 from metrics import calibration
+from metrics.backend_options import warn_of_settings
 from metrics.backends import BackEnd
 from metrics.calibration import Calibration
 from metrics.direction import OF_NETWORK, warn_of_direction
@@ -178,7 +179,7 @@ def apply_plan(options: argparse.Namespace, plan: StagePlan) -> None:
     if plan.embeddings:
         refuse_scoring(f"--stages {plan.embeddings[0]}", options)
         options.backend_stages = plan.embeddings
-        warn_of_settings(options)
+        warn_of_settings(options.given, options.backend_stages)
 
 
 def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: StagePlan) -> None:
