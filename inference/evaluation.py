@@ -340,7 +340,7 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
                 scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
             )
         return summarize_plain(
-            *(scores, trials.label, trials.attacks),
+            *(scores, trials.label, trials.attacks, trials.codecs),
             p_target=options.dcf_p_target,
             c_miss=options.dcf_c_miss,
             c_fa=options.dcf_c_fa,
