@@ -24,7 +24,6 @@ from inference.evaluation import (
     moments_of,
     pairwise_problem,
     path_of_part,
-    represent_all,
     score_trials,
     summary_of_trials,
 )
@@ -32,6 +31,7 @@ from inference.networks import load_scorer
 from inference.overview import log_rows, log_use
 from inference.score_paths import OUTPUTS, QUALITIES, check_results, scores_paths
 from inference.scorer import Scorer
+from inference.shared_files import represent_new
 from inference.sources import DataSource, source_of
 from inference.stage_lists import (
     ListOfTrials,
@@ -221,16 +221,9 @@ def represent_once(
     Returns {place_of_file(): representation [K, ...]} on rank 0, None on other ranks.
     """
     seen: set[str] = set()
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for root, dataset in lists.datasets(options):
-        place = {path: place_of_file(root, path) for path in dataset.paths}
-        new = [path for path in dataset.paths if place[path] not in seen]
-        if len(new) < len(dataset.paths):
-            dataset = source.eval_dataset(new, root, options)
-        seen |= {*place.values()}
-        reps = represent_all(scorer, dataset, options) if new else {}
-        for path, rep in (reps or {}).items():
-            found[place[path]] = rep
+        found |= represent_new(scorer, root, dataset, seen, options, source)
     return None if distributed.rank() else found
 
 
