@@ -332,7 +332,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
         summary, resamples, bands = with_intervals(summary, read, speakers().sides, args)
         text.append(
             f"Brackets show {100 * args.confidence:g} % intervals from {args.bootstrap:,} "
-            f"resamples of {resamples.speakers:,} {speakers().unit}."
+            f"resamples of {resamples.speakers:,} {speakers().drawn}."
         )
     for column, parts in slices.items():
         text += ["", slices_text(column, parts, read, speakers, args)]

@@ -32,6 +32,11 @@ class Speakers(NamedTuple):
     sides: np.ndarray
     unit: str = "speakers"
 
+    @property
+    def drawn(self) -> str:
+        """What resamples draw, for a text after the number of names."""
+        return "files, because nothing names their speakers" if self.unit == "files" else self.unit
+
 
 def pairs_of_trials(read: Scores) -> list[Pair]:
     """Returns the enrolment file or claimed speaker, and the test file, of every trial."""

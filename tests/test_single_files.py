@@ -187,7 +187,7 @@ def test_the_most_wrong_files(tmp_path, capsys):
     shown = shown_by(tmp_path, capsys, path, "--worst", 2, "--bootstrap", 20)
     assert "worst speakers" not in shown
     assert "hardest spoofed files" in shown
-    assert "resamples of 480 files." in shown
+    assert "resamples of 480 files, because nothing names their speakers." in shown
 
 
 def test_two_countermeasures_are_compared(tmp_path, capsys):
