@@ -38,7 +38,7 @@ from metrics.confidence import Resamples, TooFew
 from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.kinds import groups_of_scores, rates_of_eers
-from metrics.llr import effective_prior, llr_text
+from metrics.llr import effective_prior, llr_metrics, llr_text
 from metrics.rates import eer, error_rates, min_dcfs
 from metrics.sasv import (
     a_dcf_from_counts,
@@ -51,7 +51,7 @@ from metrics.slices import slices_of, table_of_slices
 from metrics.speakers import Speakers, speakers_of
 from metrics.summary import SasvSummary, Summary
 from metrics.tandem_text import tandem_text
-from metrics.unused_options import AWARE, PLAIN, warn_of_unused
+from metrics.unused_options import kind_of_lines, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
@@ -78,7 +78,7 @@ def summary_of(read: Scores, args: argparse.Namespace) -> AnySummary:
     """Returns the metrics of the scores of a file."""
     if read.kinds is None:
         return summarize_plain(
-            *(read.scores, read.labels, read.attacks),
+            *(read.scores, read.labels, read.attacks, read.codecs),
             p_target=args.p_target,
             c_miss=args.c_miss,
             c_fa=args.c_fa,
@@ -171,7 +171,12 @@ def slices_text(
                 return with_intervals(summary, part, speakers().sides[selected], args)[0]
         return summary
 
-    return table_of_slices(column, parts, read, evaluate)
+    def llr_numbers(part: Scores, summary: AnySummary) -> dict[str, str]:
+        costs = (args.p_target, args.c_miss, args.c_fa)
+        found = llr_metrics(part.scores, part.labels, summary.rates, *costs) if args.llr else {}
+        return {name: f"{value:.4f}" for name, (value, _) in found.items()}
+
+    return table_of_slices(column, parts, read, evaluate, llr_numbers)
 
 
 # ---------------------------------------------------------------------- sub-commands
@@ -279,7 +284,7 @@ def show_curves(
         if result.bands is not None:
             bands[name] = result.bands
     draw_det(image, curves, bands, is_default=not args.det)
-    kinds = {PLAIN if result.read.kinds is None else AWARE for result in results.values()}
+    kinds = {kind_of_lines(result.read) for result in results.values()}
     warn_of_unused(args, parser, kinds)
 
 
@@ -310,7 +315,6 @@ def evaluate_file(path: str, read: Scores, args: argparse.Namespace) -> Evaluate
 
 def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evaluated:
     """Evaluates scores that were read from `path` and prints the results."""
-    options.check_single_files(read, args)
     summary = summary_of(read, args)
     resamples = None
     bands = None
@@ -328,7 +332,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
         summary, resamples, bands = with_intervals(summary, read, speakers().sides, args)
         text.append(
             f"Brackets show {100 * args.confidence:g} % intervals from {args.bootstrap:,} "
-            f"resamples of {resamples.speakers:,} speakers."
+            f"resamples of {resamples.speakers:,} {speakers().drawn}."
         )
     for column, parts in slices.items():
         text += ["", slices_text(column, parts, read, speakers, args)]

@@ -23,7 +23,7 @@ class LineFormat(NamedTuple):
     numbered_speakers: whether speakers have numbers as names. speaker_column: the column of the
     speaker, if `columns` contains only files. is_variant: whether errors do not name the format,
     because they name the same words in another order. phase_column: the column of the phase of a
-    challenge, or None.
+    challenge, or None. codec_column: the column of the codec that the speech went through, or None.
     """
 
     fits: Callable[[Sequence[str]], object]
@@ -36,6 +36,7 @@ class LineFormat(NamedTuple):
     speaker_column: int | None = None
     is_variant: bool = False
     phase_column: int | None = None
+    codec_column: int | None = None
 
 
 # Description of a line for errors -> its format.
@@ -84,6 +85,7 @@ TRAIN_FORMATS: Formats = {
         lambda words: len(words) == 6 and attack_agrees(words[4], words[5]),
         attack_column=4,
         key_column=5,
+        codec_column=3,
     ),
     # ASVspoof 5 in the format of its release
     (
@@ -93,6 +95,7 @@ TRAIN_FORMATS: Formats = {
         lambda words: len(words) == 10 and attack_agrees(words[7], words[8]),
         attack_column=7,
         key_column=8,
+        codec_column=3,
     ),
     # SpoofCeleb
     "<file>,<speaker>,<attack>": LineFormat(
@@ -114,6 +117,7 @@ PROTOCOL_FORMATS: Formats = {
         attack_column=4,
         key_column=5,
         phase_column=7,
+        codec_column=2,
     ),
     # Keys of ASVspoof 2021 DF
     (
@@ -124,6 +128,7 @@ PROTOCOL_FORMATS: Formats = {
         attack_column=4,
         key_column=5,
         phase_column=7,
+        codec_column=2,
     ),
 }
 UNLABELLED = "<file> <file>"

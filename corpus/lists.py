@@ -47,7 +47,8 @@ class Trials(NamedTuple):
 
     lines [n]: the lines of a scores file without the score, '1|0 <file> <file>' or '<file> <file>'.
     Spoofing-aware trials have lines '<speaker> <file> bonafide|<attack> target|nontarget|spoof'.
-    Single files have lines '<file> -|<attack> bonafide|spoof', no models, attacks and no kinds.
+    Single files have lines '<file> -|<attack> bonafide|spoof', no models, attacks and no kinds, or
+    lines '<file> <speaker> <codec> -|<attack> bonafide|spoof' and codecs [n].
     models: a tuple of enrolment files for each reference. files: the tested files. enrol, test:
     int64 [n]. label: bool [n], True for target trials, or None for a list without labels. attacks,
     kinds: the last two words of the lines of spoofing-aware trials [n], or None.
@@ -61,6 +62,7 @@ class Trials(NamedTuple):
     label: np.ndarray | None = None
     attacks: np.ndarray | None = None
     kinds: np.ndarray | None = None
+    codecs: np.ndarray | None = None
 
     def paths(self) -> list[str]:
         """Returns the files of all trials, each file once."""

@@ -34,14 +34,17 @@ def is_protocol(list_file: ListFile) -> bool:
 def read_protocol(list_file: ListFile) -> Trials:
     """Reads a list in one of PROTOCOL_FORMATS.
 
-    Lines of the keys of ASVspoof 2021 count only if their phase is `eval`. Raises InputError unless
-    there are bona fide and spoofed files, each of them once.
+    Lines of the keys of ASVspoof 2021 count only if their phase is `eval`. The lines of the trials
+    have the speaker and the codec if the list has codecs. Raises InputError unless there are bona
+    fide and spoofed files, each of them once.
     """
     line_format, lines, rows = read_rows(list_file, PROTOCOL_FORMATS)
-    file_column = line_format.columns[1]
+    speaker_column, file_column = line_format.columns
+    codec_column = line_format.codec_column
     lines_of_file: dict[str, int] = {}
     kept = []
     attacks = []
+    codecs = []
     for number, words in zip(lines.numbers, rows, strict=True):
         if line_format.phase_column is not None and words[line_format.phase_column] != "eval":
             continue
@@ -55,7 +58,11 @@ def read_protocol(list_file: ListFile) -> Trials:
         attack = words[line_format.attack_column or 0]
         attack = "-" if attack in BONA_FIDE else attack
         attacks.append(attack)
-        kept.append(f"{file} {attack} {'bonafide' if attack == '-' else 'spoof'}")
+        start = file
+        if codec_column is not None:
+            codecs.append(words[codec_column])
+            start = f"{file} {words[speaker_column]} {words[codec_column]}"
+        kept.append(f"{start} {attack} {'bonafide' if attack == '-' else 'spoof'}")
     label = np.array([attack == "-" for attack in attacks], bool)
     if label.all() or not label.any():
         found = "no files" if not len(label) else "only one of the two kinds"
@@ -66,4 +73,5 @@ def read_protocol(list_file: ListFile) -> Trials:
     files = NumberedNames()
     test = files.numbers_of(list(lines_of_file))
     enrol = np.zeros(len(test), np.int64)
-    return Trials(kept, [], list(files), enrol, test, label, np.array(attacks))
+    trials = Trials(kept, [], list(files), enrol, test, label, np.array(attacks))
+    return trials._replace(codecs=np.array(codecs)) if codecs else trials

@@ -24,7 +24,7 @@ from inference.backend_lists import plan_backend, prepare_backend, run_estimate_
 from inference.backends import WithBackEnd
 from inference.embedding import one_root, run_extract, run_generate
 from inference.evaluation import (
-    evaluate_trials,
+    evaluate_represented,
     path_of_part,
     refuse_pairwise,
     represent_cohort,
@@ -41,9 +41,10 @@ from inference.score_paths import (
     scores_paths,
 )
 from inference.scorer import Scorer
-from inference.sources import SOURCES, source_of
+from inference.shared_files import represent_lists
+from inference.sources import SOURCES, DataSource, source_of
 from inference.stages import run_stages
-from inference.trial_lists import read_tests
+from inference.trial_lists import lists_and_roots, read_tests
 from inference.verification import run_verify
 from loss import Loss
 from metrics.backends import BackEnd
@@ -63,10 +64,12 @@ def print_scores(
     options: argparse.Namespace,
     paths: list[Path],
     cohort: Cohort | None,
+    source: DataSource,
 ) -> None:
     """Evaluates every list of trials; prints the metrics and the paths of the scores files.
 
-    paths: of the scores file of each list. Raises InputError if they cannot be written.
+    paths: of the scores file of each list. source: reads the files for the model. Raises InputError
+    if the scores files cannot be written.
     """
     parts = [""]
     if cohort is not None:
@@ -79,9 +82,10 @@ def print_scores(
     distributed.on_rank_zero(check_results, paths, options, files)
     refuse_pairwise(scorer.pairwise, options)
     represented_cohort = represent_cohort(scorer, cohort, options)
-    for path, (trials, dataset) in zip(paths, tests, strict=True):
-        summaries = evaluate_trials(
-            scorer, trials, dataset, options, path, cohort=represented_cohort
+    represented = represent_lists(scorer, tests, lists_and_roots(options)[1], options, source)
+    for path, (trials, dataset), reps in zip(paths, tests, represented, strict=True):
+        summaries = evaluate_represented(
+            scorer, trials, dataset, reps, options, path, represented_cohort
         )
         without_metric = f"{len(trials.lines):,} trials without labels, so there is no metric."
         for part in parts:
@@ -106,7 +110,7 @@ def run_eval(options: argparse.Namespace, state: dict | None) -> None:
     scorer = load_scorer(options, state)
     log_use(options, scorer.net, scorer.device)
     prepare_backend(scorer, plan, options)
-    print_scores(scorer, tests, options, scores_paths(options), cohort)
+    print_scores(scorer, tests, options, scores_paths(options), cohort, source)
 
 
 def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
@@ -122,7 +126,7 @@ def run_baseline(options: argparse.Namespace, _: dict | None) -> None:
     plan = distributed.on_rank_zero(plan_backend, options, source)
     scorer = Scorer(SpeakerNet(Identity(), Loss()), device=resolve_device(options.device))
     prepare_backend(scorer, plan, options)
-    print_scores(scorer, tests, options, paths_of_baseline(options), cohort)
+    print_scores(scorer, tests, options, paths_of_baseline(options), cohort, source)
 
 
 def run_all_pairs(options: argparse.Namespace, state: dict | None) -> None:

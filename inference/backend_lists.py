@@ -22,7 +22,8 @@ from inference.overview import log_rows, log_use
 from inference.score_paths import OUTPUTS
 from inference.scorer import Scorer
 from inference.sources import DataSource, source_of
-from metrics.backend_stages import STAGE_OF, Settings
+from metrics.backend_options import warn_of_settings
+from metrics.backend_stages import Settings
 from metrics.backends import BackEnd, check_stages, estimate, load_backend
 from metrics.own_files import is_backend
 
@@ -173,7 +174,7 @@ def run_estimate_backend(options: argparse.Namespace, state: dict | None) -> Non
             "and --backend_path DIR for the folder of the files."
         )
     check_stages(options.backend_stages)
-    warn_of_settings(options)
+    warn_of_settings(options.given, options.backend_stages)
     path = Path(options.estimate_backend)
     distributed.on_rank_zero(check_file, path, options)
     listed = distributed.on_rank_zero(list_of_backend, options)
@@ -195,10 +196,3 @@ def check_file(path: Path, options: argparse.Namespace) -> None:
     """Raises InputError if the file of a back end would overwrite a file of others."""
     inputs = input_files(vars(options), OUTPUTS)
     check_output(f"--estimate_backend {path}", path, inputs, is_backend)
-
-
-def warn_of_settings(options: argparse.Namespace) -> None:
-    """Warns of settings of stages that are not estimated."""
-    for name, stage in STAGE_OF.items():
-        if name in options.given and stage not in options.backend_stages:
-            log.warning("warning: --%s has no effect without the stage %s.", name, stage)

@@ -315,6 +315,19 @@ def evaluate_trials(
     reps = represent_all(scorer, dataset, options, stop)
     if kept is not None and reps:
         kept.update(reps)
+    return evaluate_represented(scorer, trials, dataset, reps, options, scores_path, cohort)
+
+
+def evaluate_represented(
+    scorer: Scorer,
+    trials: Trials,
+    dataset,
+    reps: dict[str, torch.Tensor] | None,
+    options: argparse.Namespace,
+    scores_path: Path,
+    cohort: torch.Tensor | None = None,
+) -> dict:
+    """Does what evaluate_trials() does, with the representations that represent_all() returns."""
 
     def score_and_summarize():
         scorer.prepare_for(reps)
@@ -340,7 +353,7 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
                 scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
             )
         return summarize_plain(
-            *(scores, trials.label, trials.attacks),
+            *(scores, trials.label, trials.attacks, trials.codecs),
             p_target=options.dcf_p_target,
             c_miss=options.dcf_c_miss,
             c_fa=options.dcf_c_fa,

@@ -19,12 +19,11 @@ import distributed
 from common.errors import InputError
 from common.outputs import check_output, input_files, is_special
 from corpus.lists import Trials
-from inference.backend_lists import estimate_of_list, refuse_scoring, warn_of_settings
+from inference.backend_lists import estimate_of_list, refuse_scoring
 from inference.evaluation import (
     moments_of,
     pairwise_problem,
     path_of_part,
-    represent_all,
     score_trials,
     summary_of_trials,
 )
@@ -32,6 +31,7 @@ from inference.networks import load_scorer
 from inference.overview import log_rows, log_use
 from inference.score_paths import OUTPUTS, QUALITIES, check_results, scores_paths
 from inference.scorer import Scorer
+from inference.shared_files import represent_new
 from inference.sources import DataSource, source_of
 from inference.stage_lists import (
     ListOfTrials,
@@ -42,6 +42,7 @@ from inference.stage_lists import (
     warn_of_overlaps,
 )
 from metrics import calibration
+from metrics.backend_options import warn_of_settings
 from metrics.backends import BackEnd
 from metrics.calibration import Calibration
 from metrics.direction import OF_NETWORK, warn_of_direction
@@ -178,7 +179,7 @@ def apply_plan(options: argparse.Namespace, plan: StagePlan) -> None:
     if plan.embeddings:
         refuse_scoring(f"--stages {plan.embeddings[0]}", options)
         options.backend_stages = plan.embeddings
-        warn_of_settings(options)
+        warn_of_settings(options.given, options.backend_stages)
 
 
 def check_stage_results(paths: list[Path], options: argparse.Namespace, plan: StagePlan) -> None:
@@ -220,16 +221,9 @@ def represent_once(
     Returns {place_of_file(): representation [K, ...]} on rank 0, None on other ranks.
     """
     seen: set[str] = set()
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for root, dataset in lists.datasets(options):
-        place = {path: place_of_file(root, path) for path in dataset.paths}
-        new = [path for path in dataset.paths if place[path] not in seen]
-        if len(new) < len(dataset.paths):
-            dataset = source.eval_dataset(new, root, options)
-        seen |= {*place.values()}
-        reps = represent_all(scorer, dataset, options) if new else {}
-        for path, rep in (reps or {}).items():
-            found[place[path]] = rep
+        found |= represent_new(scorer, root, dataset, seen, options, source)
     return None if distributed.rank() else found
 
 

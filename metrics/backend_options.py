@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from metrics.backend_stages import BOUNDS, HELP, STAGE_OF, Settings
 from metrics.backends import DEFAULT_STAGES, STAGES, BackEnd, adapted, estimate, load_backend
 
-log = logging.getLogger("tuneThreshold")
+log = logging.getLogger(__name__)
 # Defaults of the scales of an adaptation, as in Kaldi.
 SCALES = {"between_scale": 0.7, "within_scale": 0.3}
 
@@ -89,7 +90,9 @@ def add_options_of_score(parser: argparse.ArgumentParser) -> None:
 
 def made_backend(args: argparse.Namespace, x: np.ndarray, speakers: list[str]) -> BackEnd:
     """Estimates or adapts the back end of a command line from embeddings x [n, D] of LIST."""
-    warn_of_other_settings(args)
+    defaults = Settings()._asdict() | SCALES | {"stages": DEFAULT_STAGES}
+    given = [name for name, default in defaults.items() if getattr(args, name) != default]
+    warn_of_settings(given, args.stages, adapts=bool(args.adapt))
     if args.adapt:
         scales = {name: getattr(args, name) for name in SCALES}
         return adapted(load_backend(args.adapt), x, source=args.list, **scales)
@@ -97,21 +100,20 @@ def made_backend(args: argparse.Namespace, x: np.ndarray, speakers: list[str]) -
     return estimate(x, speakers, args.stages, source=args.list, **settings)
 
 
-def warn_of_other_settings(args: argparse.Namespace) -> None:
-    """Warns of options that were changed and have no effect."""
-    defaults = Settings()._asdict() | SCALES
-    for name, default in defaults.items():
-        reason = ""
-        if name in SCALES:
-            reason = "" if args.adapt else "without --adapt"
-        elif args.adapt:
-            reason = "with --adapt"
-        elif STAGE_OF[name] not in args.stages:
-            reason = f"without the stage {STAGE_OF[name]}"
-        if reason and getattr(args, name) != default:
+def warn_of_settings(given: Collection[str], stages: Sequence[str], adapts: bool = False) -> None:
+    """Warns of options that have no effect on a back end of the given stages.
+
+    given: the names of the options that were given. adapts: whether a back end is adapted.
+    """
+    unused = dict.fromkeys(SCALES, "without --adapt")
+    for name, stage in STAGE_OF.items():
+        if stage not in stages:
+            unused[name] = f"without the stage {stage}"
+    if adapts:
+        unused = dict.fromkeys((*STAGE_OF, "stages"), "with --adapt")
+    for name, reason in unused.items():
+        if name in given:
             log.warning("warning: --%s has no effect %s.", name, reason)
-    if args.adapt and args.stages != DEFAULT_STAGES:
-        log.warning("warning: --stages has no effect with --adapt.")
 
 
 def check_backend_options(args: argparse.Namespace) -> None:

@@ -144,6 +144,8 @@ METRICS = ScoresCommand(
     "Print the metrics of scores files and draw their DET curves.",
     "A line of a scores file is '1|0 file file score'. If some speech is spoofed, a line is\n"
     "'speaker file bonafide|attack target|nontarget|spoof score' (the third word may be missing).\n"
+    "Scores of single files have lines 'file attack|- bonafide|spoof score'. The speaker and the\n"
+    "codec may follow the file.\n"
     "A trial is accepted if its score is at or above the threshold.",
     ["exps/demo/result/scores.txt", "before.txt after.txt --det both.png"],
     add_options_without_command,

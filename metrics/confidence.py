@@ -70,7 +70,7 @@ def bootstrap(
     A trial is weighted instead of copied, and the scores are sorted once. Resamples are measured
     one after the other, because one row of trials stays in the cache. The draws depend only on the
     number of speakers and the seed, so the resamples of two systems are pairs. Raises TooFew if
-    half of the resamples lack trials of a kind.
+    there is one speaker, or if half of the resamples lack trials of a kind.
     """
     # Imported here, because only the bootstrap shows a progress bar.
     from tqdm import tqdm
@@ -79,6 +79,8 @@ def bootstrap(
     names, inverse = np.unique(np.append(sides, -1), return_inverse=True)
     rows = inverse[:-1].reshape(-1, 2) - 1
     speakers = len(names) - 1
+    if speakers < 2:
+        raise TooFew("the trials have one speaker. Intervals need at least two speakers.")
     distinct, rank = np.unique(scores, return_inverse=True)
     threshold = np.append(distinct, np.inf)
     kinds = {kind: trials_of_kind(group, rank, rows) for kind, group in groups.items()}

@@ -18,42 +18,77 @@ from metrics.summary import Summary
 class FileSummary(Summary):
     """Results for a scored list of single files. The targets are bona fide files.
 
-    attack_eers: {attack: per cent}, bona fide files against the files of this attack.
+    attack_eers: {attack: per cent}, bona fide files against the files of this attack. codec_eers:
+    {codec: per cent}, among the files of this codec. It is NaN for a codec with files of one kind.
     """
 
     attack_eers: Mapping[str, float] = field(default_factory=dict)
+    codec_eers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def part_eers(self) -> dict[str, float]:
+        """EERs of parts of the files by their names, without those that would repeat the EER."""
+        parts: dict[str, float] = {}
+        if len(self.attack_eers) > 1:
+            parts |= self.attack_eers
+        if len(self.codec_eers) > 1:
+            parts |= {f"codec {codec}": value for codec, value in self.codec_eers.items()}
+        return parts
 
     def __str__(self) -> str:
         first, equal_error_rate, *rest = super().__str__().split("\n")
         files = self.targets + self.nontargets
         first = f"{files:,} files: {self.targets:,} bona fide, {self.nontargets:,} spoofed"
-        attacks = []
-        # The EER of a single attack would repeat the EER.
-        if len(self.attack_eers) > 1:
-            width = max(14, *(2 + len(attack) for attack in self.attack_eers))
-            for attack, value in self.attack_eers.items():
-                attacks.append(f"{'  ' + attack:{width}s}{value:8.2f} %")
-        return "\n".join([first, equal_error_rate, *attacks, *rest])
+        width = max(14, *(2 + len(name) for name in ["", *self.part_eers]))
+        parts = []
+        for name, value in self.part_eers.items():
+            number = "-" if np.isnan(value) else f"{value:.2f} %"
+            parts.append(f"{'  ' + name:{width}s}{number:>10s}")
+        return "\n".join([first, equal_error_rate, *parts, *rest])
 
 
 def summarize_plain(
-    scores: ArrayLike, labels: ArrayLike, attacks: ArrayLike | None = None, **settings: Any
+    scores: ArrayLike,
+    labels: ArrayLike,
+    attacks: ArrayLike | None = None,
+    codecs: ArrayLike | None = None,
+    **settings: Any,
 ) -> Summary:
-    """Returns the metrics of summarize(), for files with the EER of each attack.
+    """Returns the metrics of summarize(), for files with the EERs of each attack and codec.
 
     `scores` and `labels` (bool, True for bona fide files) are [n]. attacks: [n], or None for trials
-    of two files. settings: of summarize(). Raises its errors.
+    of two files. codecs: [n], or None. settings: of summarize(). Raises its errors.
     """
     found = summarize(scores, labels, **settings)
     if attacks is None:
         return found
-    scores = np.asarray(scores)
     bonafide = np.asarray(labels)
     attacks = np.asarray(attacks)
-    eers = {}
+    files_of_attacks = {}
     for attack in sorted(set(attacks[~bonafide].tolist())):
-        selected = bonafide | (attacks == attack)
-        rates = error_rates(scores[selected], bonafide[selected])
-        eers[attack] = eer(*rates, settings.get("definition", "interpolated"))[0]
+        files_of_attacks[attack] = bonafide | (attacks == attack)
+    files_of_codecs = {}
+    if codecs is not None:
+        codecs = np.asarray(codecs)
+        files_of_codecs = {codec: codecs == codec for codec in sorted(set(codecs.tolist()))}
     values = {part.name: getattr(found, part.name) for part in fields(found)}
-    return FileSummary(**values, attack_eers=eers)
+    definition = settings.get("definition", "interpolated")
+    return FileSummary(
+        **values,
+        attack_eers=eers_of_parts(scores, bonafide, files_of_attacks, definition),
+        codec_eers=eers_of_parts(scores, bonafide, files_of_codecs, definition),
+    )
+
+
+def eers_of_parts(
+    scores: ArrayLike, bonafide: np.ndarray, parts: Mapping[str, np.ndarray], definition: str
+) -> dict[str, float]:
+    """Returns {name: EER in per cent} of parts {name: bool [n]}, NaN for files of one kind."""
+    scores = np.asarray(scores)
+    found = {}
+    for name, selected in parts.items():
+        kinds = bonafide[selected]
+        found[name] = np.nan
+        if kinds.any() and not kinds.all():
+            found[name] = eer(*error_rates(scores[selected], kinds), definition)[0]
+    return found

@@ -10,7 +10,6 @@ import numpy as np
 
 from metrics.confidence import REPEATS
 from metrics.score_options import Options
-from metrics.scores import Scores
 
 
 # ---------------------------------------------------------------------- calibration
@@ -52,7 +51,9 @@ def add_speaker_options(parser: Options) -> None:
         help="the group of this regular expression is the speaker of a file",
     )
     group.add_argument(
-        "--speaker_table", metavar="FILE", help="lines 'file speaker' for all files of the trials"
+        "--speaker_table",
+        metavar="FILE",
+        help="lines 'file speaker' for all files of the trials, or a protocol of spoofed speech",
     )
 
 
@@ -100,8 +101,8 @@ def add_slice_options(parser: Options) -> None:
         nargs="+",
         default=[],
         metavar="COLUMN",
-        help="metrics for each value of columns of --table; without --table: attack "
-        "(spoofing-aware scores) or duration (needs --path)",
+        help="metrics for each value of columns of --table; without --table: duration (needs "
+        "--path), attack (scores with spoofed speech), and for single files codec or speaker",
     )
     group.add_argument(
         "--table",
@@ -120,7 +121,7 @@ def add_slice_options(parser: Options) -> None:
         "--worst",
         type=int,
         metavar="N",
-        help="list the N speakers with the highest error rates and the N hardest trials",
+        help="list the N speakers with the highest error rates and the N hardest trials or files",
     )
 
 
@@ -130,15 +131,3 @@ def check_slice_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst: expected at least 1, found {args.worst}.")
     if not np.isfinite(args.bins or 0).all():
         raise ValueError(f"--bins: expected finite numbers, found {' '.join(map(str, args.bins))}.")
-
-
-def check_single_files(read: Scores, args: argparse.Namespace) -> None:
-    """Raises ValueError for scores of single files with options that need both sides of a trial."""
-    if read.kinds is not None or read.attacks is None:
-        return
-    for name in ("bootstrap", "by", "worst", "cm"):
-        if getattr(args, name):
-            raise ValueError(
-                f"--{name}: expected the scores of trials, found the scores of single files, which "
-                f"a countermeasure writes. Leave out --{name}."
-            )

@@ -33,11 +33,18 @@ class ScoresFormat(NamedTuple):
         return self.keys == FILE_KINDS
 
     @property
+    def word_places(self) -> dict[str, int]:
+        """{name of a field of metrics.scores.Scores: index of its word}, for attacks and others."""
+        if self.is_of_files:
+            return (
+                {"attacks": 1} if self.length == 4 else {"speakers": 1, "codecs": 2, "attacks": 3}
+            )
+        return {"attacks": 2} if self.is_spoofing_aware and self.length == 5 else {}
+
+    @property
     def attack_place(self) -> int | None:
         """Index of the attack, or None if lines have none."""
-        if self.is_of_files:
-            return 1
-        return 2 if self.is_spoofing_aware and self.length == 5 else None
+        return self.word_places.get("attacks")
 
     @property
     def has_attacks(self) -> bool:
@@ -52,6 +59,7 @@ class ScoresFormat(NamedTuple):
 
 
 FILE_LINE = "<file> <attack>|- bonafide|spoof <score>"
+CODEC_LINE = "<file> <speaker> <codec> <attack>|- bonafide|spoof <score>"
 # What a line looks like -> its format.
 SCORES_FORMATS = {
     "<file> <file> <score> 1|0": ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
@@ -65,6 +73,8 @@ SCORES_FORMATS = {
     ),
     # Countermeasure scores, as the baselines of ASVspoof 2019 write them
     FILE_LINE: ScoresFormat(4, 2, FILE_KINDS),
+    # Countermeasure scores of files that were sent through codecs
+    CODEC_LINE: ScoresFormat(6, 4, FILE_KINDS),
     "<speaker> <file> target|nontarget|spoof <score>": ScoresFormat(4, 2, TRIAL_KINDS),
 }
 UNLABELLED_LINE = "<file> <file> <score>"

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Scores(NamedTuple):
     attacks: [n], one of BONA_FIDE for real speech, or None for lines `1|0 file file score`.
 
     Scores of single files, lines `file attack|- bonafide|spoof score`, have attacks and no kinds.
+    speakers, codecs: [n] of single files whose lines name both, or None.
     """
 
     lines: Sequence[str]
@@ -50,6 +51,13 @@ class Scores(NamedTuple):
     labels: np.ndarray
     kinds: np.ndarray | None
     attacks: np.ndarray | None
+    speakers: np.ndarray | None = None
+    codecs: np.ndarray | None = None
+
+    @property
+    def are_of_files(self) -> bool:
+        """Whether these are scores of single files, as a countermeasure writes them."""
+        return self.kinds is None and self.attacks is not None
 
 
 def read_text(path: FilePath, expected: str) -> bytes:
@@ -190,7 +198,7 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
     line_format = checker.format
     scores_of_blocks: list[np.ndarray] = []
     keys_of_blocks: list[np.ndarray] = []
-    attacks_of_blocks: list[np.ndarray] = []
+    words_of_blocks: dict[str, list[np.ndarray]] = {name: [] for name in line_format.word_places}
     first = 1
     for table in word_columns(lines, checker.is_well_formed, checker.rows):
         scores_of_blocks.append(parse_scores(path, table[line_format.score_place], first))
@@ -199,16 +207,17 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
         else:
             keys = table[line_format.key_place]
             keys_of_blocks.append(np.array([word in ("1", "bonafide") for word in keys]))
-        if line_format.attack_place is not None:
-            attacks_of_blocks.append(np.array(table[line_format.attack_place]))
+        for name, place in line_format.word_places.items():
+            words_of_blocks[name].append(np.array(table[place]))
         first += len(table[-1])
     trials = lines.converted_by(without_score)
     scores = np.concatenate(scores_of_blocks)
     if not line_format.keys:
         return Scores(trials, scores, None, None, None)  # type: ignore[arg-type]
     keys = np.concatenate(keys_of_blocks)
+    words = {name: np.concatenate(blocks) for name, blocks in words_of_blocks.items()}
     if line_format.is_of_files:
-        return Scores(trials, scores, keys, None, np.concatenate(attacks_of_blocks))
+        return Scores(trials, scores, keys, None, **words)
     if not line_format.is_spoofing_aware:
         trials = lines.converted_by(functools.partial(trial_of, line_format, plain=True))
         return Scores(trials, scores, keys, None, None)
@@ -218,10 +227,7 @@ def read_scores(path: FilePath, labelled: bool = True) -> Scores:
         trials = lines.converted_by(functools.partial(trial_of, line_format, plain=plain))
         if plain:
             return Scores(trials, scores, keys == "target", None, None)
-    if line_format.has_attacks:
-        attacks = np.concatenate(attacks_of_blocks)
-    else:
-        attacks = np.where(keys == "spoof", "spoof", "bonafide")
+    attacks = words.get("attacks", np.where(keys == "spoof", "spoof", "bonafide"))
     return Scores(trials, scores, keys == "target", keys, attacks)
 
 
@@ -362,10 +368,8 @@ def sorting_indices(lines: Sequence[str]) -> list[int]:
 def select_trials(scores: Scores, which: np.ndarray) -> Scores:
     """Returns the Scores of some trials. `which` holds their indices, or is bool [n]."""
     indices = np.arange(len(scores.lines))[which]
-    return Scores(
-        lines=[scores.lines[i] for i in indices],
-        scores=scores.scores[indices],
-        labels=scores.labels if scores.labels is None else scores.labels[indices],
-        kinds=None if scores.kinds is None else scores.kinds[indices],
-        attacks=None if scores.attacks is None else scores.attacks[indices],
-    )
+    parts: dict[str, Any] = {"lines": [scores.lines[i] for i in indices]}
+    for name, values in scores._asdict().items():
+        if name not in parts:
+            parts[name] = None if values is None else values[indices]
+    return Scores(**parts)

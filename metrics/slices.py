@@ -6,15 +6,23 @@ A table describes speakers or files.
 import argparse
 import csv
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
+from metrics.score_formats import CODEC_LINE
 from metrics.scores import Scores, read_file_lines, select_trials
 from metrics.speakers import Speakers, files_of_trials
 from metrics.summary import interval_text
 
 # Numbers with at least this number of distinct values are put into bins.
 FEWEST_BINNED = 5
+# What else a column of --by can come from, for errors.
+REMEDIES = {
+    "duration": ", or --path DIR with the audio files",
+    "codec": f", or scores with lines '{CODEC_LINE}'",
+    "speaker": ", or --speaker_table FILE with lines '<file> <speaker>' or with a protocol",
+}
 
 # {column in lower case: {speaker or file: value}}
 Table = dict[str, dict[str, str]]
@@ -80,12 +88,12 @@ def values_from_table(
     files = files_of_trials(read)
     if known.keys() >= names_in(files):
         return values_of_groups(known, files)
-    names, sides = speakers()
+    names, sides, unit = speakers()
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
             f"{path}: expected all speakers or all files of the trials in the first column, but "
-            f"{len(missing):,} of {len(names):,} speakers are missing. The first one is "
+            f"{len(missing):,} of {len(names):,} {unit} are missing. The first one is "
             f"{missing[0]}."
         )
     values = []
@@ -136,14 +144,17 @@ def slices_of(
     speakers: returns the speakers of the trials. It is called only if the speakers are needed.
     read_durations: reads the durations of files. Raises ValueError if the column is unknown.
     """
-    if column == "attack" and read.kinds is not None:
+    if column == "attack" and read.attacks is not None:
         return slices_by_attack(read)
+    known = words_of_files(column, read, speakers)
+    if known is not None:
+        return {name: known == name for name in np.unique(known).tolist()}
     if column == "duration" and args.path and read_durations:
         values = seconds_of_sides(read, args.path, read_durations)
     elif args.table:
         values = values_from_table(column, read, speakers, args.table)
     else:
-        remedy = ", or --path DIR with the audio files" if column == "duration" else ""
+        remedy = REMEDIES.get(column, "") if column == "duration" or read.are_of_files else ""
         raise ValueError(f"--by {column}: this needs --table FILE with the column{remedy}.")
     numbers = numbers_of_sides(values)
     if numbers is not None and (args.bins or len(np.unique(numbers)) >= FEWEST_BINNED):
@@ -151,6 +162,18 @@ def slices_of(
         return bins_of(numbers, np.unique(edges))
     names = np.array([" / ".join(sorted(set(side))) for side in values])
     return {str(name): names == name for name in np.unique(names)}
+
+
+def words_of_files(
+    column: str, read: Scores, speakers: Callable[[], Speakers]
+) -> np.ndarray | None:
+    """Returns the codec or the speaker of single files [n], None if their scores name none."""
+    if column == "codec":
+        return read.codecs
+    if column != "speaker" or not read.are_of_files:
+        return None
+    found = speakers()
+    return None if found.unit == "files" else np.array(found.names)[found.sides[:, 0]]
 
 
 def slices_by_attack(read: Scores) -> dict[str, np.ndarray]:
@@ -206,25 +229,32 @@ def align_columns(rows: list[list[str]]) -> str:
 
 
 def table_of_slices(
-    column: str, slices: Mapping[str, np.ndarray], read: Scores, evaluate: Callable
+    column: str,
+    slices: Mapping[str, np.ndarray],
+    read: Scores,
+    evaluate: Callable,
+    more: Callable[[Scores, Any], dict[str, str]] = lambda *_: {},
 ) -> str:
     """Returns a table of size, EER and costs of each slice.
 
     A slice with one kind of trials has "-" for its numbers. evaluate(Scores, bool [n]) returns the
-    summary of the selected trials, targets against all others.
+    summary of the selected trials, targets against all others. more(Scores, summary) returns
+    further numbers of a slice by their names.
     """
     names: dict[str, None] = {"EER": None}
     found = []
     for name, selected in slices.items():
-        part = select_trials(read, selected)._replace(kinds=None, attacks=None)
+        part = select_trials(read, selected)._replace(kinds=None, attacks=None, codecs=None)
         targets = int(np.count_nonzero(part.labels))
         others = len(part.labels) - targets
         numbers = {}
         if targets and others:
-            numbers = numbers_text(evaluate(part, selected))
+            summary = evaluate(part, selected)
+            numbers = numbers_text(summary) | more(part, summary)
         names |= dict.fromkeys(numbers)
         found.append(([name, f"{targets:,}", f"{others:,}"], numbers))
-    rows = [[column, "target", "others", *names]]
+    kinds = ["bona fide", "spoofed"] if read.are_of_files else ["target", "others"]
+    rows = [[column, *kinds, *names]]
     for words, numbers in found:
         rows.append([*words, *(numbers.get(key, "-") for key in names)])
     return align_columns(rows)

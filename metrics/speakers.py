@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.trial_kinds import SPOOF
+from common.trial_kinds import FILE_KINDS, SPOOF
 from metrics.scores import Scores, read_file_lines
 
 # The options by which the first folder of a file is its speaker.
@@ -25,10 +25,17 @@ class Speakers(NamedTuple):
     names: every speaker once, sorted. sides: int [n, 2], the rows of `names` of the two speakers of
     every trial. The second one is NOBODY if the trial has one speaker, if the other speaker is
     unknown, or if spoofed speech imitates the claimed speaker.
+    unit: what the names are: "speakers", or "files" if single files name no speakers.
     """
 
     names: list[str]
     sides: np.ndarray
+    unit: str = "speakers"
+
+    @property
+    def drawn(self) -> str:
+        """What resamples draw, for a text after the number of names."""
+        return "files, because nothing names their speakers" if self.unit == "files" else self.unit
 
 
 def pairs_of_trials(read: Scores) -> list[Pair]:
@@ -42,7 +49,12 @@ def pairs_of_trials(read: Scores) -> list[Pair]:
 
 
 def files_of_trials(read: Scores) -> list[tuple[str, ...]]:
-    """Returns the files of every trial: both, or the test file where a speaker is claimed."""
+    """Returns the files of every trial: both, or the test file where a speaker is claimed.
+
+    Scores of single files have one file.
+    """
+    if read.are_of_files:
+        return [(line.partition(" ")[0],) for line in read.lines]
     pairs = pairs_of_trials(read)
     if read.kinds is None:
         return list(pairs)
@@ -68,10 +80,16 @@ def speaker_naming(args: argparse.Namespace) -> Callable[[str], str]:
 
 
 def read_speakers_of_files(path: str) -> dict[str, str]:
-    """Reads lines '<file> <speaker>' -> {file: speaker}. Raises ValueError naming the line."""
+    """Reads lines '<file> <speaker>' or a protocol of spoofed speech -> {file: speaker}.
+
+    The lines of a protocol have bonafide or spoof, and start with the speaker and the file. Raises
+    ValueError naming the line.
+    """
     table: dict[str, str] = {}
     for number, line in enumerate(read_file_lines(path, "'<file> <speaker>'"), 1):
         words = line.split()
+        if len(words) > 4 and not {*FILE_KINDS}.isdisjoint(words[4:]):
+            words = [words[1], words[0]]
         if len(words) != 2 or table.setdefault(words[0], words[1]) != words[1]:
             raise ValueError(
                 f"{path}:{number}: expected '<file> <speaker>' with one speaker for each file, "
@@ -149,9 +167,14 @@ def speakers_of(read: Scores, args: argparse.Namespace) -> Speakers:
     contain no speakers. So the speaker of the test file of a non-target trial is known only if an
     option says how files name speakers. Raises ValueError if the speakers contradict the labels of
     the trials.
+
+    Single files have the speakers that an option or the scores file names. If neither names them,
+    the names are the files.
     """
     plain = read.kinds is None
     options_given = args.speaker_level is not None or args.speaker_regex or args.speaker_table
+    if read.are_of_files:
+        return speakers_of_single_files(read, speaker_naming(args) if options_given else None)
     name = speaker_naming(args) if plain or options_given else None
     known = {}
     if name:
@@ -171,6 +194,20 @@ def speakers_of(read: Scores, args: argparse.Namespace) -> Speakers:
     check_labels_of_speakers(read, named, one, has_names=name is not None)
     sides[one, 1] = NOBODY
     return Speakers(names, sides)
+
+
+def speakers_of_single_files(read: Scores, naming: Callable[[str], str] | None) -> Speakers:
+    """Returns the speakers of single files. naming: returns the speaker of a file, or None."""
+    unit = "speakers"
+    if naming:
+        of_files = [naming(file) for (file,) in files_of_trials(read)]
+    elif read.speakers is not None:
+        of_files = read.speakers.tolist()
+    else:
+        of_files = [file for (file,) in files_of_trials(read)]
+        unit = "files"
+    names, rows = np.unique(of_files, return_inverse=True)
+    return Speakers(names.tolist(), np.stack([rows, np.full_like(rows, NOBODY)], 1), unit)
 
 
 def named_pairs(read: Scores, known: dict[str, str]) -> list[Pair]:

@@ -16,6 +16,12 @@ def tandem_text(read: Scores, args: argparse.Namespace) -> str:
 
     These are the concurrent t-EER, the t-EER at each prevalence, and min t-DCF.
     """
+    if read.are_of_files:
+        raise ValueError(
+            "--cm: expected spoofing-aware scores of trials, found scores of single files, which "
+            "are the scores of a countermeasure themselves. Give the scores file of the "
+            "verification first, and this file after --cm."
+        )
     if read.kinds is None:
         raise ValueError(
             "--cm: expected spoofing-aware scores, lines 'speaker file bonafide|attack "

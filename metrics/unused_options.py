@@ -4,11 +4,13 @@ import argparse
 import sys
 
 from metrics.score_options import ADCF, TDCF
+from metrics.scores import Scores
 
 COSTS = ("p_target", "c_miss", "c_fa")
 # Kinds of lines.
 PLAIN = "'1|0'"
 AWARE = "spoofing-aware"
+FILES = "single-file"
 ADCF_OPTIONS = tuple(f"adcf_{name}" for name in ADCF)
 TDCF_OPTIONS = tuple(f"tdcf_{name}" for name in TDCF)
 # Without one of the first options, the second ones have no effect on scores files.
@@ -18,6 +20,13 @@ NEEDED_BY = {
     ("by",): ("table", "path", "bins"),
     ("bootstrap", "by", "worst"): ("speaker_level", "speaker_regex", "speaker_table"),
 }
+
+
+def kind_of_lines(read: Scores) -> str:
+    """Returns the kind of the lines of scores."""
+    if read.are_of_files:
+        return FILES
+    return PLAIN if read.kinds is None else AWARE
 
 
 def given_options(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
@@ -35,7 +44,7 @@ def warn_of_unused(
     unused: dict[str, list[str]] = {}
     scores = f"on {' and '.join(sorted(kinds))} scores"
     unused[scores] = []
-    if PLAIN not in kinds:
+    if kinds == {AWARE}:
         unused[scores] += COSTS
     if AWARE not in kinds:
         unused[scores] += ADCF_OPTIONS

@@ -67,7 +67,24 @@ def hardest_trials(read: Scores, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tables_of_worst(read: Scores, speakers: Speakers, threshold: float, number: int) -> str:
-    """Returns tables of the worst speakers at a threshold and of the hardest trials."""
+    """Returns tables of the worst speakers at a threshold and of the hardest trials.
+
+    Scores of single files that name no speakers have the second table alone.
+    """
+    tables = []
+    if speakers.unit == "speakers":
+        tables += table_of_speakers(read, speakers, threshold, number)
+    kinds = ("bona fide files", "spoofed files")
+    if not read.are_of_files:
+        kinds = ("target trials", "other trials")
+    for name, trials in zip(kinds, hardest_trials(read, number), strict=True):
+        lines = [f"{read.scores[i]:10.5g}  {read.lines[i]}" for i in trials]
+        tables += [f"hardest {name}", "\n".join(lines)]
+    return "\n".join(tables)
+
+
+def table_of_speakers(read: Scores, speakers: Speakers, threshold: float, number: int) -> list[str]:
+    """Returns the title and the table of the worst speakers at a threshold."""
     rows = [["speaker", "misses", "of", "", "false accepts", "of", ""]]
     for errors in errors_of_speakers(read, speakers, threshold)[:number]:
         rows.append(
@@ -82,12 +99,7 @@ def tables_of_worst(read: Scores, speakers: Speakers, threshold: float, number: 
             ]
         )
     shown = threshold_text(threshold, np.sort(read.scores))
-    tables = [f"worst speakers at threshold {shown}", align_columns(rows)]
-    targets, others = hardest_trials(read, number)
-    for name, trials in (("target trials", targets), ("other trials", others)):
-        lines = [f"{read.scores[i]:10.5g}  {read.lines[i]}" for i in trials]
-        tables += [f"hardest {name}", "\n".join(lines)]
-    return "\n".join(tables)
+    return [f"worst speakers at threshold {shown}", align_columns(rows)]
 
 
 def share_text(part: int, whole: int) -> str:

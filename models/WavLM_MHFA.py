@@ -5,26 +5,17 @@
 WavLM is a transformer that its authors trained on speech without labels (arXiv:2110.13900).
 """
 
-import functools
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import nn
 
 from common.parameter_groups import Group
-from models import Backbone, PretrainedPart
+from models import Backbone
 from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
 from models._published import WHOLE_FILES, Published, PublishedFile
-from models._wavlm import (
-    BUNDLES,
-    SIZES,
-    WavLM,
-    download,
-    size_of,
-    size_of_width,
-    torchaudio_names,
-)
+from models._wavlm import size_of_width, torchaudio_names
+from models._wavlm_options import TRAINING_OPTIONS, WAVLM_OPTIONS, WAVLM_PART, WavLMOptions
 from pooling import PoolingMaker
 from pooling._layers import layer_weights, sum_of_layers
 
@@ -37,15 +28,7 @@ SSL_PREFIXES = [ssl for _, ssl, _ in PUBLISHED_NAMES]
 
 
 class MainModel(Backbone):
-    """nOut: size of the embedding
-    ssl_weights: file of WavLM's weights from which a new run starts: the authors' or torchaudio's,
-        or a bundle of torchaudio to download (WAVLM_BASE, WAVLM_BASE_PLUS, WAVLM_LARGE)
-    ssl_size: size of WavLM: base (also of Base+), large, or tiny for tests; the file decides
-    ssl_freeze_cnn: never train the convolutions at the start of WavLM
-    ssl_normalize: shift and scale each recording to mean 0 and variance 1
-    ssl_dropout: share of numbers in WavLM that training sets to zero
-    ssl_layer_drop: probability with which an update skips a layer of WavLM
-    """
+    """nOut: size of the embedding"""
 
     default_pooling = "MHFA"
     old_names = {
@@ -55,42 +38,22 @@ class MainModel(Backbone):
         "speaker_extractor.back_end.": "pooling.",
         "projection.": "loss.",
     }
-    training_options = ("ssl_weights", "ssl_freeze_cnn", "ssl_dropout", "ssl_layer_drop")
+    training_options = TRAINING_OPTIONS
     update_options = UPDATE_OPTIONS
-    pretrained = PretrainedPart(
-        option="ssl_weights",
-        name="ssl",
-        renamed=torchaudio_names,
-        decides={"ssl_size": size_of},
-        downloads={name: functools.partial(download, name) for name in BUNDLES},
-    )
+    pretrained = WAVLM_PART
 
     def __init__(
         self,
         *,
         pooling: PoolingMaker,
         nOut: int = 256,
-        ssl_weights: str = "",
-        ssl_size: Literal["base", "large", "tiny"] = "base",
-        ssl_freeze_cnn: bool = True,
-        ssl_normalize: bool = False,
-        ssl_dropout: float = 0.1,
-        ssl_layer_drop: float = 0.05,
+        wavlm: WavLMOptions = WAVLM_OPTIONS,
         fine_tuning: FineTuning = FINE_TUNING,
     ) -> None:
         super().__init__()
-        for name, share in (("ssl_dropout", ssl_dropout), ("ssl_layer_drop", ssl_layer_drop)):
-            if not 0 <= share < 1:
-                raise ValueError(f"--{name}: expected a number from 0 to below 1, found {share:g}.")
         self.dim = nOut
         self.fine_tuning = fine_tuning
-        self.ssl = WavLM(
-            SIZES[ssl_size],
-            dropout=ssl_dropout,
-            layer_drop=ssl_layer_drop,
-            freeze_cnn=ssl_freeze_cnn,
-            normalise=ssl_normalize,
-        )
+        self.ssl = wavlm.build()
         self.pooling = pooling(self.ssl.width, self.ssl.layers)
         self.layer_weights = None
         if not self.pooling.takes_layers:

@@ -4,15 +4,27 @@ A graph is a set of n nodes with C numbers each, [N, n, C]. Every node is connec
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from common.constants import SAMPLE_RATE
+from models import SpeakerModel
 
 FILTERS = 70
 TAPS = 129
+# Values of a map of which the largest one remains, in bands and in frames.
+POOLED = 3
+# Residual blocks, and the widths of the first two. The others have the width of the first graphs.
+BLOCKS = 6
+NARROW = 32
+# Size of a node after the first graphs, and of one of the five parts of an embedding.
+SIZE = 32
+# Temperatures of the attention in one graph, and in two graphs with a master.
+COOL = 2.0
+WARM = 100.0
 # Most neighbouring filters that are set to zero while training.
 MOST_MASKED = 20
 # Dropout of the nodes before attention, and before the scores of the pooling.
@@ -42,7 +54,7 @@ class SincMaps(nn.Module):
         # bfloat16 would cost three digits before anything is learned.
         with torch.autocast(x.device.type, enabled=False):
             y = F.conv1d(x.float().unsqueeze(1), filters.unsqueeze(1))  # [N, 70, T - 128]
-            return F.max_pool2d(y.abs_().unsqueeze(1), 3)
+            return F.max_pool2d(y.abs_().unsqueeze(1), POOLED)
 
     def mask(self, filters: torch.Tensor) -> torch.Tensor:
         """Draws which filters of [70, 129] remain -> [70, 1], 0 for the masked ones."""
@@ -69,10 +81,14 @@ def band_passes() -> torch.Tensor:
 
 # ---------------------------------------------------------------------- maps
 class Block(nn.Module):
-    """Two convolutions and a shortcut: maps [N, inputs, B, T] -> [N, outputs, B, T // 3]."""
+    """Two convolutions and a shortcut: maps [N, inputs, B, T] -> [N, outputs, B, T // 3].
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    shortens: whether the largest of 3 frames remains. Otherwise all T frames remain.
+    """
+
+    def __init__(self, inputs: int, outputs: int, shortens: bool = True) -> None:
         super().__init__()
+        self.shortens = shortens
         self.conv1 = nn.Conv2d(inputs, outputs, (2, 3), padding=(1, 1))
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, (2, 3), padding=(0, 1))
@@ -82,7 +98,16 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv2(F.selu(self.bn2(self.conv1(x)), inplace=True))
-        return F.max_pool2d(y + self.conv_downsample(x), (1, 3))
+        y = y + self.conv_downsample(x)
+        return F.max_pool2d(y, (1, POOLED)) if self.shortens else y
+
+
+def residual_blocks(width: int, shortens: bool = True) -> nn.Sequential:
+    """Returns the blocks between a map and the graphs: [N, 1, B, T] -> [N, width, B, T']."""
+    widths = [1, NARROW, NARROW, *[width] * (BLOCKS - 2)]
+    blocks = [Block(*pair, shortens) for pair in zip(widths, widths[1:], strict=False)]
+    # The published names have one more number.
+    return nn.Sequential(*map(nn.Sequential, blocks))
 
 
 # ---------------------------------------------------------------------- graphs
@@ -195,3 +220,81 @@ class GraphPool(nn.Module):
         kept = torch.sym_max(torch.sym_int(x.shape[1] * self.share), 1)
         place = scores.topk(kept, dim=1).indices
         return (x * scores).gather(1, place.expand(-1, -1, x.shape[2]))
+
+
+# ---------------------------------------------------------------------- back end
+class Sizes(NamedTuple):
+    """Sizes of the graphs.
+
+    width: channels of the last four blocks, and numbers of a node in the first graphs. bands,
+    frames, later: shares of the nodes that remain of the bands, of the frames, and of each later
+    graph.
+    """
+
+    width: int
+    bands: float
+    frames: float
+    later: float
+
+
+class GraphModel(SpeakerModel):
+    """A model whose embeddings [N, 160] come from graphs of the bands and of the frames of maps.
+
+    Its __init__ calls add_graphs(), and its forward() calls embed(). The names of the weights are
+    the names in the release of AASIST's authors.
+    """
+
+    dim = 5 * SIZE
+
+    def add_graphs(self, sizes: Sizes, bands: int) -> None:
+        """Makes the modules of all graphs. bands: of the maps."""
+        self.pos_S = nn.Parameter(torch.randn(1, bands, sizes.width))
+        self.GAT_layer_S = GraphAttention(sizes.width, sizes.width, COOL)
+        self.GAT_layer_T = GraphAttention(sizes.width, sizes.width, COOL)
+        self.pool_S = GraphPool(sizes.width, sizes.bands)
+        self.pool_T = GraphPool(sizes.width, sizes.frames)
+        for path in "12":
+            self.add_path(path, sizes)
+        self.drop_way = nn.Dropout(0.2)
+        self.drop = nn.Dropout(0.5)
+
+    def add_path(self, path: str, sizes: Sizes) -> None:
+        """Makes the modules of one of the two paths, which have the same sizes."""
+        setattr(self, f"master{path}", nn.Parameter(torch.randn(1, 1, sizes.width)))
+        modules = {
+            f"HtrgGAT_layer_ST{path}1": MixedGraphAttention(sizes.width, SIZE, WARM),
+            f"HtrgGAT_layer_ST{path}2": MixedGraphAttention(SIZE, SIZE, WARM),
+            f"pool_hS{path}": GraphPool(SIZE, sizes.later),
+            f"pool_hT{path}": GraphPool(SIZE, sizes.later),
+        }
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def path(
+        self, name: str, frames: torch.Tensor, bands: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Maps the graphs of frames and bands to the graphs and the master of one path."""
+        first, second = (getattr(self, f"HtrgGAT_layer_ST{name}{i}") for i in "12")
+        master = getattr(self, f"master{name}").expand(frames.shape[0], -1, -1)
+        frames, bands, master = first(frames, bands, master)
+        frames = getattr(self, f"pool_hT{name}")(frames)
+        bands = getattr(self, f"pool_hS{name}")(bands)
+        before = (frames, bands, master)
+        return tuple(
+            self.drop_way(old + new) for old, new in zip(before, second(*before), strict=True)
+        )
+
+    def graphs(self, size: torch.Tensor) -> torch.Tensor:
+        """Maps absolute maps [N, width, bands, T'] to embeddings [N, 160]."""
+        bands = self.pool_S(self.GAT_layer_S(size.amax(3).mT + self.pos_S))
+        frames = self.pool_T(self.GAT_layer_T(size.amax(2).mT))
+        paths = zip(self.path("1", frames, bands), self.path("2", frames, bands), strict=True)
+        frames, bands, master = (torch.maximum(*both) for both in paths)
+        parts = [frames.abs().amax(1), frames.mean(1), bands.abs().amax(1), bands.mean(1)]
+        return torch.cat([*parts, master.squeeze(1)], 1)
+
+    def embed(self, size: torch.Tensor) -> torch.Tensor:
+        """Maps absolute maps to embeddings as graphs() does, in float32 and with dropout."""
+        # Which nodes remain is decided by small differences of scores.
+        with torch.autocast(size.device.type, enabled=False):
+            return self.drop(self.graphs(size.float()))

@@ -171,7 +171,8 @@ class WavLM(nn.Module):
         frame = torch.arange(x.shape[1], device=x.device)
         buckets = attention._relative_positions_bucket(frame - frame.unsqueeze(1))  # [T', T']
         bias = attention.rel_attn_embed(buckets).permute(2, 0, 1)
-        return bias.expand(len(x), -1, -1, -1)
+        # len(x) would fix the number of rows in an exported network.
+        return bias.expand(x.shape[0], -1, -1, -1)
 
     def skip_at_random(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Returns the output y of a layer, or its input x with probability `layer_drop`.

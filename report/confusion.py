@@ -67,8 +67,10 @@ def confusion(scores: Scores, threshold: float, most: int = 12) -> Confusion:
     The speaker of a file is the first folder of its name. For spoofing-aware trials the table has
     claimed speakers against kinds of trials. The table shows the `most` speakers with the highest
     mean of the miss rate and the false-accept rates.
-    Raises ValueError if the names of the files contain no speakers.
+    Raises ValueError for scores of single files, and if the names of files contain no speakers.
     """
+    if scores.are_of_files:
+        raise ValueError("its scores are of single files")
     accepted = scores.scores >= threshold
     if scores.kinds is not None:
         return confusion_of_claims(scores, accepted, most)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.trial_kinds import TRIAL_KINDS
+from metrics.countermeasure import FileSummary
 from metrics.rates import corners, probit
 from metrics.scores import Scores
 from metrics.summary import SasvSummary
@@ -21,7 +22,7 @@ from report.runs import AnySummary, ReportedRun
 # Number of bins of a histogram.
 BINS = 60
 # Classes of the kinds of trials, which differ from the classes of the first runs.
-KIND_COLOURS = dict(zip(TRIAL_KINDS, ("c5", "c4", "c3"), strict=True))
+KIND_COLOURS = dict(zip((*TRIAL_KINDS, "bona fide"), ("c5", "c4", "c3", "c5"), strict=True))
 # Drawings with few columns, three in a row.
 SMALL_GRID = "grid small"
 
@@ -94,6 +95,8 @@ def error_cells(summary: AnySummary) -> dict[str, ErrorCell]:
         cells = {"EER, %": ErrorCell(f"{summary.eer:.2f}", summary.eer)}
         for cost in summary.costs:
             cells[f"minDCF({cost.p_target:g})"] = ErrorCell(f"{cost.value:.4f}", cost.value)
+        if isinstance(summary, FileSummary):
+            cells |= eer_cells(summary.part_eers)
         return cells
     cells = eer_cells(summary.eers)
     if summary.a_dcf:
@@ -105,8 +108,9 @@ def error_cells(summary: AnySummary) -> dict[str, ErrorCell]:
 
 
 def eer_cells(eers: Mapping[str, float]) -> dict[str, ErrorCell]:
-    """Make the cells of EERs in per cent."""
-    return {f"{name}, %": ErrorCell(f"{eer:.2f}", eer) for name, eer in eers.items()}
+    """Make the cells of EERs in per cent, without those that are not defined (NaN)."""
+    known = {name: eer for name, eer in eers.items() if not math.isnan(eer)}
+    return {f"{name}, %": ErrorCell(f"{eer:.2f}", eer) for name, eer in known.items()}
 
 
 def name_cell(run: ReportedRun) -> Element:
@@ -227,7 +231,9 @@ def det_line(frame: svg.Frame, rates: Rates, look: str, title: str) -> list[Elem
 
 # ---------------------------------------------------------------------- scores
 def kinds_of(scores: Scores) -> dict[str, np.ndarray]:
-    """Find the trials of each kind: {kind: bool [n]}, without kinds that have no trials."""
+    """Find the trials or files of each kind: {kind: bool [n]}, without empty kinds."""
+    if scores.are_of_files:
+        return {"bona fide": scores.labels, "spoof": ~scores.labels}
     if scores.kinds is None:
         return {"target": scores.labels, "nontarget": ~scores.labels}
     return {kind: scores.kinds == kind for kind in TRIAL_KINDS if (scores.kinds == kind).any()}

@@ -11,7 +11,7 @@ import torch
 from reference import golden
 from test_models import REFERENCE, difference, filled, model, noise
 
-from models import AASIST
+from models._aasist import GraphPool, MixedGraphAttention
 
 CASES = golden.load_cases(REFERENCE / "model_aasist.npz")
 WEIGHTS = Path(os.environ.get("SPEAKER_WEIGHTS", "/nonexistent"))
@@ -85,7 +85,7 @@ def record_outputs_of_graphs(net):
         return hook
 
     for name, module in net.named_modules():
-        if not isinstance(module, AASIST.MixedGraphAttention):
+        if not isinstance(module, MixedGraphAttention):
             module.register_forward_hook(hook_of(name))
     return outputs
 
@@ -118,7 +118,7 @@ def test_gradients_are_slopes():
 def test_attention_by_a_loop():
     """A layer of two graphs, node by node, as the paper describes it."""
     torch.manual_seed(0)
-    layer = AASIST.MixedGraphAttention(3, 4, 2.0).eval()
+    layer = MixedGraphAttention(3, 4, 2.0).eval()
     one = noise(1, 2, 3)
     two = noise(1, 3, 3, seed=1)
     master = noise(1, 1, 3, seed=2)
@@ -147,7 +147,7 @@ def test_attention_by_a_loop():
 
 @torch.no_grad()
 def test_pooling_keeps_the_nodes_with_the_highest_scores():
-    pool = AASIST.GraphPool(2, share=0.7).eval()
+    pool = GraphPool(2, share=0.7).eval()
     pool.proj.weight.copy_(torch.tensor([[1.0, 0.0]]))
     pool.proj.bias.zero_()
     x = torch.tensor([[[0.0, 1.0], [3.0, 2.0], [-1.0, 3.0], [2.0, 4.0]]])

@@ -67,6 +67,14 @@ PROTOCOLS = {
         "S2 f7 nocodec asvspoof A07 spoof notrim progress traditional_vocoder - - - -",
     ],
 }
+# The codecs of the four files in the formats that have codecs.
+CODECS = {
+    "ASVspoof 5": ["-", "C01", "-", "-"],
+    "ASVspoof 5, release": ["-", "C01", "-", "-"],
+    "ASVspoof 2021 LA": ["alaw", "alaw", "none", "none"],
+    "ASVspoof 2021 DF": ["nocodec", "low_mp3", "nocodec", "nocodec"],
+}
+SPEAKERS = ["S1", "S1", "S2", "S2"]
 LINES = ["f1 - bonafide", "f2 A07 spoof", "f3 A08 spoof", "f4 - bonafide"]
 # Scores, and the EERs in per cent of the two attacks.
 SCORES = np.array([1.0, 0.5, 2.0, 3.0])
@@ -79,10 +87,25 @@ def protocol(request, tmp_path):
     return path
 
 
-def test_every_format_of_protocols(protocol):
+def lines_of(name):
+    """The lines of the four files in a scores file, with the speaker before a codec."""
+    lines = []
+    for line, speaker, codec in zip(LINES, SPEAKERS, CODECS.get(name, SPEAKERS), strict=True):
+        file, _, rest = line.partition(" ")
+        lines.append(f"{file} {speaker} {codec} {rest}" if name in CODECS else line)
+    return lines
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_format_of_protocols(name, tmp_path):
+    protocol = tmp_path / "protocol.txt"
+    protocol.write_text("\n".join(PROTOCOLS[name]) + "\n")
     assert is_protocol(protocol)
     trials = read_protocol(protocol)
-    assert list(trials.lines) == LINES
+    assert list(trials.lines) == lines_of(name)
+    assert (trials.codecs is None) == (name not in CODECS)
+    if name in CODECS:
+        assert trials.codecs.tolist() == CODECS[name]
     assert trials.files == ["f1", "f2", "f3", "f4"]
     assert trials.label.tolist() == [True, False, False, True]
     assert described_trials(trials) == "4 single files: A07 1, A08 1, bonafide 2"
@@ -175,8 +198,6 @@ def test_metrics_of_files(tmp_path, capsys):
     assert f"  A07 {found.attack_eers['A07']:16.2f} %" in shown
     for name in ("minDCF(0.95)", "actDCF(0.95)", "Cllr"):
         assert name in shown
-    assert tuneThreshold.main([*words, "--bootstrap", "10"]) == 2
-    assert "--bootstrap: expected the scores of trials" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------- the program

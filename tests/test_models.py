@@ -69,6 +69,7 @@ SMALL = {
     "RawNet3": {"eca_c": 64},
     "ResNetSE34V2": {"n_mels": 20},
     "WavLM_MHFA": {"ssl_size": "tiny"},
+    "WavLM_AASIST": {"ssl_size": "tiny"},
     "ResNet": {"depth": 18, "width": 8, "n_mels": 40},
     "ERes2NetV2": {"width": 8, "n_mels": 40},
     "ECAPA_SpeechBrain": {"eca_c": 32},

@@ -174,7 +174,7 @@ def words_of(world, place, option, value):
         words.pop("heads_number")
     if words["model"] in ("ECAPA_TDNN", "RawNet3", "SKA_TDNN"):
         words["eca_c"] = 64
-    if words["model"] == "WavLM_MHFA":
+    if words["model"].startswith("WavLM"):
         words["ssl_size"] = "tiny"
     if name.startswith(("sasv", "cm_")):
         words["train_list"] = "spoofed.txt"

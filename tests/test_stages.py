@@ -16,7 +16,7 @@ import trainSpeakerNet
 import tuneThreshold
 from corpus.cohort import Cohort
 from corpus.lists import Trials
-from inference import stages
+from inference import shared_files, stages
 from inference.evaluation import represent_all
 from inference.scorer import Scorer
 from inference.stage_lists import ListOfTrials, Lists, warn_of_overlaps
@@ -271,7 +271,7 @@ def test_each_file_is_embedded_once(words, lists, corpus, program, tmp_path, mon
         embedded.extend(dataset.paths)
         return represent_all(scorer, dataset, options)
 
-    monkeypatch.setattr(stages, "represent_all", represent)
+    monkeypatch.setattr(shared_files, "represent_all", represent)
     own = lists / "development.txt"
     pairs = tmp_path / "pairs.txt"
     labelled = (corpus / "trials.txt").read_text().splitlines()
