@@ -80,7 +80,10 @@ def bootstrap(
     rows = inverse[:-1].reshape(-1, 2) - 1
     speakers = len(names) - 1
     if speakers < 2:
-        raise TooFew("the trials have one speaker. Intervals need at least two speakers.")
+        raise TooFew(
+            "expected at least two speakers for intervals, found one in all trials. Add trials of "
+            "other speakers."
+        )
     distinct, rank = np.unique(scores, return_inverse=True)
     threshold = np.append(distinct, np.inf)
     kinds = {kind: trials_of_kind(group, rank, rows) for kind, group in groups.items()}

@@ -45,7 +45,7 @@ class MainModel(GraphModel):
         self.layer_weights = layer_weights(self.ssl.layers)
         self.projection = nn.Linear(self.ssl.width, CHANNELS)
         self.first_bn = nn.BatchNorm2d(1)
-        self.encoder = residual_blocks(GRAPHS.width, shortens=False)
+        self.blocks = residual_blocks(GRAPHS.width, shortens=False)
         self.add_graphs(GRAPHS, CHANNELS // POOLED)
 
     def parameter_groups(self) -> list[Group]:
@@ -62,7 +62,7 @@ class MainModel(GraphModel):
             x = x.repeat(1, repeats)[:, :SHORTEST]
         frames = sum_of_layers(self.ssl(x), self.layer_weights)  # [N, C, T]
         y = self.projection(frames.mT).mT.unsqueeze(1)  # [N, 1, 128, T]
-        return self.encoder(F.selu(self.first_bn(F.max_pool2d(y, POOLED))))
+        return self.blocks(F.selu(self.first_bn(F.max_pool2d(y, POOLED))))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.embed(self.maps(x).abs())

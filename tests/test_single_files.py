@@ -165,6 +165,9 @@ def test_intervals_over_speakers_or_files(tmp_path, capsys):
     # A single speaker has no interval.
     (row,) = re.findall(r"^S3 .*", shown, re.M)
     assert "[" not in row
+    one = ["--speaker_regex", "(f)", "--bootstrap", "20"]
+    assert tuneThreshold.main([str(path), *one]) == 2
+    assert "expected at least two speakers for intervals" in capsys.readouterr().err
     regex = "--speaker_regex", "f(.*)"
     assert "resamples of 480 speakers" in shown_by(
         tmp_path, capsys, path, "--bootstrap", 20, *regex

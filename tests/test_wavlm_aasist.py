@@ -32,7 +32,7 @@ def test_the_graphs_get_the_frames_of_all_layers():
     entered = F.selu(blocks / (1 + net.first_bn.eps) ** 0.5).unsqueeze(1)
     maps = net.maps(wave)
     assert maps.shape == (2, 64, 42, 16)
-    torch.testing.assert_close(maps, net.encoder(entered))
+    torch.testing.assert_close(maps, net.blocks(entered))
     torch.testing.assert_close(net(wave), net.graphs(maps.abs()))
     assert net(wave).shape == (2, 160)
 
