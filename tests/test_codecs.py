@@ -18,6 +18,7 @@ from corpus.ffmpeg import output_of
 from corpus.lists import Utterance
 from corpus.rawboost import RawBoost
 from DatasetLoader import TrainDataset, batches, train_loader
+from inference.sources import effects_of
 from options.parser import parse
 
 ALL_SAMPLES = np.arange(-32768, 32768).astype(np.int16)
@@ -227,10 +228,19 @@ def test_batches_do_not_depend_on_workers(tmp_path):
     assert not np.array_equal(data[items[0]]["x"], plain[items[0]]["x"])
 
 
-def test_codecs_come_before_rawboost(tmp_path):
-    """Each effect gets the crop of the one before it, and the draws go further."""
+class AddedNoise:
+    """Adds a drawn number, in place of Augment."""
+
+    def plan(self, length, rng):
+        return np.float32(rng.random())
+
+    def mix(self, x, plan):
+        x += plan
+
+
+def test_effects_follow_the_noise(tmp_path):
+    """Each effect gets the crop of the one before it, and draws after it."""
     soundfile.write(tmp_path / "a.wav", voice(9000), 16000)
-    plain = TrainDataset([Utterance("a", "a.wav")], str(tmp_path), max_frames=40, seed=3)
 
     def double(x, rng):
         return 2 * x
@@ -238,13 +248,20 @@ def test_codecs_come_before_rawboost(tmp_path):
     def draw(x, rng):
         return x + np.float32(rng.random())
 
-    changed = TrainDataset(
-        [Utterance("a", "a.wav")], str(tmp_path), max_frames=40, seed=3, effects=[double, draw]
-    )
+    def crop(**options):
+        utterances = [Utterance("a", "a.wav")]
+        data = TrainDataset(utterances, str(tmp_path), max_frames=40, seed=3, **options)
+        return data[1, [[0]]]["x"].numpy()
+
     rng = np.random.default_rng((3, 1, 0))
-    rng.random()
-    expected = 2 * plain[1, [[0]]]["x"].numpy() + np.float32(rng.random())
-    assert np.array_equal(changed[1, [[0]]]["x"].numpy(), expected)
+    _, noise, last = rng.random(3).astype(np.float32)
+    got = crop(augment=AddedNoise(), effects=[double, draw])
+    assert np.array_equal(got, 2 * (crop() + noise) + last)
+
+
+def test_codecs_come_before_rawboost():
+    options, _ = parse(["--rawboost", "4", "--codec_augment", "gsm"], {}, "", lambda path: {})
+    assert [type(effect) for effect in effects_of(options)] == [CodecAugment, RawBoost]
 
 
 @pytest.mark.slow
