@@ -42,6 +42,13 @@ def voice(samples):
 VOICE = voice(24001)
 
 
+def codec_of(name):
+    """A codec. Skips the test if ffmpeg was built without AMR, as in Debian."""
+    if name == "amr" and codecs.problem_of(name):
+        pytest.skip("this ffmpeg does not encode AMR")
+    return CODECS[name]
+
+
 # ---------------------------------------------------------------------- G.711
 def alaw_of_the_standard(x):
     """Encodes and decodes one 16-bit sample by the bits of the A-law of G.711."""
@@ -79,7 +86,7 @@ def test_a_law():
 # ---------------------------------------------------------------------- all codecs
 @pytest.mark.parametrize("name", CODECS)
 def test_length_and_alignment(name):
-    codec = CODECS[name]
+    codec = codec_of(name)
     for rate in codec.rates:
         got = transmitted(VOICE, codec, rate, min(codec.kbits))
         assert got.dtype == np.float32
@@ -95,7 +102,7 @@ def test_length_and_alignment(name):
 
 @pytest.mark.parametrize("name", [name for name in CODECS if len(CODECS[name].kbits) > 1])
 def test_a_higher_bit_rate_changes_less(name):
-    codec = CODECS[name]
+    codec = codec_of(name)
     errors = []
     for kbit in (min(codec.kbits), max(codec.kbits)):
         got = transmitted(VOICE, codec, codec.rates[0], kbit)
@@ -122,7 +129,7 @@ def test_bit_rates_of_libsndfile(name, monkeypatch):
 
 @pytest.mark.parametrize("name", CODECS)
 def test_loud_silent_and_short_crops(name):
-    codec = CODECS[name]
+    codec = codec_of(name)
     loud = transmitted(40 * VOICE[:8000], codec, codec.rates[0], max(codec.kbits))
     assert abs(loud).max() > 1.2
     assert np.corrcoef(loud, VOICE[:8000])[0, 1] > CORRELATIONS[name] - 0.1
@@ -148,6 +155,10 @@ def test_draws():
         low < n < high
         for n, low, high in zip(counts, (6, 6, 17, 45), (26, 26, 43, 75), strict=True)
     )
+
+
+def test_all_codecs():
+    codec_of("amr")
     assert CodecAugment(["mp3", "all"]).names == [*CODECS]
 
 
