@@ -1,6 +1,7 @@
 """Transmission codecs for training crops."""
 
 import io
+import json
 import os
 import sys
 
@@ -295,6 +296,22 @@ def test_runs(corpus, tmp_path, program):
     assert end_of(tmp_path / "plain")[1] != whole_log
     text = (tmp_path / "whole" / "config.yaml").read_text()
     assert "codec_augment:\n- mulaw\n- gsm\ncodec_probability: 0.5\nrawboost:\n- 0\n- 4\n" in text
+
+
+@pytest.mark.slow
+def test_validation_is_not_changed(corpus, tmp_path, program):
+    """The networks hardly move, so their validation losses are equal."""
+    options = ["--valid_list", corpus / "train_list.txt", "--valid_path", corpus / "wav"]
+    options += ["--optimizer", "sgd", "--lr", 1e-9, "--max_epoch", 1, "--test_list", ""]
+    entries = []
+    for more in ([], ["--codec_augment", "gsm", "--codec_probability", 1, "--rawboost", 4]):
+        run = tmp_path / str(len(more))
+        code, _, err = program(*map(str, small_run(corpus, run, *options, *more)))
+        assert code == 0, err
+        entries.append(json.loads((run / "log.jsonl").read_text()))
+    one, other = entries
+    assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-4)
+    assert one["loss"] != pytest.approx(other["loss"], rel=1e-3)
 
 
 def test_noise_that_comes_later(corpus, tmp_path, program):
