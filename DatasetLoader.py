@@ -7,7 +7,7 @@ corpus/embedding_datasets.py.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -35,6 +35,8 @@ CROPS_BYTES = 2**30
 SHORTEST_SLICE = 200
 # Frames per second.
 FRAME_RATE = 100
+# Changes a crop [T] by draws -> [T]: RawBoost, CodecAugment.
+Effect = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class LoadingError(InputError):
@@ -55,9 +57,10 @@ class TrainDataset(Dataset):
     utterances, root: the list, and the folder or pack of its files. classes: {speaker: class}, by
     default numbered from the list. max_frames: frames of a crop. augment: draws noises and rooms
     for the crops. augment_later: put the draws of `augment` into the batch, for mixed() of
-    corpus/augment.py, instead of mixing them. crop_margin: see audio_spec(). short_files: a name of
-    FILLS. features: the features that the network expects, None for audio. random_slicing: cut
-    every batch to a length between SHORTEST_SLICE frames and max_frames.
+    corpus/augment.py, instead of mixing them. effects: change the crops after `augment`, one after
+    another. crop_margin: see audio_spec(). short_files: a name of FILLS. features: the features
+    that the network expects, None for audio. random_slicing: cut every batch to a length between
+    SHORTEST_SLICE frames and max_frames.
 
     Raises InputError if the parameters do not fit together. If the files of an item cannot be read,
     the item is the InputError, see batches().
@@ -77,20 +80,22 @@ class TrainDataset(Dataset):
         features: FeatureInput | None = None,
         random_slicing: bool = False,
         augment_later: bool = False,
+        effects: Sequence[Effect] = (),
     ):
         self.utterances = Utterances.of(utterances)
         classes = classes or classes_of(self.utterances)
         self.seed = seed
         self.augment = augment
         self.augment_later = bool(augment) and augment_later
+        self.effects = effects
         self.fill = short_files
         first_paths = [utterance.path for utterance in self.utterances[:1]]
         self.spec = audio_spec(root, first_paths, crop_margin, features)
-        is_changed = augment or self.utterances.has_copies()
+        is_changed = augment or effects or self.utterances.has_copies()
         if self.spec.unit_shape and is_changed:
             raise InputError(
-                "--augment, --speed_perturb: expected audio files in the train list, found "
-                "features. Remove these options, or list audio files."
+                "--augment, --codec_augment, --rawboost, --speed_perturb: expected audio files in "
+                "the train list, found features. Remove these options, or list audio files."
             )
         if random_slicing and max_frames < SHORTEST_SLICE:
             raise InputError(
@@ -153,6 +158,8 @@ class TrainDataset(Dataset):
                     plans.append(plan)
                 else:
                     self.augment.mix(row, plan)
+            for effect in self.effects:
+                row[:] = effect(row, rng)
         if self.augment and self.augment_later:
             return x, self.augment.entries(plans, self.length)
         return x, {}

@@ -18,6 +18,8 @@ from corpus.roots import Folder, Pack, open_root
 
 # Least energy that the program divides by.
 TINY = 1e-8
+# Share of crops that voxceleb_trainer changes.
+USUAL_SHARE = 0.8
 # Bytes of spectra of impulse responses that each process keeps.
 CACHE_BYTES = 64_000_000
 
@@ -84,9 +86,10 @@ def fast_size(least: int) -> int:
 
 
 class Augment:
-    """Augments a crop in one of five ways with equal chances, as voxceleb_trainer does.
+    """Augments a crop in one of five ways, with equal chances by default, as voxceleb_trainer does.
 
-    The ways are: nothing, reverberation, music, babble of 3 to 7 voices, noise.
+    The ways are: nothing, reverberation, music, babble of 3 to 7 voices, noise. share: the share of
+    crops that are changed.
 
     musan_path: a folder with {noise,speech,music}/*/*/*.wav (MUSAN, Snyder et al.,
     arXiv:1510.08484, cut into pieces). rir_path: a folder with */*/*.wav (simulated impulse
@@ -102,7 +105,8 @@ class Augment:
         "noise": NoiseKind(fewest=1, most=1, lowest_snr=0, highest_snr=15),
     }
 
-    def __init__(self, musan_path: str | None, rir_path: str | None):
+    def __init__(self, musan_path: str | None, rir_path: str | None, share: float = USUAL_SHARE):
+        self.share = share
         self.roots: dict[str, Folder | Pack] = {}
         self.files: dict[str, list[str]] = {}
         for kind in self.NOISE_KINDS:
@@ -135,6 +139,11 @@ class Augment:
         """Draws what is added to a crop of `length` samples."""
         ways = ("none", "rir", *self.NOISE_KINDS)
         way = ways[rng.integers(len(ways))]
+        # Only another share needs more draws, so that the usual share keeps its draws.
+        if self.share != USUAL_SHARE:
+            changing = ways[1:]
+            changes = rng.random() < self.share
+            way = changing[rng.integers(len(changing))] if changes else "none"
         if way == "none":
             return Plan()
         if way == "rir":

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -61,13 +62,27 @@ def decode_unchanged(ffmpeg: str, path: str, time: int, size: int) -> np.ndarray
     # A file may name addresses of other computers. Nothing is read from there.
     source = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
     target = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"]
+    samples, messages = output_of(ffmpeg, [*source, *target])
+    if messages:
+        raise ValueError(messages)
+    return np.frombuffer(samples, "<i2")
+
+
+def output_of(ffmpeg: str, words: Sequence[str], data: bytes = b"") -> tuple[bytes, str]:
+    """Runs ffmpeg with `data` as its standard input -> its standard output, its error messages.
+
+    ffmpeg continues after some errors. Raises ValueError with the messages if it fails.
+    """
     done = subprocess.run(
-        [ffmpeg, "-v", "error", "-nostdin", "-threads", "1", *source, *target],
-        stdin=subprocess.DEVNULL,
+        [ffmpeg, "-v", "error", "-nostdin", "-threads", "1", *words],
+        input=data,
         capture_output=True,
         check=False,
+        # Ctrl-C reaches all processes of a terminal, but this result is needed until the end of
+        # the update. So ffmpeg gets a session of its own.
+        start_new_session=True,
     )
     messages = one_line(done.stderr.decode(errors="replace"))
-    if done.returncode or messages:
+    if done.returncode:
         raise ValueError(messages or f"ffmpeg ended with exit code {done.returncode}")
-    return np.frombuffer(done.stdout, "<i2")
+    return done.stdout, messages

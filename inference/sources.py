@@ -14,19 +14,22 @@ from torch.utils.data import Dataset
 
 from common.errors import InputError
 from corpus.augment import Augment
+from corpus.codecs import CodecAugment
 from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
 from corpus.embeddings import Example, check_embeddings, embedding_tree, read_examples
 from corpus.enrolment import check_against_meta
 from corpus.features import FeatureInput
 from corpus.files import audio_below, check_files, check_lines, check_usable
 from corpus.lists import read_train_list
+from corpus.rawboost import RawBoost
 from corpus.recognition import TRAIN, Expected, require_kind
 from corpus.rows import first_line_of
 from corpus.utterances import Utterances, described, speed_copies
 from corpus.waves import Waves
 from corpus.weak_speech import Limits
-from DatasetLoader import EvalDataset, TrainDataset
+from DatasetLoader import Effect, EvalDataset, TrainDataset
 from options.plugins import find
+from options.rules import SPEECH_AUGMENTATIONS
 
 log = logging.getLogger("trainSpeakerNet")
 
@@ -127,9 +130,11 @@ class SpeechSource(DataSource):
         self, utterances: Sequence, root: str, classes: dict[str, int], options: argparse.Namespace
     ) -> TrainDataset:
         """Builds a training data set of speech, see DataSource."""
+        effects = effects_of(options)
         augment = None
         if options.augment:
-            augment = Augment(options.musan_path, options.rir_path)
+            share = options.augment_probability
+            augment = Augment(options.musan_path, options.rir_path, share)
         return TrainDataset(
             utterances,
             root,
@@ -142,6 +147,7 @@ class SpeechSource(DataSource):
             features=expected_features(options),
             random_slicing=options.randomSlicing,
             augment_later=options.gpu_augment,
+            effects=effects,
         )
 
     def eval_dataset(
@@ -186,7 +192,7 @@ class EmbeddingSource(DataSource):
         self, list_file: str, root: str, options: argparse.Namespace, root_option: str
     ) -> list[Example]:
         """Reads a list of embeddings to train on, see DataSource."""
-        for name in ("augment", "speed_perturb"):
+        for name in SPEECH_AUGMENTATIONS:
             if getattr(options, name):
                 raise InputError(
                     f"--{name} works on speech, but --model {options.model} reads embeddings. "
@@ -227,6 +233,27 @@ class EmbeddingSource(DataSource):
     ) -> EmbeddingEvalDataset:
         """Builds an evaluation data set of embeddings, see DataSource."""
         return EmbeddingEvalDataset(paths, root)
+
+
+def effects_of(options: argparse.Namespace) -> list[Effect]:
+    """Returns what changes training crops after noise and rooms.
+
+    A codec transmits speech with the noise of its room. RawBoost comes last, as published systems
+    apply it to files that are coded already. Raises InputError if the noise would come later, or if
+    a codec does not work.
+    """
+    effects: list[Effect] = []
+    if options.codec_augment:
+        effects.append(CodecAugment(options.codec_augment, options.codec_probability))
+    if any(options.rawboost or ()):
+        effects.append(RawBoost(options.rawboost, options.rawboost_probability))
+    if effects and options.augment and options.gpu_augment:
+        name = "codec_augment" if options.codec_augment else "rawboost"
+        raise InputError(
+            f"--{name}: expected noise that the loader mixes, found --gpu_augment, which mixes "
+            f"it later. The noise comes before --{name}. Give --no-gpu_augment."
+        )
+    return effects
 
 
 def expected_features(options: argparse.Namespace) -> FeatureInput | None:

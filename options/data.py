@@ -4,6 +4,7 @@ from typing import Literal
 
 from common.constants import CROP_MARGIN, SAMPLE_RATE
 from corpus.audio import FILLS
+from corpus.codecs import ALL, CODECS
 from options.option import Option
 
 DATA = [
@@ -137,8 +138,16 @@ DATA = [
         "augment",
         bool,
         False,
-        "add noise, music, babble or reverberation to 80 % of training crops",
+        "add noise, music, babble or reverberation to training crops",
         daily=True,
+    ),
+    Option(
+        "augment_probability",
+        float,
+        0.8,
+        "share of training crops that --augment changes",
+        0,
+        most=1,
     ),
     Option(
         "musan_path",
@@ -161,6 +170,40 @@ DATA = [
         bool,
         False,
         "add noise and reverberation on the device of the network instead of in the loader",
+    ),
+    Option(
+        "codec_augment",
+        Literal[(*CODECS, ALL)],
+        None,
+        "encode and decode training crops by one of the given codecs, at a random bit rate",
+        nargs="+",
+        placeholder="CODEC",
+    ),
+    Option(
+        "codec_probability",
+        float,
+        0.5,
+        "share of training crops that --codec_augment changes",
+        0,
+        most=1,
+    ),
+    Option(
+        "rawboost",
+        int,
+        None,
+        "distort training crops by one of the given algorithms of RawBoost (1 to 8, see "
+        "docs/training.md; 0: none)",
+        0,
+        nargs="+",
+        most=8,
+    ),
+    Option(
+        "rawboost_probability",
+        float,
+        1.0,
+        "share of training crops that --rawboost changes",
+        0,
+        most=1,
     ),
     Option(
         "speed_perturb",

@@ -75,6 +75,8 @@ class Need(NamedTuple):
         return any(str(value) in self.values if self.values else bool(value) for value in values)
 
 
+# Options that change training crops of speech. They have no effect on embeddings.
+SPEECH_AUGMENTATIONS = ("augment", "codec_augment", "rawboost", "speed_perturb")
 ENHANCERS = ("MyLinearNet", "MyLinearNetv2", "MyLinearNetv3", "MyLinearNetv4")
 WITHOUT_AUGMENT = Need("augment", "without --augment")
 WITHOUT_MARGIN_UNTIL = Need(
@@ -100,6 +102,9 @@ NEEDS = {
     "musan_path": WITHOUT_AUGMENT,
     "rir_path": WITHOUT_AUGMENT,
     "gpu_augment": WITHOUT_AUGMENT,
+    "augment_probability": WITHOUT_AUGMENT,
+    "codec_probability": Need("codec_augment", "without --codec_augment"),
+    "rawboost_probability": Need("rawboost", "without --rawboost"),
     "speed_factors": Need("speed_perturb", "without --speed_perturb"),
     "lr_start": Need("lr_wstep", "without --lr_wstep"),
     "lr_restart": Need("lr_t0", "without --lr_t0, because the run has one cycle"),
@@ -142,7 +147,11 @@ NEEDS = {
     ),
 }
 # Options that have an effect in training only -> what happens without a training.
-TRAINING_ONLY = {"partial": "All weights of the model must fit, so nothing is loaded in part"}
+TRAINING_ONLY = {
+    "partial": "All weights of the model must fit, so nothing is loaded in part",
+    "codec_augment": "It changes training crops only",
+    "rawboost": "It changes training crops only",
+}
 # Options that an evaluation reads from the checkpoint, besides the options of model and loss.
 FROM_CHECKPOINT = (
     "eval_frames",

@@ -39,6 +39,8 @@ from tqdm import tqdm  # noqa: E402
 import tuneThreshold  # noqa: E402
 from common.constants import SAMPLE_RATE  # noqa: E402
 from corpus.augment import Augment  # noqa: E402
+from corpus.codecs import CODECS, CodecAugment  # noqa: E402
+from corpus.rawboost import ALGORITHMS, RawBoost  # noqa: E402
 from prep.check import CheckOptions  # noqa: E402
 from prep.check import check_lists  # noqa: E402
 from prep.conversion import convert, find_ffmpeg  # noqa: E402
@@ -286,6 +288,51 @@ def augmented(suffix):
         kinds.pop("plain")
         works = {kind: crop_maker(data) for kind, data in kinds.items()}
         return {kind: FILES / seconds for kind, seconds in medians(works).items()}
+
+
+def changed_crops(frames):
+    """Measure the milliseconds of RawBoost and codecs for a crop of synthetic speech.
+
+    Returns {option: milliseconds}. frames: length of the crop, in frames of 10 ms.
+    """
+    voices = synthetic_voices(np.random.default_rng(0), 8)
+    crops = [voice[: 160 * frames + 240].astype(np.float32) for voice in voices]
+    effects = {f"--rawboost {number}": RawBoost([number]) for number in ALGORITHMS if number}
+    for name in CODECS:
+        effects[f"--codec_augment {name}"] = CodecAugment([name], 1)
+
+    def change(effect):
+        rng = np.random.default_rng(0)
+        for crop in crops:
+            effect(crop, rng)
+
+    works = {name: functools.partial(change, effect) for name, effect in effects.items()}
+    return {name: 1000 * seconds / len(crops) for name, seconds in medians(works, 5).items()}
+
+
+def changed_by_workers(count):
+    """Measure the crops of 2 s per second that loader processes change and hand over.
+
+    count: number of processes. Returns {options: crops per second}.
+    """
+    kinds = {
+        "plain": [],
+        "--rawboost 4": [RawBoost([4])],
+        "--codec_augment mulaw alaw gsm": [CodecAugment(["mulaw", "alaw", "gsm"])],
+        "--codec_augment all": [CodecAugment(["all"])],
+        "--codec_augment all --rawboost 4": [CodecAugment(["all"]), RawBoost([4])],
+    }
+    items = [(epoch, single_groups(20 * i, 20 * i + 20)) for epoch in range(4) for i in range(10)]
+    with tempfile.TemporaryDirectory() as folder:
+        utterances = write_files(Path(folder), "wav", speech=True)
+        works = {}
+        for name, effects in kinds.items():
+            data = TrainDataset(utterances, folder, max_frames=200, seed=0, effects=effects)
+            loader = train_loader(data, items, workers=count)
+            works[name] = functools.partial(
+                lambda loader: collections.deque(batches(loader), 0), loader
+            )
+        return {name: 800 / seconds for name, seconds in medians(works, 3).items()}
 
 
 def by_workers(count, batch=100, steps=40):
@@ -627,6 +674,11 @@ def rows_of_loading(table):
     for suffix in ("wav", "flac"):
         for kind, speed in augmented(suffix).items():
             table.row(f"loader, augmented speech, {suffix}, {kind}", "crops/s", 1, speed)
+    for frames in (200, 400):
+        for name, milliseconds in changed_crops(frames).items():
+            table.row(f"crop of {frames / 100:g} s, {name}", "ms", 1, milliseconds)
+    for name, speed in changed_by_workers(1).items():
+        table.row(f"1 loader process, crops of 2 s, {name}", "crops/s", 1, speed)
     for workers in (1, 2, 4, 8, 16):
         if workers <= os.cpu_count():
             for kind, speed in by_workers(workers).items():
@@ -691,7 +743,7 @@ def ratio(value, unit, before):
 
     Seconds and memory are better if they are smaller.
     """
-    smaller_is_better = unit in ("s", "s CPU", "MB")
+    smaller_is_better = unit in ("s", "s CPU", "ms", "MB")
     return f"{before / value if smaller_is_better else value / before:6.2f} x"
 
 

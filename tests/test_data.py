@@ -870,6 +870,34 @@ def test_kinds_are_drawn_equally(noises):
     assert sum(rooms.values()) == counts["rir"]
 
 
+def test_share_of_crops_that_are_augmented(noises):
+    """Another share changes nothing else. The usual share has the draws of voxceleb_trainer."""
+
+    augment = Augment(*noises)
+
+    def drawn(share, seed):
+        """A letter for what is drawn: 0 none, r a room, 1 one noise, n several noises."""
+        augment.share = share
+        plan = augment.plan(1000, np.random.default_rng(seed))
+        if plan.rir:
+            return "r"
+        return "01n"[min(len(plan.noises), 2)]
+
+    ways = "0r1n1"
+    assert augment.share == 0.8
+    for seed in range(30):
+        assert drawn(0.8, seed) == ways[np.random.default_rng(seed).integers(5)]
+    shares = {}
+    for share in (0, 0.6, 1):
+        found = [drawn(share, seed) for seed in range(200)]
+        shares[share] = [found.count(letter) for letter in "0r1n"]
+    assert shares[0] == [200, 0, 0, 0]
+    # The averages are 80, 30, 60, 30 and 0, 50, 100, 50.
+    assert np.abs(np.subtract(shares[0.6], [80, 30, 60, 30])).max() < 18
+    assert shares[1][0] == 0
+    assert np.abs(np.subtract(shares[1], [0, 50, 100, 50])).max() < 20
+
+
 def test_order_of_the_files_does_not_depend_on_the_disk(noises, monkeypatch):
     real = os.listdir
     monkeypatch.setattr("corpus.roots.os.listdir", lambda path: sorted(real(path))[::-1])

@@ -595,6 +595,7 @@ CASES = {
         r"4 speakers are not in .*--trainfunc MSE_Softmax",
     ),
     "augmentation": (lambda w: w("MSE", "--speed_perturb"), r"--speed_perturb works on speech"),
+    "codecs": (lambda w: w("MSE", "--codec_augment", "gsm"), r"--codec_augment works on speech"),
     "folders and lists do not match": (
         lambda w: w("MSE", "--test_path", w.test, w.test),
         r"--test_path: expected one folder, or one for each of 1 lists, found 2",

@@ -514,7 +514,14 @@ def test_random_slicing(suffix, tmp_path):
         (
             None,
             ["--speed_perturb"],
-            "--augment, --speed_perturb: expected audio files in the train list, found features",
+            "--augment, --codec_augment, --rawboost, --speed_perturb: expected audio files in the "
+            "train list, found features",
+        ),
+        (
+            None,
+            ["--rawboost", 4],
+            "--augment, --codec_augment, --rawboost, --speed_perturb: expected audio files in the "
+            "train list, found features",
         ),
         (None, ["--model", "ResNetSE34L"], "train.lst: 48 of 48 files are missing"),
         (None, ["--valid_impostors", ""], "--valid_clients together with --valid_impostors"),

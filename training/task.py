@@ -32,6 +32,7 @@ from network.checkpoints import read_run
 from network.components import build
 from network.devices import resolve_device
 from network.parameter_groups import Freezing, for_optimizer, parameter_groups_of
+from options.rules import SPEECH_AUGMENTATIONS
 from SpeakerNet import Trainer
 from training.fit import (
     check_entries,
@@ -116,7 +117,7 @@ class Task:
 
         Speakers that are not in the train list are numbered after those that are.
         """
-        unchanged = {"augment": False, "speed_perturb": False, "spk_meta_train": None}
+        unchanged = dict.fromkeys((*SPEECH_AUGMENTATIONS, "spk_meta_train"))
         options = argparse.Namespace(**vars(self.options) | unchanged)
         utterances = shared_from_rank_zero(
             self.source.read_train,
