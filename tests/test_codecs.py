@@ -300,18 +300,17 @@ def test_runs(corpus, tmp_path, program):
 
 @pytest.mark.slow
 def test_validation_is_not_changed(corpus, tmp_path, program):
-    """The networks hardly move, so their validation losses are equal."""
+    """The untrained networks are the same, and so are their validation losses."""
     options = ["--valid_list", corpus / "train_list.txt", "--valid_path", corpus / "wav"]
-    options += ["--optimizer", "sgd", "--lr", 1e-9, "--max_epoch", 1, "--test_list", ""]
-    entries = []
+    options += ["--eval_first", "--max_steps", 1, "--test_list", ""]
+    losses = []
     for more in ([], ["--codec_augment", "gsm", "--codec_probability", 1, "--rawboost", 4]):
         run = tmp_path / str(len(more))
         code, _, err = program(*map(str, small_run(corpus, run, *options, *more)))
         assert code == 0, err
-        entries.append(json.loads((run / "log.jsonl").read_text()))
-    one, other = entries
-    assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-4)
-    assert one["loss"] != pytest.approx(other["loss"], rel=1e-3)
+        first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+        losses.append(first["valid_loss"])
+    assert losses[0] == losses[1]
 
 
 def test_noise_that_comes_later(corpus, tmp_path, program):
