@@ -337,7 +337,10 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
     try:
         if trials.kinds is not None:
             return sasv.summarize_sasv(
-                scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
+                *(scores, trials.kinds, trials.attacks),
+                p_fa=options.far,
+                definition=options.eer,
+                **sasv.ADCF_SETS[options.adcf],
             )
         return summarize_plain(
             *(scores, trials.label, trials.attacks),

@@ -142,6 +142,26 @@ def p_target_of(name: str, p_spoof: float, p_nontarget: float, **costs: float) -
 
 
 # ---------------------------------------------------------------------- a-DCF
+# Named priors and costs: arguments of a_dcf(). "default" is a-DCF 1 of Shim et al. ASVspoof 5 has
+# the priors of ASVspoof 2019 LA, and both false accepts have the same cost.
+ADCF_SETS = {
+    "default": {
+        "p_spoof": 0.05,
+        "p_nontarget": 0.05,
+        "c_miss": 1.0,
+        "c_fa_nontarget": 10.0,
+        "c_fa_spoof": 20.0,
+    },
+    "asvspoof5": {
+        "p_spoof": 0.05,
+        "p_nontarget": 0.0095,
+        "c_miss": 1.0,
+        "c_fa_nontarget": 10.0,
+        "c_fa_spoof": 10.0,
+    },
+}
+
+
 def a_dcf(
     scores: ArrayLike,
     kinds: ArrayLike,

@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 from metrics.rates import EERS
-from metrics.sasv import a_dcf
+from metrics.sasv import ADCF_SETS
 from metrics.tandem import min_t_dcf
 
 # Options --adcf_... and --tdcf_...: parameters of a_dcf() and min_t_dcf(), and their help.
@@ -121,22 +121,42 @@ def add_spoofing_options(parser: Options) -> None:
         help="print the t-EER also for these shares of spoofed trials among the trials to reject "
         "(the concurrent t-EER needs no share)",
     )
-    for metric, prefix, function, names in (
-        ("a-DCF", "adcf", a_dcf, ADCF),
-        ("t-DCF", "tdcf", min_t_dcf, TDCF),
-    ):
-        parameters = inspect.signature(function).parameters
-        for name, text in names.items():
-            group.add_argument(
-                f"--{prefix}_{name}",
-                type=float,
-                default=parameters[name].default,
-                metavar=name[0].upper(),
-                help=f"{metric}: {text} (%(default)g)",
-            )
+    add_adcf_options(group)
+    parameters = inspect.signature(min_t_dcf).parameters
+    for name, text in TDCF.items():
+        group.add_argument(
+            f"--tdcf_{name}",
+            type=float,
+            default=parameters[name].default,
+            metavar=name[0].upper(),
+            help=f"t-DCF: {text} (%(default)g)",
+        )
+
+
+def add_adcf_options(group: Any) -> None:
+    """Declares the priors and costs of the a-DCF."""
+    group.add_argument(
+        "--adcf",
+        choices=list(ADCF_SETS),
+        default="default",
+        metavar="NAME",
+        help="priors and costs of the a-DCF: default (a-DCF 1) or asvspoof5; the options "
+        "--adcf_... replace single values",
+    )
+    for name, text in ADCF.items():
+        values = [f"{each[name]:g}" for each in ADCF_SETS.values()]
+        group.add_argument(
+            f"--adcf_{name}",
+            type=float,
+            metavar=name[0].upper(),
+            help=f"a-DCF: {text} ({'; asvspoof5 '.join(dict.fromkeys(values))})",
+        )
 
 
 def weights_of(args: argparse.Namespace, prefix: str) -> dict[str, float]:
     """Returns the arguments of a_dcf() (prefix "adcf") or of min_t_dcf() (prefix "tdcf")."""
-    names = ADCF if prefix == "adcf" else TDCF
-    return {name: getattr(args, f"{prefix}_{name}") for name in names}
+    if prefix == "tdcf":
+        return {name: getattr(args, f"tdcf_{name}") for name in TDCF}
+    found = {name: getattr(args, f"adcf_{name}") for name in ADCF}
+    given = {name: value for name, value in found.items() if value is not None}
+    return given if len(given) == len(ADCF) else ADCF_SETS[args.adcf] | given

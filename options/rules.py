@@ -155,4 +155,5 @@ FROM_CHECKPOINT = (
     "dcf_p_target",
     "dcf_c_miss",
     "dcf_c_fa",
+    "adcf",
 )
