@@ -224,6 +224,20 @@ def a_dcf_from_counts(
     return float(cost[i] / min(miss, nontarget + spoof)), halfway_threshold(threshold, i)
 
 
+def a_dcf_at(threshold: float, scores: ArrayLike, kinds: ArrayLike, **costs: float) -> float:
+    """Returns the a-DCF at a threshold that was set before. costs: arguments of a_dcf().
+
+    `scores` is [n], `kinds` is [n] of TRIAL_KINDS. Above 1 accepting all or rejecting all trials is
+    better. Raises the errors of a_dcf().
+    """
+    miss, nontarget, spoof = adcf_weights(**costs)
+    groups = groups_of(kinds, scores, needed=TRIAL_KINDS)
+    accepted = np.asarray(scores) >= threshold
+    rate = {kind: accepted[group].mean() for kind, group in groups.items()}
+    cost = miss * (1 - rate["target"]) + nontarget * rate["nontarget"] + spoof * rate["spoof"]
+    return float(cost / min(miss, nontarget + spoof))
+
+
 # ---------------------------------------------------------------------- summary
 def summarize_sasv(
     scores: ArrayLike,

@@ -74,6 +74,11 @@ def add_rate_options(parser: Options) -> None:
         metavar="P",
         help="false-accept rates in the table of thresholds (0.1 0.01 0.001)",
     )
+    add_eer_option(parser)
+
+
+def add_eer_option(parser: Any) -> None:
+    """Declares the definition of the EER."""
     parser.add_argument(
         "--eer",
         choices=EERS,
@@ -106,12 +111,7 @@ def add_plain_options(parser: Options) -> None:
 def add_spoofing_options(parser: Options) -> None:
     """Declares the options of spoofing-aware scores."""
     group = parser.add_argument_group("spoofing-aware scores")
-    group.add_argument(
-        "--cm",
-        metavar="FILE",
-        help="countermeasure scores, for min t-DCF and t-EER: a scores file with the same trials "
-        "in the same order, or lines 'file ... score' for the tested files",
-    )
+    add_cm_option(group, ", for min t-DCF and t-EER")
     group.add_argument(
         "--prevalence",
         type=float,
@@ -131,6 +131,16 @@ def add_spoofing_options(parser: Options) -> None:
             metavar=name[0].upper(),
             help=f"t-DCF: {text} (%(default)g)",
         )
+
+
+def add_cm_option(group: Any, use: str = "") -> None:
+    """Declares the countermeasure scores. use: what they are for."""
+    group.add_argument(
+        "--cm",
+        metavar="FILE",
+        help=f"countermeasure scores{use}: a scores file with the same trials "
+        "in the same order, or lines 'file ... score' for the tested files",
+    )
 
 
 def add_adcf_options(group: Any) -> None:
