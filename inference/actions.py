@@ -30,6 +30,7 @@ from inference.evaluation import (
     represent_cohort,
 )
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
+from inference.fused_verification import run_verify
 from inference.networks import load_scorer
 from inference.overview import log_use
 from inference.publishing import run_publish
@@ -44,7 +45,6 @@ from inference.scorer import Scorer
 from inference.sources import SOURCES, source_of
 from inference.stages import run_stages
 from inference.trial_lists import read_tests
-from inference.verification import run_verify
 from loss import Loss
 from metrics.backends import BackEnd
 from metrics.own_files import is_scores

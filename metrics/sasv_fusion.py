@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from common.errors import InputError
 from common.foreign_files import foreign_file
@@ -68,15 +69,15 @@ class Fusion(NamedTuple):
     trained_on: list[str]
     parameters: Parameters
 
-    def log_likelihoods(self, speaker: np.ndarray, cm: np.ndarray) -> np.ndarray:
+    def log_likelihoods(self, speaker: ArrayLike, cm: ArrayLike) -> np.ndarray:
         """Returns the log-likelihoods [n, 3] of the kinds TRIAL_KINDS, up to one constant.
 
         speaker, cm: the two scores of each trial, [n].
         """
-        x = np.stack([speaker, cm], 1).astype(float)
+        x = np.stack([np.asarray(speaker, float), np.asarray(cm, float)], 1)
         return LOG_LIKELIHOODS[self.fusion](x, self.parameters)
 
-    def llrs(self, speaker: np.ndarray, cm: np.ndarray) -> np.ndarray:
+    def llrs(self, speaker: ArrayLike, cm: ArrayLike) -> np.ndarray:
         """Returns log-likelihood ratios [n]; targets have high ones. See log_likelihoods()."""
         target, nontarget, spoof = self.log_likelihoods(speaker, cm).T
         _, cost_nontarget, cost_spoof = adcf_weights(**self.costs)

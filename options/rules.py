@@ -33,6 +33,8 @@ MODES = (
     "card_datasets",
     "output",
     "threshold",
+    "cm_model",
+    "fusion_file",
     "calibration",
     "prior",
     "stages",
@@ -85,6 +87,7 @@ WITHOUT_STAGES_OF_TRIALS = Need(
     (), "without --stages qualities or calibration", stages=("qualities", "calibration")
 )
 WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend", stages=BACKEND_STAGES)
+WITHOUT_VERIFY = Need("verify", "without --verify")
 WITHOUT_PUBLISH = Need("publish", "without --publish")
 WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
@@ -119,6 +122,8 @@ NEEDS = {
     "calibration_path": WITHOUT_STAGES_OF_TRIALS,
     "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
+    "cm_model": WITHOUT_VERIFY,
+    "fusion_file": WITHOUT_VERIFY,
     "calibration": Need(("verify", "publish"), "without --verify or --publish"),
     "publish_classifier": WITHOUT_PUBLISH,
     "license": WITHOUT_PUBLISH,
