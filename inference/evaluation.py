@@ -274,7 +274,7 @@ def score_trials(
         if bonafide is not None:
             written = {"_speaker": speaker, "_bonafide": bonafide}
             for part in parts:
-                parts[part] = parts[part] + scorer.fusion * bonafide
+                parts[part] = scorer.fuse(parts[part], bonafide)
     for values in parts.values():
         if not np.isfinite(values).all():
             raise NonFiniteScores(values, trials.lines)

@@ -112,6 +112,8 @@ NEEDS = {
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
     **{f"adcf_{name}": WITHOUT_ADCF_WEIGHT for name in ADCF_OPTIONS},
+    "gate_weight": Need("fusion_gate", "without --fusion_gate"),
+    "fusion": Need("fusion_gate", "with --fusion_gate, which learns the score", ("False",)),
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,

@@ -112,6 +112,7 @@ def test_the_fused_score_decides(fusion):
             assert decision.startswith("same speaker" if fused > 0 else "rejected")
 
 
+@pytest.mark.slow
 def test_a_threshold_of_the_user(words, countermeasure, fusion, program):
     more = ["--cm_model", countermeasure, "--fusion_file", fusion, "--threshold"]
     assert "Decision    same speaker" in program(*words, *more, -1000)[1]
