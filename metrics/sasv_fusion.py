@@ -42,7 +42,7 @@ LEAST_WEIGHT = 0.01
 RIDGE = 1e-6
 # Of the network: the units of the hidden layer, and the weight of the squared weights.
 UNITS = 16
-DECAY = 1e-3
+DECAY = 3e-3
 FOLDS = 5
 
 # Names of the numbers of a fusion -> their values, as nested lists.

@@ -85,7 +85,7 @@ def test_network_against_scikit_learn():
     weight = (share * len(x) / np.bincount(number))[number]
     x = StandardScaler().fit_transform(x)
     settings = {"activation": "tanh", "solver": "lbfgs", "max_iter": 1000, "random_state": 0}
-    model = MLPClassifier((16,), alpha=1e-3 * len(x), **settings).fit(x, number, weight)
+    model = MLPClassifier((16,), alpha=3e-3 * len(x), **settings).fit(x, number, weight)
     logs = np.log(model.predict_proba(x)) - np.log(share)
     found = train_fusion("mlp", speaker, cm, kinds, COSTS).llrs(speaker, cm)
     np.testing.assert_allclose(found, ratios(logs), rtol=1e-6, atol=1e-6)
