@@ -29,7 +29,7 @@ from common.errors import InputError
 from common.outputs import check_output
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
-from metrics import calibration, confidence, options
+from metrics import calibration_commands, confidence, options
 from metrics.backend_options import check_backend_options, made_backend
 from metrics.backend_scores import trial_scores
 from metrics.backends import load_backend
@@ -38,8 +38,8 @@ from metrics.confidence import Resamples, TooFew
 from metrics.countermeasure import summarize_plain
 from metrics.direction import OF_SCORES, warn_of_direction
 from metrics.kinds import groups_of_scores, rates_of_eers
-from metrics.llr import effective_prior, llr_metrics, llr_text
-from metrics.rates import eer, error_rates, min_dcfs
+from metrics.llr import llr_metrics, llr_text
+from metrics.rates import eer, min_dcfs
 from metrics.sasv import (
     a_dcf_from_counts,
     adcf_weights,
@@ -51,7 +51,7 @@ from metrics.slices import slices_of, table_of_slices
 from metrics.speakers import Speakers, speakers_of
 from metrics.summary import SasvSummary, Summary
 from metrics.tandem_text import tandem_text
-from metrics.unused_options import kind_of_lines, warn_of_unused
+from metrics.unused_options import given_options, kind_of_lines, warn_of_unused
 from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
@@ -180,27 +180,17 @@ def slices_text(
 
 
 # ---------------------------------------------------------------------- sub-commands
-def run_calibrate(args: argparse.Namespace) -> None:
-    """Learns a calibration, and prints its effect on its own trials."""
-    prior = args.effective_prior
-    if prior is None:
-        prior = effective_prior(args.p_target[0], args.c_miss, args.c_fa)
-    made, read, llrs = calibration.calibrate(args.scores, args.output, prior, args.quality)
-    rates = error_rates(llrs, read.labels)
-    metrics = llr_text(llrs, read.labels, rates, args.p_target, args.c_miss, args.c_fa)
-    log.info("%s\n\nmetrics of the same trials\n%s\n\ncalibration: %s", made, metrics, args.output)
-
-
 def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Calibrates scores files, and prints the metrics if the trials have labels."""
     path = calibrated_path(args)
-    read, _ = calibration.apply(args.json, args.scores, path, args.quality)
+    read, more = calibration_commands.apply(args, path)
     log.info("log-likelihood ratios: %s", path)
     if read.labels is None:
         log.info("The trials have no labels, so there are no metrics.")
         return
-    args.llr = True
     run_metrics(args, parser, [path])
+    for line in more:
+        log.info("%s", line)
 
 
 def run_backend(args: argparse.Namespace) -> None:
@@ -354,7 +344,7 @@ def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str])
     if parser.name == "compare":
         run_compare(args, parser)
     elif parser.name in ("calibrate", "fuse"):
-        run_calibrate(args)
+        log.info("%s", calibration_commands.learn(args, given_options(args, parser)))
     elif parser.name == "apply":
         run_apply(args, parser)
     elif parser.name == "backend":

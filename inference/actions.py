@@ -30,6 +30,7 @@ from inference.evaluation import (
     represent_cohort,
 )
 from inference.export import OPSET, TOLERANCE, largest_difference, require_packages, to_onnx
+from inference.fused_verification import run_verify
 from inference.networks import load_scorer
 from inference.overview import log_use
 from inference.publishing import run_publish
@@ -45,7 +46,6 @@ from inference.shared_files import represent_lists
 from inference.sources import SOURCES, DataSource, source_of
 from inference.stages import run_stages
 from inference.trial_lists import lists_and_roots, read_tests
-from inference.verification import run_verify
 from loss import Loss
 from metrics.backends import BackEnd
 from metrics.own_files import is_scores

@@ -79,9 +79,10 @@ def evaluate_pairs(
     Returns the metrics, or None if the list names no speakers.
     """
     if scorer.fusion:
+        other = "" if scorer.net.loss.learns_fusion else "--fusion 0, or "
         raise InputError(
             f"--all_pairs: with --trainfunc {options.trainfunc} the score depends on which file of "
-            "a pair is the test file. Use --fusion 0, or --eval with a list of trials."
+            f"a pair is the test file. Use {other}--eval with a list of trials."
         )
     reps = represent_all(scorer, dataset, options)
 

@@ -274,7 +274,7 @@ def score_trials(
         if bonafide is not None:
             written = {"_speaker": speaker, "_bonafide": bonafide}
             for part in parts:
-                parts[part] = parts[part] + scorer.fusion * bonafide
+                parts[part] = scorer.fuse(parts[part], bonafide)
     for values in parts.values():
         if not np.isfinite(values).all():
             raise NonFiniteScores(values, trials.lines)
@@ -350,7 +350,10 @@ def summary_of_trials(scores: np.ndarray, trials: Trials, options: argparse.Name
     try:
         if trials.kinds is not None:
             return sasv.summarize_sasv(
-                scores, trials.kinds, trials.attacks, p_fa=options.far, definition=options.eer
+                *(scores, trials.kinds, trials.attacks),
+                p_fa=options.far,
+                definition=options.eer,
+                **sasv.ADCF_SETS[options.adcf],
             )
         return summarize_plain(
             *(scores, trials.label, trials.attacks, trials.codecs),

@@ -5,6 +5,7 @@ import argparse
 from common.errors import InputError
 from common.foreign_files import foreign_file
 from inference.scorer import Scorer
+from loss import Loss
 from network.assumptions import log_assumptions
 from network.checkpoints import load_weights
 from network.components import build
@@ -35,6 +36,7 @@ def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     with foreign_file(options.initial_model, problem):
         net = build_net(options, max(classes.values(), default=0) + 1)
     refuse_countermeasure(net, options)
+    refuse_other_scores(net.loss, options)
     # The speakers that a published classifier was trained on are unknown, so it is not used. The
     # classes of a countermeasure are always the same.
     used = "options" in state or not net.loss.compares_speakers
@@ -42,6 +44,26 @@ def load_scorer(options: argparse.Namespace, state: dict | None) -> Scorer:
     load_weights(net, state, options.initial_model, head=head)
     log_assumptions(net.model, state, options)
     return Scorer(net, device=resolve_device(options.device), mixedprec=options.mixedprec)
+
+
+def refuse_other_scores(loss: Loss, options: argparse.Namespace) -> None:
+    """Raises InputError for options that change the speaker score, if a gate was trained on it.
+
+    Options that are missing or off are accepted.
+    """
+    if not loss.learns_fusion:
+        return
+    changed = getattr(options, "scoring", "similarity") != "similarity"
+    names = ["scoring"] if changed else []
+    for name in ("score_norm", "backend", "mean_subtraction", "stages"):
+        if getattr(options, name, None):
+            names.append(name)
+    if names:
+        raise InputError(
+            f"--{names[0]} changes the scores of speakers, but the gate of --fusion_gate fits the "
+            f"cosines that it was trained on. Leave out --{names[0]}, or train without "
+            "--fusion_gate."
+        )
 
 
 def refuse_countermeasure(net: SpeakerNet, options: argparse.Namespace) -> None:

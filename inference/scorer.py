@@ -67,6 +67,12 @@ class Scorer:
         """The weight of bonafide() in the score of a trial."""
         return self.net.loss.fusion
 
+    @torch.inference_mode()
+    def fuse(self, speaker: np.ndarray, bonafide: np.ndarray) -> np.ndarray:
+        """Returns the scores [n] of trials with speaker scores and bona fide scores [n]."""
+        parts = [torch.from_numpy(part).to(self.device) for part in (speaker, bonafide)]
+        return self.net.loss.fuse(*parts).cpu().numpy()
+
     @property
     def pairwise(self) -> bool:
         """Whether the model pools every pair of utterances jointly."""

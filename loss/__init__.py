@@ -55,6 +55,7 @@ BOUNDS = {
     "adcf_slope": (0, 10_000),
     "adcf_threshold": (-10_000, 10_000),
     "fusion": (0, 10_000),
+    "gate_weight": (0, 10_000),
     "subcenters": (1, 1000),
     "positive_weight": (0, 1),
     "exponent": (0, 1000),
@@ -80,6 +81,7 @@ class Loss(nn.Module):
     compares_speakers: whether similarity() says if two utterances are of one speaker. If not, the
         score of a trial is bonafide() of the tested file.
     fusion: weight of bonafide() in the score of a trial.
+    learns_fusion: whether fuse() has parameters that fit the scores of similarity() only.
     classifier: names of the parameters of the classifier of the speakers, for
         --head_weight_decay. A loss that contains another loss with a classifier does not repeat
         the names.
@@ -93,6 +95,7 @@ class Loss(nn.Module):
     detects_spoofing = False
     compares_speakers = True
     fusion = 0.0
+    learns_fusion = False
     classifier: tuple[str, ...] = ()
 
     def __init__(self):
@@ -138,6 +141,13 @@ class Loss(nn.Module):
         Returns None if the loss does not learn to detect spoofed speech.
         """
         return None
+
+    def fuse(self, speaker: Tensor, bonafide: Tensor) -> Tensor:
+        """Returns the scores [...] of trials with the two parts [...] of similarity(), bonafide().
+
+        Default: the similarity plus `fusion` times the bona fide score.
+        """
+        return speaker + self.fusion * bonafide
 
     def classifier_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters of the classifier, [] for a loss without one."""

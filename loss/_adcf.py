@@ -5,6 +5,7 @@ spoofed speech at one threshold. With sigmoids it has a gradient (Kurnaz et al.,
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +93,11 @@ def mean_where(selected: Tensor, values: Tensor) -> Tensor:
     return torch.where(selected, values, 0).sum() / selected.sum().clamp(min=1)
 
 
-class TrialCost(Loss):
-    """The a-DCF of the trials that the groups of a batch make.
+class BatchTrials(NamedTuple):
+    """The trials that the groups of a batch make, and their kinds.
+
+    enrolment, tested: representations [B, ...] and [B * M, ...]. target, nontarget, spoof: bool [B,
+    M, B], whether a tested utterance and an enrolment are a trial of this kind.
 
     Each group of bona fide speech is an enrolment: the mean of its utterances without the first
     one. Its first utterance is tested against all enrolments, so there is one target trial for each
@@ -101,6 +105,35 @@ class TrialCost(Loss):
     against all enrolments too. The batch does not say whose voice it imitates, so its trials with
     all enrolments count as spoofed.
     """
+
+    enrolment: Tensor
+    tested: Tensor
+    target: Tensor
+    nontarget: Tensor
+    spoof: Tensor
+
+
+def trials_of_batch(rep: Tensor, batch: Batch) -> BatchTrials:
+    """Returns the trials in a batch. rep: embeddings [B, M, D].
+
+    Raises ValueError if rep has no embeddings, no pairs or a single group.
+    """
+    require_embeddings(rep)
+    require_pairs(rep)
+    require_speakers(rep)
+    label = batch["label"]
+    real = ~batch["spoof"]
+    is_first = torch.arange(rep.shape[1], device=rep.device) == 0
+    same = label[:, None] == label  # [B, B]
+    bonafide = (real[:, None] & real)[:, None] & is_first[:, None]  # [B, M, B]
+    target = bonafide & same[:, None]
+    nontarget = bonafide & ~same[:, None]
+    spoof = (~real[:, None] & real)[:, None].expand(-1, rep.shape[1], -1)
+    return BatchTrials(rep[:, 1:].mean(1), rep.flatten(0, 1), target, nontarget, spoof)
+
+
+class TrialCost(Loss):
+    """The a-DCF of the trials that the groups of a batch make, see BatchTrials."""
 
     min_utterances = 2
     min_speakers = 2
@@ -113,20 +146,11 @@ class TrialCost(Loss):
             self.threshold = nn.Parameter(torch.tensor(settings.adcf_threshold))
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
-        require_embeddings(rep)
-        require_pairs(rep)
-        require_speakers(rep)
-        scores = self.similarity(*pair(rep[:, 1:].mean(1), rep.flatten(0, 1)))  # [B * M, B]
+        trials = trials_of_batch(rep, batch)
+        scores = self.similarity(*pair(trials.enrolment, trials.tested))  # [B * M, B]
         scores = scores.unflatten(0, rep.shape[:2])  # [B, M, B]
-        label = batch["label"]
-        real = ~batch["spoof"]
-        is_first = torch.arange(rep.shape[1], device=rep.device) == 0
-        same = label[:, None] == label  # [B, B]
-        bonafide = (real[:, None] & real)[:, None] & is_first[:, None]  # [B, M, B]
-        target = bonafide & same[:, None]
-        nontarget = bonafide & ~same[:, None]
-        spoof = (~real[:, None] & real)[:, None].expand_as(scores)
-        cost = soft_adcf(scores, target, nontarget, spoof, self.threshold, self.settings)
+        kinds = (trials.target, trials.nontarget, trials.spoof)
+        cost = soft_adcf(scores, *kinds, self.threshold, self.settings)
         out = {"loss": self.settings.adcf_weight * cost}
         if isinstance(self.threshold, nn.Parameter):
             out["threshold"] = self.threshold.detach()

@@ -4,7 +4,7 @@ The speaker task is additive angular margin softmax of bona fide speech. If ther
 utterances per speaker, angular prototypical loss is added. The spoofing task is a head that
 separates bona fide from spoofed speech. Its loss ocsoftmax (Zhang et al., arXiv:2010.13995) keeps
 bona fide speech close to one direction. The score of a trial is the cosine plus `fusion` times the
-output of the head for the tested file.
+output of the head for the tested file. With --fusion_gate, loss/_gate.py makes the score of both.
 
     python trainSpeakerNet.py --trainfunc sasv_multitask --spoof_head ocsoftmax --num_spk 20 \
         --num_utt 2 --batch_size 80 ...
@@ -18,14 +18,17 @@ from torch.nn import functional as F
 
 from common.errors import InputError
 from loss import Batch, Loss, Pair, Terms, aamsoftmax, angleproto
+from loss._adcf import trials_of_batch
+from loss._gate import Gate, GateSettings, gate_loss
 from loss._margin import AngularMarginSettings
 from loss._one_class import cosine_to, new_direction, one_class_softmax
 
 DEFAULTS = AngularMarginSettings(margin=0.2, scale=30.0)
+WITHOUT_GATE = GateSettings()
 
 
 class LossFunction(Loss):
-    """AngularMarginSettings declares further options.
+    """AngularMarginSettings and GateSettings declare further options.
 
     scale: factor of the cosines in the softmax loss
     init_w: initial scale of the cosines in the prototypical loss
@@ -54,6 +57,7 @@ class LossFunction(Loss):
         margin_spoof: float = 0.2,
         spoof_weight: float = 1.0,
         fusion: float = 1.0,
+        gate: GateSettings = WITHOUT_GATE,
     ):
         super().__init__()
         self.speakers = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
@@ -65,7 +69,11 @@ class LossFunction(Loss):
         self.margin_real = margin_real
         self.margin_spoof = margin_spoof
         self.spoof_weight = spoof_weight
-        self.fusion = fusion
+        self.gate = Gate() if gate.fusion_gate else None
+        self.gate_weight = gate.gate_weight
+        self.learns_fusion = gate.fusion_gate
+        # The gate takes the place of the weight.
+        self.fusion = 1.0 if gate.fusion_gate else fusion
 
     def bonafide(self, x: Tensor) -> Tensor:
         """Returns the cosine [...] between embeddings [..., D] and the bona fide direction."""
@@ -74,8 +82,21 @@ class LossFunction(Loss):
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         out = self.speaker_terms(rep, batch, pair)
         spoof = batch["spoof"].unsqueeze(1).expand(rep.shape[:2])
-        head = self.head_loss(self.bonafide(rep), spoof)
-        return out | {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
+        bonafide = self.bonafide(rep)
+        head = self.head_loss(bonafide, spoof)
+        out |= {"loss": out["loss"] + self.spoof_weight * head, "loss_spoof": head.detach()}
+        if self.gate is None:
+            return out
+        trials = trials_of_batch(rep, batch)
+        speaker = self.similarity(*pair(trials.enrolment, trials.tested))  # [B * M, B]
+        scores = self.gate(speaker.unflatten(0, rep.shape[:2]), bonafide[..., None])  # [B, M, B]
+        gate = gate_loss(scores, trials)
+        return out | {"loss": out["loss"] + self.gate_weight * gate, "loss_gate": gate.detach()}
+
+    def fuse(self, speaker: Tensor, bonafide: Tensor) -> Tensor:
+        if self.gate is None:
+            return super().fuse(speaker, bonafide)
+        return self.gate(speaker, bonafide)
 
     def speaker_terms(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         """Returns the loss of the speaker task and its terms.

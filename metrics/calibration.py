@@ -23,6 +23,7 @@ from common.foreign_files import foreign_file
 from common.pipes import read_bytes
 from common.writing import write_atomically
 from metrics.llr import logit
+from metrics.own_files import is_fusion
 from metrics.qualities import calibration_inputs, read_qualities
 from metrics.scores import Scores, read_scores, reorder_like, write_scores
 
@@ -146,6 +147,8 @@ def load_calibration(path: FilePath) -> Calibration:
         )
 
     with foreign_file(path, problem):
+        if is_fusion(read_bytes(path)):
+            raise ValueError("a fusion with a countermeasure")
         found = Calibration(**json.loads(read_bytes(path)))
         if not is_valid(found):
             raise ValueError("its numbers and its inputs do not fit together")

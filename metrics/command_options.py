@@ -78,6 +78,16 @@ def add_calibrate_options(parser: argparse.ArgumentParser) -> None:
     score_options.add_plain_options(parser)
 
 
+def add_fuse_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of fuse: of calibrate, and of a fusion with a countermeasure."""
+    add_calibrate_options(parser)
+    group = parser.add_argument_group("fusion with a countermeasure (spoofing-aware scores)")
+    score_options.add_cm_option(group)
+    options.add_fusion_options(group)
+    score_options.add_eer_option(group)
+    score_options.add_adcf_options(group)
+
+
 def add_apply_options(parser: argparse.ArgumentParser) -> None:
     """Declares the options of apply."""
     parser.add_argument("json", metavar="JSON", help="file that calibrate or fuse wrote")
@@ -171,14 +181,20 @@ COMMANDS = {
     "calibrate": CALIBRATE,
     "fuse": CALIBRATE._replace(
         summary="Fuse the scores of several systems into one log-likelihood ratio.",
-        details="This is the sub-command calibrate with several scores files of the same trials.",
-        examples=["fuse first.txt second.txt --output fusion.json"],
+        details="This is the sub-command calibrate with several scores files of the same trials.\n"
+        "With --cm it fuses speaker scores with countermeasure scores instead.",
+        examples=[
+            "fuse first.txt second.txt --output fusion.json",
+            "fuse dev.txt --cm dev_cm.txt --fusion gaussian --output fusion.json",
+        ],
+        add=add_fuse_options,
     ),
     "apply": ScoresCommand(
         "JSON SCORES [SCORES ...] [options]",
         "Turn scores into the log-likelihood ratios of a calibration.",
         "Writes a scores file of log-likelihood ratios, and prints its metrics.\n"
         "The metrics actDCF, Cllr and minCllr show how well it is calibrated.\n"
+        "A fusion with a countermeasure needs its scores: --cm FILE.\n"
         f"The options of the metrics work too, see `python {PROGRAM} --help`.",
         ["apply calibration.json scores.txt", "apply fusion.json first.txt second.txt"],
         add_apply_options,

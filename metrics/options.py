@@ -5,6 +5,7 @@ ValueError.
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,24 @@ def add_prior_option(parser: Options) -> None:
         metavar="P",
         help="prior of a target trial, costs included, for which the calibration is most exact "
         "(default: computed from the first --p_target, --c_miss and --c_fa)",
+    )
+
+
+def add_fusion_options(group: Any) -> None:
+    """Declares the options of metrics/sasv_fusion.py."""
+    group.add_argument(
+        "--fusion",
+        choices=("linear", "gaussian", "mlp"),
+        default="linear",
+        metavar="NAME",
+        help="linear (logistic regression, default), gaussian (a Gaussian for each kind of trials) "
+        "or mlp (a small neural network)",
+    )
+    group.add_argument(
+        "--test", metavar="SCORES", help="speaker scores of test trials, whose metrics are printed"
+    )
+    group.add_argument(
+        "--test_cm", metavar="FILE", help="countermeasure scores of the test trials, as --cm"
     )
 
 

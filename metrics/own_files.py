@@ -22,6 +22,11 @@ def is_calibration(head: bytes) -> bool:
     return head.lstrip().startswith(b"{") and b'"inputs"' in head
 
 
+def is_fusion(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a fusion with a countermeasure."""
+    return head.lstrip().startswith(b"{") and b'"fusion"' in head[:20]
+
+
 def is_qualities(head: bytes) -> bool:
     """Returns whether a file that begins with `head` is a table of quality measures."""
     return head.startswith(b"trial\t")

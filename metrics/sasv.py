@@ -142,6 +142,26 @@ def p_target_of(name: str, p_spoof: float, p_nontarget: float, **costs: float) -
 
 
 # ---------------------------------------------------------------------- a-DCF
+# Named priors and costs: arguments of a_dcf(). "default" is a-DCF 1 of Shim et al. ASVspoof 5 has
+# the priors of ASVspoof 2019 LA, and both false accepts have the same cost.
+ADCF_SETS = {
+    "default": {
+        "p_spoof": 0.05,
+        "p_nontarget": 0.05,
+        "c_miss": 1.0,
+        "c_fa_nontarget": 10.0,
+        "c_fa_spoof": 20.0,
+    },
+    "asvspoof5": {
+        "p_spoof": 0.05,
+        "p_nontarget": 0.0095,
+        "c_miss": 1.0,
+        "c_fa_nontarget": 10.0,
+        "c_fa_spoof": 10.0,
+    },
+}
+
+
 def a_dcf(
     scores: ArrayLike,
     kinds: ArrayLike,
@@ -202,6 +222,20 @@ def a_dcf_from_counts(
     cost = miss * (1 - rate["target"]) + nontarget * rate["nontarget"] + spoof * rate["spoof"]
     i = int(np.argmin(cost))
     return float(cost[i] / min(miss, nontarget + spoof)), halfway_threshold(threshold, i)
+
+
+def a_dcf_at(threshold: float, scores: ArrayLike, kinds: ArrayLike, **costs: float) -> float:
+    """Returns the a-DCF at a threshold that was set before. costs: arguments of a_dcf().
+
+    `scores` is [n], `kinds` is [n] of TRIAL_KINDS. Above 1 accepting all or rejecting all trials is
+    better. Raises the errors of a_dcf().
+    """
+    miss, nontarget, spoof = adcf_weights(**costs)
+    groups = groups_of(kinds, scores, needed=TRIAL_KINDS)
+    accepted = np.asarray(scores) >= threshold
+    rate = {kind: accepted[group].mean() for kind, group in groups.items()}
+    cost = miss * (1 - rate["target"]) + nontarget * rate["nontarget"] + spoof * rate["spoof"]
+    return float(cost / min(miss, nontarget + spoof))
 
 
 # ---------------------------------------------------------------------- summary

@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 from metrics.rates import EERS
-from metrics.sasv import a_dcf
+from metrics.sasv import ADCF_SETS
 from metrics.tandem import min_t_dcf
 
 # Options --adcf_... and --tdcf_...: parameters of a_dcf() and min_t_dcf(), and their help.
@@ -74,6 +74,11 @@ def add_rate_options(parser: Options) -> None:
         metavar="P",
         help="false-accept rates in the table of thresholds (0.1 0.01 0.001)",
     )
+    add_eer_option(parser)
+
+
+def add_eer_option(parser: Any) -> None:
+    """Declares the definition of the EER."""
     parser.add_argument(
         "--eer",
         choices=EERS,
@@ -106,12 +111,7 @@ def add_plain_options(parser: Options) -> None:
 def add_spoofing_options(parser: Options) -> None:
     """Declares the options of spoofing-aware scores."""
     group = parser.add_argument_group("spoofing-aware scores")
-    group.add_argument(
-        "--cm",
-        metavar="FILE",
-        help="countermeasure scores, for min t-DCF and t-EER: a scores file with the same trials "
-        "in the same order, or lines 'file ... score' for the tested files",
-    )
+    add_cm_option(group, ", for min t-DCF and t-EER")
     group.add_argument(
         "--prevalence",
         type=float,
@@ -121,22 +121,52 @@ def add_spoofing_options(parser: Options) -> None:
         help="print the t-EER also for these shares of spoofed trials among the trials to reject "
         "(the concurrent t-EER needs no share)",
     )
-    for metric, prefix, function, names in (
-        ("a-DCF", "adcf", a_dcf, ADCF),
-        ("t-DCF", "tdcf", min_t_dcf, TDCF),
-    ):
-        parameters = inspect.signature(function).parameters
-        for name, text in names.items():
-            group.add_argument(
-                f"--{prefix}_{name}",
-                type=float,
-                default=parameters[name].default,
-                metavar=name[0].upper(),
-                help=f"{metric}: {text} (%(default)g)",
-            )
+    add_adcf_options(group)
+    parameters = inspect.signature(min_t_dcf).parameters
+    for name, text in TDCF.items():
+        group.add_argument(
+            f"--tdcf_{name}",
+            type=float,
+            default=parameters[name].default,
+            metavar=name[0].upper(),
+            help=f"t-DCF: {text} (%(default)g)",
+        )
+
+
+def add_cm_option(group: Any, use: str = "") -> None:
+    """Declares the countermeasure scores. use: what they are for."""
+    group.add_argument(
+        "--cm",
+        metavar="FILE",
+        help=f"countermeasure scores{use}: a scores file with the same trials "
+        "in the same order, or lines 'file ... score' for the tested files",
+    )
+
+
+def add_adcf_options(group: Any) -> None:
+    """Declares the priors and costs of the a-DCF."""
+    group.add_argument(
+        "--adcf",
+        choices=list(ADCF_SETS),
+        default="default",
+        metavar="NAME",
+        help="priors and costs of the a-DCF: default (a-DCF 1) or asvspoof5; the options "
+        "--adcf_... replace single values",
+    )
+    for name, text in ADCF.items():
+        values = [f"{each[name]:g}" for each in ADCF_SETS.values()]
+        group.add_argument(
+            f"--adcf_{name}",
+            type=float,
+            metavar=name[0].upper(),
+            help=f"a-DCF: {text} ({'; asvspoof5 '.join(dict.fromkeys(values))})",
+        )
 
 
 def weights_of(args: argparse.Namespace, prefix: str) -> dict[str, float]:
     """Returns the arguments of a_dcf() (prefix "adcf") or of min_t_dcf() (prefix "tdcf")."""
-    names = ADCF if prefix == "adcf" else TDCF
-    return {name: getattr(args, f"{prefix}_{name}") for name in names}
+    if prefix == "tdcf":
+        return {name: getattr(args, f"tdcf_{name}") for name in TDCF}
+    found = {name: getattr(args, f"adcf_{name}") for name in ADCF}
+    given = {name: value for name, value in found.items() if value is not None}
+    return given if len(given) == len(ADCF) else ADCF_SETS[args.adcf] | given

@@ -11,7 +11,7 @@ COSTS = ("p_target", "c_miss", "c_fa")
 PLAIN = "'1|0'"
 AWARE = "spoofing-aware"
 FILES = "single-file"
-ADCF_OPTIONS = tuple(f"adcf_{name}" for name in ADCF)
+ADCF_OPTIONS = ("adcf", *(f"adcf_{name}" for name in ADCF))
 TDCF_OPTIONS = tuple(f"tdcf_{name}" for name in TDCF)
 # Without one of the first options, the second ones have no effect on scores files.
 NEEDED_BY = {

@@ -175,6 +175,20 @@ ACTIONS = [
         "decision threshold of --verify (default: the threshold at the EER in the checkpoint)",
     ),
     Option(
+        "cm_model",
+        str,
+        None,
+        "checkpoint of a countermeasure: --verify also decides whether the second file is spoofed",
+        placeholder="CHECKPOINT",
+    ),
+    Option(
+        "fusion_file",
+        str,
+        None,
+        "JSON file of tuneThreshold.py fuse --cm, which --cm_model needs",
+        placeholder="FILE",
+    ),
+    Option(
         "calibration",
         str,
         None,

@@ -5,6 +5,7 @@ from typing import Literal
 from common.constants import SHORTEST_SPEECH, SILENT
 from metrics.confidence import REPEATS
 from metrics.rates import EERS
+from metrics.sasv import ADCF_SETS
 from metrics.score_norm import NORMS
 from metrics.stage_plan import STAGES
 from options.option import Option
@@ -147,6 +148,12 @@ EVALUATION = [
     ),
     Option("dcf_c_miss", float, 1.0, "cost of a miss in minDCF", 0, between=True),
     Option("dcf_c_fa", float, 1.0, "cost of a false alarm in minDCF", 0, between=True),
+    Option(
+        "adcf",
+        Literal[tuple(ADCF_SETS)],
+        "default",
+        "priors and costs of the a-DCF of spoofing-aware trials: a-DCF 1 or ASVspoof 5",
+    ),
     Option(
         "far",
         float,

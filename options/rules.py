@@ -33,6 +33,8 @@ MODES = (
     "card_datasets",
     "output",
     "threshold",
+    "cm_model",
+    "fusion_file",
     "calibration",
     "prior",
     "stages",
@@ -87,6 +89,7 @@ WITHOUT_STAGES_OF_TRIALS = Need(
     (), "without --stages qualities or calibration", stages=("qualities", "calibration")
 )
 WITHOUT_ESTIMATE = Need("estimate_backend", "without --estimate_backend", stages=BACKEND_STAGES)
+WITHOUT_VERIFY = Need("verify", "without --verify")
 WITHOUT_PUBLISH = Need("publish", "without --publish")
 WITHOUT_EMBEDDINGS = Need(
     ("eval", "check", "all_pairs", "verify", "extract", "generate", "export"),
@@ -114,6 +117,8 @@ NEEDS = {
     "margin_start": WITHOUT_MARGIN_UNTIL,
     "margin_growth": WITHOUT_MARGIN_UNTIL,
     **{f"adcf_{name}": WITHOUT_ADCF_WEIGHT for name in ADCF_OPTIONS},
+    "gate_weight": Need("fusion_gate", "without --fusion_gate"),
+    "fusion": Need("fusion_gate", "with --fusion_gate, which learns the score", ("False",)),
     "balance_attacks": Need("num_spk", "without --num_spk"),
     "cohort_list": WITHOUT_SCORE_NORM,
     "cohort_path": WITHOUT_SCORE_NORM,
@@ -124,6 +129,8 @@ NEEDS = {
     "calibration_path": WITHOUT_STAGES_OF_TRIALS,
     "bootstrap": Need("stages", "without --stages"),
     "prior": Need("calibration", "without --calibration"),
+    "cm_model": WITHOUT_VERIFY,
+    "fusion_file": WITHOUT_VERIFY,
     "calibration": Need(("verify", "publish"), "without --verify or --publish"),
     "publish_classifier": WITHOUT_PUBLISH,
     "license": WITHOUT_PUBLISH,
@@ -164,4 +171,5 @@ FROM_CHECKPOINT = (
     "dcf_p_target",
     "dcf_c_miss",
     "dcf_c_fa",
+    "adcf",
 )

@@ -19,6 +19,7 @@ from small_world import PUBLISHED_SECTION, with_published_names, write_asvspoof
 
 from corpus.lists import classes_of, read_train_list, read_trials
 from DatasetLoader import EvalDataset, TrainDataset, batches, eval_loader, train_loader
+from inference.evaluation import summary_of_trials
 from inference.scorer import Scorer
 from metrics.sasv import sasv_eers
 from network.checkpoints import read_checkpoint
@@ -248,6 +249,23 @@ def test_scores_in_parts(place, program):
     bonafide = scores_of(Path("a/result/scores_bonafide.txt"))
     assert np.allclose(fused, speaker + 0.5 * bonafide, atol=1e-5)
     assert bonafide.std() > 0
+
+
+def test_the_evaluation_knows_named_costs(tmp_path):
+    """--adcf asvspoof5: a spoof costs ten times its prior, half of the default."""
+    write_lines(tmp_path / "asv.trn.txt", ["s a,b"])
+    path = tmp_path / "asv.trl.txt"
+    path.write_text("s a target\ns b nontarget\ns c spoof\ns d target\n")
+    trials = read_trials(path)
+    values = {}
+    for name in ("default", "asvspoof5"):
+        options = argparse.Namespace(far=[0.1], eer="interpolated", adcf=name)
+        found = summary_of_trials(np.array([1.0, 0.0, 2.0, 3.0]), trials, options)
+        values[name] = found.a_dcf.value
+    # One of two targets is missed. Accepting everything costs 1.5, or 0.595, and rejecting
+    # everything 0.9, or 0.9405.
+    assert values["default"] == pytest.approx(0.5 * 0.9 / 0.9)
+    assert values["asvspoof5"] == pytest.approx(0.5 * 0.9405 / 0.595)
 
 
 def test_quota_without_spoofed_speech(corpus, tmp_path, program):

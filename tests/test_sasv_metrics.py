@@ -7,6 +7,7 @@ computed by hand.
 import inspect
 import json
 import math
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -281,6 +282,42 @@ def test_t_dcf_of_asvspoof_2019(case):
     assert min_t_dcf(*tandem_case(case))[0] == pytest.approx(
         TANDEM[f"{case}/min_t_dcf_2019"][0], **NEAR.get(case, {"abs": 0.005})
     )
+
+
+# ---------------------------------------------------------------------- named priors and costs
+def printed_a_dcf(capsys, *words):
+    """Returns the a-DCF that tuneThreshold.py prints, with four digits."""
+    assert tuneThreshold.main([*map(str, words)]) == 0
+    return float(re.search(r"^a-DCF +(\S+)", capsys.readouterr().out, re.MULTILINE)[1])
+
+
+def test_named_priors_and_costs(tmp_path, capsys):
+    """ASVspoof 5: priors 0.05 and 0.0095, costs 1, 10 and 10. Single options replace a part.
+
+    The reference case a_dcf_3 has the costs of ASVspoof 5 and the prior 0.01 of non-targets.
+    """
+    asv, cm, kinds = tandem_case("case1")
+    scores = 0.7 * asv + 0.3 * cm
+    path = tmp_path / "s.txt"
+    lines = [f"s f{i} {kind} {scores[i]:.12g}\n" for i, kind in enumerate(kinds)]
+    path.write_text("".join(lines))
+    named = (path, "--adcf", "asvspoof5")
+    found = printed_a_dcf(capsys, *named, "--adcf_p_nontarget", 0.01)
+    assert found == pytest.approx(TANDEM["case1/a_dcf_3"][0], abs=5e-5)
+
+    at = [slow_a_dcf(scores, kinds, t, 0.05, 0.0095, 1, 10, 10) for t in thresholds(scores)]
+    assert printed_a_dcf(capsys, *named) == pytest.approx(min(at), abs=5e-5)
+    assert abs(min(at) - TANDEM["case1/a_dcf_3"][0]) > 1e-4
+    default = pytest.approx(TANDEM["case1/a_dcf_1"][0], abs=5e-5)
+    assert printed_a_dcf(capsys, path) == default
+    assert printed_a_dcf(capsys, path, "--adcf", "default") == default
+
+
+def test_named_costs_have_no_effect_on_plain_scores(tmp_path, capsys):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("1 a b 1\n0 a c 0\n")
+    assert tuneThreshold.main([str(plain), "--adcf", "asvspoof5"]) == 0
+    assert capsys.readouterr().err == "warning: --adcf has no effect on '1|0' scores.\n"
 
 
 def without_ties(scores):

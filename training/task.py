@@ -25,7 +25,7 @@ from corpus.utterances import Utterances
 from DatasetLoader import batches
 from distributed.shared import shared_from_rank_zero
 from inference.evaluation import evaluation_bytes, refuse_pairwise
-from inference.networks import build_net
+from inference.networks import build_net, refuse_other_scores
 from inference.sources import source_of
 from inference.trial_lists import read_tests
 from network.checkpoints import read_run
@@ -274,6 +274,7 @@ class Task:
         """Raises InputError if options, data, model and loss do not fit together."""
         options = self.options
         refuse_pairwise(self.trainer.net.model.pairwise, options)
+        refuse_other_scores(self.trainer.net.loss, options)
         warn_without_classifier(options, self.trainer.net)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
