@@ -72,7 +72,7 @@ def add_speaker_options(parser: Options) -> None:
     group.add_argument(
         "--speaker_table",
         metavar="FILE",
-        help="lines 'file speaker' for all files of the trials, or a protocol of spoofed speech",
+        help="lines 'file speaker' for all files, or a protocol of spoofed speech",
     )
 
 
@@ -121,7 +121,7 @@ def add_slice_options(parser: Options) -> None:
         default=[],
         metavar="COLUMN",
         help="metrics for each value of columns of --table; without --table: duration (needs "
-        "--path), attack (scores with spoofed speech), and for single files codec or speaker",
+        "--path), attack (spoofed speech), or codec and speaker (single files)",
     )
     group.add_argument(
         "--table",

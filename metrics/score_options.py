@@ -138,8 +138,8 @@ def add_cm_option(group: Any, use: str = "") -> None:
     group.add_argument(
         "--cm",
         metavar="FILE",
-        help=f"countermeasure scores{use}: a scores file with the same trials "
-        "in the same order, or lines 'file ... score' for the tested files",
+        help=f"countermeasure scores{use}: a file with the same trials in the same "
+        "order, or lines 'file ... score' of the tested files",
     )
 
 
