@@ -50,6 +50,7 @@ class CopyOptions(NamedTuple):
 
     `list_file` is a training list, and `path` is the folder of its files. `vocoders` are names in
     COPIES. `limit` is the number of utterances of a speaker that are copied, None for all.
+    `keep_spoofed`: the protocol also has the spoofed files of the list.
     """
 
     list_file: Path
@@ -58,6 +59,7 @@ class CopyOptions(NamedTuple):
     vocoders: tuple[str, ...]
     seed: int
     limit: int | None
+    keep_spoofed: bool = False
 
 
 def hash_words(seed: int, *words: str) -> int:
@@ -199,11 +201,14 @@ def copy_protocol_lines(
     """Yields the lines of the protocol, with paths relative to the output folder.
 
     Every bona fide file is followed by its copies. `copied` contains the paths of files with
-    copies. Files in `failed` are left out.
+    copies. Files in `failed` are left out. Spoofed files keep their attack.
     """
     attacks = [COPIES[name].attack for name in options.vocoders]
     for utterance in utterances:
         speaker, path = utterance.speaker, utterance.path
+        if utterance.spoofed:
+            yield f"{speaker} {COPY_ORIGINALS}/{path} - {utterance.attack} spoof"
+            continue
         if path in failed:
             continue
         yield f"{speaker} {COPY_ORIGINALS}/{path} - - bonafide"
@@ -212,15 +217,16 @@ def copy_protocol_lines(
                 yield f"{speaker} {attack}/{path} - {attack} spoof"
 
 
-def read_bonafide(options: CopyOptions) -> list[Utterance]:
-    """Reads the bona fide utterances of the list, with the paths of the files on disk.
+def read_utterances(options: CopyOptions) -> list[Utterance]:
+    """Reads the utterances of the protocol, with the paths of the files on disk.
 
     Raises InputError if a file is missing, has another format, or is outside --path. The copy of a
     file outside --path would be outside the output folder.
     """
     refuse_pack(options.path)
-    utterances = [u for u in read_train_list(options.list_file) if not u.spoofed]
-    if not utterances:
+    listed = read_train_list(options.list_file)
+    utterances = [u for u in listed if options.keep_spoofed or not u.spoofed]
+    if all(u.spoofed for u in utterances):
         raise InputError(
             f"{options.list_file}: expected bona fide speech to copy, found only spoofed speech. "
             "Add bona fide speech to the list."
@@ -245,10 +251,11 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     Raises InputError at the end if there are any.
     """
     prepare_vocoders(options.vocoders)
-    utterances = read_bonafide(options)
+    utterances = read_utterances(options)
+    bonafide = [u for u in utterances if not u.spoofed]
     prepare_output(options)
-    copied = select_paths(utterances, options.seed, options.limit)
-    jobs = [u.path for u in utterances if u.path in copied]
+    copied = select_paths(bonafide, options.seed, options.limit)
+    jobs = [u.path for u in bonafide if u.path in copied]
     log.info("Making copies of %s files by %s.", f"{len(jobs):,}", ", ".join(options.vocoders))
     made = 0
     failed = {}
@@ -263,7 +270,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     log.info(
         "Wrote %s with %s bona fide files and %s copies (%s made now).",
         options.output / COPY_PROTOCOL,
-        f"{len(utterances) - len(failed):,}",
+        f"{len(bonafide) - len(failed):,}",
         f"{(len(copied) - len(failed)) * len(options.vocoders):,}",
         f"{made:,}",
     )

@@ -170,21 +170,38 @@ def test_choice_depends_on_seed_and_names_alone():
     assert len(copy_synthesis.select_paths(utterances, 0, None)) == 100
 
 
+def write_protocol(speech, folder):
+    """Writes a train list in which the last two files are spoofed by A01, next to wav/."""
+    (folder / "wav").symlink_to(speech / "wav")
+    with (folder / "train_list.txt").open("w") as file:
+        for i, (speaker, name) in enumerate(words_of_lines(speech / "train_list.txt")):
+            kind = "- bonafide" if i < 4 else "A01 spoof"
+            file.write(f"{speaker} {name.rsplit('.')[0]} - {kind}\n")
+
+
 def test_spoofed_speech_of_a_protocol_is_left_out(speech, copies, tmp_path):
     """Names without an extension are found as in training.
 
     The bytes of the copies are the same as from a plain list.
     """
-    (tmp_path / "wav").symlink_to(speech / "wav")
-    with (tmp_path / "train_list.txt").open("w") as file:
-        for i, (speaker, name) in enumerate(words_of_lines(speech / "train_list.txt")):
-            kind = "- bonafide" if i < 4 else "A01 spoof"
-            file.write(f"{speaker} {name.rsplit('.')[0]} - {kind}\n")
+    write_protocol(speech, tmp_path)
     assert copy(tmp_path, tmp_path / "a", "--vocoders", "griffin_lim", "griffin_lim_mel") == 0
     written = (copies / "cm.train.trn.txt").read_text().splitlines()
     assert (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines() == written[:12]
     ours, theirs = made(tmp_path / "a"), made(copies)
     assert all(ours[name] == theirs[name] for name in ours if name.startswith("G0"))
+
+
+def test_spoofed_speech_of_a_protocol_is_listed_but_not_copied(speech, copies, tmp_path):
+    write_protocol(speech, tmp_path)
+    words = ["--vocoders", "griffin_lim", "griffin_lim_mel", "--keep_spoofed"]
+    assert copy(tmp_path, tmp_path / "a", *words) == 0
+    lines = (tmp_path / "a" / "cm.train.trn.txt").read_text().splitlines()
+    expected = (copies / "cm.train.trn.txt").read_text().splitlines()[:12]
+    for speaker, name in words_of_lines(speech / "train_list.txt")[4:]:
+        expected.append(f"{speaker} bonafide/{name} - A01 spoof")
+        assert not (tmp_path / "a" / "G01" / name).exists()
+    assert lines == expected
 
 
 # ---------------------------------------------------------------------- repeated commands

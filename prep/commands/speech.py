@@ -38,6 +38,7 @@ def run_copy_synthesis(args: argparse.Namespace) -> None:
         tuple(dict.fromkeys(args.vocoders)),
         args.seed,
         args.limit_per_speaker,
+        args.keep_spoofed,
     )
     copy_synthesis.make_copies(options, args.processes)
 
@@ -84,6 +85,7 @@ COPY_SYNTHESIS_OPTIONS = {
     "--limit_per_speaker": number_option(
         1, "number of files per speaker that are copied, drawn at random (default: all)"
     ),
+    "--keep_spoofed": switch_option("also list the spoofed files of LIST, with their attacks"),
     "--seed": number_option(
         0, "seed of everything drawn: files, phases and voices (default: %(default)s)", default=0
     ),
