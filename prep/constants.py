@@ -50,6 +50,11 @@ PROBLEM_KINDS = {
 # The protocol that lists original files and copies, and the link to the folder of the originals.
 COPY_PROTOCOL = "cm.train.trn.txt"
 COPY_ORIGINALS = "bonafide"
+# Lists of the speakers that remain in the training, and of the speakers that are held out.
+REST_LIST = "train.txt"
+DEV_FILES = "dev.txt"
+DEV_TRIALS = "dev.trl.txt"
+DEV_ENROLMENTS = "dev.trn.txt"
 
 
 # ---------------------------------------------------------------------- features and embeddings

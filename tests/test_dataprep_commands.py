@@ -34,6 +34,7 @@ PUBLISHED = {
     "speechocean762": ("--speechocean762", "ocean", ""),
     "synthetic": ("--synthetic", "made", ""),
     "copy-synthesis": ("--copy_synthesis", "train.txt", "--path wav --output copies"),
+    "hold-out": ("--hold_out", "cm.txt", "--speakers 2 --output lists"),
     "check": ("--check", "train.txt trials.txt", "--path wav"),
     "make-list": ("--make_list", "tree", "--output lists"),
     "merge": ("--merge", "a=a.txt:a b=b.txt:b", "--output all.txt"),

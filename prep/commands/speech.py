@@ -11,7 +11,14 @@ from prep.commands.options import (
     switch_option,
     text_table,
 )
-from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
+from prep.constants import (
+    COPY_ORIGINALS,
+    COPY_PROTOCOL,
+    DEV_ENROLMENTS,
+    DEV_FILES,
+    DEV_TRIALS,
+    REST_LIST,
+)
 from synthesis.names import DEFAULT_VOCODERS, VOCODERS
 
 
@@ -41,6 +48,14 @@ def run_copy_synthesis(args: argparse.Namespace) -> None:
         args.keep_spoofed,
     )
     copy_synthesis.make_copies(options, args.processes)
+
+
+def run_hold_out(args: argparse.Namespace) -> None:
+    """Holds out speakers of a list for development."""
+    # Imported here, because --help does not need it.
+    from prep import development
+
+    development.hold_out(args.hold_out, args.speakers, args.output)
 
 
 SYNTHETIC_OPTIONS = {
@@ -99,6 +114,17 @@ COPY_SYNTHESIS_NOTES = f"""Files in the folder of --output:
 With --output data/copies, train with --train_list data/copies/{COPY_PROTOCOL} and
 --train_path data/copies. The protocol lists all original files as bona fide, also with
 --limit_per_speaker. The same command with more vocoders or a higher limit adds copies."""
+HOLD_OUT_OPTIONS = {
+    "--speakers": number_option(
+        1, "number of speakers that are held out, the last ones by name", required=True
+    ),
+    "--output": path_option("DIR", "folder of the lists", required=True),
+}
+HOLD_OUT_NOTES = f"""Files in the folder of --output, with the paths of LIST:
+  {REST_LIST:12}  train list of the other speakers
+  {DEV_FILES:12}  protocol of the files of the speakers that are held out
+  {DEV_TRIALS:12}  spoofing-aware trials of the same files
+  {DEV_ENROLMENTS:12}  enrolments of the trials: every bona fide file enrols one claimed speaker"""
 SPEECH_COMMANDS = {
     "synthetic": Subcommand(
         run_synthetic,
@@ -132,5 +158,15 @@ SPEECH_COMMANDS = {
                 COPY_SYNTHESIS_NOTES,
             ]
         ),
+    ),
+    "hold-out": Subcommand(
+        run_hold_out,
+        "hold out speakers of a list with spoofed speech for development",
+        "Splits a train list with spoofed speech. A fusion of a speaker network with a "
+        "countermeasure learns from the trials of the speakers that are held out.",
+        HOLD_OUT_OPTIONS,
+        ("hold-out data/copies/cm.train.trn.txt --speakers 10 --output data/split",),
+        value=path_option("LIST", "protocol of countermeasures"),
+        notes=HOLD_OUT_NOTES,
     ),
 }
