@@ -170,7 +170,10 @@ def test_asvspoof2021(tmp_path, capsys):
         assert f"--test_list {protocol} --test_path {folder}\n" in out
         assert is_protocol(protocol)
         trials = read_protocol(protocol)
-        assert trials.lines == [f"{track}_E_0000000 - bonafide", f"{track}_E_0000001 A07 spoof"]
+        assert trials.lines == [
+            f"{track}_E_0000000 LA_0000 alaw - bonafide",
+            f"{track}_E_0000001 LA_0001 alaw A07 spoof",
+        ]
         assert check_files(folder, [], protocol) == {}
 
 
@@ -238,7 +241,10 @@ def check_asvspoof5(data, root):
     assert trials.kinds.tolist() == ["target", "nontarget", "spoof"]
     assert trials.models == [("D_A0000000000", "D_A0000000001")]
     protocol = read_protocol(protocols / "ASVspoof5.dev.track_1.tsv")
-    assert protocol.lines == ["D_0000000000 - bonafide", "D_0000000001 A11 spoof"]
+    assert protocol.lines == [
+        "D_0000000000 D_0001 - - bonafide",
+        "D_0000000001 D_0002 C01 A11 spoof",
+    ]
     assert {*os.listdir(root)} >= {"flac_T", "flac_D"}
 
 
