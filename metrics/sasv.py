@@ -142,23 +142,19 @@ def p_target_of(name: str, p_spoof: float, p_nontarget: float, **costs: float) -
 
 
 # ---------------------------------------------------------------------- a-DCF
-# Named priors and costs: arguments of a_dcf(). "default" is a-DCF 1 of Shim et al. ASVspoof 5 has
-# the priors of ASVspoof 2019 LA, and both false accepts have the same cost.
+# a-DCF 1 of Shim et al.: arguments of a_dcf().
+A_DCF_1 = {
+    "p_spoof": 0.05,
+    "p_nontarget": 0.05,
+    "c_miss": 1.0,
+    "c_fa_nontarget": 10.0,
+    "c_fa_spoof": 20.0,
+}
+# Named priors and costs. ASVspoof 5 has the priors of ASVspoof 2019 LA, and both false accepts have
+# the same cost.
 ADCF_SETS = {
-    "default": {
-        "p_spoof": 0.05,
-        "p_nontarget": 0.05,
-        "c_miss": 1.0,
-        "c_fa_nontarget": 10.0,
-        "c_fa_spoof": 20.0,
-    },
-    "asvspoof5": {
-        "p_spoof": 0.05,
-        "p_nontarget": 0.0095,
-        "c_miss": 1.0,
-        "c_fa_nontarget": 10.0,
-        "c_fa_spoof": 10.0,
-    },
+    "default": A_DCF_1,
+    "asvspoof5": A_DCF_1 | {"p_nontarget": 0.0095, "c_fa_spoof": 10.0},
 }
 
 
@@ -166,11 +162,11 @@ def a_dcf(
     scores: ArrayLike,
     kinds: ArrayLike,
     *,
-    p_spoof: float = 0.05,
-    p_nontarget: float = 0.05,
-    c_miss: float = 1.0,
-    c_fa_nontarget: float = 10.0,
-    c_fa_spoof: float = 20.0,
+    p_spoof: float = A_DCF_1["p_spoof"],
+    p_nontarget: float = A_DCF_1["p_nontarget"],
+    c_miss: float = A_DCF_1["c_miss"],
+    c_fa_nontarget: float = A_DCF_1["c_fa_nontarget"],
+    c_fa_spoof: float = A_DCF_1["c_fa_spoof"],
 ) -> tuple[float, float]:
     """Returns the minimum of the architecture-agnostic detection cost and its threshold.
 
@@ -246,11 +242,11 @@ def summarize_sasv(
     *,
     p_fa: Sequence[float] = (0.1, 0.01, 0.001),
     definition: str = "interpolated",
-    p_spoof: float = 0.05,
-    p_nontarget: float = 0.05,
-    c_miss: float = 1.0,
-    c_fa_nontarget: float = 10.0,
-    c_fa_spoof: float = 20.0,
+    p_spoof: float = A_DCF_1["p_spoof"],
+    p_nontarget: float = A_DCF_1["p_nontarget"],
+    c_miss: float = A_DCF_1["c_miss"],
+    c_fa_nontarget: float = A_DCF_1["c_fa_nontarget"],
+    c_fa_spoof: float = A_DCF_1["c_fa_spoof"],
 ) -> SasvSummary:
     """Returns the SASV-EERs, the EER of each attack, the a-DCF and a threshold for each p_fa.
 

@@ -169,4 +169,4 @@ def weights_of(args: argparse.Namespace, prefix: str) -> dict[str, float]:
         return {name: getattr(args, f"tdcf_{name}") for name in TDCF}
     found = {name: getattr(args, f"adcf_{name}") for name in ADCF}
     given = {name: value for name, value in found.items() if value is not None}
-    return given if len(given) == len(ADCF) else ADCF_SETS[args.adcf] | given
+    return ADCF_SETS[args.adcf] | given

@@ -21,6 +21,7 @@ from models._aasist import (
     GraphModel,
     SincMaps,
     Sizes,
+    repeated,
     residual_blocks,
 )
 from models._published import Published, PublishedFile
@@ -80,9 +81,7 @@ class MainModel(GraphModel):
 
         Waves below 2,315 samples are repeated.
         """
-        if x.shape[1] < SHORTEST:
-            repeats = -(-SHORTEST // x.shape[1])
-            x = x.repeat(1, repeats)[:, :SHORTEST]
+        x = repeated(x, SHORTEST)
         return self.encoder(F.selu(self.first_bn(self.front(x))))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.parameter_groups import Group
-from models._aasist import POOLED, GraphModel, Sizes, residual_blocks
+from models._aasist import POOLED, GraphModel, Sizes, repeated, residual_blocks
 from models._fine_tuning import FINE_TUNING, UPDATE_OPTIONS, FineTuning
 from models._wavlm_options import TRAINING_OPTIONS, WAVLM_OPTIONS, WAVLM_PART, WavLMOptions
 from pooling._layers import layer_weights, sum_of_layers
@@ -57,9 +57,7 @@ class MainModel(GraphModel):
 
         Waves below 1,040 samples are repeated.
         """
-        if x.shape[1] < SHORTEST:
-            repeats = -(-SHORTEST // x.shape[1])
-            x = x.repeat(1, repeats)[:, :SHORTEST]
+        x = repeated(x, SHORTEST)
         frames = sum_of_layers(self.ssl(x), self.layer_weights)  # [N, C, T]
         y = self.projection(frames.mT).mT.unsqueeze(1)  # [N, 1, 128, T]
         return self.blocks(F.selu(self.first_bn(F.max_pool2d(y, POOLED))))

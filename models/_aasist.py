@@ -32,6 +32,13 @@ DROPPED_NODES = 0.2
 DROPPED_SCORES = 0.3
 
 
+def repeated(x: torch.Tensor, samples: int) -> torch.Tensor:
+    """Repeats waves [N, T] below this number of samples up to it. Longer waves stay as they are."""
+    if x.shape[1] >= samples:
+        return x
+    return x.repeat(1, -(-samples // x.shape[1]))[:, :samples]
+
+
 # ---------------------------------------------------------------------- front end
 class SincMaps(nn.Module):
     """Fixed band passes, equally wide in mel: waves [N, T] -> maps [N, 1, 23, (T - 128) // 3].

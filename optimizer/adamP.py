@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from optimizer._adam import adam_update
+
 # A weight is scale-invariant if |cosine| of weight and gradient is below this number / sqrt(n).
 INVARIANCE_THRESHOLD = 0.1
 # Share of the weight decay for scale-invariant weights.
@@ -43,22 +45,13 @@ class AdamP(torch.optim.Optimizer):
     @staticmethod
     def _update(p: nn.Parameter, group: dict, state: dict) -> None:
         """Updates one parameter."""
-        if not state:
-            state["updates"] = torch.zeros((), device=p.device)
-            state["exp_avg"] = torch.zeros_like(p)
-            state["exp_avg_sq"] = torch.zeros_like(p)
-        updates = state["updates"].add_(1.0).double()
-        beta1, beta2 = group["betas"]
-        mean = state["exp_avg"].lerp_(p.grad, 1 - beta1)
-        square = state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-        scale = (square / (1 - beta2**updates)).sqrt_().add_(group["eps"])
-        update = mean / scale
+        update, bias = adam_update(p.grad, state, group["betas"], group["eps"])
         decay = group["weight_decay"]
         if p.dim() > 1:
             update, invariant = without_lengthening(p, update, group["eps"])
             decay = torch.where(invariant, decay * INVARIANT_DECAY_SHARE, decay)
         p.mul_(1 - group["lr"] * decay)
-        p.sub_(update * (group["lr"] / (1 - beta1**updates)))
+        p.sub_(update * (group["lr"] / bias))
 
 
 def without_lengthening(p: nn.Parameter, update: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from optimizer._adam import adam_update
 from optimizer.adamW import without_decay_of_vectors
 
 # Coefficients of the polynomial a x + b x^3 + c x^5, which moves numbers from 0 to 1 towards 1.
@@ -80,16 +81,8 @@ class Muon(torch.optim.Optimizer):
     @staticmethod
     def _of_others(grad: Tensor, group: dict, state: dict) -> Tensor:
         """Returns the update of AdamW per unit of the learning rate."""
-        if not state:
-            state["updates"] = torch.zeros((), device=grad.device)
-            state["exp_avg"] = torch.zeros_like(grad)
-            state["exp_avg_sq"] = torch.zeros_like(grad)
-        updates = state["updates"].add_(1.0).double()
-        beta1, beta2 = group["betas"]
-        mean = state["exp_avg"].lerp_(grad, 1 - beta1)
-        square = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        scale = (square / (1 - beta2**updates)).sqrt_().add_(EPSILON)
-        return mean / scale / (1 - beta1**updates)
+        update, bias = adam_update(grad, state, group["betas"], EPSILON)
+        return update / bias
 
 
 def Optimizer(

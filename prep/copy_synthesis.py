@@ -28,7 +28,14 @@ from corpus.lists import Utterance, read_train_list
 from corpus.records import begin_record, check_record
 from corpus.roots import refuse_pack
 from prep.constants import COPY_ORIGINALS, COPY_PROTOCOL
-from prep.output import FORMATS, encode_lines, report_failures, require_folder, write_audio
+from prep.output import (
+    FORMATS,
+    encode_lines,
+    protocol_line,
+    report_failures,
+    require_folder,
+    write_audio,
+)
 from prep.workers import in_parallel
 from synthesis.copies import COPIES, Vocoder, prepare_vocoders
 
@@ -206,15 +213,12 @@ def copy_protocol_lines(
     attacks = [COPIES[name].attack for name in options.vocoders]
     for utterance in utterances:
         speaker, path = utterance.speaker, utterance.path
-        if utterance.spoofed:
-            yield f"{speaker} {COPY_ORIGINALS}/{path} - {utterance.attack} spoof"
-            continue
         if path in failed:
             continue
-        yield f"{speaker} {COPY_ORIGINALS}/{path} - - bonafide"
+        yield protocol_line(speaker, f"{COPY_ORIGINALS}/{path}", utterance.attack)
         if path in copied:
             for attack in attacks:
-                yield f"{speaker} {attack}/{path} - {attack} spoof"
+                yield protocol_line(speaker, f"{attack}/{path}", attack)
 
 
 def read_utterances(options: CopyOptions) -> list[Utterance]:

@@ -6,13 +6,13 @@ network knows. Small corpora with spoofed speech have no such trials.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from common.errors import InputError
 from corpus.lists import Utterance, read_train_list
 from prep.constants import DEV_ENROLMENTS, DEV_FILES, DEV_TRIALS, REST_LIST
-from prep.output import write_lists
+from prep.output import protocol_line, write_lists
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def hold_out(list_file: Path, count: int, output: Path) -> None:
             )
     write_lists(
         {
-            output / REST_LIST: map(line_of, (u for u in utterances if u.speaker not in held)),
-            output / DEV_FILES: map(line_of, development),
+            output / REST_LIST: lines_of_protocol(u for u in utterances if u.speaker not in held),
+            output / DEV_FILES: lines_of_protocol(development),
             output / DEV_ENROLMENTS: [f"{name} {u.path}" for name, u in enrolments.items()],
             output / DEV_TRIALS: trials,
         }
@@ -59,10 +59,9 @@ def hold_out(list_file: Path, count: int, output: Path) -> None:
     )
 
 
-def line_of(utterance: Utterance) -> str:
-    """Returns the line of a protocol."""
-    key = "spoof" if utterance.spoofed else "bonafide"
-    return f"{utterance.speaker} {utterance.path} - {utterance.attack} {key}"
+def lines_of_protocol(utterances: Iterable[Utterance]) -> list[str]:
+    """Returns the lines of a protocol of countermeasures."""
+    return [protocol_line(u.speaker, u.path, u.attack) for u in utterances]
 
 
 def enrolments_of(utterances: Sequence[Utterance]) -> Iterator[tuple[str, Utterance]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from common.errors import InputError
 from corpus.files import check_present
 from corpus.lists import Utterance, described, read_train_list
-from prep.output import check_words, write_lists
+from prep.output import check_words, protocol_line, write_lists
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,4 @@ def merged_lines(utterances: Sequence[Utterance]) -> list[str]:
     """Returns lines '<speaker> <file>', or lines of a protocol if there is spoofed speech."""
     if not any(utterance.spoofed for utterance in utterances):
         return [f"{utterance.speaker} {utterance.path}" for utterance in utterances]
-    lines = []
-    for utterance in utterances:
-        key = "spoof" if utterance.spoofed else "bonafide"
-        lines.append(f"{utterance.speaker} {utterance.path} - {utterance.attack} {key}")
-    return lines
+    return [protocol_line(u.speaker, u.path, u.attack) for u in utterances]

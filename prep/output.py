@@ -13,6 +13,7 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
 
 # Largest number of error messages of files that one error shows.
@@ -54,6 +55,15 @@ def check_words(names: Iterable[str], place: object) -> None:
             raise InputError(
                 f"{place}: expected a name in UTF-8, found {name!r}. Rename this speaker or file."
             )
+
+
+def protocol_line(speaker: str, path: str, attack: str) -> str:
+    """Returns the line of a file in a protocol of countermeasures, in the format of ASVspoof 2019.
+
+    attack: the name of the attack, or a word of BONA_FIDE for real speech.
+    """
+    kind = "- bonafide" if attack in BONA_FIDE else f"{attack} {SPOOF}"
+    return f"{speaker} {path} - {kind}"
 
 
 def encode_lines(lines: Iterable[str]) -> bytes:

@@ -23,7 +23,7 @@ from corpus.line_formats import PROTOCOL_FORMATS, TRAIN_FORMATS, attack_of
 from corpus.lists import parse_trials
 from corpus.rows import first_line_of, fits_any, read_rows
 from prep.archives import extract
-from prep.output import encode_lines, require_folder
+from prep.output import encode_lines, protocol_line, require_folder
 from prep.sources import Source
 
 log = logging.getLogger(__name__)
@@ -246,9 +246,7 @@ def protocol_lines_of(list_file: Path) -> Iterator[str]:
     line_format, _, rows = read_rows(list_file, LABELLED_FILES)
     speaker, file = line_format.columns
     for words in rows:
-        attack = attack_of(words, line_format)
-        rest = "- bonafide" if attack in BONA_FIDE else f"{attack} spoof"
-        yield f"{words[speaker]} {words[file]} - {rest}"
+        yield protocol_line(words[speaker], words[file], attack_of(words, line_format))
 
 
 def link_of(part: CorpusList, path: Path, protocols: Path) -> Path:

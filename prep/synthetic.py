@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from common.writing import write_atomically
 from corpus.records import begin_record, check_record
-from prep.output import encode_lines, write_audio
+from prep.output import encode_lines, protocol_line, write_audio
 from prep.trial_drawing import draw_trials
 from prep.workers import in_parallel
 from synthesis.speech import Session, Speaker, draw_session, draw_speaker, record, synthesize
@@ -190,10 +190,10 @@ def countermeasure_lines(options: SyntheticOptions, files: dict[int, list[File]]
     """
     for speaker in options.train_range():
         for file in files[speaker]:
-            yield f"{file.name} {file.path} - {file.attack} bonafide"
+            yield protocol_line(file.name, file.path, file.attack)
         for file in files[speaker]:
             copy = file.spoofed()
-            yield f"{copy.name} {copy.path} - {copy.attack} spoof"
+            yield protocol_line(copy.name, copy.path, copy.attack)
 
 
 def enrolment_lines(options: SyntheticOptions, files: dict[int, list[File]]) -> Iterator[str]:
