@@ -34,6 +34,7 @@ PARSER.set_defaults(
     c_miss=1.0,
     c_fa=1.0,
     eer="interpolated",
+    adcf="default",
     adcf_p_spoof=0.05,
     adcf_p_nontarget=0.05,
     adcf_c_miss=1.0,
