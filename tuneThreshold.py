@@ -183,7 +183,7 @@ def slices_text(
 def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Calibrates scores files, and prints the metrics if the trials have labels."""
     path = calibrated_path(args)
-    read, more = calibration_commands.apply(args, path)
+    read, more = calibration_commands.apply_file(args, path)
     log.info("log-likelihood ratios: %s", path)
     if read.labels is None:
         log.info("The trials have no labels, so there are no metrics.")

@@ -139,7 +139,7 @@ def stationary(x: np.ndarray, ranges: Ranges, rng: np.random.Generator) -> np.nd
     return x + noise * np.sqrt(ratio * np.float32(10 ** (-snr / 10)))
 
 
-def in_parallel(x: np.ndarray, ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
+def added_up(x: np.ndarray, ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
     """Adds up the results of the algorithms 1 and 2 for x [T] -> [T]."""
     return at_most_full_scale(convolutive(x, ranges, rng) + impulsive(x, ranges, rng))
 
@@ -155,7 +155,7 @@ ALGORITHMS: dict[int, tuple[Algorithm, ...]] = {
     5: (convolutive, impulsive),
     6: (convolutive, stationary),
     7: (impulsive, stationary),
-    8: (in_parallel,),
+    8: (added_up,),
 }
 
 

@@ -57,7 +57,7 @@ class FusedScores(NamedTuple):
 def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     """Compares the two files of --verify, with a countermeasure if there is one."""
     if not options.cm_model and not options.fusion_file:
-        verification.run_verify(options, state)
+        verification.verify_pair(options, state)
         return
     check_fused_options(options)
     fusion = load_fusion(options.fusion_file)
@@ -78,7 +78,7 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
     fused = float(fusion.llrs([speaker], [countermeasure])[0])
     threshold = fusion.threshold if options.threshold is None else options.threshold
     scores = FusedScores(speaker, countermeasure, fused, threshold)
-    log_rows(rows_of(scores, fusion))
+    log_rows(fused_rows(scores, fusion))
 
 
 def check_fused_options(options: argparse.Namespace) -> None:
@@ -143,7 +143,7 @@ class Countermeasure:
 
 
 # ---------------------------------------------------------------------- printing
-def rows_of(scores: FusedScores, fusion: Fusion) -> list[Row]:
+def fused_rows(scores: FusedScores, fusion: Fusion) -> list[Row]:
     """Returns the lines about both scores, the fused score, and the decision with its reason."""
     matches = scores.speaker >= fusion.speaker_threshold
     genuine = scores.countermeasure >= fusion.cm_threshold

@@ -22,7 +22,7 @@ from metrics.llr import logit
 from metrics.qualities import calibration_inputs, quality_measures
 
 
-def run_verify(options: argparse.Namespace, state: dict | None) -> None:
+def verify_pair(options: argparse.Namespace, state: dict | None) -> None:
     """Compares the two files of --verify and prints score, decision and probability."""
     trials = Trials.of_pairs([options.verify])
     source = source_of(options)

@@ -32,7 +32,7 @@ def learn(args: argparse.Namespace, given: list[str]) -> str:
     return f"{made}\n\nmetrics of the same trials\n{metrics}\n\ncalibration: {args.output}"
 
 
-def apply(args: argparse.Namespace, output: str) -> tuple[Scores, list[str]]:
+def apply_file(args: argparse.Namespace, output: str) -> tuple[Scores, list[str]]:
     """Applies the file of apply to scores files, and writes the scores file `output`.
 
     Returns the trials, and lines that follow their metrics. Sets the options of the metrics that

@@ -80,7 +80,7 @@ def fuse(args: argparse.Namespace) -> str:
     else:
         rows[f"fused, {FOLDS}-fold cross-validation over enrolled speakers"] = honest
     rows["fused, on the trials of the training"] = fused
-    parts = [str(made), "", table("development trials", read, rows, args)]
+    parts = [str(made), "", metric_table("development trials", read, rows, args)]
     if test is not None:
         parts += ["", text_of_test(made, *test, args)]
     save_fusion(made, args.output)
@@ -91,7 +91,9 @@ def text_of_test(made: Fusion, read: Scores, cm: np.ndarray, args: argparse.Name
     """Returns the metrics of test trials, and the cost at the threshold of the fusion."""
     fused = made.llrs(read.scores, cm)
     rows = {"speaker scores": read.scores, "countermeasure scores": cm, "fused": fused}
-    return "\n".join([table("test trials", read, rows, args), *cost_lines(made, read, fused)])
+    return "\n".join(
+        [metric_table("test trials", read, rows, args), *cost_lines(made, read, fused)]
+    )
 
 
 def cost_lines(made: Fusion, read: Scores, fused: np.ndarray) -> list[str]:
@@ -102,12 +104,14 @@ def cost_lines(made: Fusion, read: Scores, fused: np.ndarray) -> list[str]:
     return [f"a-DCF at the threshold {made.threshold:.5g} of the fusion: {cost:.4f}"]
 
 
-def table(title: str, read: Scores, rows: dict[str, np.ndarray], args: argparse.Namespace) -> str:
+def metric_table(
+    title: str, read: Scores, rows: dict[str, np.ndarray], args: argparse.Namespace
+) -> str:
     """Returns the metrics of several scores of the same trials. rows: {name: scores [n]}."""
     width = max(map(len, [title, *rows]))
     lines = [f"{title:{width}s}" + "".join(f"{name:>11s}" for name in METRICS)]
     for name, scores in rows.items():
-        found = values_of(scores, read, args)
+        found = metrics_of_scores(scores, read, args)
         texts = []
         for metric in METRICS:
             text = f"{found[metric]:.4f}" if metric in found else "-"
@@ -118,7 +122,9 @@ def table(title: str, read: Scores, rows: dict[str, np.ndarray], args: argparse.
     return "\n".join(lines)
 
 
-def values_of(scores: np.ndarray, read: Scores, args: argparse.Namespace) -> dict[str, float]:
+def metrics_of_scores(
+    scores: np.ndarray, read: Scores, args: argparse.Namespace
+) -> dict[str, float]:
     """Returns {metric: value} of scores [n] of the trials, without metrics that lack a kind."""
     if read.kinds is None or read.attacks is None:
         return {}

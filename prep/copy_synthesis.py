@@ -221,7 +221,7 @@ def copy_protocol_lines(
                 yield protocol_line(speaker, f"{attack}/{path}", attack)
 
 
-def read_utterances(options: CopyOptions) -> list[Utterance]:
+def read_protocol_files(options: CopyOptions) -> list[Utterance]:
     """Reads the utterances of the protocol, with the paths of the files on disk.
 
     Raises InputError if a file is missing, has another format, or is outside --path. The copy of a
@@ -255,7 +255,7 @@ def make_copies(options: CopyOptions, processes: int | None = None) -> None:
     Raises InputError at the end if there are any.
     """
     prepare_vocoders(options.vocoders)
-    utterances = read_utterances(options)
+    utterances = read_protocol_files(options)
     bonafide = [u for u in utterances if not u.spoofed]
     prepare_output(options)
     copied = select_paths(bonafide, options.seed, options.limit)

@@ -33,7 +33,7 @@ def hold_out(list_file: Path, count: int, output: Path) -> None:
     held = set(speakers[-count:])
     development = [u for u in utterances if u.speaker in held]
     enrolments = dict(enrolments_of(development))
-    trials = list(trials_of(development, enrolments))
+    trials = list(trials_of_speakers(development, enrolments))
     for kind in ("target", "nontarget", "spoof"):
         if not any(line.endswith(f" {kind}") for line in trials):
             raise InputError(
@@ -73,7 +73,9 @@ def enrolments_of(utterances: Sequence[Utterance]) -> Iterator[tuple[str, Uttera
             yield f"{utterance.speaker}-{numbers[utterance.speaker]}", utterance
 
 
-def trials_of(utterances: Sequence[Utterance], enrolments: dict[str, Utterance]) -> Iterator[str]:
+def trials_of_speakers(
+    utterances: Sequence[Utterance], enrolments: dict[str, Utterance]
+) -> Iterator[str]:
     """Yields lines '<claimed speaker> <file> bonafide|<attack> target|nontarget|spoof'.
 
     All bona fide files are tested, except for the enrolment itself. Spoofed files are tested

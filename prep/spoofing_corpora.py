@@ -40,7 +40,9 @@ def files_of(speakers: int, bona_fide: int, attacks: list[str], each: int) -> Co
     }
 
 
-def trials_of(speakers: int, target: int, nontarget: int, attacks: list[str], each: int) -> Counts:
+def counts_of_trials(
+    speakers: int, target: int, nontarget: int, attacks: list[str], each: int
+) -> Counts:
     """Returns the counts of a list of trials with equally many trials of each attack."""
     spoofed = COUNT_OF_KIND["spoof"]
     return {
@@ -58,8 +60,10 @@ COUNTS_2019 = {
     "ASVspoof2019.LA.cm.train.trn.txt": files_of(20, 2580, numbered_attacks(1, 6), 3800),
     "ASVspoof2019.LA.cm.dev.trl.txt": files_of(20, 2548, numbered_attacks(1, 6), 3716),
     "ASVspoof2019.LA.cm.eval.trl.txt": files_of(67, 7355, numbered_attacks(7, 19), 4914),
-    "ASVspoof2019.LA.asv.dev.gi.trl.txt": trials_of(10, 1484, 5768, numbered_attacks(1, 6), 3716),
-    "ASVspoof2019.LA.asv.eval.gi.trl.txt": trials_of(
+    "ASVspoof2019.LA.asv.dev.gi.trl.txt": counts_of_trials(
+        10, 1484, 5768, numbered_attacks(1, 6), 3716
+    ),
+    "ASVspoof2019.LA.asv.eval.gi.trl.txt": counts_of_trials(
         48, 5370, 33327, numbered_attacks(7, 19), 4914
     ),
 }

@@ -8,7 +8,7 @@ from test_losses import loss_function
 
 import tuneThreshold
 from common.trial_kinds import TRIAL_KINDS
-from inference.fused_verification import FusedScores, rows_of
+from inference.fused_verification import FusedScores, fused_rows
 from metrics.sasv_fusion import load_fusion
 from metrics.scores import read_scores
 from network.checkpoints import read_checkpoint, write_checkpoint
@@ -97,10 +97,10 @@ def test_the_reasons(parts, fused, reason, fusion):
     """The thresholds of the parts are 0.45 and 1. A score at its threshold suffices."""
     made = load_fusion(fusion)._replace(speaker_threshold=0.45, cm_threshold=1.0)
     scores = FusedScores(*parts, fused, 0.0)
-    assert dict(rows_of(scores, made))["Decision"] == reason
+    assert dict(fused_rows(scores, made))["Decision"] == reason
     at = FusedScores(0.45, 1.0, 0.0, 0.0)
     expected = "same speaker: the speaker matches and the speech looks genuine"
-    assert dict(rows_of(at, made))["Decision"] == expected
+    assert dict(fused_rows(at, made))["Decision"] == expected
 
 
 def test_the_fused_score_decides(fusion):
@@ -108,7 +108,7 @@ def test_the_fused_score_decides(fusion):
     made = load_fusion(fusion)._replace(speaker_threshold=0.45, cm_threshold=1.0)
     for parts in ((0.5, 2.0), (0.5, 0.9), (0.4, 2.0), (0.4, 0.9)):
         for fused in (1.0, -1.0):
-            decision = dict(rows_of(FusedScores(*parts, fused, 0.0), made))["Decision"]
+            decision = dict(fused_rows(FusedScores(*parts, fused, 0.0), made))["Decision"]
             assert decision.startswith("same speaker" if fused > 0 else "rejected")
 
 
