@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from common.errors import InputError
 from corpus.lists import Trials
 from inference import verification
-from inference.embedding import one_root, represent_separately
-from inference.evaluation import refuse_pairwise
+from inference.embedding import represent_separately
 from inference.networks import load_scorer
 from inference.overview import Row, log_rows
 from inference.sources import DataSource, source_of
@@ -61,20 +60,10 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
         return
     check_fused_options(options)
     fusion = load_fusion(options.fusion_file)
-    trials = Trials.of_pairs([options.verify])
-    source = source_of(options)
-    root = one_root(options)
-    found = source.check_files(root, trials.paths(), "--verify", options, "--test_path")
-    trials = trials.renamed(found)
-    verifier = verification.Verifier(options, state, source)
     detector = Countermeasure(options)
-    scorer = load_scorer(options, state)
-    refuse_pairwise(scorer.pairwise, options)
-    dataset = source.eval_dataset(trials.paths(), root, options)
-    verification.refuse_weak(dataset)
-    verifier.prepare(scorer)
-    speaker = verifier.score(trials, dataset).value
-    countermeasure = detector.score(trials, root)
+    pair = verification.prepare_pair(options, state)
+    speaker = pair.verifier.score(pair.trials, pair.dataset).value
+    countermeasure = detector.score(pair.trials, pair.root)
     fused = float(fusion.llrs([speaker], [countermeasure])[0])
     threshold = fusion.threshold if options.threshold is None else options.threshold
     scores = FusedScores(speaker, countermeasure, fused, threshold)

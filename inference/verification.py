@@ -24,6 +24,29 @@ from metrics.qualities import calibration_inputs, quality_measures
 
 def verify_pair(options: argparse.Namespace, state: dict | None) -> None:
     """Compares the two files of --verify and prints score, decision and probability."""
+    pair = prepare_pair(options, state)
+    score = pair.verifier.score(pair.trials, pair.dataset)
+    log_rows(rows_of(score, pair.verifier.decide(score), options.prior))
+
+
+class Pair(NamedTuple):
+    """The two files of --verify, and what compares them.
+
+    verifier: a Verifier that is ready. trials: the only trial. dataset: its files. root: the folder
+    that contains them.
+    """
+
+    verifier: "Verifier"
+    trials: Trials
+    dataset: Any
+    root: str
+
+
+def prepare_pair(options: argparse.Namespace, state: dict | None) -> Pair:
+    """Checks the two files of --verify and loads the network. state: the checkpoint.
+
+    Raises InputError if the files or the network cannot be used.
+    """
     trials = Trials.of_pairs([options.verify])
     source = source_of(options)
     root = one_root(options)
@@ -35,8 +58,7 @@ def verify_pair(options: argparse.Namespace, state: dict | None) -> None:
     refuse_pairwise(scorer.pairwise, options)
     refuse_weak(dataset)
     verifier.prepare(scorer)
-    score = verifier.score(trials, dataset)
-    log_rows(rows_of(score, verifier.decide(score), options.prior))
+    return Pair(verifier, trials, dataset, root)
 
 
 class PairScore(NamedTuple):
