@@ -60,8 +60,8 @@ def run_verify(options: argparse.Namespace, state: dict | None) -> None:
         return
     check_fused_options(options)
     fusion = load_fusion(options.fusion_file)
-    detector = Countermeasure(options)
     pair = verification.prepare_pair(options, state)
+    detector = Countermeasure(options)
     speaker = pair.verifier.score(pair.trials, pair.dataset).value
     countermeasure = detector.score(pair.trials, pair.root)
     fused = float(fusion.llrs([speaker], [countermeasure])[0])
