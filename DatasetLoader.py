@@ -8,7 +8,6 @@ corpus/embedding_datasets.py.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from corpus.audio_spec import audio_spec
 from corpus.augment import Augment, Plan
 from corpus.features import FeatureInput
 from corpus.loader_processes import init_worker, watched
+from corpus.speed import as_fraction, played, played_length
 from corpus.utterances import Utterance, Utterances, classes_of
 from corpus.waves import Waves
 from corpus.weak_speech import Limits, level_of
@@ -166,17 +166,10 @@ class TrainDataset(Dataset):
 
     def crop(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
         """Draws one crop of an utterance, played at its speed -> float32 [T, ...]."""
-        speed = Fraction(1)
-        if utterance.speed != 1:
-            speed = Fraction(utterance.speed).limit_denominator(100)
+        speed = as_fraction(utterance.speed)
         with self.spec.open(utterance.path) as recording:
             x = recording.crop(math.ceil(self.length * speed), rng, self.fill)
-        if speed == 1:
-            return x
-        # Imported here, because the import takes a second and most data sets do without it.
-        import scipy.signal
-
-        return scipy.signal.resample_poly(x, speed.denominator, speed.numerator)[: self.length]
+        return played(x, speed)[: self.length]
 
 
 # ---------------------------------------------------------------------- evaluation batches
@@ -191,7 +184,8 @@ class EvalDataset(Dataset):
     eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
     eval_frames 0: the complete file, K = 1. bucket_frames: complete files are repeated up to a
     multiple of bucket_frames, so that many files have the same length; 0 leaves them unchanged.
-    limits: see with_problems(). For the other parameters see TrainDataset.
+    limits: see with_problems(). speed: at which the files are played, see corpus/speed.py. For the
+    other parameters see TrainDataset. Raises InputError if the parameters do not fit together.
     """
 
     def __init__(
@@ -206,11 +200,18 @@ class EvalDataset(Dataset):
         features: FeatureInput | None = None,
         bucket_frames: int = 0,
         limits: Limits | None = None,
+        speed: float = 1.0,
     ):
         self.paths = paths
         self.fill = short_files
         self.limits = limits
+        self.speed = as_fraction(speed)
         self.spec = audio_spec(root, paths, crop_margin, features)
+        if self.spec.unit_shape and self.speed != 1:
+            raise InputError(
+                f"--eval_speed {speed:g}: expected audio files, found features, which have a fixed "
+                "speed. Leave out --eval_speed, or list audio files."
+            )
         self.num_crops = num_eval if eval_frames else 1
         self.length = self.spec.length(eval_frames) if eval_frames else None
         self.bucket = max(bucket_frames * self.spec.units_per_frame, 1)
@@ -268,7 +269,7 @@ class EvalDataset(Dataset):
                 x = self.whole(self.paths[i])
                 if problem := self.problem_of(x):
                     problems[self.paths[i]] = problem
-                inputs.append(self.cut(x, i))
+                inputs.append(self.cut(played(x, self.speed), i))
             x = torch.from_numpy(np.stack(inputs))
         except InputError as error:
             # See TrainDataset.
@@ -306,7 +307,7 @@ class EvalDataset(Dataset):
     def whole_length(self, path: str) -> int:
         """Returns the number of units of the input that is made of a complete file."""
         with self.spec.open(path) as recording:
-            length = max(recording.frames, self.spec.shortest)
+            length = max(played_length(recording.frames, self.speed), self.spec.shortest)
         return math.ceil(length / self.bucket) * self.bucket
 
     def whole(self, path: str) -> np.ndarray:
@@ -315,7 +316,7 @@ class EvalDataset(Dataset):
             return recording.read(0, recording.frames)
 
     def cut(self, x: np.ndarray, i: int) -> np.ndarray:
-        """Makes the input of file number i from its contents x [T, ...] -> float32 [K, T, ...]."""
+        """Makes the input of file number i from its samples x [T, ...] -> float32 [K, T, ...]."""
         if self.length is None:
             return repeat(x, self.lengths[i])[None]
         if len(x) <= self.length:

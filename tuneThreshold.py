@@ -208,8 +208,19 @@ def run_score(args: argparse.Namespace, parser: ScoresParser) -> None:
     trials, crops = embedding_lists().read_tested(args.list, args.embeddings)
     scores = trial_scores(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
     write_scores(args.output, trials.lines, scores)
+    show_written(args, parser, trials.label)
+
+
+def run_average_scores(args: argparse.Namespace, parser: ScoresParser) -> None:
+    """Averages scores files, and prints the metrics if the trials have labels."""
+    read = calibration_commands.average_scores(args.scores, args.output)
+    show_written(args, parser, read.labels)
+
+
+def show_written(args: argparse.Namespace, parser: ScoresParser, labels: np.ndarray | None) -> None:
+    """Prints the metrics of the scores file --output if its trials have labels."""
     log.info("scores: %s", args.output)
-    if trials.label is None:
+    if labels is None:
         log.info("The trials have no labels, so there are no metrics.")
         return
     run_metrics(args, parser, [args.output])
@@ -337,7 +348,7 @@ def evaluate_scores(path: str, read: Scores, args: argparse.Namespace) -> Evalua
 # ---------------------------------------------------------------------- command line
 def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str]) -> None:
     """Runs the sub-command, or prints metrics without one."""
-    if parser.name in (None, "compare", "apply", "score"):
+    if parser.name in (None, "compare", "apply", "average", "score"):
         options.check_confidence_options(args)
         options.check_slice_options(args)
     check_outputs(parser.name, args)
@@ -347,6 +358,8 @@ def run_command(args: argparse.Namespace, parser: ScoresParser, argv: list[str])
         log.info("%s", calibration_commands.learn(args, given_options(args, parser)))
     elif parser.name == "apply":
         run_apply(args, parser)
+    elif parser.name == "average":
+        run_average_scores(args, parser)
     elif parser.name == "backend":
         run_backend(args)
     elif parser.name == "score":

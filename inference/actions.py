@@ -172,6 +172,11 @@ def run_average(options: argparse.Namespace, _: dict | None) -> None:
 def run_export(options: argparse.Namespace, state: dict | None) -> None:
     """Writes the network as an ONNX file, whose metadata say how to use it."""
     path = new_file(options.export, "--export")
+    if options.eval_speed != 1:
+        raise InputError(
+            "--export: an ONNX file embeds samples at their own speed, found --eval_speed "
+            f"{options.eval_speed:g}. Give --eval_speed 1."
+        )
     require_packages()
     options.device = "cpu"
     plan = plan_backend(options, source_of(options))

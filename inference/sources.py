@@ -164,6 +164,7 @@ class SpeechSource(DataSource):
             features=expected_features(options),
             bucket_frames=options.bucket_frames,
             limits=Limits(options.silence_db, options.min_seconds),
+            speed=options.eval_speed,
         )
 
 
@@ -232,6 +233,11 @@ class EmbeddingSource(DataSource):
         self, paths: Sequence[str], root: str, options: argparse.Namespace
     ) -> EmbeddingEvalDataset:
         """Builds an evaluation data set of embeddings, see DataSource."""
+        if options.eval_speed != 1:
+            raise InputError(
+                f"--eval_speed {options.eval_speed:g}: expected audio files, but --model "
+                f"{options.model} reads embeddings. Leave out --eval_speed."
+            )
         return EmbeddingEvalDataset(paths, root)
 
 

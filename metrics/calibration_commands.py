@@ -1,17 +1,21 @@
-"""The commands calibrate, fuse and apply of tuneThreshold.py, up to the metrics of apply.
+"""The commands calibrate, fuse, apply and average of tuneThreshold.py, up to their metrics.
 
 metrics/calibration.py has calibrations, metrics/sasv_fusion.py fusions with a countermeasure.
 """
 
 import argparse
+from collections.abc import Sequence
 
+import numpy as np
+
+from common.errors import InputError
 from common.pipes import read_bytes
 from metrics import calibration
 from metrics.llr import effective_prior, llr_text
 from metrics.own_files import is_fusion
 from metrics.rates import error_rates
 from metrics.sasv_fusion_text import apply_fusion, check_fuse_options, fuse
-from metrics.scores import Scores
+from metrics.scores import Scores, write_scores
 
 
 def learn(args: argparse.Namespace, given: list[str]) -> str:
@@ -46,3 +50,17 @@ def apply_file(args: argparse.Namespace, output: str) -> tuple[Scores, list[str]
     # The ratios of a fusion do not compare targets with non-targets only, so there it is an option.
     args.llr = True
     return calibration.apply(args.json, args.scores, output, args.quality)[0], []
+
+
+def average_scores(paths: Sequence[str], output: str) -> Scores:
+    """Writes the means of the scores in several files of the same trials, in any order.
+
+    Returns the Scores of the first file. Raises InputError if there is only one file.
+    """
+    if len(paths) == 1:
+        raise InputError(
+            f"{paths[0]}: expected several scores files, found one. Give all files to average."
+        )
+    first, inputs = calibration.read_inputs(paths, labelled=False)
+    write_scores(output, first.lines, np.mean([*inputs.values()], axis=0))
+    return first

@@ -46,6 +46,14 @@ def add_all_metric_options(parser: Options) -> None:
     options.add_slice_options(parser)
 
 
+def add_hidden_options(parser: argparse.ArgumentParser) -> None:
+    """Declares all options of the metrics, which the help of the sub-command leaves out."""
+    hidden = HiddenOptions(parser)
+    add_all_metric_options(hidden)
+    options.add_confidence_options(hidden)
+    options.add_speaker_options(hidden)
+
+
 def add_options_without_command(parser: argparse.ArgumentParser) -> None:
     """Declares the scores files and all options of their metrics."""
     parser.add_argument("scores", nargs="+", metavar="SCORES", help="scores files")
@@ -103,10 +111,18 @@ def add_apply_options(parser: argparse.ArgumentParser) -> None:
         help="scores file that is written (default: FIRST_SCORES_calibrated.txt)",
     )
     options.add_quality_option(parser)
-    hidden = HiddenOptions(parser)
-    add_all_metric_options(hidden)
-    options.add_confidence_options(hidden)
-    options.add_speaker_options(hidden)
+    add_hidden_options(parser)
+
+
+def add_average_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of average."""
+    parser.add_argument(
+        "scores", nargs="+", metavar="SCORES", help="scores files of the same trials, in any order"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, help="scores file that is written"
+    )
+    add_hidden_options(parser)
 
 
 def add_plot_options(parser: argparse.ArgumentParser) -> None:
@@ -142,10 +158,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 def add_score_options(parser: argparse.ArgumentParser) -> None:
     """Declares the options of score."""
     backend_options.add_options_of_score(parser)
-    hidden = HiddenOptions(parser)
-    add_all_metric_options(hidden)
-    options.add_confidence_options(hidden)
-    options.add_speaker_options(hidden)
+    add_hidden_options(parser)
 
 
 # ---------------------------------------------------------------------- sub-commands
@@ -155,7 +168,7 @@ METRICS = ScoresCommand(
     "A line of a scores file is '1|0 file file score'. If some speech is spoofed, a line is\n"
     "'speaker file bonafide|attack target|nontarget|spoof score' (the third word may be missing).\n"
     "Scores of single files have lines 'file attack|- bonafide|spoof score'. The speaker and the\n"
-    "codec may follow the file.\n"
+    "codec may follow the file. "
     "A trial is accepted if its score is at or above the threshold.",
     ["exps/demo/result/scores.txt", "before.txt after.txt --det both.png"],
     add_options_without_command,
@@ -199,6 +212,16 @@ COMMANDS = {
         ["apply calibration.json scores.txt", "apply fusion.json first.txt second.txt"],
         add_apply_options,
     ),
+    "average": ScoresCommand(
+        "SCORES SCORES [SCORES ...] --output FILE [options]",
+        "Average the scores of the same trials, such as scores at several speeds.",
+        "Writes a scores file of the means, and prints its metrics.\n"
+        "The scores need the same scale: scores of one network, or normalised scores.\n"
+        "The sub-command fuse weights scores of different scales instead.\n"
+        f"The options of the metrics work too, see `python {PROGRAM} --help`.",
+        ["average speed_0.9.txt speed_1.txt speed_1.1.txt --output mean.txt"],
+        add_average_options,
+    ),
     "backend": ScoresCommand(
         "LIST --embeddings DIR --output FILE [options]",
         "Estimate a back end from embeddings, such as mean subtraction or PLDA.",
@@ -233,7 +256,7 @@ COMMANDS = {
 
 
 # Sub-commands that never were flags. --backend is an option of score.
-WITHOUT_FLAG = ("backend", "score")
+WITHOUT_FLAG = ("average", "backend", "score")
 
 
 class ScoresParser(argparse.ArgumentParser):

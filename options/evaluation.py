@@ -30,6 +30,15 @@ EVALUATION = [
         most=360_000,
     ),
     Option(
+        "eval_speed",
+        float,
+        1.0,
+        "play evaluated files at this speed; `tuneThreshold.py average` averages the scores of "
+        "several speeds",
+        0.5,
+        most=2,
+    ),
+    Option(
         "scoring",
         Literal["similarity", "euclidean"],
         "similarity",

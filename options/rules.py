@@ -164,6 +164,7 @@ FROM_CHECKPOINT = (
     "eval_frames",
     "num_eval",
     "bucket_frames",
+    "eval_speed",
     "crop_margin",
     "short_files",
     "scoring",

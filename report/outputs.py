@@ -64,7 +64,7 @@ def files_to_write(name: str | None, args: argparse.Namespace) -> list[Output]:
         places = [Path(f"{stem}{extension}") for extension in (".png", ".svg")]
         return [(f"--curves {place}", place, is_picture) for place in places]
     found: list[Output] = []
-    if name in ("apply", "score"):
+    if name in ("apply", "average", "score"):
         path = calibrated_path(args) if name == "apply" else args.output
         found.append((f"--output {path}", Path(path), is_scores))
     if args.det:

@@ -763,6 +763,24 @@ def test_evaluation_batches(files, monkeypatch, eval_frames, num_eval):
         assert torch.equal(x, other)
 
 
+@pytest.mark.parametrize("speed, samples", [(0.8, 20_000), (1.25, 12_800), (2, 8_000)])
+def test_evaluation_at_another_speed(tmp_path, speed, samples):
+    """A tone of 500 Hz that lasts a second becomes shorter and higher, or longer and lower."""
+    tone = np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000) * 20_000
+    path = write(tmp_path / "tone.wav", tone.astype(np.int16))
+    _, x = EvalDataset([path], "", eval_frames=0, num_eval=1, speed=speed)[0]
+    assert x.shape == (1, 1, samples) and x.dtype == torch.float32
+    spectrum = torch.fft.rfft(x[0, 0]).abs()
+    assert spectrum.argmax() * 16_000 / samples == pytest.approx(500 * speed, abs=0.5)
+    assert x.abs().max() == pytest.approx(20_000 / 32_768, rel=0.05)
+    # Crops are cut out of what is played: 59 frames of 160 samples, and a margin of 240.
+    _, crops = EvalDataset([path], "", eval_frames=59, num_eval=3, crop_margin=240, speed=speed)[0]
+    length = crops.shape[-1]
+    middle = (max(samples, length + 1) - length) // 2
+    repeated = np.resize(x[0, 0], max(samples, length + 1))
+    assert np.array_equal(crops[0, 1], repeated[middle : middle + length])
+
+
 def test_evaluation_of_no_embeddings():
     """A second --extract finds all embeddings made, so its data set is empty."""
     dataset = EmbeddingEvalDataset([], "")

@@ -63,6 +63,7 @@ SCRIPTS = (
     ("docs/evaluation.md", ("From a checkpoint to the final number",)),
     ("docs/evaluation.md", ("Score normalisation, calibration, fusion",)),
     ("docs/evaluation.md", ("Back ends",)),
+    ("docs/evaluation.md", ("Several speeds",)),
     ("docs/checkpoints.md", ("Publish a network",)),
 )
 

@@ -595,6 +595,10 @@ CASES = {
         r"4 speakers are not in .*--trainfunc MSE_Softmax",
     ),
     "augmentation": (lambda w: w("MSE", "--speed_perturb"), r"--speed_perturb works on speech"),
+    "speed": (
+        lambda w: w("MSE", "--eval_speed", "0.9"),
+        r"--eval_speed 0.9: expected audio files, but --model MyLinearNetv2 reads embeddings",
+    ),
     "codecs": (lambda w: w("MSE", "--codec_augment", "gsm"), r"--codec_augment works on speech"),
     "folders and lists do not match": (
         lambda w: w("MSE", "--test_path", w.test, w.test),

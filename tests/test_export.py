@@ -180,6 +180,9 @@ def test_what_cannot_be_exported(demo, corpus, tmp_path, program, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match="compares two utterances"):
         to_onnx(small("ResNetSE34L", encoder_type="CAP"), {})
+    code, _, err = program(*words, best, "--eval_speed", 0.9)
+    assert code == 2
+    assert "found --eval_speed 0.9. Give --eval_speed 1." in err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, _, err = program(*words, tmp_path / "none.model")
     assert code == 2

@@ -453,6 +453,8 @@ def test_whole_files_are_normalised_before_they_are_cut(cut, tmp_path):
     data = EvalDataset(["a.npy"], tmp_path, eval_frames=30, num_eval=3, features=features)
     _, crops = data[0]
     np.testing.assert_array_equal(crops[0], np.stack([whole[s : s + 30] for s in (0, 30, 60)]))
+    with pytest.raises(InputError, match="--eval_speed 0.9: expected audio files, found features"):
+        EvalDataset(["a.npy"], tmp_path, eval_frames=0, num_eval=1, features=features, speed=0.9)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "wav"])

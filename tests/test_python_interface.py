@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile as sf
 import torch
 from pages import ROOT
@@ -63,6 +64,17 @@ def test_arrays_have_the_bits_of_extract(files, checkpoint, program, tmp_path, o
     # Neither the size of the batch nor the other recordings have an influence.
     assert np.array_equal(net.embed(arrays[:7], batch_size=3), found[:7])
     assert np.array_equal(net.embed(arrays[5]), found[5])
+
+
+def test_another_speed_equals_files_at_that_speed(files, checkpoint, tmp_path):
+    """The speed 0.8 makes five samples of four."""
+    slow = str(tmp_path / "slow.wav")
+    sf.write(slow, scipy.signal.resample_poly(samples(files[0]) / 32768, 5, 4), 16000, "FLOAT")
+    expected = load(checkpoint, device="cpu").embed(slow)
+    found = load(checkpoint, device="cpu", eval_speed=0.8).embed(files[0])
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    unchanged = load(checkpoint, device="cpu").embed(files[0])
+    assert np.abs(unchanged - expected).max() > 1e-2 * np.abs(expected).max()
 
 
 def test_every_kind_of_recording_gives_the_same(net, files):

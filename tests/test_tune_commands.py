@@ -57,7 +57,7 @@ def test_help_of_the_program_is_short(columns):
     lines = help_of_command([], columns)
     assert len(lines) <= 80
     assert max(map(len, lines)) <= 100
-    for name in ("compare", "calibrate", "fuse", "apply", "plot", "report"):
+    for name in ("compare", "calibrate", "fuse", "apply", "average", "plot", "report"):
         assert sum(line.startswith(f"  {name} ") for line in lines) == 1
     text = "\n".join(lines)
     for option in ("--far", "--p_target", "--cm", "--bootstrap", "--by", "--llr"):
@@ -120,6 +120,35 @@ def test_words_in_any_order(files, capsys):
     assert tuneThreshold.main(["s.txt", "--det", "d.png", "t.txt"]) == 0
     out = capsys.readouterr().out
     assert out.index("s.txt") < out.index("t.txt")
+
+
+def test_average(files, capsys):
+    """The files have the trials in different orders. The first file decides on the order."""
+    Path("t.txt").write_text(
+        "0 c/1 a/2 -1\n1 a/1 a/2 0.5\n1 b/1 b/2 1\n1 c/1 c/2 4\n0 a/1 b/2 -2\n0 b/1 c/2 0.5\n"
+    )
+    assert tuneThreshold.main(["average", "s.txt", "t.txt", "--output", "m.txt"]) == 0
+    lines = [line.rsplit(" ", 1) for line in Path("m.txt").read_text().splitlines()]
+    assert [line for line, _ in lines] == [line.rsplit(" ", 1)[0] for line in TRIALS.splitlines()]
+    assert [float(score) for _, score in lines] == [1.25, 1, 3.5, -1, 1, 0]
+    out = capsys.readouterr().out
+    assert "scores: m.txt" in out and "6 trials: 3 target, 3 non-target" in out
+    for name in ("s.txt", "t.txt"):
+        unlabelled = [line[2:] for line in Path(name).read_text().splitlines()]
+        Path(f"un{name}").write_text("\n".join(unlabelled) + "\n")
+    assert tuneThreshold.main(["average", "uns.txt", "unt.txt", "--output", "n.txt"]) == 0
+    assert "The trials have no labels" in capsys.readouterr().out
+    assert Path("n.txt").read_text().splitlines()[0].startswith("a/1 a/2 1.25")
+
+
+def test_average_refuses(files, capsys):
+    assert "expected several scores files, found one" in failed(
+        capsys, "average", "s.txt", "--output", "m.txt"
+    )
+    Path("t.txt").write_text(TRIALS.replace("c/2", "d/2"))
+    failed(capsys, "average", "s.txt", "t.txt", "--output", "m.txt")
+    failed(capsys, "average", "s.txt", "compare", "--output", "s.txt")
+    assert not Path("m.txt").exists() and Path("s.txt").read_text() == TRIALS
 
 
 # ---------------------------------------------------------------------- errors
