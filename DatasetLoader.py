@@ -22,7 +22,7 @@ from corpus.audio_spec import audio_spec
 from corpus.augment import Augment, Plan
 from corpus.features import FeatureInput
 from corpus.loader_processes import init_worker, watched
-from corpus.speed import as_fraction, played, played_length
+from corpus.resampling import as_fraction, played, played_length
 from corpus.utterances import Utterance, Utterances, classes_of
 from corpus.waves import Waves
 from corpus.weak_speech import Limits, level_of
@@ -184,8 +184,8 @@ class EvalDataset(Dataset):
     eval_frames > 0: num_eval crops of eval_frames frames, evenly spaced, as in voxceleb_trainer.
     eval_frames 0: the complete file, K = 1. bucket_frames: complete files are repeated up to a
     multiple of bucket_frames, so that many files have the same length; 0 leaves them unchanged.
-    limits: see with_problems(). speed: at which the files are played, see corpus/speed.py. For the
-    other parameters see TrainDataset. Raises InputError if the parameters do not fit together.
+    limits: see with_problems(). speed: at which the files are played, see corpus/resampling.py. For
+    the other parameters see TrainDataset. Raises InputError if the parameters do not fit together.
     """
 
     def __init__(

@@ -185,10 +185,7 @@ def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     path = calibrated_path(args)
     read, more = calibration_commands.apply_file(args, path)
     log.info("log-likelihood ratios: %s", path)
-    if read.labels is None:
-        log.info("The trials have no labels, so there are no metrics.")
-        return
-    run_metrics(args, parser, [path])
+    show_written(args, parser, path, read.labels)
     for line in more:
         log.info("%s", line)
 
@@ -208,22 +205,25 @@ def run_score(args: argparse.Namespace, parser: ScoresParser) -> None:
     trials, crops = embedding_lists().read_tested(args.list, args.embeddings)
     scores = trial_scores(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
     write_scores(args.output, trials.lines, scores)
-    show_written(args, parser, trials.label)
+    log.info("scores: %s", args.output)
+    show_written(args, parser, args.output, trials.label)
 
 
 def run_average_scores(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Averages scores files, and prints the metrics if the trials have labels."""
     read = calibration_commands.average_scores(args.scores, args.output)
-    show_written(args, parser, read.labels)
-
-
-def show_written(args: argparse.Namespace, parser: ScoresParser, labels: np.ndarray | None) -> None:
-    """Prints the metrics of the scores file --output if its trials have labels."""
     log.info("scores: %s", args.output)
+    show_written(args, parser, args.output, read.labels)
+
+
+def show_written(
+    args: argparse.Namespace, parser: ScoresParser, path: str, labels: np.ndarray | None
+) -> None:
+    """Prints the metrics of the scores file `path` if its trials have labels."""
     if labels is None:
         log.info("The trials have no labels, so there are no metrics.")
         return
-    run_metrics(args, parser, [args.output])
+    run_metrics(args, parser, [path])
 
 
 def run_report(args: argparse.Namespace, argv: list[str]) -> None:

@@ -15,6 +15,7 @@ import soundfile
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from corpus.ffmpeg import find_ffmpeg, output_of
+from corpus.resampling import at_other_rate
 
 # The largest number of an int16 sample.
 FULL_SCALE = 32767
@@ -155,14 +156,6 @@ CODECS = {
 }
 # Word of --codec_augment for all codecs.
 ALL = "all"
-
-
-def at_other_rate(x: np.ndarray, up: int, down: int) -> np.ndarray:
-    """Returns samples x [T] at up / down of their rate -> [T * up / down, rounded up]."""
-    # Imported here, because the import takes a second and most data sets do without it.
-    import scipy.signal
-
-    return scipy.signal.resample_poly(x, up, down)
 
 
 def transmitted(x: np.ndarray, codec: Codec, rate: int, kbit: float) -> np.ndarray:
