@@ -3,6 +3,8 @@
 import argparse
 import hashlib
 import logging
+import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.errors import InputError
 from corpus.lists import Trials
 from corpus.utterances import Utterances
-from options.plugins import find, options_of
+from network.components import build
+from options import OPTIONS
+from options.plugins import find, options_of, options_of_network
 from options.run_options import configuration, contradictions
 from SpeakerNet import Trainer
 from training.task import Task
@@ -21,6 +25,20 @@ log = logging.getLogger("trainSpeakerNet")
 # What a run keeps, besides its model, and what a checkpoint without this entry was trained with.
 KEPT = {"trainfunc": None, "optimizer": None, "sampling": "complete"}
 NEW_RUN = "To start a new run, give a new --save_path"
+# Options that name the trials which choose the best checkpoint.
+TRIALS = ("test_list", "valid_clients")
+# Options that change updates, besides the options of the components.
+OF_UPDATES = (
+    *("batch_size", "nPerSpeaker", "num_spk", "balance_attacks", "max_seg_per_spk", "seed"),
+    *("accumulate", "clip", "ema", "max_frames", "randomSlicing", "augment", "augment_probability"),
+    *("codec_augment", "codec_probability", "rawboost", "rawboost_probability"),
+)
+# {result that chooses the best checkpoint: its name in messages}
+CRITERIA = {"EER": "EER of trials", "valid_loss": "loss on --valid_list"}
+# Components that a run has besides its network.
+UPDATING_PARTS = ("trainfunc", "optimizer", "scheduler")
+# Sizes of a loss that is built only to look at its first weights.
+CLASSES, DIM = 50, 8
 
 
 def require_same_components(options: argparse.Namespace, stored: dict, path: Path) -> None:
@@ -29,14 +47,84 @@ def require_same_components(options: argparse.Namespace, stored: dict, path: Pat
     stored: the options of the checkpoint in `path`.
     """
     contradictions(vars(options), stored, options, path)
-    for name, formerly in KEPT.items():
+    kept = {name: stored.get(name, before) for name, before in KEPT.items()}
+    for name, before in (kept | options_of_first_weights(options, stored, kept)).items():
         value = getattr(options, name)
-        before = stored.get(name, formerly or value)
-        if value != before:
+        if before not in (value, None):
             raise InputError(
                 f"--{name} {value} contradicts {path}, which was trained with --{name} {before}. "
                 f"To resume this run, give --{name} {before}. {NEW_RUN}."
             )
+    require_same_start(options, stored, path)
+
+
+def options_of_first_weights(
+    options: argparse.Namespace, stored: dict, kept: dict
+) -> dict[str, object]:
+    """Returns the changed options that only choose the weights from which a loss starts.
+
+    A change of such an option has no effect on a run that has begun. Returns {name: value before}.
+    stored: the options of the checkpoint. kept: those that may not change.
+    """
+    if options.trainfunc != kept["trainfunc"]:
+        return {}
+    first = first_weights(options)
+    found = {}
+    for name, before in changes(options, stored, names_of("trainfunc", options)).items():
+        try:
+            others = first_weights(argparse.Namespace(**vars(options) | {name: before}))
+        except InputError:
+            # The value of before does not fit the other options, so it is no first weight.
+            continue
+        same_names = first.keys() == others.keys()
+        if same_names and any(differ(first[key], others[key]) for key in first):
+            found[name] = before
+    return found
+
+
+def first_weights(options: argparse.Namespace) -> dict[str, torch.Tensor]:
+    """Returns the weights of a small loss before the training."""
+    # The random numbers of the training are not disturbed.
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return build("trainfunc", options, dim=DIM, num_classes=CLASSES).state_dict()
+
+
+def differ(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Returns whether two weights of one shape have other values."""
+    return x.shape == y.shape and not torch.equal(x, y)
+
+
+def require_same_start(options: argparse.Namespace, stored: dict, path: Path) -> None:
+    """Raises InputError if an option names other weights than the run has started from.
+
+    stored: the options of the checkpoint in `path`, which may be given as --initial_model.
+    """
+    part = find("model", options.model).pretrained
+    for name in ("initial_model", part.option if part else "initial_model"):
+        value = getattr(options, name)
+        before = stored.get(name)
+        if not value or value == before:
+            continue
+        if any(is_same_file(value, file) for file in (before, path)):
+            continue
+        raise InputError(
+            f"--{name} {value}: {path} belongs to a run that started from "
+            f"{before or 'random weights'}. It resumes with its own weights. To resume it, leave "
+            f"out --{name}. {NEW_RUN}."
+        )
+
+
+def require_resumable(task: Task, lists: dict[str, str], state: dict, path: Path) -> dict[str, str]:
+    """Raises InputError if a run cannot resume from the checkpoint `state` in `path`.
+
+    lists: descriptions of the lists of the run. Returns them, together with the descriptions of
+    lists that only earlier parts of the run had, because these lists may not change later either.
+    """
+    require_same_data(task, lists, state, path)
+    require_same_criterion(task, state, path)
+    require_applicable(task, state, path)
+    return state.get("lists", {}) | lists
 
 
 def require_same_data(task: Task, lists: dict[str, str], state: dict, path: Path) -> None:
@@ -53,8 +141,12 @@ def require_same_data(task: Task, lists: dict[str, str], state: dict, path: Path
             f"{len(task.classes)}. Choose another --save_path."
         )
     before = state.get("lists", {})
+    trials = {before[name] for name in TRIALS if name in before}
     for name, found in lists.items():
         expected = before.get(name, found)
+        if name in TRIALS and trials:
+            # The same trials may be given in both formats.
+            expected = found if found in trials else trials.pop()
         place = getattr(options, name)
         place = place[0] if isinstance(place, list) else place
         if found != expected:
@@ -63,6 +155,32 @@ def require_same_data(task: Task, lists: dict[str, str], state: dict, path: Path
                 f"{found}. To resume this run, give the same lines in the same order. {NEW_RUN}; "
                 f"--initial_model {path} takes over the weights."
             )
+
+
+def is_same_file(path: str, other: str | Path | None) -> bool:
+    """Returns whether two paths name one file that exists."""
+    paths = (path, other or "")
+    return all(map(os.path.exists, paths)) and os.path.samefile(*paths)
+
+
+def require_same_criterion(task: Task, state: dict, path: Path) -> None:
+    """Raises InputError if another kind of number would choose the best checkpoint than before.
+
+    state: the checkpoint in `path`.
+    """
+    results = state.get("result", {})
+    before = next((name for name in CRITERIA if name in results), None)
+    now = before
+    if task.tests and task.tests[0][0].label is not None:
+        now = "EER"
+    elif task.valid:
+        now = "valid_loss"
+    if before not in (now, None):
+        raise InputError(
+            f"{path}: this run chooses its best checkpoint by the {CRITERIA[before]}, and these "
+            f"options choose it by the {CRITERIA[now]}, which cannot be compared. To resume this "
+            f"run, give the same lists. {NEW_RUN}; --initial_model {path} takes over the weights."
+        )
 
 
 def descriptions_of_lists(task: Task) -> dict[str, str]:
@@ -131,9 +249,55 @@ def changed_options(options: argparse.Namespace, stored: dict) -> list[str]:
     """Returns the options of the optimizer and of the schedule that differ from a checkpoint's."""
     names = ["scheduler", "max_epoch", "test_interval", "head_weight_decay"]
     names += find("model", options.model).update_options
-    for part in ("optimizer", "scheduler"):
-        names += [option.name for option in options_of(part, getattr(options, part))]
+    names += [*names_of("optimizer", options), *names_of("scheduler", options)]
     return [name for name in names if getattr(options, name) != stored.get(name)]
+
+
+def names_of(part: str, options: argparse.Namespace) -> list[str]:
+    """Returns the names of the options of a component."""
+    return [option.name for option in options_of(part, getattr(options, part))]
+
+
+def changes(options: argparse.Namespace, stored: dict, names: Iterable[str]) -> dict[str, object]:
+    """Returns {name: value before} of the options that differ from a checkpoint's options.
+
+    Checkpoints of earlier versions lack new options. They were trained with the default.
+    """
+    declared = [option for group in OPTIONS.values() for option in group]
+    declared += options_of_network(vars(options))
+    for part in UPDATING_PARTS:
+        declared += options_of(part, getattr(options, part))
+    before = {option.name: option.default for option in declared} | stored
+    return {name: before[name] for name in names if getattr(options, name) != before[name]}
+
+
+def refuse_late_changes(options: argparse.Namespace, state: dict, path: Path) -> None:
+    """Raises InputError if options of the updates have changed and the run has no update left.
+
+    state: the checkpoint in `path`.
+    """
+    names = [*OF_UPDATES, "scheduler", "head_weight_decay"]
+    for part in UPDATING_PARTS:
+        names += names_of(part, options)
+    model = find("model", options.model)
+    names += [*model.training_options, *model.update_options]
+    found = changes(options, state["options"], names)
+    if found:
+        changed = ", ".join(f"--{name} {getattr(options, name)}" for name in found)
+        raise InputError(
+            f"{path}: this run has ended at step {state['step']}, so that {changed} would have no "
+            "effect. To train on, raise --max_epoch, --max_steps or --early_stopping. "
+            f"{NEW_RUN}."
+        )
+
+
+def position_now(state: dict, accumulate: int) -> int:
+    """Returns the number of batches of the epoch that are done, if an update has `accumulate`.
+
+    state: a checkpoint, in which an update may have another number of batches.
+    """
+    before = state["options"].get("accumulate", accumulate)
+    return math.ceil(state["position"] / before) * accumulate
 
 
 def shown_options(names: Sequence[str], stored: dict) -> str:

@@ -42,9 +42,10 @@ from training.resume import (
     apply_changes,
     descriptions_of_lists,
     log_changes,
-    require_applicable,
+    position_now,
+    refuse_late_changes,
+    require_resumable,
     require_same_components,
-    require_same_data,
     settings_of,
 )
 from training.run_folder import RunFolder
@@ -120,23 +121,21 @@ class TrainingRun:
     def resume(self, state: dict) -> None:
         """Continues the run that is in the folder, from its last checkpoint."""
         last = self.folder.last
-        require_same_data(self.task, self.lists, state, last)
-        require_applicable(self.task, state, last)
-        load_weights(self.trainer.net, state, last)
-        self.trainer.start_average()
-        settings = settings_of(self.trainer.optimizer)
+        trainer = self.trainer
+        self.lists = require_resumable(self.task, self.lists, state, last)
+        load_weights(trainer.net, state, last)
+        trainer.start_average()
+        settings = settings_of(trainer.optimizer)
         with foreign_file(last, "the state of the training cannot be used ({}).".format):
-            self.trainer.resume(state)
-        apply_changes(self.trainer, settings, self.options, state["options"])
+            trainer.resume(state)
+        trainer.position = position_now(state, self.options.accumulate)
+        apply_changes(trainer, settings, self.options, state["options"])
         for name in RUN_PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))
+        if trainer.step >= self.last_step or self.stalled():
+            refuse_late_changes(self.options, state, last)
         log_changes(self.options, state["options"])
-        log.info(
-            "Resuming %s at epoch %d, step %d.",
-            last,
-            self.trainer.epoch,
-            self.trainer.step,
-        )
+        log.info("Resuming %s at epoch %d, step %d.", last, trainer.epoch, trainer.step)
 
     # ------------------------------------------------------------------ the loop
     @property
