@@ -6,7 +6,7 @@ Published checkpoints of other projects are read too. No code from a file is run
 import io
 import itertools
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
+from common.foreign_files import foreign_file
 from common.writing import write_atomically
 from network.checkpoint_layout import is_weight, require_complete, require_layout
 from network.foreign_checkpoints import CHECKSUM, checksum_of, read_pickle, require_checksum
@@ -85,10 +86,31 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint from which a run resumes. Raises InputError if it has not all parts."""
+    """Reads a checkpoint from which a run resumes.
+
+    Raises InputError if it has not all parts, or if a number is NaN or infinite that the next
+    updates depend on. The evaluated weights are compared when they are loaded.
+    """
     state = read_checkpoint(path)
     require_complete(path, state)
+    parts = {name: state[name] for name in ("trained", "optimizer") if name in state}
+    with foreign_file(path, "the state of the training cannot be used ({}).".format):
+        tensors = {name: value for name, value in tensors_in(parts) if is_weight(value)}
+    require_finite(tensors, path)
     return state
+
+
+def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the tensors in nested dicts and lists, with names such as optimizer.state.0.step."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    items: Iterable = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for key, item in items:
+        yield from tensors_in(item, f"{name}.{key}" if name else str(key))
 
 
 def is_state_dict(state: Any) -> bool:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from conftest import small_run
-from test_run_folders import refused, run  # noqa: F401
+from test_run_folders import contents, refused, run  # noqa: F401
 
 from training.resume import position_now
 
@@ -132,3 +132,23 @@ def test_a_loss_and_an_eer_are_not_compared(run, corpus, tmp_path, program):  # 
     swapped.write_text("\n".join((corpus / "trials.txt").read_text().splitlines()[:30]) + "\n")
     code, _, err = program(*small_run(corpus, run, "--max_epoch", 4, "--test_list", swapped))
     assert code == 2 and "was trained with another --test_list. Expected 60 lines" in err
+
+
+# ---------------------------------------------------------------- numbers that are not finite
+@pytest.mark.parametrize("part", ["trained", "optimizer"])
+def test_a_state_that_is_not_finite_is_refused(part, corpus, tmp_path, program):
+    """The evaluated weights are the average, and they are finite."""
+    words = ["--ema", 0.9, "--max_epoch"]
+    assert program(*small_run(corpus, tmp_path, *words, 1))[0] == 0
+    last = tmp_path / "model" / "last.model"
+    state = torch.load(last, weights_only=True)
+    tensors = state["trained"] if part == "trained" else state["optimizer"]["state"][0]
+    name = "model.fc.weight" if part == "trained" else "exp_avg"
+    assert tensors[name].shape[0] > 1
+    tensors[name][1] = float("nan")
+    del state["checksum"]
+    torch.save(state, last)
+    before = contents(tmp_path)
+    code, _, err = program(*small_run(corpus, tmp_path, *words, 2))
+    assert code == 2 and f"{last}: expected finite weights, found NaN or infinity in 1 of" in err
+    assert f"{part}." in err and contents(tmp_path) == before

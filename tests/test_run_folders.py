@@ -93,6 +93,15 @@ def test_a_foreign_checkpoint_in_a_run_is_refused(run, refused):
     assert "replace them: model/model000000007.model." in refused(run)
 
 
+def test_a_damaged_checkpoint_of_a_run_is_not_called_foreign(run, refused):
+    """A copy of the run is incomplete."""
+    best = run / "model" / "best.model"
+    best.write_bytes(best.read_bytes()[:2000])
+    message = refused(run)
+    assert "files that are damaged, or that this program did not write" in message
+    assert "model/best.model. Restore or remove them, or choose another --save_path." in message
+
+
 def test_files_beside_the_run_are_no_obstacle(corpus, tmp_path, program):
     """An evaluation has written scores to the folder, and the user has written notes."""
     for name in ("notes.txt", "result/scores_best_trials.txt"):

@@ -30,19 +30,24 @@ def require_own_files(folder: Path, scores: Iterable[Path]) -> None:
     checkpoints = [folder / LAST_CHECKPOINT, folder / BEST_CHECKPOINT]
     numbered = sorted(folder.glob(NUMBERED_CHECKPOINTS))
     foreign = [path for path in [*checkpoints, *numbered] if path.exists() and not is_ours(path)]
-    if not has_begun(folder):
+    kind = "that this program did not write"
+    remedy = "Choose another --save_path."
+    if has_begun(folder):
+        # A copy of a run may be incomplete.
+        kind = "that are damaged, or that this program did not write"
+        remedy = "Restore or remove them, or choose another --save_path."
+    else:
         others = [folder / CONFIG, folder / COMMAND, folder / LOG, *scores]
         foreign += [path for path in others if path.exists()]
     if not foreign:
         return
-    remedy = "Choose another --save_path."
     weights = [path for path in numbered if path in foreign]
     if weights:
         remedy += f" To start from the weights of the folder, add --initial_model {weights[-1]}."
     names = [str(path.relative_to(folder)) for path in foreign]
     raise InputError(
-        f"{folder}: expected a new folder or a run of this program, found files that this program "
-        f"did not write. A run in this folder would replace them: {first_names(names)}. {remedy}"
+        f"{folder}: expected a new folder or a run of this program, found files {kind}. A run in "
+        f"this folder would replace them: {first_names(names)}. {remedy}"
     )
 
 
