@@ -101,6 +101,8 @@ def publish(options: argparse.Namespace, state: dict | None) -> None:
     files[MODEL] = model_bytes(weights, facts)
     with written_beside(folder, files) as part:
         require_same_network(part, net, config)
+        # Somebody may have put files there in the meantime.
+        check_folder(folder)
         move_files(part, folder, files)
     log_result(folder, files, card)
 

@@ -54,7 +54,7 @@ def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None
         data = io.BytesIO()
         crop = samples[start : start + PIECE * SAMPLE_RATE]
         soundfile.write(data, crop, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        write_atomically(piece, data.getbuffer(), flush=False)
+        write_atomically(piece, data.getbuffer(), flush=False, unique=False)
     return path, len(starts), None
 
 

@@ -36,7 +36,7 @@ def write_audio(path: Path, x: np.ndarray) -> None:
         subtype="PCM_16",
         format=FORMATS[path.suffix.lower()],
     )
-    write_atomically(path, data.getbuffer(), flush=False)
+    write_atomically(path, data.getbuffer(), flush=False, unique=False)
 
 
 def check_words(names: Iterable[str], place: object) -> None:

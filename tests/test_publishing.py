@@ -335,6 +335,20 @@ def test_other_places_are_refused(trained, tmp_path, capsys):
     assert tree(run) == before
 
 
+def test_files_that_came_in_the_meantime_are_kept(trained, tmp_path, monkeypatch, capsys):
+    """The folder was new when it was checked. Files beside a publication are removed."""
+    folder = tmp_path / "hub"
+
+    def arrive(*_):
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(publishing, "require_same_network", arrive)
+    assert publish(folder, trained) == 2
+    assert "did not write or that were changed: notes.txt" in capsys.readouterr().err
+    assert tree(tmp_path) == {"hub/notes.txt": b"mine"}
+
+
 def test_two_publications_are_equal(published, trained, tmp_path):
     """The second one is written to an empty folder."""
     (tmp_path / published.name).mkdir()
