@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from common.errors import InputError
 from common.outputs import path_below
 from common.terminal import log_to_stderr
 from common.writing import write_atomically
+from corpus.arrays import read_npy
 from corpus.file_lists import read_file_list
 from corpus.files import is_recording
 from DatasetLoader import EvalDataset
@@ -26,6 +28,9 @@ from inference.scorer import Scorer
 from inference.sources import source_of
 
 log = logging.getLogger("trainSpeakerNet")
+# Largest relative difference between embeddings of one file by one network, and with --mixedprec.
+LARGEST_DIFFERENCE = 1e-2
+DIFFERENCE_OF_MIXEDPREC = 0.05
 
 
 def represent_separately(
@@ -49,15 +54,21 @@ def represent_separately(
 
 
 def run_extract(options: argparse.Namespace, state: dict | None) -> None:
-    """Embeds the files of a list or a folder. Existing embeddings are not changed."""
+    """Embeds the files of a list or a folder. Existing embeddings are not changed.
+
+    Raises InputError if they are embeddings of another network.
+    """
     if not options.output:
         print_embedding(options, state)
         return
-    dataset, target, existing = distributed.on_rank_zero(files_to_embed, options)
+    dataset, target, known, existing = distributed.on_rank_zero(files_to_embed, options)
     plan = distributed.on_rank_zero(plan_backend, options, source_of(options))
     scorer = load_scorer(options, state)
     log_use(options, scorer.net, scorer.device)
     prepare_backend(scorer, plan, options)
+    if known and not scorer.own_mean:
+        # The own mean depends on the files that are embedded now.
+        refuse_other_embeddings(scorer, known, target, options)
     if dataset.paths:
         for path, rep in represent_separately(scorer, dataset, options):
             buffer = io.BytesIO()
@@ -71,11 +82,35 @@ def run_extract(options: argparse.Namespace, state: dict | None) -> None:
     )
 
 
-def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path], int]:
+def refuse_other_embeddings(
+    scorer: Scorer, known: Any, target: dict[str, Path], options: argparse.Namespace
+) -> None:
+    """Raises InputError if an existing embedding is not the one of this network and its options.
+
+    known: the data set of a file whose embedding exists. target: {file: path of its embedding}.
+    """
+    place = target[known.paths[0]]
+    tolerance = DIFFERENCE_OF_MIXEDPREC if options.mixedprec else LARGEST_DIFFERENCE
+    differs = False
+    for _, rep in represent_separately(scorer, known, options, progress=False):
+        x = scorer.transform(rep).numpy()
+        old = read_npy(place, "cannot be read as an embedding ({}). Remove the file.".format)
+        differs = x.shape != old.shape or old.dtype.kind != "f"
+        differs = differs or not np.linalg.norm(x - old) <= tolerance * np.linalg.norm(x)
+    # One process has represented the file.
+    if any(distributed.any_rank(differs)):
+        raise InputError(
+            f"{place}: expected the embedding of {options.initial_model} with these options, found "
+            "another one, and existing files are not changed. Choose another --output, or remove "
+            "the embeddings in this folder."
+        )
+
+
+def files_to_embed(options: argparse.Namespace) -> tuple[Any, dict[str, Path], Any, int]:
     """Finds the files of --extract that have no embedding yet.
 
-    Returns their data set, the path of each file's embedding, and the number of embeddings that
-    exist already.
+    Returns their data set, the path of each file's embedding, the data set of one file that has an
+    embedding or None, and the number of embeddings that exist already.
     """
     source = source_of(options)
     folder = options.extract
@@ -102,7 +137,9 @@ def files_to_embed(options: argparse.Namespace) -> tuple[object, dict[str, Path]
             "overwritten. Choose another folder."
         )
     missing = [path for path in paths if not target[path].exists()]
-    return source.eval_dataset(missing, root, options), target, len(paths) - len(missing)
+    existing = [path for path in paths if target[path].exists()]
+    known = source.eval_dataset(existing[:1], root, options) if existing else None
+    return source.eval_dataset(missing, root, options), target, known, len(existing)
 
 
 def print_embedding(options: argparse.Namespace, state: dict | None) -> None:

@@ -397,12 +397,16 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
 
     # Existing files are not written again.
     kept = tmp_path / "list" / files[0]
-    kept.write_bytes(b"kept")
+    np.save(kept, np.load(kept).astype(float))
+    before = kept.read_bytes()
     (tmp_path / "list" / files[1]).unlink()
     code, out, _ = program("--extract", normal_list, *to_list)
     assert code == 0
     assert f"Wrote 1 embeddings to {tmp_path / 'list'}. {len(files) - 1} existed before" in out
-    assert kept.read_bytes() == b"kept"
+    assert kept.read_bytes() == before
+    kept.write_bytes(b"damaged")
+    code, _, err = program("--extract", normal_list, *to_list)
+    assert code == 2 and f"{kept}: cannot be read as an embedding" in err
     assert program("--extract", test, "--output", test, *use)[0] == 2
     code, out, _ = program("--verify", test / files[0], test / files[1], *use)
     assert code == 0 and re.search(r"^Score +-?\d.*\nThreshold", out, re.M)

@@ -345,6 +345,19 @@ def test_extract_and_verify(checkpoint, corpus, tmp_path, program):
     assert first.shape == (2, 32) and first.dtype == np.float32
     # Existing embeddings are left alone.
     assert "0 embeddings" in program(*extract)[1]
+    # They are not mixed with embeddings of another network, or of other crops.
+    other = torch.load(checkpoint, weights_only=True)
+    other["model"]["fc.bias"] += 1
+    del other["checksum"]
+    torch.save(other, tmp_path / "other.model")
+    (folder / files[-1]).with_suffix(".npy").unlink()
+    for words in (["--initial_model", tmp_path / "other.model"], ["--num_eval", 3]):
+        code, _, err = program(*extract, *words)
+        assert (
+            code == 2 and f"error: {folder / files[0][:-4]}.npy: expected the embedding of" in err
+        )
+        assert not (folder / files[-1]).with_suffix(".npy").exists()
+    assert "Wrote 1 embeddings" in program(*extract)[1]
 
     a = corpus / "wav" / files[0]
     b = corpus / "wav" / files[1]
