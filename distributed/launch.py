@@ -20,6 +20,8 @@ from common.interrupts import LAUNCHER
 RUN_ID = "trainSpeakerNet"
 # The exit code of a process that has lost the connection to the others.
 LOST_CONNECTION = 3
+# The exit code of a process that has reported wrong input.
+WRONG_INPUT = 2
 
 
 def is_launched(environ: Mapping[str, str]) -> bool:
@@ -129,6 +131,9 @@ def code_of_failures(exit_codes: Mapping[int, int]) -> int:
     exit_codes: {rank: exit code}, minus the number of a signal. Other processes print their
     own errors. Those that lose the connection to a killed process print nothing.
     """
+    # An error that all processes meet: the first one to end has the others ended by a signal.
+    if WRONG_INPUT in exit_codes.values():
+        return WRONG_INPUT
     for rank, code in exit_codes.items():
         if code < 0:
             name = signal.Signals(-code).name

@@ -376,6 +376,9 @@ def test_a_missing_list_ends_all_processes(vectors, tmp_path):
         ({0: LOST_CONNECTION, 1: -9}, 137, "process 1 was ended by signal 9 (SIGKILL)"),
         ({0: LOST_CONNECTION, 1: 1}, 1, ""),
         ({0: 2, 1: 2}, 2, ""),
+        # The engine ends the other processes when the first one has ended.
+        ({0: -15, 1: 2}, 2, ""),
+        ({0: 2, 1: -6}, 2, ""),
     ],
 )
 def test_one_line_about_a_killed_process(exit_codes, code, reported, capsys):
