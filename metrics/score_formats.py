@@ -42,6 +42,14 @@ class ScoresFormat(NamedTuple):
         return {"attacks": 2} if self.is_spoofing_aware and self.length == 5 else {}
 
     @property
+    def side_places(self) -> tuple[int, ...]:
+        """Indices of the two sides of a trial, () for a single file."""
+        if self.is_of_files:
+            return ()
+        others = {self.score_place % self.length, self.key_place if self.keys else self.length}
+        return tuple(place for place in range(self.length) if place not in others)[:2]
+
+    @property
     def attack_place(self) -> int | None:
         """Index of the attack, or None if lines have none."""
         return self.word_places.get("attacks")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import dataprep
 import tuneThreshold
+from common import doubtful_trials
 from common.errors import InputError
-from corpus import trial_checks
 from corpus.embeddings import read_examples
 from corpus.enrolment import read_enrolment_lists
 from corpus.file_lists import read_cohort, read_file_list, read_speakers, read_utterances
@@ -263,7 +263,7 @@ def test_numbers_of_doubtful_trials(trials):
     built = Trials.of_pairs([(a, b) for a, b, _ in trials], label=label)
     records = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_checks.log, "warning", lambda *words: records.append(words[2]))
+        patch.setattr(doubtful_trials.log, "warning", lambda *words: records.append(words[2]))
         warn_about_trials("list", built)
     found = [int(n) for n in re.findall(r": (\d+) \(first", "".join(records))]
     assert found == [number for number in expected if number]
@@ -293,6 +293,35 @@ def test_programs_warn_of_doubtful_trials(corpus, checkpoint, tmp_path, program,
     assert out.count(f"warning: {path}: pairs of files that are target and non-target: 1 ") == 1
     dataprep.main(["check", str(path), "--path", str(corpus / "wav"), "--output", str(tmp_path)])
     assert "; repeated trials: 2 (first " in capsys.readouterr().out
+    assert tuneThreshold.main([str(tmp_path / "s.txt")]) == 0
+    assert capsys.readouterr().out.count("; repeated trials: 2 (first ") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{0} {1} {2} {3}",
+        "{1} {2} {3} {0}",
+        "{1} {2} {0} {3}",
+        "{1} {2} {3} {kind}",
+        "{1} {2} {kind} {3}",
+    ],
+)
+def test_scores_of_doubtful_trials_give_the_same_warning(line, tmp_path, caplog):
+    """In every order of the words. The warning has the words in one order."""
+    lines = []
+    for number, (key, a, b) in enumerate(map(str.split, DOUBTFUL)):
+        kind = "target" if key == "1" else "nontarget"
+        lines.append(line.format(key, a, b, 0.5 * number, kind=kind))
+    path = written(tmp_path, *lines)
+    read_scores(path)
+    assert caplog.messages == [f"warning: {path}: {WARNING}"]
+
+
+def test_scores_of_single_files_and_of_claims_have_no_doubtful_trials(tmp_path, caplog):
+    read_scores(written(tmp_path, "a - bonafide 1.5", "b A01 spoof 0.5", "b A01 spoof 0.5"))
+    read_scores(written(tmp_path, "s a bonafide target 1.5", "s b A01 spoof 0.5"))
+    assert not caplog.messages
 
 
 # ---------------------------------------------------------------------- formats with slips
