@@ -353,6 +353,14 @@ def test_swapped_columns_are_named(lines, tmp_path):
         read_train_list(written(tmp_path, *lines))
 
 
+def test_check_does_not_take_swapped_columns_for_trials(tmp_path):
+    path = written(tmp_path, "a/1.wav s1", "a/2.wav s1", "b/1.wav s2")
+    with pytest.raises(InputError, match="found '<file> <speaker>', first 'a/1.wav s1': no word"):
+        read_raw_list(path, "")
+    for line in ("a/1.wav b/1", "a.wav b.wav"):
+        assert read_raw_list(written(tmp_path, line), "").owners is None
+
+
 TRACK_2 = ["s1 E_1 F bonafide target", "s1 E_2 M - nontarget", "s2 E_1 F A01 spoof"]
 
 
