@@ -68,10 +68,12 @@ class ScoresFormat(NamedTuple):
 
 FILE_LINE = "<file> <attack>|- bonafide|spoof <score>"
 CODEC_LINE = "<file> <speaker> <codec> <attack>|- bonafide|spoof <score>"
+# A score of 0 or 1 makes a line fit both of these.
+LABEL_OR_SCORE = ("<file> <file> <score> 1|0", "<file> <file> 1|0 <score>")
 # What a line looks like -> its format.
 SCORES_FORMATS = {
-    "<file> <file> <score> 1|0": ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
-    "<file> <file> 1|0 <score>": ScoresFormat(4, 2, ("0", "1"), is_variant=True),
+    LABEL_OR_SCORE[0]: ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
+    LABEL_OR_SCORE[1]: ScoresFormat(4, 2, ("0", "1"), is_variant=True),
     "<file> <file> <score> target|nontarget|spoof": ScoresFormat(
         4, 3, TRIAL_KINDS, score_place=2, is_variant=True
     ),

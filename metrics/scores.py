@@ -21,6 +21,7 @@ from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
 from metrics.score_formats import (
     FILE_LINE,
+    LABEL_OR_SCORE,
     SCORES_FORMATS,
     UNLABELLED_FORMAT,
     UNLABELLED_LINE,
@@ -130,6 +131,21 @@ def are_files(lines: Iterable[str]) -> bool:
     return found == "bonafide"
 
 
+def label_order(path: FilePath, lines: Iterable[str]) -> str:
+    """Returns which of LABEL_OR_SCORE a file has whose first line fits both.
+
+    The first line with another number than 0 and 1 decides. Raises ValueError if there is none.
+    """
+    for line in lines:
+        fitting = [name for name in LABEL_OR_SCORE if SCORES_FORMATS[name].accepts(line.split())]
+        if len(fitting) == 1:
+            return fitting[0]
+    raise ValueError(
+        f"{path}: expected scores that can be told from labels, found only 0 and 1 in both of the "
+        "last two columns. Write the label first: '1|0 <file> <file> <score>'."
+    )
+
+
 class LineChecker:
     """Recognises the format of a scores file from its first line and checks every line."""
 
@@ -143,6 +159,8 @@ class LineChecker:
         named = [line for line, form in SCORES_FORMATS.items() if not form.is_variant]
         if FILE_LINE in matching and are_files(lines):
             matching = [FILE_LINE]
+        if {*LABEL_OR_SCORE} <= {*matching}:
+            matching = [label_order(path, lines)]
         self.expected = matching[-1:] or named
         self.format = SCORES_FORMATS[self.expected[-1]]
         if not labelled and len(words) == 3:

@@ -318,6 +318,17 @@ def test_scores_of_doubtful_trials_give_the_same_warning(line, tmp_path, caplog)
     assert caplog.messages == [f"warning: {path}: {WARNING}"]
 
 
+@pytest.mark.parametrize("words", [("{score} {label}"), ("{label} {score}")])
+def test_scores_that_look_like_labels(words, tmp_path):
+    """A later line shows which column has the scores. Without such a line nothing does."""
+    numbers = [(1, 1), (0, 1), (0.5, 0), (1, 1)]
+    lines = [f"a{i} b " + words.format(score=s, label=k) for i, (s, k) in enumerate(numbers)]
+    read = read_scores(written(tmp_path, *lines))
+    assert read.scores.tolist() == [1, 0, 0.5, 1] and read.labels.tolist() == [1, 1, 0, 1]
+    with pytest.raises(ValueError, match="found only 0 and 1 in both of the last two columns"):
+        read_scores(written(tmp_path, lines[0], lines[1]))
+
+
 def test_scores_of_single_files_and_of_claims_have_no_doubtful_trials(tmp_path, caplog):
     read_scores(written(tmp_path, "a - bonafide 1.5", "b A01 spoof 0.5", "b A01 spoof 0.5"))
     read_scores(written(tmp_path, "s a bonafide target 1.5", "s b A01 spoof 0.5"))
