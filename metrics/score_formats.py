@@ -1,9 +1,10 @@
 """The formats of the lines of scores files. metrics/scores.py reads the files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from common.trial_kinds import FILE_KINDS, TRIAL_KINDS
+from common.trial_kinds import FILE_KINDS, SPOOF, TRIAL_KINDS
 
 
 class ScoresFormat(NamedTuple):
@@ -89,6 +90,31 @@ SCORES_FORMATS = {
 }
 UNLABELLED_LINE = "<file> <file> <score>"
 UNLABELLED_FORMAT = ScoresFormat(3, 0, ())
+
+
+def are_files(lines: Iterable[str]) -> bool:
+    """Returns whether lines of four words are files of a countermeasure, and not trials.
+
+    The third word decides, but `spoof` is a word of both.
+    """
+    words = (line.split() for line in lines)
+    found = next((each[2] for each in words if len(each) == 4 and each[2] != SPOOF), None)
+    return found == "bonafide"
+
+
+def label_order(path: str | Path, lines: Iterable[str]) -> str:
+    """Returns which of LABEL_OR_SCORE a file has whose first line fits both.
+
+    The first line with another number than 0 and 1 decides. Raises ValueError if there is none.
+    """
+    for line in lines:
+        fitting = [name for name in LABEL_OR_SCORE if SCORES_FORMATS[name].accepts(line.split())]
+        if len(fitting) == 1:
+            return fitting[0]
+    raise ValueError(
+        f"{path}: expected scores that can be told from labels, found only 0 and 1 in both of the "
+        "last two columns. Write the label first: '1|0 <file> <file> <score>'."
+    )
 
 
 def without_score(line: str) -> str:

@@ -8,7 +8,7 @@ word may be missing. metrics/score_formats.py has the other orders of the words.
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from metrics.score_formats import (
     SCORES_FORMATS,
     UNLABELLED_FORMAT,
     UNLABELLED_LINE,
+    are_files,
+    label_order,
     trial_of,
     without_score,
 )
@@ -119,31 +121,6 @@ def parse_scores(path: FilePath, words: Sequence[str], first: int) -> np.ndarray
 def is_contradiction(attack: str, kind: str) -> bool:
     """Returns whether real speech has the kind "spoof", or spoofed speech another kind."""
     return (attack in BONA_FIDE) == (kind == "spoof")
-
-
-def are_files(lines: Iterable[str]) -> bool:
-    """Returns whether lines of four words are files of a countermeasure, and not trials.
-
-    The third word decides, but `spoof` is a word of both.
-    """
-    words = (line.split() for line in lines)
-    found = next((each[2] for each in words if len(each) == 4 and each[2] != SPOOF), None)
-    return found == "bonafide"
-
-
-def label_order(path: FilePath, lines: Iterable[str]) -> str:
-    """Returns which of LABEL_OR_SCORE a file has whose first line fits both.
-
-    The first line with another number than 0 and 1 decides. Raises ValueError if there is none.
-    """
-    for line in lines:
-        fitting = [name for name in LABEL_OR_SCORE if SCORES_FORMATS[name].accepts(line.split())]
-        if len(fitting) == 1:
-            return fitting[0]
-    raise ValueError(
-        f"{path}: expected scores that can be told from labels, found only 0 and 1 in both of the "
-        "last two columns. Write the label first: '1|0 <file> <file> <score>'."
-    )
 
 
 class LineChecker:
