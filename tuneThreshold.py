@@ -16,7 +16,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
@@ -277,31 +276,33 @@ def show_curves(
 
     results: {path of a scores file: its results}.
     """
-    image = det_path(args, next(iter(results)))
     curves = {}
     bands = {}
     for name, result in zip(short_names(list(results)), results.values(), strict=True):
         curves[name] = result.summary.curves
         if result.bands is not None:
             bands[name] = result.bands
-    draw_det(image, curves, bands, is_default=not args.det)
+    draw_det(args, next(iter(results)), curves, bands)
     kinds = {kind_of_lines(result.read) for result in results.values()}
     warn_of_unused(args, parser, kinds)
 
 
-def draw_det(image: Path, curves: dict, bands: dict, is_default: bool) -> None:
+def draw_det(args: argparse.Namespace, first: str, curves: dict, bands: dict) -> None:
     """Draws DET curves. A default place that cannot be written gives a warning, not an error.
 
-    Raises OSError if a place that was given cannot be written.
+    first: the first scores file. Raises OSError if a place that was given cannot be written.
     """
     try:
+        image = det_path(args, first)
         check_output(str(image), image, {}, is_picture)
         plot_det(image, curves, bands=bands)
     except (OSError, InputError) as error:
-        if not is_default:
+        if args.det:
             raise
-        problem = f"{image}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        log.warning("warning: no DET plot: %s. Give --det FILE.", problem.rstrip("."))
+        problem = str(error)
+        if isinstance(error, OSError):
+            problem = f"{image}: {error.strerror}. Give --det FILE."
+        log.warning("warning: no DET plot: %s", problem)
         return
     log.info("DET plot: %s", image)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.errors import InputError
 
 # Names of files that the process has open already, and their descriptors.
-STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d+)")
 # Bytes at the beginning of a file that show what wrote it.
 HEAD = 4096
@@ -33,6 +33,20 @@ def is_special(path: str | Path) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def beside(path: str | Path, name: str, option: str) -> Path:
+    """Returns the place of a result next to an input file. name: of the result.
+
+    option: names another place, for the error. Raises InputError for a pipe or a device, next to
+    which nothing is written.
+    """
+    if is_special(path):
+        raise InputError(
+            f"{path}: expected a file, next to which {name} can be written, found a pipe or a "
+            f"device. Give {option}."
+        )
+    return Path(path).with_name(name)
 
 
 def input_files(options: Mapping[str, object], outputs: Iterable[str]) -> dict[str, list[str]]:

@@ -14,7 +14,9 @@ from corpus.audio_headers import (
     NO_MARK,
     UNKNOWN_FRAMES,
     cut_off,
+    guesses_length,
     is_cut_off_ogg,
+    missing_end,
     repaired,
     states_no_length,
 )
@@ -39,6 +41,13 @@ class AudioError(InputError):
     def __init__(self, message: str, kind: str = "unreadable"):
         super().__init__(message)
         self.kind = kind
+
+
+def truncated(path: str | os.PathLike, missing: str) -> AudioError:
+    """Returns the error about a file without its end. missing: what it lacks."""
+    return AudioError(
+        f"{path}: the file is truncated: {missing}. Copy the file again.", "truncated"
+    )
 
 
 def find_pcm16(head: bytes, size: int) -> tuple[int, int] | None:
@@ -96,6 +105,17 @@ def read_sound(sound: soundfile.SoundFile, start: int, count: int) -> np.ndarray
             return np.empty(0, np.float32)
     sound.seek(start)
     return sound.read(count, dtype="float32")
+
+
+def open_sound(path: str | os.PathLike) -> tuple[soundfile.SoundFile, bool]:
+    """Opens a file by libsndfile -> (the file, whether its header states the length 0).
+
+    Such a file is read to its end. Raises the errors of soundfile.
+    """
+    sound = soundfile.SoundFile(path)
+    if not sound.frames and (file := repaired(path)):
+        return soundfile.SoundFile(file), True
+    return sound, states_no_length(sound)
 
 
 class Recording:
@@ -166,17 +186,10 @@ class Audio(Recording):
     def _open_with_libsndfile(self) -> None:
         """Opens the file and checks what its header says."""
         try:
-            sound = soundfile.SoundFile(self.path)
-            self.unfinished = states_no_length(sound)
-            if not sound.frames and (file := repaired(self.path)):
-                sound = soundfile.SoundFile(file)
-                self.unfinished = True
+            sound, self.unfinished = open_sound(self.path)
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             if is_cut_off_ogg(self.path):
-                raise AudioError(
-                    f"{self.path}: the file is truncated: {NO_MARK}. Copy the file again.",
-                    "truncated",
-                ) from None
+                raise truncated(self.path, NO_MARK) from None
             # soundfile raises TypeError for a name that ends in .raw.
             raise AudioError(
                 f"{self.path}: libsndfile cannot read this file as audio ({error}). "
@@ -185,6 +198,14 @@ class Audio(Recording):
         self.sound = sound
         self.frames = sound.frames
         self.floating = sound.subtype in ("FLOAT", "DOUBLE")
+        # A converted copy of such a file would hide that its end is missing.
+        if cut := cut_off(sound, self.path):
+            raise truncated(self.path, cut)
+        if self.frames >= UNKNOWN_FRAMES or guesses_length(sound):
+            raise AudioError(
+                f"{self.path}: the header does not state the length of the file. "
+                f"{how_to_convert(self.path)}"
+            )
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
             channels = "channel" if sound.channels <= 1 else "channels"
             raise AudioError(
@@ -192,22 +213,15 @@ class Audio(Recording):
                 f"Hz and {sound.channels} {channels}. {how_to_convert(self.path)}",
                 "format",
             )
-        if cut := cut_off(sound, self.path):
-            raise AudioError(
-                f"{self.path}: the file is truncated: {cut}. Copy the file again.", "truncated"
-            )
         if not self.frames:
             raise AudioError(
                 f"{self.path}: the file contains no samples. Remove it from the list.", "empty"
             )
-        if self.frames >= UNKNOWN_FRAMES:
-            raise AudioError(
-                f"{self.path}: the header does not state the length of the file. "
-                f"{how_to_convert(self.path)}"
-            )
 
     def _decode_with_ffmpeg(self, error: AudioError) -> None:
         """Decodes a file that libsndfile refused with `error`."""
+        if missing := missing_end(self.path):
+            raise truncated(self.path, missing)
         try:
             self.decoded = decode_file(self.path)
         except InputError:
@@ -256,6 +270,12 @@ class Audio(Recording):
                 "not finite",
             )
         return x
+
+
+def read_int16(audio: Audio) -> np.ndarray:
+    """Returns all samples, int16 [T]. Those of a 16-bit file are unchanged."""
+    x = audio.read(0, audio.frames)
+    return np.clip(np.rint(x * 32768), -32768, 32767).astype(np.int16)
 
 
 def whole_length(path: str | os.PathLike) -> int | None:

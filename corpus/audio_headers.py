@@ -7,6 +7,7 @@ A recorder that stops without closing a file leaves the length 0 in the header.
 import io
 import os
 import re
+from typing import Literal, NamedTuple
 
 import soundfile
 
@@ -23,6 +24,7 @@ DATA_BYTES = {
     "AIFF": re.compile(r"^ SSND : (\d+) \(should be (\d+)\)", re.M),
     "AU": re.compile(r"^  Data Size   : (\d+) \(should be (\d+)\)", re.M),
     "SVX": re.compile(r"^ BODY : (\d+) \(should be (\d+)\)", re.M),
+    "CAF": re.compile(r"^data : (\d+) \(should be (\d+)\)", re.M),
 }
 # The same numbers for all chunks of a file together.
 FILE_BYTES = {
@@ -54,6 +56,8 @@ SPHERE_BYTES = 1024
 SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.M)
 # What libsndfile says about a WAV that it reads to its end, because the header has no length.
 REPAIRED = "wasn't closed properly"
+# What libsndfile says about an MP3 without a header. It guesses the length from the first frame.
+GUESSED = re.compile(r"^  bitrate mode   : constant", re.M)
 
 
 def cut_off(sound: soundfile.SoundFile, path: str | os.PathLike) -> str | None:
@@ -73,6 +77,38 @@ def cut_off(sound: soundfile.SoundFile, path: str | os.PathLike) -> str | None:
     if without_end or (sound.format == "OGG" and is_cut_off_ogg(path)):
         return NO_MARK
     return None
+
+
+def guesses_length(sound: soundfile.SoundFile) -> bool:
+    """Whether libsndfile guesses the length of a file, which may be much longer or shorter."""
+    return sound.format == "MP3" and bool(GUESSED.search(sound.extra_info))
+
+
+def missing_end(path: str | os.PathLike) -> str | None:
+    """Returns what a compressed file lacks at its end, None if libsndfile finds nothing missing.
+
+    ffmpeg decodes a file that is cut off as a shorter one. libsndfile reads some of these formats
+    too, and the number of samples that their headers state.
+    """
+    try:
+        with soundfile.SoundFile(path) as sound:
+            if cut := cut_off(sound, path):
+                return cut
+            if sound.format == "MP3" and not guesses_length(sound) and not has_last_sample(sound):
+                return f"expected {sound.frames} samples, as its header states, found fewer"
+    except (soundfile.SoundFileError, TypeError):
+        return NO_MARK if is_cut_off_ogg(path) else None
+    return None
+
+
+def has_last_sample(sound: soundfile.SoundFile) -> bool:
+    """Whether the last sample can be read."""
+    try:
+        sound.seek(sound.frames - 1)
+        return len(sound.read(1)) == 1
+    except (soundfile.SoundFileError, ValueError):
+        # soundfile raises ValueError if a damaged file ends before the place that it seeks.
+        return False
 
 
 def is_cut_off_ogg(path: str | os.PathLike) -> bool:
@@ -122,51 +158,91 @@ def stated_samples(sound: soundfile.SoundFile, log: str, path: str | os.PathLike
 
 
 # ---------------------------------------------------------------------- unfinished files
+class Chunks(NamedTuple):
+    """The chunks of a format, each of them with a name of 4 bytes and its length.
+
+    first: position of the first chunk. samples: name of the chunk of samples. skipped: bytes in it
+    before the samples. size, order: of a length, in bytes. padded: whether a chunk of odd length
+    has one byte more. has_total: whether bytes 4 to 8 are the length of the file.
+    """
+
+    first: int
+    samples: bytes
+    skipped: int
+    size: int
+    order: Literal["little", "big"]
+    padded: bool = True
+    has_total: bool = True
+
+    def length(self, data: bytes | bytearray, position: int) -> int:
+        """Returns the length that the chunk at a position states."""
+        start = position + 4
+        return int.from_bytes(data[start : start + self.size], self.order)
+
+    def find(self, data: bytes | bytearray) -> int:
+        """Returns the position of the chunk of samples. len(data): there is none."""
+        position = self.first
+        while position < len(data) and data[position : position + 4] != self.samples:
+            length = self.length(data, position)
+            position += 4 + self.size + length + (length % 2 if self.padded else 0)
+        return min(position, len(data))
+
+    def fill(self, data: bytes | bytearray, position: int) -> bool:
+        """Whether data consist of chunks from a position to the end. Samples look different."""
+        while position < len(data):
+            name = data[position : position + 4]
+            if len(name) < 4 or not all(32 <= byte < 127 for byte in name):
+                return False
+            length = self.length(data, position)
+            position += 4 + self.size + length
+            # Some programs omit the byte that pads a chunk of odd length.
+            if self.padded and position < len(data):
+                position += length % 2
+        return position == len(data)
+
+
+WAV_CHUNKS = Chunks(12, b"data", skipped=0, size=4, order="little")
+AIFF_CHUNKS = Chunks(12, b"SSND", skipped=8, size=4, order="big")
+# {(bytes 0 to 4, bytes 8 to 12 or nothing): the chunks of the format}
+CHUNKS = {
+    (b"RIFF", b"WAVE"): WAV_CHUNKS,
+    (b"RF64", b"WAVE"): WAV_CHUNKS,
+    (b"FORM", b"AIFF"): AIFF_CHUNKS,
+    (b"FORM", b"AIFC"): AIFF_CHUNKS,
+    (b"caff", b""): Chunks(
+        8, b"data", skipped=4, size=8, order="big", padded=False, has_total=False
+    ),
+}
+
+
 def repaired(path: str | os.PathLike) -> io.BytesIO | None:
     """Returns a file whose header states the length 0 with the real length in its header.
 
-    Returns None if the file contains no samples, or has another format than WAV, RF64 and AU.
+    Returns None if the file contains no samples, or has another format than WAV, RF64, AU, AIFF
+    and CAF.
     """
     with open(path, "rb") as file:
         data = bytearray(file.read())
     if data[:4] == b".snd" and len(data) > int.from_bytes(data[4:8], "big"):
         data[8:12] = b"\xff\xff\xff\xff"
         return io.BytesIO(data)
-    if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
+    chunks = CHUNKS.get((bytes(data[:4]), bytes(data[8:12])), CHUNKS.get((bytes(data[:4]), b"")))
+    if not chunks:
         return None
-    position = data_chunk(data)
-    length = len(data) - position - 8
-    if length < 1 or is_chunks(data, position + 8):
+    position = chunks.find(data)
+    start = position + 4 + chunks.size + chunks.skipped
+    length = len(data) - start
+    if length < 1 or chunks.fill(data, start):
         return None
     if data[:4] == b"RF64":
         # The chunk ds64 has the lengths.
         data[20:28] = (len(data) - 8).to_bytes(8, "little")
         data[28:36] = length.to_bytes(8, "little")
-    else:
-        largest = 0xFFFFFFFF
-        data[4:8] = min(len(data) - 8, largest).to_bytes(4, "little")
-        data[position + 4 : position + 8] = min(length, largest).to_bytes(4, "little")
+        return io.BytesIO(data)
+    # A chunk of samples whose number of bytes is too large ends with the file.
+    largest = (1 << 8 * chunks.size) - 1
+    stated = min(length + chunks.skipped, largest).to_bytes(chunks.size, chunks.order)
+    data[position + 4 : position + 4 + chunks.size] = stated
+    if chunks.has_total:
+        data[4:8] = min(len(data) - 8, largest).to_bytes(4, chunks.order)
     return io.BytesIO(data)
-
-
-def data_chunk(data: bytes | bytearray) -> int:
-    """Returns the position of the chunk with the samples of a WAV. len(data): there is none."""
-    position = 12
-    while position < len(data) and data[position : position + 4] != b"data":
-        length = int.from_bytes(data[position + 4 : position + 8], "little")
-        position += 8 + length + length % 2
-    return min(position, len(data))
-
-
-def is_chunks(data: bytes | bytearray, position: int) -> bool:
-    """Whether a WAV consists of chunks from a position to its end. Samples look different."""
-    while position < len(data):
-        name = data[position : position + 4]
-        if len(name) < 4 or not all(32 <= byte < 127 for byte in name):
-            return False
-        length = int.from_bytes(data[position + 4 : position + 8], "little")
-        position += 8 + length
-        # Some programs omit the byte that pads a chunk of odd length.
-        if position < len(data):
-            position += length % 2
-    return position == len(data)

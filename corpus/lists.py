@@ -179,10 +179,15 @@ def check_not_swapped(utterances: Utterances, list_file: ListFile) -> None:
     names = len(utterances.speakers)
     speaker, file = utterances[0][:2]
     if names == len(utterances) and not looks_like_file(file):
-        raise InputError(
-            f"{list_file}: expected '<speaker> <file>', found '<file> <speaker>', first "
-            f"'{speaker} {file}': {names:,} different words come first. Swap the columns."
-        )
+        raise swapped(list_file, speaker, file, f"{names:,} different words come first")
+
+
+def swapped(list_file: ListFile, first: str, second: str, reason: str) -> InputError:
+    """Returns the error about a train list with swapped columns. first, second: its first words."""
+    return InputError(
+        f"{list_file}: expected '<speaker> <file>', found '<file> <speaker>', first "
+        f"'{first} {second}': {reason}. Swap the columns."
+    )
 
 
 # ---------------------------------------------------------------------- trials

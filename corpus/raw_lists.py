@@ -19,8 +19,8 @@ from corpus.line_formats import (
     Formats,
     attack_of,
 )
-from corpus.lists import parse_trials
-from corpus.rows import first_line_of, read_rows
+from corpus.lists import parse_trials, swapped
+from corpus.rows import first_line_of, looks_like_file, read_rows
 
 
 class RawList(NamedTuple):
@@ -68,6 +68,8 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
     elif line_format.key_column is None:
         a, b = line_format.columns
         named = [(words[a], words[b]) for words in word_lists]
+        if line_format.label_column is None and not any(looks_like_file(y) for _, y in named):
+            raise swapped(list_file, *named[0], "no word that comes second looks like a file")
     else:
         named = files_of_claims(list_file)
     return RawList(str(list_file), str(root), header, lines, named, owners)

@@ -13,7 +13,7 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from corpus.audio import Audio, AudioError, Recording
+from corpus.audio import Audio, AudioError, Recording, open_sound, read_sound, truncated
 from corpus.features import SUFFIXES, FeatureInput, Features
 
 # Samples of audio reach 1. An array of floating-point numbers with a larger number than this one
@@ -125,13 +125,21 @@ class Wave(Recording):
 
 def read_any_rate(path: str) -> Wave:
     """Reads an audio file with one channel at any sampling rate. Raises InputError otherwise."""
-    x, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    if x.shape[1] != 1:
-        raise AudioError(
-            f"{path}: expected 1 channel, found {x.shape[1]} channels. Choose one channel, or mix "
-            "them.",
-            "format",
-        )
+    sound, _ = open_sound(path)
+    with sound:
+        if sound.channels != 1:
+            raise AudioError(
+                f"{path}: expected 1 channel, found {sound.channels} channels. Choose one channel, "
+                "or mix them.",
+                "format",
+            )
+        try:
+            x = read_sound(sound, 0, sound.frames)
+        except (soundfile.SoundFileError, ValueError):
+            x = np.empty(0, np.float32)
+        if len(x) != sound.frames:
+            raise truncated(path, f"expected {sound.frames} samples, found {len(x)}")
+        rate = sound.samplerate
     return Wave(samples_of(x, path), check_rate(rate, resample=True))
 
 

@@ -1,9 +1,10 @@
 """The formats of the lines of scores files. metrics/scores.py reads the files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from common.trial_kinds import FILE_KINDS, TRIAL_KINDS
+from common.trial_kinds import FILE_KINDS, SPOOF, TRIAL_KINDS
 
 
 class ScoresFormat(NamedTuple):
@@ -42,6 +43,14 @@ class ScoresFormat(NamedTuple):
         return {"attacks": 2} if self.is_spoofing_aware and self.length == 5 else {}
 
     @property
+    def side_places(self) -> tuple[int, ...]:
+        """Indices of the two sides of a trial, () for a single file."""
+        if self.is_of_files:
+            return ()
+        others = {self.score_place % self.length, self.key_place if self.keys else self.length}
+        return tuple(place for place in range(self.length) if place not in others)[:2]
+
+    @property
     def attack_place(self) -> int | None:
         """Index of the attack, or None if lines have none."""
         return self.word_places.get("attacks")
@@ -60,10 +69,12 @@ class ScoresFormat(NamedTuple):
 
 FILE_LINE = "<file> <attack>|- bonafide|spoof <score>"
 CODEC_LINE = "<file> <speaker> <codec> <attack>|- bonafide|spoof <score>"
+# A score of 0 or 1 makes a line fit both of these.
+LABEL_OR_SCORE = ("<file> <file> <score> 1|0", "<file> <file> 1|0 <score>")
 # What a line looks like -> its format.
 SCORES_FORMATS = {
-    "<file> <file> <score> 1|0": ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
-    "<file> <file> 1|0 <score>": ScoresFormat(4, 2, ("0", "1"), is_variant=True),
+    LABEL_OR_SCORE[0]: ScoresFormat(4, 3, ("0", "1"), score_place=2, is_variant=True),
+    LABEL_OR_SCORE[1]: ScoresFormat(4, 2, ("0", "1"), is_variant=True),
     "<file> <file> <score> target|nontarget|spoof": ScoresFormat(
         4, 3, TRIAL_KINDS, score_place=2, is_variant=True
     ),
@@ -79,6 +90,31 @@ SCORES_FORMATS = {
 }
 UNLABELLED_LINE = "<file> <file> <score>"
 UNLABELLED_FORMAT = ScoresFormat(3, 0, ())
+
+
+def are_files(lines: Iterable[str]) -> bool:
+    """Returns whether lines of four words are files of a countermeasure, and not trials.
+
+    The third word decides, but `spoof` is a word of both.
+    """
+    words = (line.split() for line in lines)
+    found = next((each[2] for each in words if len(each) == 4 and each[2] != SPOOF), None)
+    return found == "bonafide"
+
+
+def label_order(path: str | Path, lines: Iterable[str]) -> str:
+    """Returns which of LABEL_OR_SCORE a file has whose first line fits both.
+
+    The first line with another number than 0 and 1 decides. Raises ValueError if there is none.
+    """
+    for line in lines:
+        fitting = [name for name in LABEL_OR_SCORE if SCORES_FORMATS[name].accepts(line.split())]
+        if len(fitting) == 1:
+            return fitting[0]
+    raise ValueError(
+        f"{path}: expected scores that can be told from labels, found only 0 and 1 in both of the "
+        "last two columns. Write the label first: '1|0 <file> <file> <score>'."
+    )
 
 
 def without_score(line: str) -> str:

@@ -8,21 +8,25 @@ word may be missing. metrics/score_formats.py has the other orders of the words.
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.doubtful_trials import warn_about_pairs
 from common.pipes import read_bytes
 from common.text import LINES_AT_ONCE, TextLines, without_garbage_collection, word_columns
 from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
 from metrics.score_formats import (
     FILE_LINE,
+    LABEL_OR_SCORE,
     SCORES_FORMATS,
     UNLABELLED_FORMAT,
     UNLABELLED_LINE,
+    are_files,
+    label_order,
     trial_of,
     without_score,
 )
@@ -119,16 +123,6 @@ def is_contradiction(attack: str, kind: str) -> bool:
     return (attack in BONA_FIDE) == (kind == "spoof")
 
 
-def are_files(lines: Iterable[str]) -> bool:
-    """Returns whether lines of four words are files of a countermeasure, and not trials.
-
-    The third word decides, but `spoof` is a word of both.
-    """
-    words = (line.split() for line in lines)
-    found = next((each[2] for each in words if len(each) == 4 and each[2] != SPOOF), None)
-    return found == "bonafide"
-
-
 class LineChecker:
     """Recognises the format of a scores file from its first line and checks every line."""
 
@@ -142,6 +136,8 @@ class LineChecker:
         named = [line for line, form in SCORES_FORMATS.items() if not form.is_variant]
         if FILE_LINE in matching and are_files(lines):
             matching = [FILE_LINE]
+        if {*LABEL_OR_SCORE} <= {*matching}:
+            matching = [label_order(path, lines)]
         self.expected = matching[-1:] or named
         self.format = SCORES_FORMATS[self.expected[-1]]
         if not labelled and len(words) == 3:
@@ -190,17 +186,34 @@ class LineChecker:
 def read_scores(path: FilePath, labelled: bool = True) -> Scores:
     """Reads a scores file. The first line decides the format, and every line is checked.
 
-    With labelled=False, lines `file file score` are allowed too, which have no labels. Raises
-    ValueError naming the line if the file is not a scores file.
+    With labelled=False, lines `file file score` are allowed too, which have no labels. Warns of
+    trials that distort the EER. Raises ValueError naming the line if the file is not a scores file.
     """
     lines = TextLines(read_text(path, "'1|0 <file> <file> <score>'"))
-    checker = LineChecker(path, lines, labelled)
+    hashes: list[list[np.ndarray]] = []
+    read = parsed_scores(path, lines, LineChecker(path, lines, labelled), hashes)
+    if not read.are_of_files:
+        a, b = map(np.concatenate, zip(*hashes, strict=True))
+        label = np.zeros(len(a), bool) if read.labels is None else read.labels
+        warn_about_pairs(path, a, b, label, read.lines)
+    return read
+
+
+def parsed_scores(
+    path: FilePath, lines: TextLines, checker: LineChecker, hashes: list[list[np.ndarray]]
+) -> Scores:
+    """Converts the lines of a scores file, see read_scores().
+
+    hashes: receives the hashes of the two sides of the trials, [2, n] for each block of lines.
+    """
     line_format = checker.format
     scores_of_blocks: list[np.ndarray] = []
     keys_of_blocks: list[np.ndarray] = []
     words_of_blocks: dict[str, list[np.ndarray]] = {name: [] for name in line_format.word_places}
     first = 1
     for table in word_columns(lines, checker.is_well_formed, checker.rows):
+        sides = [table[place] for place in line_format.side_places]
+        hashes.append([np.fromiter(map(hash, side), np.int64) for side in sides])
         scores_of_blocks.append(parse_scores(path, table[line_format.score_place], first))
         if line_format.is_spoofing_aware:
             keys_of_blocks.append(np.array(table[line_format.key_place]))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from common.constants import HOP, SAMPLE_RATE, SILENT
 from common.errors import InputError
-from common.outputs import check_output
+from common.outputs import beside, check_output
 from common.writing import write_atomically
 from corpus.lists import parse_trials
 from corpus.raw_lists import RawList, folder_of, read_raw_list, shared_speakers, speakers_by_folder
@@ -253,7 +253,11 @@ def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
     """
     clean = []
     for path in map(Path, options.lists):
-        clean.append((options.output or path.parent) / f"{path.stem}.clean{path.suffix}")
+        name = f"{path.stem}.clean{path.suffix}"
+        if options.output:
+            clean.append(options.output / name)
+        else:
+            clean.append(beside(path, name, "--output DIR"))
     if len(set(clean)) < len(clean):
         raise InputError(
             "check: expected lists with different names, found "

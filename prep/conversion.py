@@ -24,6 +24,7 @@ from tqdm import tqdm
 from common.constants import COMPRESSED_SUFFIXES, SAMPLE_RATE
 from common.errors import InputError
 from corpus.audio import whole_length
+from corpus.audio_headers import missing_end
 from corpus.ffmpeg import find_ffmpeg, one_line
 from prep.constants import CODECS
 from prep.output import report_failures, require_folder
@@ -212,6 +213,9 @@ def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, 
             return result
         for source, target in pairs:
             message = messages
+            if not message and (missing := missing_end(source)):
+                # ffmpeg converts such a file to a shorter one without a message.
+                message = f"the file is truncated: {missing}"
             if not message and not whole_length(temporary_name(target)):
                 message = "the file has no audio"
             if message:

@@ -15,7 +15,7 @@ import soundfile
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.audio import Audio, whole_length
+from corpus.audio import Audio, read_int16, whole_length
 
 # Format of the samples that are joined without a loss.
 SUBTYPE = "PCM_16"
@@ -91,14 +91,15 @@ def utterance_groups(frames: Mapping[str, int], least: int) -> list[list[str]]:
 
 def read_samples(path: Path) -> np.ndarray:
     """Returns the samples of a 16-bit file, int16 [T]. Raises InputError for other files."""
-    with Audio(path):
+    with Audio(path) as audio:
         # Audio() raises InputError for another sample rate and for several channels.
         subtype = soundfile.info(path).subtype
+        samples = read_int16(audio)
     if subtype != SUBTYPE:
         raise InputError(
             f"{path}: expected samples of 16 bits ({SUBTYPE}), found {subtype}. Convert this file."
         )
-    return soundfile.read(path, dtype="int16")[0]
+    return samples
 
 
 def join_group(joining: Joining, group: list[str], folder: str, frames: int) -> str:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
-from corpus.audio import Audio
+from corpus.audio import Audio, read_int16
 from corpus.roots import matching
 from prep.obtain import Request, obtain
 from prep.output import report_failures
@@ -37,19 +37,18 @@ def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None
     """
     try:
         with Audio(musan / path) as audio:
-            frames = audio.frames
-        folder = output / Path(path).with_suffix("")
-        missing = {}
-        starts = range(0, frames - PIECE * SAMPLE_RATE, STEP * SAMPLE_RATE)
-        for start in starts:
-            piece = folder / f"{start // SAMPLE_RATE:05d}.wav"
-            if not piece.exists():
-                missing[piece] = start
-        if missing:
-            # 16-bit integers, so that the pieces have exactly the samples of the file.
-            samples, _ = soundfile.read(musan / path, dtype="int16")  # [T]
-    except (InputError, soundfile.LibsndfileError) as error:
-        return path, 0, f"{musan / path}: {error}"
+            folder = output / Path(path).with_suffix("")
+            missing = {}
+            starts = range(0, audio.frames - PIECE * SAMPLE_RATE, STEP * SAMPLE_RATE)
+            for start in starts:
+                piece = folder / f"{start // SAMPLE_RATE:05d}.wav"
+                if not piece.exists():
+                    missing[piece] = start
+            if missing:
+                # 16-bit integers, so that the pieces have exactly the samples of the file.
+                samples = read_int16(audio)  # [T]
+    except InputError as error:
+        return path, 0, str(error)
     for piece, start in missing.items():
         data = io.BytesIO()
         crop = samples[start : start + PIECE * SAMPLE_RATE]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from common.outputs import check_output, input_files
+from common.outputs import beside, check_output, input_files
 from metrics.own_files import is_backend, is_calibration, is_scores
 
 # Values without an option, and what the help calls them.
@@ -34,13 +34,14 @@ def is_picture(head: bytes) -> bool:
 
 def calibrated_path(args: argparse.Namespace) -> str:
     """Returns the scores file that apply writes."""
-    first = Path(args.scores[0])
-    return args.output or str(first.with_name(f"{first.stem}_calibrated.txt"))
+    first = args.scores[0]
+    name = f"{Path(first).stem}_calibrated.txt"
+    return args.output or str(beside(first, name, "--output FILE"))
 
 
 def det_path(args: argparse.Namespace, first: str) -> Path:
     """Returns the DET picture of scores files. first: the first of them."""
-    return Path(args.det or Path(first).with_name(f"{Path(first).stem}_det.png"))
+    return Path(args.det or beside(first, f"{Path(first).stem}_det.png", "--det FILE"))
 
 
 def curves_stem(args: argparse.Namespace) -> Path:

@@ -21,11 +21,13 @@ from corpus.durations import read_durations
 from corpus.embeddings import load_targets
 from corpus.ffmpeg import find_ffmpeg
 from corpus.files import check_files
+from corpus.waves import Waves
 from DatasetLoader import EvalDataset, LoadingError, TrainDataset
 from inference.evaluation import represent_files
 from inference.scorer import Scorer
 from prep.check import CheckOptions, check_lists
 from prep.conversion import convert
+from prep.noise import split_musan
 from SpeakerNet import SpeakerNet
 
 NOISE = np.random.default_rng(3).uniform(-0.3, 0.3, 32000)
@@ -160,6 +162,42 @@ def test_files_that_are_cut_off(tmp_path, format, subtype):
         assert error.value.kind == "truncated"
 
 
+def test_a_caf_file_that_is_cut_off(tmp_path):
+    """libsndfile refuses a CAF file that has lost more."""
+    path = write(tmp_path / "a.caf", NOISE, format="CAF", subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(AudioError, match="the file is truncated: expected 64004 bytes"):
+        Audio(path)
+
+
+def test_a_file_at_another_rate_is_truncated_before_it_is_converted(tmp_path):
+    path = tmp_path / "a.aiff"
+    soundfile.write(path, NOISE, 44100)
+    path.write_bytes(path.read_bytes()[:30000])
+    with pytest.raises(AudioError, match="the file is truncated"):
+        Audio(path)
+
+
+@pytest.mark.parametrize("format", ["AIFF", "FLAC", "MP3"])
+def test_resampling_finds_files_that_are_cut_off(tmp_path, format, no_ffmpeg):
+    path = tmp_path / "a.audio"
+    soundfile.write(path, NOISE, 44100, format=format)
+    waves = Waves({}, resample=True)
+    assert waves.open(str(path)).frames == -(-32000 * 160 // 441)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(AudioError, match="the file is truncated"):
+        waves.open(str(path))
+
+
+def test_resampling_reads_unfinished_files(tmp_path):
+    path = tmp_path / "a.au"
+    soundfile.write(path, NOISE, 8000)
+    data = bytearray(path.read_bytes())
+    data[8:12] = bytes(4)
+    path.write_bytes(data)
+    assert Waves({}, resample=True).open(str(path)).frames == 64000
+
+
 def test_an_ogg_file_that_is_cut_off_between_pages(tmp_path):
     path = write(tmp_path / "a.ogg", np.tile(NOISE, 4))
     whole = path.read_bytes()
@@ -221,6 +259,14 @@ def without_length(path, format, subtype, size_of_all=0):
         data[20:44] = bytes(24)
     elif format == "AU":
         data[8:12] = bytes(4)
+    elif format == "AIFF":
+        # libsndfile counts 8 bytes before the samples.
+        data[22:26] = bytes(4)
+        start = data.index(b"SSND") + 4
+        data[start : start + 4] = (8).to_bytes(4, "big")
+    elif format == "CAF":
+        start = data.index(b"data") + 4
+        data[start : start + 8] = (4).to_bytes(8, "big")
     path.write_bytes(data)
 
 
@@ -235,6 +281,9 @@ def without_length(path, format, subtype, size_of_all=0):
         ("WAV", "FLOAT"),
         ("RF64", "PCM_16"),
         ("AU", "PCM_16"),
+        ("AIFF", "PCM_16"),
+        ("AIFF", "PCM_24"),
+        ("CAF", "PCM_16"),
     ],
 )
 def test_unfinished_files_are_read_to_their_end(tmp_path, kind, caplog):
@@ -264,6 +313,22 @@ def test_a_wav_without_samples_is_empty(tmp_path, tail):
     path.write_bytes(path.read_bytes() + tail)
     with pytest.raises(AudioError, match="contains no samples"):
         Audio(path)
+
+
+def test_noise_of_an_unfinished_file_is_cut_into_pieces(tmp_path):
+    folder = tmp_path / "musan" / "noise" / "a"
+    folder.mkdir(parents=True)
+    x = np.tile(NOISE, 3)
+    write(folder / "a.wav", x, format="AIFF", subtype="PCM_16")
+    expected = soundfile.read(folder / "a.wav", dtype="int16")[0][: 5 * 16000]
+    data = bytearray((folder / "a.wav").read_bytes())
+    start = data.index(b"SSND") + 4
+    data[22:26] = bytes(4)
+    data[start : start + 4] = (8).to_bytes(4, "big")
+    (folder / "a.wav").write_bytes(data)
+    split_musan(tmp_path, 1)
+    piece = soundfile.read(tmp_path / "musan_split/noise/a/a/00000.wav", dtype="int16")[0]
+    assert np.array_equal(piece, expected)
 
 
 # ---------------------------------------------------------------------- compressed speech
@@ -345,6 +410,39 @@ def test_damaged_compressed_files(voices, tmp_path):
     # A file is decoded again after a change.
     (tmp_path / "a.m4a").write_bytes(whole)
     assert Audio(tmp_path / "a.m4a").frames > 19000
+
+
+def test_compressed_files_that_are_cut_off(voices, tmp_path):
+    """ffmpeg decodes them without a message. The headers of these formats state the length."""
+    (tmp_path / "in").mkdir()
+    source = ["-i", voices / "my voice (1).wav"]
+    for name, options in {"a.mp3": ["-ar", "44100"], "b.opus": ["-ac", "2"]}.items():
+        path = tmp_path / "in" / name
+        subprocess.run([find_ffmpeg(), "-v", "error", *source, *options, path], check=True)
+        assert Audio(path).frames > 19000
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        with pytest.raises(AudioError, match="the file is truncated: expected "):
+            Audio(path)
+    with pytest.raises(InputError, match="2 of 2"):
+        convert(tmp_path / "in", tmp_path / "out", processes=1)
+    report = (tmp_path / "out" / "convert_failed.txt").read_text()
+    assert "a.mp3: the file is truncated: expected " in report and report.count("\n") == 2
+    assert not list((tmp_path / "out").rglob("*.wav"))
+
+
+def test_an_mp3_without_its_length_is_decoded_completely(voices, tmp_path, monkeypatch):
+    """libsndfile guesses the length from the first frame, here the one of silence."""
+    path = tmp_path / "a.mp3"
+    write(tmp_path / "a.wav", np.concatenate([np.zeros(8000), np.tile(NOISE, 2)]))
+    options = ["-q:a", "4", "-write_xing", "0", path]
+    subprocess.run([find_ffmpeg(), "-v", "error", "-i", tmp_path / "a.wav", *options], check=True)
+    with Audio(path) as audio:
+        # The coder adds at most three frames of 576 samples.
+        assert 72000 <= audio.frames < 72000 + 3 * 576
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(AudioError, match="the header does not state the length"):
+        Audio(path)
 
 
 def test_a_list_of_compressed_files_is_sampled(voices, tmp_path, monkeypatch, caplog):

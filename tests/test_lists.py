@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import dataprep
 import tuneThreshold
+from common import doubtful_trials
 from common.errors import InputError
-from corpus import trial_checks
 from corpus.embeddings import read_examples
 from corpus.enrolment import read_enrolment_lists
 from corpus.file_lists import read_cohort, read_file_list, read_speakers, read_utterances
@@ -263,7 +263,7 @@ def test_numbers_of_doubtful_trials(trials):
     built = Trials.of_pairs([(a, b) for a, b, _ in trials], label=label)
     records = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_checks.log, "warning", lambda *words: records.append(words[2]))
+        patch.setattr(doubtful_trials.log, "warning", lambda *words: records.append(words[2]))
         warn_about_trials("list", built)
     found = [int(n) for n in re.findall(r": (\d+) \(first", "".join(records))]
     assert found == [number for number in expected if number]
@@ -293,6 +293,46 @@ def test_programs_warn_of_doubtful_trials(corpus, checkpoint, tmp_path, program,
     assert out.count(f"warning: {path}: pairs of files that are target and non-target: 1 ") == 1
     dataprep.main(["check", str(path), "--path", str(corpus / "wav"), "--output", str(tmp_path)])
     assert "; repeated trials: 2 (first " in capsys.readouterr().out
+    assert tuneThreshold.main([str(tmp_path / "s.txt")]) == 0
+    assert capsys.readouterr().out.count("; repeated trials: 2 (first ") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{0} {1} {2} {3}",
+        "{1} {2} {3} {0}",
+        "{1} {2} {0} {3}",
+        "{1} {2} {3} {kind}",
+        "{1} {2} {kind} {3}",
+    ],
+)
+def test_scores_of_doubtful_trials_give_the_same_warning(line, tmp_path, caplog):
+    """In every order of the words. The warning has the words in one order."""
+    lines = []
+    for number, (key, a, b) in enumerate(map(str.split, DOUBTFUL)):
+        kind = "target" if key == "1" else "nontarget"
+        lines.append(line.format(key, a, b, 0.5 * number, kind=kind))
+    path = written(tmp_path, *lines)
+    read_scores(path)
+    assert caplog.messages == [f"warning: {path}: {WARNING}"]
+
+
+@pytest.mark.parametrize("words", [("{score} {label}"), ("{label} {score}")])
+def test_scores_that_look_like_labels(words, tmp_path):
+    """A later line shows which column has the scores. Without such a line nothing does."""
+    numbers = [(1, 1), (0, 1), (0.5, 0), (1, 1)]
+    lines = [f"a{i} b " + words.format(score=s, label=k) for i, (s, k) in enumerate(numbers)]
+    read = read_scores(written(tmp_path, *lines))
+    assert read.scores.tolist() == [1, 0, 0.5, 1] and read.labels.tolist() == [1, 1, 0, 1]
+    with pytest.raises(ValueError, match="found only 0 and 1 in both of the last two columns"):
+        read_scores(written(tmp_path, lines[0], lines[1]))
+
+
+def test_scores_of_single_files_and_of_claims_have_no_doubtful_trials(tmp_path, caplog):
+    read_scores(written(tmp_path, "a - bonafide 1.5", "b A01 spoof 0.5", "b A01 spoof 0.5"))
+    read_scores(written(tmp_path, "s a bonafide target 1.5", "s b A01 spoof 0.5"))
+    assert not caplog.messages
 
 
 # ---------------------------------------------------------------------- formats with slips
@@ -322,6 +362,14 @@ def test_swapped_columns_are_named(lines, tmp_path):
     message = f"found '<file> <speaker>', first '{lines[0]}': {len(lines)} different words"
     with pytest.raises(InputError, match=message):
         read_train_list(written(tmp_path, *lines))
+
+
+def test_check_does_not_take_swapped_columns_for_trials(tmp_path):
+    path = written(tmp_path, "a/1.wav s1", "a/2.wav s1", "b/1.wav s2")
+    with pytest.raises(InputError, match="found '<file> <speaker>', first 'a/1.wav s1': no word"):
+        read_raw_list(path, "")
+    for line in ("a/1.wav b/1", "a.wav b.wav"):
+        assert read_raw_list(written(tmp_path, line), "").owners is None
 
 
 TRACK_2 = ["s1 E_1 F bonafide target", "s1 E_2 M - nontarget", "s2 E_1 F A01 spoof"]
