@@ -273,7 +273,7 @@ class Audio(Recording):
 
 
 def read_int16(audio: Audio) -> np.ndarray:
-    """Returns all samples, int16 [T]. Those of a 16-bit file are unchanged."""
+    """Returns all samples, int16 [T]. The samples of a 16-bit file are unchanged."""
     x = audio.read(0, audio.frames)
     return np.clip(np.rint(x * 32768), -32768, 32767).astype(np.int16)
 

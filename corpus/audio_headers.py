@@ -87,8 +87,8 @@ def guesses_length(sound: soundfile.SoundFile) -> bool:
 def missing_end(path: str | os.PathLike) -> str | None:
     """Returns what a compressed file lacks at its end, None if libsndfile finds nothing missing.
 
-    ffmpeg decodes a file that is cut off as a shorter one. libsndfile reads some of these formats
-    too, and the number of samples that their headers state.
+    ffmpeg decodes a file that is cut off as a shorter one. libsndfile reads MP3
+    and OGG too, and the number of samples that their headers state.
     """
     try:
         with soundfile.SoundFile(path) as sound:

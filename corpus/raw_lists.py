@@ -69,7 +69,9 @@ def read_raw_list(list_file: str | os.PathLike, root: str | os.PathLike) -> RawL
         a, b = line_format.columns
         named = [(words[a], words[b]) for words in word_lists]
         if line_format.label_column is None and not any(looks_like_file(y) for _, y in named):
-            raise swapped(list_file, *named[0], "no word that comes second looks like a file")
+            first, second = named[0][:2]
+            reason = "no word that comes second looks like a file"
+            raise swapped(list_file, first, second, reason)
     else:
         named = files_of_claims(list_file)
     return RawList(str(list_file), str(root), header, lines, named, owners)

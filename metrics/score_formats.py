@@ -69,7 +69,7 @@ class ScoresFormat(NamedTuple):
 
 FILE_LINE = "<file> <attack>|- bonafide|spoof <score>"
 CODEC_LINE = "<file> <speaker> <codec> <attack>|- bonafide|spoof <score>"
-# A score of 0 or 1 makes a line fit both of these.
+# A line whose score is 0 or 1 fits both formats.
 LABEL_OR_SCORE = ("<file> <file> <score> 1|0", "<file> <file> 1|0 <score>")
 # What a line looks like -> its format.
 SCORES_FORMATS = {
@@ -112,7 +112,7 @@ def label_order(path: str | Path, lines: Iterable[str]) -> str:
         if len(fitting) == 1:
             return fitting[0]
     raise ValueError(
-        f"{path}: expected scores that can be told from labels, found only 0 and 1 in both of the "
+        f"{path}: expected scores with other values than labels, found only 0 and 1 in both of the "
         "last two columns. Write the label first: '1|0 <file> <file> <score>'."
     )
 

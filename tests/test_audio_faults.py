@@ -413,7 +413,7 @@ def test_damaged_compressed_files(voices, tmp_path):
 
 
 def test_compressed_files_that_are_cut_off(voices, tmp_path):
-    """ffmpeg decodes them without a message. The headers of these formats state the length."""
+    """ffmpeg decodes them without a message. The headers of both formats state the length."""
     (tmp_path / "in").mkdir()
     source = ["-i", voices / "my voice (1).wav"]
     for name, options in {"a.mp3": ["-ar", "44100"], "b.opus": ["-ac", "2"]}.items():
