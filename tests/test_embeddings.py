@@ -397,12 +397,18 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
 
     # Existing files are not written again.
     kept = tmp_path / "list" / files[0]
-    kept.write_bytes(b"kept")
+    kept.write_bytes(b"\x93NUMPY kept")
     (tmp_path / "list" / files[1]).unlink()
     code, out, _ = program("--extract", normal_list, *to_list)
     assert code == 0
     assert f"Wrote 1 embeddings to {tmp_path / 'list'}. {len(files) - 1} existed before" in out
-    assert kept.read_bytes() == b"kept"
+    assert kept.read_bytes() == b"\x93NUMPY kept"
+    # A file of another kind is no embedding.
+    kept.write_bytes(b"notes")
+    code, out, err = program("--extract", normal_list, *to_list)
+    assert code == 2 and f"--output {kept}: expected a new file or an earlier result" in err
+    (tmp_path / "link").symlink_to(test)
+    assert program("--extract", test, "--output", tmp_path / "link", *use)[0] == 2
     assert program("--extract", test, "--output", test, *use)[0] == 2
     code, out, _ = program("--verify", test / files[0], test / files[1], *use)
     assert code == 0 and re.search(r"^Score +-?\d.*\nThreshold", out, re.M)

@@ -22,16 +22,16 @@ REVISION = "# revision "
 ENTRIES = (b"options", b"classes", b"optimizer")
 
 
-def require_own_files(folder: Path, scores: Iterable[Path]) -> None:
+def require_own_files(folder: Path, results: Iterable[Path]) -> None:
     """Raises InputError if a run in the folder would replace files of another program.
 
-    scores: the scores files of the run.
+    results: further files and folders that the run writes, such as its scores files.
     """
     checkpoints = [folder / LAST_CHECKPOINT, folder / BEST_CHECKPOINT]
     numbered = sorted(folder.glob(NUMBERED_CHECKPOINTS))
     foreign = [path for path in [*checkpoints, *numbered] if path.exists() and not is_ours(path)]
     if not has_begun(folder):
-        others = [folder / CONFIG, folder / COMMAND, folder / LOG, *scores]
+        others = [folder / CONFIG, folder / COMMAND, folder / LOG, *results]
         foreign += [path for path in others if path.exists()]
     if not foreign:
         return
