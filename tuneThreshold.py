@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from common.errors import InputError
-from common.outputs import check_output
+from common.outputs import check_output, is_special
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from metrics import calibration_commands, confidence, options
@@ -221,6 +221,9 @@ def show_written(
     """Prints the metrics of the scores file `path` if its trials have labels."""
     if labels is None:
         log.info("The trials have no labels, so there are no metrics.")
+        return
+    if is_special(path):
+        log.info("There are no metrics, because the scores are not in a file that can be read.")
         return
     run_metrics(args, parser, [path])
 

@@ -9,6 +9,11 @@ import numpy as np
 KINDS = "biufcSU"
 
 
+def is_array(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is an array of NumPy."""
+    return head.startswith(np.lib.format.MAGIC_PREFIX)
+
+
 def array_in(file: IO[bytes], size: int) -> np.ndarray:
     """Reads an array in .npy format from a file of `size` bytes that contains nothing else.
 

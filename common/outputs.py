@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from common.errors import InputError
@@ -49,6 +49,21 @@ def beside(path: str | Path, name: str, option: str) -> Path:
     return Path(path).with_name(name)
 
 
+def is_same_file(path: str | Path, other: str | Path) -> bool:
+    """Returns whether two paths lead to one file, whatever their spelling. Both may be missing."""
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def remove_link(part: str | Path) -> None:
+    """Removes a link in the place of a temporary file.
+
+    Opening the temporary file would follow the link, and change the file of somebody else. A link
+    to a device stays.
+    """
+    if os.path.islink(part) and not is_special(part):
+        os.unlink(part)
+
+
 def input_files(options: Mapping[str, object], outputs: Iterable[str]) -> dict[str, list[str]]:
     """Returns {option: its values} of the options whose values can name files to read.
 
@@ -83,7 +98,7 @@ def check_output(
     if os.path.isdir(path):
         raise InputError(f"{place}: expected a file, found a folder. Give the name of a file.")
     for name, files in inputs.items():
-        if any(os.path.exists(file) and os.path.samefile(path, file) for file in files):
+        if any(is_same_file(path, file) for file in files):
             raise InputError(
                 f"{place}: expected a new file, found an input of this command ({name}), which is "
                 "not overwritten. Give another name."
@@ -94,6 +109,29 @@ def check_output(
         raise InputError(
             f"{place}: expected a new file or an earlier result, found a file of another kind, "
             "which is not overwritten. Give another name, or remove the file."
+        )
+
+
+def paths_below(
+    folder: str | Path, names: Iterable[str], place: str | Path, suffix: str
+) -> dict[str, Path]:
+    """Returns {name: path of its result} of files, whose results are in a folder of results.
+
+    suffix: of the results. See path_below(). Also raises InputError if two files would have the
+    same result.
+    """
+    target = {name: path_below(folder, name, place).with_suffix(suffix) for name in names}
+    require_different(target.values(), place)
+    return target
+
+
+def require_different(results: Collection[Path], place: str | Path) -> None:
+    """Raises InputError if the files of a list or folder `place` need the same result."""
+    if len({os.path.normpath(path) for path in results}) < len(results):
+        suffix = next(iter(results)).suffix
+        raise InputError(
+            f"{place}: several files have names that differ only in the extension, so they need "
+            f"the same {suffix} file. Remove or rename one of them."
         )
 
 

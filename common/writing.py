@@ -45,6 +45,11 @@ def write_atomically(
                 file.flush()
                 os.fsync(file.fileno())
         part.replace(target)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"{path}: expected a folder {part.parent} for this file, found a file in its place. "
+            "Choose another folder."
+        ) from None
     except OSError as error:
         raise InputError(
             f"{path}: the file cannot be written ({error.strerror}). An older file is unchanged. "

@@ -13,7 +13,8 @@ import torch
 
 import distributed
 from common.errors import InputError
-from common.outputs import path_below
+from common.npy import is_array
+from common.outputs import check_output, is_same_file, paths_below
 from common.terminal import log_to_stderr
 from common.writing import write_atomically
 from corpus.arrays import read_npy
@@ -123,21 +124,16 @@ def files_to_embed(options: argparse.Namespace) -> tuple[Any, dict[str, Path], A
     root_option = "--gen_path" if options.generate else "--test_path"
     found = source.check_files(root, names, folder, options, root_option)
     paths = list(dict.fromkeys(found.values()))
-    target = {}
-    for path in paths:
-        target[path] = path_below(options.output, path, folder).with_suffix(".npy")
-    if len({*target.values()}) < len(paths):
-        raise InputError(
-            f"{folder}: several files have names that differ only in the extension, so they need "
-            "the same .npy file. Remove or rename one of them."
-        )
-    if any(target[path].absolute() == Path(root, path).absolute() for path in paths):
+    target = paths_below(options.output, paths, folder, ".npy")
+    existing = [path for path in paths if target[path].exists()]
+    if any(is_same_file(target[path], Path(root, path)) for path in existing):
         raise InputError(
             f"--output: {options.output} contains the embeddings to be processed, which are not "
             "overwritten. Choose another folder."
         )
+    for path in existing:
+        check_output(f"--output {target[path]}", target[path], {}, is_array)
     missing = [path for path in paths if not target[path].exists()]
-    existing = [path for path in paths if target[path].exists()]
     known = source.eval_dataset(existing[:1], root, options) if existing else None
     return source.eval_dataset(missing, root, options), target, known, len(existing)
 

@@ -22,6 +22,7 @@ import yaml
 import distributed
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import input_files, is_same_file
 from common.run_paths import CONFIG
 from common.writing import write_atomically
 from inference.backends import check_network
@@ -33,6 +34,7 @@ from inference.card_facts import (
 )
 from inference.model_card import Card, card_text
 from inference.networks import load_scorer
+from inference.score_paths import OUTPUTS
 from metrics import calibration
 from metrics.backends import BackEnd, load_backend
 from network.checkpoints import read_checkpoint
@@ -70,7 +72,7 @@ def run_publish(options: argparse.Namespace, state: dict | None) -> None:
 def publish(options: argparse.Namespace, state: dict | None) -> None:
     """Publishes a network. Raises InputError if the folder or an option cannot be used."""
     folder = Path(options.publish)
-    check_folder(folder)
+    check_folder(folder, options)
     library()
     options.device = "cpu"
     net = load_scorer(options, state).net.eval()
@@ -121,13 +123,23 @@ def log_result(folder: Path, files: Mapping[str, bytes], card: Card) -> None:
 
 
 # ---------------------------------------------------------------------- the folder
-def check_folder(folder: Path) -> None:
-    """Raises InputError unless a folder is new, empty, or an earlier and unchanged publication."""
+def check_folder(folder: Path, options: argparse.Namespace) -> None:
+    """Raises InputError unless a folder is new, empty, or an earlier and unchanged publication.
+
+    A folder that this command reads, such as --initial_model, is refused too.
+    """
     place = f"--publish {folder}"
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise InputError(f"{place}: expected a folder, found a file. Give another name.")
+    for option, paths in input_files(vars(options), (*OUTPUTS, "publish")).items():
+        for path in map(Path, paths):
+            if is_same_file(path, folder) or is_same_file(path.parent, folder) and path.is_file():
+                raise InputError(
+                    f"{place}: expected another folder than {option} {path}, which this command "
+                    "reads and does not overwrite. Give another folder."
+                )
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         return

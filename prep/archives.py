@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 from tqdm import tqdm
 
 from common.errors import InputError, naming
+from common.outputs import remove_link
 from common.writing import write_atomically
 from prep.output import check_space
 from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
@@ -48,6 +49,7 @@ def join_parts(source: Source, folder: Path) -> None:
     parts = [folder / name for name in source.parts]
     joined = folder / f"{source.name}.part"
     total = sum(path.stat().st_size for path in parts)
+    remove_link(joined)
     done = joined.stat().st_size if joined.exists() else 0
     if done > total:
         joined.unlink()
@@ -321,6 +323,7 @@ def write_member(stream: IO[bytes], path: str, size: int, bar: tqdm) -> None:
     Raises EOFError if its size is not the size that the archive states.
     """
     part = f"{path}.part"
+    remove_link(part)
     with naming(part), open(part, "wb") as file:
         while chunk := stream.read(CHUNK):
             file.write(chunk)

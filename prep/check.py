@@ -249,7 +249,8 @@ def check_folders(options: CheckOptions) -> None:
 def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
     """Returns the paths of the cleaned lists and of the report.
 
-    Raises InputError if two cleaned lists would have the same path, or the path of a list.
+    Raises InputError if two cleaned lists would have the same path, and if a result would replace a
+    list or a file of others.
     """
     clean = []
     for path in map(Path, options.lists):
@@ -264,9 +265,39 @@ def written_files(options: CheckOptions) -> tuple[list[Path], Path]:
             f"{' '.join(map(str, options.lists))}. Rename one list, because their cleaned lists "
             "would have the same path."
         )
-    for path in clean:
-        check_output(str(path), path, {"the lists": options.lists}, lambda head: True)
-    return clean, clean[0].with_name(CHECK_REPORT)
+    report = clean[0].with_name(CHECK_REPORT)
+    inputs = {"the lists": options.lists}
+    check_output(str(report), report, inputs, is_check_report)
+    reported = names_in_report(report)
+    for path, list_file in zip(clean, options.lists, strict=True):
+        is_own = path.name in reported or has_only_lines_of(path, list_file)
+        check_output(str(path), path, inputs, lambda _, is_own=is_own: is_own)
+    return clean, report
+
+
+def is_check_report(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a report of this command."""
+    return head.startswith(b"{") and b'"nPerSpeaker"' in head
+
+
+def names_in_report(report: Path) -> set[str]:
+    """Returns the names of the cleaned lists that an earlier command has written."""
+    names = set()
+    try:
+        for each in json.loads(report.read_bytes())["lists"]:
+            names.add(Path(each["clean"]).name)
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        # There is no report yet, or somebody has changed it.
+        return set()
+    return names
+
+
+def has_only_lines_of(path: Path, list_file: str) -> bool:
+    """Returns whether all lines of a file are in a list. Replacing the file loses nothing then."""
+    if not path.is_file() or not Path(list_file).is_file():
+        return False
+    found, expected = (set(Path(each).read_bytes().split(b"\n")) for each in (path, list_file))
+    return {line.strip() for line in found} <= {line.strip() for line in expected} | {b""}
 
 
 def read_listings(options: CheckOptions) -> list[RawList]:

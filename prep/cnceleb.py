@@ -16,13 +16,17 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from common.errors import InputError
-from common.writing import write_atomically
 from corpus.missing import first_names
 from corpus.rows import read_text_lines
 from prep.constants import TRAIN_LIST, TRIALS
 from prep.joining import Joined, Joining, SpeakerPaths, join_speaker
 from prep.obtain import Request, obtain
-from prep.output import encode_lines, report_failures, require_folder
+from prep.output import (
+    report_failures,
+    require_folder,
+    write_lists,
+    write_long_list,
+)
 from prep.trees import speakers_of_tree
 from prep.workers import in_parallel
 
@@ -136,7 +140,7 @@ def write_train_list(path: Path, speakers: list[SpeakerPaths] | list[Joined]) ->
     lines = []
     for speaker in speakers:
         lines += [f"{speaker.speaker} {file}" for file in speaker.paths]
-    write_atomically(path, encode_lines(lines))
+    write_lists({path: lines})
     log.info("Wrote %s with %s speakers and %s files.", path, len(speakers), f"{len(lines):,}")
 
 
@@ -277,7 +281,7 @@ def write_trial_lists(root: Path) -> None:
         for label, name, file in trial_rows(tree, evaluation):
             yield f"{name} {file} {WORDS[label]}\n".encode()
 
-    write_atomically(root / TRIALS, joined_lines())
+    write_long_list(root / TRIALS, joined_lines)
     warn_about_count("trials in trials.lst", counts.total())
     log.info(
         "Wrote %s with %s target trials and %s non-target trials of %s enrolments.",
@@ -288,8 +292,8 @@ def write_trial_lists(root: Path) -> None:
     )
     if evaluation.parts:
         lines = [f"{name} {','.join(files)}" for name, files in evaluation.parts.items()]
-        write_atomically(root / SEPARATE_ENROLMENT, encode_lines(lines))
-        write_atomically(root / SEPARATE_TRIALS, separate_lines())
+        write_lists({root / SEPARATE_ENROLMENT: lines})
+        write_long_list(root / SEPARATE_TRIALS, separate_lines)
         log.info(
             "Wrote %s, the same trials with the separate files of each enrolment in %s.",
             root / SEPARATE_TRIALS,

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from common.constants import COMPRESSED_SUFFIXES, SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import remove_link
 from corpus.audio import whole_length
 from corpus.audio_headers import missing_end
 from corpus.ffmpeg import find_ffmpeg, one_line
@@ -191,7 +192,8 @@ def exclusive_access(output: Path) -> Iterator[None]:
     Two conversions would use the same temporary files. The other one may also be a worker that
     outlived its main process.
     """
-    with open(output / LOCK, "w") as file:
+    # "w" would empty the file that a link leads to.
+    with open(output / LOCK, "a") as file:
         # Some network file systems do not support locks.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -204,6 +206,8 @@ def convert_files(ffmpeg: str, format: str, pairs: list[FilePair]) -> dict[str, 
 
     If ffmpeg reports damage in a file, its partial output is not kept.
     """
+    for _, target in pairs:
+        remove_link(temporary_name(target))
     try:
         messages = call_ffmpeg(ffmpeg, format, pairs)
         result: dict[str, str | None] = {}

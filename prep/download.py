@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from common.errors import InputError, naming
+from common.outputs import remove_link
 from common.writing import write_atomically
 from prep.addresses import OTHER_REMEDY, Access, authorization, fill_template, template_of
 from prep.output import check_space
@@ -330,6 +331,8 @@ def download(
     if not jobs:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        remove_link(job.part)
     # The pool ends its threads after Ctrl-C.
     with ThreadPool(connections) as pool:
         probed = list(pool.imap(probe, jobs))

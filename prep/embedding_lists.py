@@ -16,6 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.npy import is_array
+from common.outputs import check_output
 from common.writing import write_atomically
 from corpus.embeddings import TARGETS, embedding_tree, read_embeddings, scaled_to_length_one
 from prep.constants import ListSizes
@@ -72,8 +74,8 @@ def combine_embeddings(folder: str | Path, processes: int | None = None) -> None
     """Writes the two targets of every speaker of the tree into the root of the tree.
 
     `processes` is the number of worker processes, None for all cores. Existing targets are
-    replaced. Raises InputError if an embedding cannot be used, or if two targets would have the
-    same file name.
+    replaced. Raises InputError if an embedding cannot be used, if two targets would have the same
+    file name, or if a file of another kind has the name of a target.
     """
     files = embedding_tree(folder)
     for speaker in files:
@@ -87,6 +89,10 @@ def combine_embeddings(folder: str | Path, processes: int | None = None) -> None
         f"{len(files):,}",
         f"{sum(map(len, files.values())):,}",
     )
+    for speaker in files:
+        for name in TARGETS.values():
+            path = Path(folder, name.format(speaker))
+            check_output(str(path), path, {}, is_array)
     work = functools.partial(targets_of_speaker, root=str(folder))
     results = in_parallel(work, files.items(), processes)
     for speaker, targets in tqdm(
@@ -205,6 +211,11 @@ def check_tree(folder: str | Path, files: Files) -> None:
         )
 
 
+def is_embedding_list(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is a list of embeddings."""
+    return any(word.endswith(b".npy") for word in head.partition(b"\n")[0].split())
+
+
 def make_lists(folder: str | Path, name: str, sizes: ListSizes, seed: int) -> None:
     """Writes the four lists NAME_..._list.txt of the tree into the root of the tree.
 
@@ -218,8 +229,11 @@ def make_lists(folder: str | Path, name: str, sizes: ListSizes, seed: int) -> No
         )
     files = embedding_tree(folder)
     check_tree(folder, files)
+    paths = {kind: Path(folder, f"{name}_{kind}_list.txt") for kind in LISTS}
+    for path in paths.values():
+        check_output(str(path), path, {}, is_embedding_list)
     for number, (kind, make_lines) in enumerate(LISTS.items()):
-        path = Path(folder, f"{name}_{kind}_list.txt")
+        path = paths[kind]
         lines = list(make_lines(np.random.default_rng((seed, number)), files, sizes))
         if lines:
             write_atomically(path, encode_lines(lines))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from common.constants import HOP, N_FFT, SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import require_different
 from common.writing import write_atomically
 from corpus.audio import Audio
 from corpus.features import NPY, load_array
@@ -133,7 +134,8 @@ def check_existing_features(options: FeatureOptions, paths: Sequence[str]) -> No
 def audio_paths(options: FeatureOptions) -> list[str]:
     """Returns the paths of the files of the list on the disk, without duplicates.
 
-    Raises InputError if a file is missing, or if its features would be outside of --output.
+    Raises InputError if a file is missing, if its features would be outside of --output, or if two
+    files would have the same features.
     """
     refuse_pack(options.path)
     names = read_file_list(options.list_file)
@@ -146,6 +148,7 @@ def audio_paths(options: FeatureOptions) -> list[str]:
                 f"The features of this file would be outside --output {options.output}. Correct "
                 "the list, or omit --output."
             )
+    require_different([feature_path(options, path) for path in paths], options.list_file)
     return paths
 
 

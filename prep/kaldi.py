@@ -101,6 +101,11 @@ def from_kaldi(
     trials of the folder, None for no trials. Raises InputError if the folder cannot be a list.
     """
     require_folder(folder, "Give a Kaldi data folder.")
+    if trials and os.path.realpath(trials) == os.path.realpath(output):
+        raise InputError(
+            f"--trials {trials}: expected another file than --output {output}, found the same. "
+            "The trials would replace the train list. Give another name."
+        )
     if (folder / "segments").exists():
         raise InputError(
             f"{folder / 'segments'}: expected one file per utterance, but these utterances are "

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import InputError
-from common.writing import write_atomically
 from corpus.files import audio_below
 from corpus.missing import first_names
 from prep.constants import TRAIN_LIST, TRIALS
 from prep.kaldi import read_kaldi_table
 from prep.obtain import Request, obtain
+from prep.output import write_lists
 from prep.trees import read_speaker_table
 from prep.trial_drawing import draw_trials
 
@@ -73,8 +73,7 @@ def write_corpus_lists(
     for speaker in sorted(train.files):
         train_lines += [f"{speaker} {file}" for file in train.files[speaker]]
     trial_lines = draw_trials(np.random.default_rng(seed), test.files, trials, genders)
-    for name, lines in ((TRAIN_LIST, train_lines), (TRIALS, trial_lines)):
-        write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode())
+    write_lists({folder / TRAIN_LIST: train_lines, folder / TRIALS: trial_lines})
     targets = sum(line.startswith("1") for line in trial_lines)
     log.info(
         "Wrote %s with %d speakers and %s files.",

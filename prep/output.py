@@ -1,10 +1,11 @@
 """Output files and checks that several commands of dataprep.py share."""
 
 import io
+import itertools
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import soundfile
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
+from common.outputs import is_special
 from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import write_atomically
 
@@ -78,13 +80,33 @@ def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
     """
     texts = {Path(path): encode_lines(lines) for path, lines in lists.items()}
     for path, text in texts.items():
-        if path.exists() and path.read_bytes() != text:
-            raise InputError(
-                f"{path}: this file exists already and has other lines. Choose another --output, "
-                "or remove this file."
-            )
+        require_new_or_equal(path, text.splitlines(keepends=True))
     for path, text in texts.items():
         write_atomically(path, text)
+
+
+def write_long_list(path: Path, lines: Callable[[], Iterator[bytes]]) -> None:
+    """Writes the lines that a function yields as a text file, and never holds all of them.
+
+    Nothing is written if the file has these lines already. Raises InputError if it has other lines.
+    """
+    if path.exists() and not is_special(path):
+        require_new_or_equal(path, lines())
+    else:
+        write_atomically(path, lines())
+
+
+def require_new_or_equal(path: Path, lines: Iterable[bytes]) -> None:
+    """Raises InputError if a file exists that has other lines. A device or a pipe is not read."""
+    if not path.exists() or is_special(path):
+        return
+    with path.open("rb") as file:
+        is_equal = all(old == new for old, new in itertools.zip_longest(file, lines))
+    if not is_equal:
+        raise InputError(
+            f"{path}: this file exists already and has other lines. Choose another place for the "
+            "list, or remove this file."
+        )
 
 
 def report_failures(path: Path, jobs: Collection, failed: Mapping) -> None:

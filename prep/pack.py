@@ -30,6 +30,7 @@ from tqdm import tqdm
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.foreign_files import foreign_file
+from common.outputs import remove_link
 from common.writing import write_atomically
 from corpus.audio import decode
 from corpus.features import SUFFIXES
@@ -244,6 +245,7 @@ def write_shard(path: Path, recordings: Iterator[Samples], size: int) -> Shard |
     written = []
     crc = 0
     try:
+        remove_link(part)
         with part.open("wb") as file:
             for name, bits, samples in recordings:
                 file.write(samples)

@@ -54,7 +54,7 @@ FORMS = {
     "url": Form(r"https?://\S+", "a URL http://... or https://..."),
     "folder": Form(r"[\w.-]+", "a part of the URL without slashes"),
     "parts": Form(r"\S+", "a pattern of names without blanks"),
-    "into": Form(r"\S+", "a folder without blanks"),
+    "into": Form(r"(?!/)(?!(\S*/)?\.\.(/|$))\S+", "a folder below --save_path, without blanks"),
     "after": Form(r"[^\s/]+", "the name of a folder, without blanks and slashes"),
     "tree": Form(r"\S+", "a folder without blanks"),
     "only": A_LIST,

@@ -17,13 +17,12 @@ from typing import NamedTuple
 
 from common.errors import InputError
 from common.trial_kinds import BONA_FIDE, SPOOF
-from common.writing import write_atomically
 from corpus.files import check_present, find_files
 from corpus.line_formats import PROTOCOL_FORMATS, TRAIN_FORMATS, attack_of
 from corpus.lists import parse_trials
 from corpus.rows import first_line_of, fits_any, read_rows
 from prep.archives import extract
-from prep.output import encode_lines, protocol_line, require_folder
+from prep.output import protocol_line, require_folder, write_lists
 from prep.sources import Source
 
 log = logging.getLogger(__name__)
@@ -253,7 +252,11 @@ def link_of(part: CorpusList, path: Path, protocols: Path) -> Path:
     """Links a list, or writes it as a protocol. Returns the path for the option of the trainer."""
     link = protocols / (part.link or path.name)
     if part.convert:
-        write_atomically(link, encode_lines(protocol_lines_of(path)))
+        lines = [*protocol_lines_of(path)]
+        if link.is_symlink():
+            # Writing through the link would change the list of the corpus.
+            link.unlink()
+        write_lists({link: lines})
     else:
         place_link(path, link)
     return link

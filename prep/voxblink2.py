@@ -6,7 +6,6 @@ is written while the folders are read, so that the memory holds the files of one
 python dataprep.py voxblink2 data/voxblink2 --output data/voxblink2_list.txt
 """
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.errors import InputError
-from common.writing import write_atomically
+from prep.output import write_long_list
 from prep.trees import speakers_of_tree
 
 log = logging.getLogger(__name__)
@@ -44,12 +43,6 @@ def voxblink2_lines(folder: Path, min_files: int, counts: Counter) -> Iterator[b
             yield f"{PREFIX}{speaker} {speaker}/{file}\n".encode()
 
 
-def has_lines(path: Path, lines: Iterator[bytes]) -> bool:
-    """Whether a file has exactly these lines."""
-    with path.open("rb") as file:
-        return all(old == new for old, new in itertools.zip_longest(file, lines))
-
-
 def make_voxblink2_list(folder: Path, output: Path, min_files: int = 1) -> None:
     """Writes the train list of a folder ID/VIDEO/UTTERANCE.wav.
 
@@ -57,13 +50,7 @@ def make_voxblink2_list(folder: Path, output: Path, min_files: int = 1) -> None:
     """
     counts: Counter = Counter()
     lines = voxblink2_lines(folder, min_files, counts)
-    if not output.exists():
-        write_atomically(output, checked_lines(folder, lines))
-    elif not has_lines(output, lines):
-        raise InputError(
-            f"{output}: this file exists already and has other lines. Choose another --output, or "
-            "remove this file."
-        )
+    write_long_list(output, lambda: checked_lines(folder, lines))
     log.info(
         "Wrote %s with %s speakers and %s files. The release has %s speakers.",
         output,

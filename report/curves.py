@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import naming
 from common.run_paths import LOG
 from common.terminal import printable
 from report.det import COLOURS
+from report.pictures import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,10 +147,8 @@ def save_images(figure: Figure, stem: str | Path) -> list[Path]:
 
     image = Path(f"{stem}.png")
     drawing = Path(f"{stem}.svg")
-    # The fixed salt and the missing date make the files of equal figures identical.
+    # The fixed salt makes the files of equal figures identical.
     with rc_context({"svg.hashsalt": "curves", "svg.fonttype": "none"}):
-        with naming(image):
-            figure.savefig(image)
-        with naming(drawing):
-            figure.savefig(drawing, metadata={"Date": None})
+        save_picture(figure, image)
+        save_picture(figure, drawing)
     return [image, drawing]

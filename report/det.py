@@ -5,14 +5,15 @@ Source: Martin et al., The DET curve in assessment of detection task performance
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.errors import naming
 from common.terminal import printable
 from metrics.rates import corners, probit
+from report.pictures import save_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def det_axis(eers: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_det(
-    path: str | Path | BinaryIO,
+    path: str | Path | io.BytesIO,
     systems: Mapping[str, DetCurves],
     title: str = "Detection error trade-off",
     bands: Mapping[str, Mapping[str, Band]] | None = None,
@@ -89,8 +90,11 @@ def plot_det(
             label = printable(f"{system}: {name} {eer:.2f} %").replace("$", r"\$")
             draw_legend_entry(axes, label, look, dashes)
     style_axes(axes, limits, ticks, title)
-    with naming(path):
-        FigureCanvasAgg(figure).print_figure(path, bbox_inches="tight")
+    FigureCanvasAgg(figure)
+    if isinstance(path, io.BytesIO):
+        figure.savefig(path, bbox_inches="tight")
+    else:
+        save_picture(figure, path, bbox_inches="tight")
 
 
 def draw_band(axes: Axes, band: Band, colour: str) -> None:

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from common.outputs import beside, check_output, input_files
+from common.outputs import beside, check_output, input_files, is_special
 from metrics.own_files import is_backend, is_calibration, is_scores
+from report.pictures import is_picture
 
 # Values without an option, and what the help calls them.
 POSITIONAL = {
@@ -27,11 +28,6 @@ def is_page(head: bytes) -> bool:
     return b"<title>Speaker verification: " in head
 
 
-def is_picture(head: bytes) -> bool:
-    """Returns whether a file that begins with `head` is a picture of matplotlib."""
-    return b"atplotlib" in head
-
-
 def calibrated_path(args: argparse.Namespace) -> str:
     """Returns the scores file that apply writes."""
     first = args.scores[0]
@@ -41,7 +37,8 @@ def calibrated_path(args: argparse.Namespace) -> str:
 
 def det_path(args: argparse.Namespace, first: str) -> Path:
     """Returns the DET picture of scores files. first: the first of them."""
-    return Path(args.det or beside(first, f"{Path(first).stem}_det.png", "--det FILE"))
+    path = Path(args.det or beside(first, f"{Path(first).stem}_det.png", "--det FILE"))
+    return path if path.suffix or is_special(path) else path.with_name(f"{path.name}.png")
 
 
 def curves_stem(args: argparse.Namespace) -> Path:
@@ -69,7 +66,8 @@ def files_to_write(name: str | None, args: argparse.Namespace) -> list[Output]:
         path = calibrated_path(args) if name == "apply" else args.output
         found.append((f"--output {path}", Path(path), is_scores))
     if args.det:
-        found.append((f"--det {args.det}", Path(args.det), is_picture))
+        picture = det_path(args, args.det)
+        found.append((f"--det {picture}", picture, is_picture))
     return found
 
 

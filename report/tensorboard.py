@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
+# In the run folder.
+FOLDER = "tensorboard"
 # The projector shows at most this number of embeddings.
 EMBEDDINGS = 1000
 PROJECTOR = """embeddings {
@@ -52,7 +54,7 @@ def open_board(run_folder: Path) -> SummaryWriter:
 
     A run that has no TensorBoard folder yet gets the events of the complete log.
     """
-    folder = run_folder / "tensorboard"
+    folder = run_folder / FOLDER
     log = run_folder / LOG
     lines = []
     if log.exists():

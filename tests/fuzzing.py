@@ -3,7 +3,8 @@
 python tests/fuzzing.py KIND FOLDER FIRST runs the inputs FIRST to COUNT - 1 of a kind. The damage
 depends only on the kind and the number of the input. The worker prints a JSON line before each
 input, and one for each problem. The memory of the process is limited, and an input that needs
-more than SECONDS ends the process.
+more than SECONDS ends the process. The environment variable FUZZ_SEED, such as FUZZ_SEED=1, makes
+another COUNT inputs of each kind. Without it the inputs are always the same.
 """
 
 import contextlib
@@ -34,6 +35,8 @@ SECONDS = 30
 UNDAMAGED = -1
 # Bytes that the process may allocate above what it has after the imports.
 MEMORY = 2 << 30
+# Any text that selects other random damage.
+FUZZ_SEED = os.environ.get("FUZZ_SEED", "")
 # Words that replace a word of a text, or are inserted into it.
 WORDS = (
     *("", "0", "1", "2", "-1", "-0", "1e999", "nan", "inf", "-inf", "None", "null", "true", "~"),
@@ -204,7 +207,7 @@ def inputs_of(kind: str, folder: Path, first: int) -> Iterator[tuple[int, Seed, 
         if seed.works and first == UNDAMAGED:
             yield UNDAMAGED, seed._replace(codes=seed.codes[:-1]), seed.data
     for number in range(max(first, 0), COUNT):
-        rng = random.Random(zlib.crc32(f"{kind} {number}".encode()))
+        rng = random.Random(zlib.crc32(f"{kind} {number} {FUZZ_SEED}".rstrip().encode()))
         seed = seeds[number % len(seeds)]
         yield number, seed, damaged(seed, rng)
 

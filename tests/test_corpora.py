@@ -483,6 +483,10 @@ def test_mini_librispeech(server, tmp_path):
     assert run(*words) == 0
     assert (data / "trials.txt").read_bytes() == trials
     assert not server.requests
+    # Other trials replace no list, which somebody may have changed.
+    assert run(*words, "--seed", 1) == 2
+    assert (data / "trials.txt").read_bytes() == trials
+    (data / "trials.txt").unlink()
     assert run(*words, "--seed", 1) == 0
     assert (data / "trials.txt").read_bytes() != trials
     sums = [f"{md5(files[name])}  {name}" for name in sorted(files)]

@@ -404,9 +404,15 @@ def test_generates_enhanced_embeddings(train, test, tmp_path, program):
     assert code == 0
     assert f"Wrote 1 embeddings to {tmp_path / 'list'}. {len(files) - 1} existed before" in out
     assert kept.read_bytes() == before
-    kept.write_bytes(b"damaged")
+    kept.write_bytes(b"\x93NUMPY damaged")
     code, _, err = program("--extract", normal_list, *to_list)
     assert code == 2 and f"{kept}: cannot be read as an embedding" in err
+    # A file of another kind is no embedding.
+    kept.write_bytes(b"notes")
+    code, out, err = program("--extract", normal_list, *to_list)
+    assert code == 2 and f"--output {kept}: expected a new file or an earlier result" in err
+    (tmp_path / "link").symlink_to(test)
+    assert program("--extract", test, "--output", tmp_path / "link", *use)[0] == 2
     assert program("--extract", test, "--output", test, *use)[0] == 2
     code, out, _ = program("--verify", test / files[0], test / files[1], *use)
     assert code == 0 and re.search(r"^Score +-?\d.*\nThreshold", out, re.M)

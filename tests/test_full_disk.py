@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dataprep
-from common.errors import file_problem
+from common.errors import InputError, file_problem
 from metrics.rates import summarize
 from report.curves import save_images
 from report.det import plot_det
@@ -46,24 +46,28 @@ def test_folder_of_tensorboard_is_named(tmp_path):
         assert caught.value.filename == str(tmp_path)
 
 
-WRITERS = {
-    "log.jsonl": write_log_line,
-    "curves.png": draw_curves,
-    "curves.svg": draw_curves,
-    "det.png": draw_det,
-}
+PICTURES = {"curves.png": draw_curves, "curves.svg": draw_curves, "det.png": draw_det}
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_file_is_named(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture_is_named(name, tmp_path):
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(InputError) as caught:
+        PICTURES[name](tmp_path)
+    expected = f"{tmp_path / name}: the result cannot be written (No space left on device)."
+    assert str(caught.value).startswith(expected)
+
+
+def test_log_is_named(tmp_path, monkeypatch, capsys):
+    name = "log.jsonl"
     (tmp_path / name).symlink_to("/dev/full")
     with pytest.raises(OSError) as caught:
-        WRITERS[name](tmp_path)
+        write_log_line(tmp_path)
     assert caught.value.filename == str(tmp_path / name)
     assert caught.value.errno == errno.ENOSPC
     assert file_problem(caught.value).startswith("No space left on device. Free some space")
     # The same error in a command of dataprep.py.
-    command = SimpleNamespace(run=lambda _: WRITERS[name](tmp_path))
+    command = SimpleNamespace(run=lambda _: write_log_line(tmp_path))
     monkeypatch.setattr(dataprep, "parse_command", lambda _: (command, None))
     assert dataprep.main([]) == 2
     assert f"error: {tmp_path}/{name}: No space left on device. Free" in capsys.readouterr().err

@@ -4,6 +4,8 @@ tests/fuzzing.py feeds COUNT damaged files of a kind to the program in a process
 tests/fuzz_seeds.py has the files and the commands. This shows one input again:
 
 python tests/fuzzing.py KIND EMPTY_FOLDER NUMBER
+
+FUZZ_SEED=1 before this command, or before pytest, damages the files in other ways.
 """
 
 import json

@@ -409,7 +409,7 @@ def test_names():
         ),
         (["{}/first/config.yaml"], "config.yaml:1: expected"),
         (["{}/first", "--cm", "{}/aware.txt"], "--cm: expected spoofing-aware scores"),
-        (["{}/first", "--output", "{}/first/log.jsonl/x.html"], "cannot be written"),
+        (["{}/first", "--output", "{}/first/log.jsonl/x.html"], "expected a folder"),
     ],
 )
 def test_errors_of_inputs(words, message, inputs, tmp_path, capsys):

@@ -22,10 +22,10 @@ REVISION = "# revision "
 ENTRIES = (b"options", b"classes", b"optimizer")
 
 
-def require_own_files(folder: Path, scores: Iterable[Path]) -> None:
+def require_own_files(folder: Path, results: Iterable[Path]) -> None:
     """Raises InputError if a run in the folder would replace files of another program.
 
-    scores: the scores files of the run.
+    results: further files and folders that the run writes, such as its scores files.
     """
     checkpoints = [folder / LAST_CHECKPOINT, folder / BEST_CHECKPOINT]
     numbered = sorted(folder.glob(NUMBERED_CHECKPOINTS))
@@ -37,7 +37,7 @@ def require_own_files(folder: Path, scores: Iterable[Path]) -> None:
         kind = "that are damaged, or that this program did not write"
         remedy = "Restore or remove them, or choose another --save_path."
     else:
-        others = [folder / CONFIG, folder / COMMAND, folder / LOG, *scores]
+        others = [folder / CONFIG, folder / COMMAND, folder / LOG, *results]
         foreign += [path for path in others if path.exists()]
     if not foreign:
         return

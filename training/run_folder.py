@@ -17,6 +17,7 @@ import torch
 
 import distributed
 from common.errors import InputError, naming
+from common.outputs import check_output, input_files
 from common.run_paths import (
     BEST_CHECKPOINT,
     CHECKPOINTS,
@@ -29,7 +30,9 @@ from common.run_paths import (
 )
 from common.writing import write_atomically
 from inference.evaluation import path_of_list, path_of_part
+from inference.score_paths import OUTPUTS
 from inference.trial_lists import lists_and_roots
+from metrics.own_files import is_scores
 from network.checkpoints import read_run, write_checkpoint
 from options.run_options import config_text
 from report import tensorboard
@@ -114,7 +117,12 @@ class RunFolder:
 
     def claim(self) -> None:
         """Raises InputError if the folder belongs to another program or to a running process."""
-        require_own_files(self.path, scores_of_run(self.options))
+        scores = scores_of_run(self.options)
+        board = [self.path / tensorboard.FOLDER] if self.options.tensorboard else []
+        require_own_files(self.path, [*scores, *board])
+        inputs = input_files(vars(self.options), OUTPUTS)
+        for path in scores:
+            check_output(str(path), path, inputs, is_scores)
         evaluations = [line for _, line in self.lines_of_log() if error_of(line) < math.inf]
         if not self.last.exists():
             self.require_new(evaluations)
