@@ -1,4 +1,4 @@
-"""JSON files with a value of another type: tests/fuzz_results.py found each of them."""
+"""Values of another type in JSON files and checkpoints. tests/fuzzing.py found each of them."""
 
 import json
 
@@ -6,7 +6,9 @@ import pytest
 from test_outputs import SCORES
 
 import tuneThreshold
+from common.errors import InputError
 from common.trial_kinds import TRIAL_KINDS
+from network.stored_options import require_options
 from training.run_folder import contents_of_line
 
 LINE = {"epoch": 1, "step": 4, "loss": 1.5, "EER": 9.5}
@@ -67,3 +69,12 @@ def test_fusion(capsys, tmp_path):
         change(fusion, name, value)
         words = ["apply", fusion, scores, "--cm", cm, "--output", new]
         assert fails(capsys, *words), (name, value)
+
+
+@pytest.mark.parametrize("part", ["model", "encoder_type", "trainfunc", "optimizer", "scheduler"])
+def test_parts_of_a_network_in_a_checkpoint(part):
+    stored = {"model": "VGG3L", "encoder_type": "SAP", "trainfunc": "softmax", "optimizer": "adam"}
+    require_options("x.model", stored)
+    for value in (None, 3, []):
+        with pytest.raises(InputError, match=f"^x.model: expected one of .* for --{part} in this"):
+            require_options("x.model", stored | {part: value})
