@@ -12,7 +12,7 @@ where the ratios are most exact.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,12 +167,23 @@ def save(calibration: Calibration, path: FilePath) -> None:
 
 def is_valid(found: Calibration) -> bool:
     """Whether the numbers are finite, and each input has a name and a weight."""
-    numbers = np.array([*found.weights, found.offset, found.effective_prior], float)
-    if not np.isfinite(numbers).all():
+    numbers = [*found.weights, found.offset, found.effective_prior]
+    counts = [found.targets, found.nontargets]
+    if not are_numbers([*numbers, *counts]) or not np.isfinite(np.array(numbers, float)).all():
         return False
     if not found.inputs or len(found.inputs) != len(found.weights):
         return False
-    return all(type(name) is str for name in found.inputs)
+    return are_texts(found.inputs) and are_texts(found.trained_on)
+
+
+def are_numbers(values: Iterable[object]) -> bool:
+    """Whether values of a JSON file are numbers, and not texts or true and false."""
+    return all(type(value) in (int, float) for value in values)
+
+
+def are_texts(values: object) -> bool:
+    """Whether a value of a JSON file is a list of texts."""
+    return isinstance(values, list) and all(type(value) is str for value in values)
 
 
 def read_inputs(

@@ -27,7 +27,7 @@ from common.foreign_files import foreign_file
 from common.pipes import read_bytes
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from common.writing import write_atomically
-from metrics.calibration import SMOOTHING, check_scores_differ
+from metrics.calibration import SMOOTHING, are_numbers, are_texts, check_scores_differ
 from metrics.rates import eer, error_rates
 from metrics.sasv import NotDefined, a_dcf, adcf_weights, groups_of
 from metrics.scores import Scores, read_cm_scores, read_scores
@@ -295,8 +295,10 @@ def load_fusion(path: FilePath) -> Fusion:
             raise ValueError("its names are not the names of a fusion")
         made = Fusion(**found)
         values = [made.threshold, made.speaker_threshold, made.cm_threshold]
+        is_typed = are_numbers([*values, *made.costs.values(), *made.trials.values()])
         values += [*map(float, made.llrs(np.zeros(2), np.zeros(2)))]
-        if made.inputs != INPUTS or not np.isfinite(values).all():
+        is_typed = is_typed and are_texts(made.trained_on) and set(made.trials) == set(TRIAL_KINDS)
+        if made.inputs != INPUTS or not is_typed or not np.isfinite(values).all():
             raise ValueError("its numbers do not fit together")
     return made
 

@@ -16,9 +16,12 @@ def require_options(path: str | Path, stored: Mapping[str, Any]) -> None:
     Names that are no options are left to the parser. Earlier versions had others.
     """
     for part in PARTS:
-        name = stored.get(part)
+        if part not in stored:
+            continue
+        name = stored[part]
         # A model may have names of its own for poolings.
-        if part != "encoder_type" and name is not None and name not in components(part):
+        is_known = isinstance(name, str) if part == "encoder_type" else name in components(part)
+        if not is_known:
             raise refusal(path, part, f"one of {', '.join(components(part))}", name)
     declared = [option for group in OPTIONS.values() for option in group]
     for part in ("model", "encoder_type", "trainfunc"):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DASHES = ("-", "--", ":", "-.")
 # A curve with fewer epochs shows its points.
 POINTS_SHOWN = 20
+# Python reads longer integers from JSON, which are no floating-point numbers.
+LARGEST_INTEGER = 2**63
 
 LogLine = dict[str, Any]
 # The epochs and the values of a curve.
@@ -52,17 +54,28 @@ def read_log(save_path: str | Path) -> list[LogLine]:
 
 
 def parse_log_line(text: str, place: str) -> LogLine:
-    """Parse one line of a log. Raises ValueError if the line is not a dict with an epoch."""
+    """Parse one line of a log. Raises ValueError unless it has an epoch and only numbers."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):
         line = None
-    if not isinstance(line, dict) or "epoch" not in line:
+    if (
+        not isinstance(line, dict)
+        or "epoch" not in line
+        or not all(map(can_be_drawn, line.values()))
+    ):
         raise ValueError(
             f"{place}: expected the JSON line of an epoch in a training log, "
             f"found {text.strip()[:60]!r}."
         )
     return line
+
+
+def can_be_drawn(value: object) -> bool:
+    """Return whether a value of JSON is a number that matplotlib can draw."""
+    if type(value) is int:
+        return abs(value) < LARGEST_INTEGER
+    return type(value) is float
 
 
 def curves_of(lines: Sequence[LogLine]) -> Panels:

@@ -591,7 +591,7 @@ def file_list(files: dict) -> str:
 
 
 # What is damaged -> a function that returns the seeds.
-KINDS: dict[str, Callable[[Path, Path], list[Seed]]] = {
+FIRST_KINDS: dict[str, Callable[[Path, Path], list[Seed]]] = {
     "lists": lists,
     "protocols": protocols,
     "configs": configs,

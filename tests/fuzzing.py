@@ -27,9 +27,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from fuzz_seeds import KINDS, Seed, only_read  # noqa: E402
+from fuzz_results import FURTHER_KINDS  # noqa: E402
+from fuzz_seeds import FIRST_KINDS, Seed, only_read  # noqa: E402
 
 COUNT = 300
+KINDS = FIRST_KINDS | FURTHER_KINDS
 SECONDS = 30
 # The number of the undamaged inputs, which the program must accept.
 UNDAMAGED = -1

@@ -1,7 +1,8 @@
 """Damaged files of every kind: no traceback, no hang, no changed file, and limited memory.
 
-tests/fuzzing.py feeds COUNT damaged files of a kind to the program in a process of its own, and
-tests/fuzz_seeds.py has the files and the commands. This shows one input again:
+tests/fuzzing.py feeds COUNT damaged files of a kind to the program in a process of its own.
+tests/fuzz_seeds.py and tests/fuzz_results.py have the files and the commands. This shows one input
+again:
 
 python tests/fuzzing.py KIND EMPTY_FOLDER NUMBER
 

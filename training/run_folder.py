@@ -32,6 +32,7 @@ from common.writing import write_atomically
 from inference.evaluation import path_of_list, path_of_part
 from inference.score_paths import OUTPUTS
 from inference.trial_lists import lists_and_roots
+from metrics.calibration import are_numbers
 from metrics.own_files import is_scores
 from network.checkpoints import read_run, write_checkpoint
 from options.run_options import config_text
@@ -83,7 +84,8 @@ def contents_of_line(text: str) -> dict | None:
     except (ValueError, RecursionError):
         return None
     known = isinstance(line, dict) and isinstance(line.get("epoch"), int)
-    return line if known and isinstance(line.get("step"), int) else None
+    known = known and isinstance(line.get("step"), int) and are_numbers(line.values())
+    return line if known else None
 
 
 class RunFolder:
