@@ -76,6 +76,8 @@ class Loss(nn.Module):
     pairwise: whether forward() accepts the representations of a pairwise pooling, which keep the
         frames.
     reads: entries of the batch that forward() needs and that only some datasets add.
+    kinds_of_trials: the kinds of trials that forward() makes of the groups of a batch, and whose
+        errors it weighs.
     detects_spoofing: whether the loss learns bonafide(), for which the train list needs bona fide
         and spoofed speech.
     compares_speakers: whether similarity() says if two utterances are of one speaker. If not, the
@@ -92,6 +94,7 @@ class Loss(nn.Module):
     min_speakers = 1
     pairwise = False
     reads: tuple[str, ...] = ()
+    kinds_of_trials: tuple[str, ...] = ()
     detects_spoofing = False
     compares_speakers = True
     fusion = 0.0

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.trial_kinds import TRIAL_KINDS
 from loss import Batch, Loss, Pair, Terms, require_embeddings, require_pairs, require_speakers
 
 
@@ -141,6 +142,8 @@ class TrialCost(Loss):
     def __init__(self, settings: AdcfSettings):
         super().__init__()
         self.settings = settings
+        weights = zip(TRIAL_KINDS, settings.costs, strict=True)
+        self.kinds_of_trials = tuple(kind for kind, weight in weights if weight)
         self.threshold: nn.Parameter | float = settings.adcf_threshold
         if settings.adcf_learn_threshold:
             self.threshold = nn.Parameter(torch.tensor(settings.adcf_threshold))

@@ -75,6 +75,7 @@ class LossFunction(Loss):
         self.aamsoftmax = aamsoftmax.LossFunction(dim, num_classes, settings=settings)
         self.angleproto_sasv = AngularPrototypes(init_w, init_b)
         self.adcf = TrialCost(adcf) if adcf.adcf_weight else None
+        self.kinds_of_trials = self.adcf.kinds_of_trials if self.adcf else ()
 
     def forward(self, rep: Tensor, batch: Batch, pair: Pair) -> Terms:
         out = sum_of_losses(

@@ -1,8 +1,11 @@
 """A term of a loss that cannot occur is refused, because it would be a constant in the log."""
 
 import importlib
+import re
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from test_distributed import vector_run, vectors
 from test_embeddings import log_of, train
@@ -87,6 +90,54 @@ def test_a_spoofing_head_without_spoofed_speech(vectors, tmp_path, program):
     code, _, err = program(*words, "--batch_size", 4)
     assert code == 2 and not (tmp_path / "run").exists()
     assert f"error: {vectors}/train.txt: expected real and spoofed speech, because --tr" in err
+
+
+def spoofing_list(path, real, spoofed):
+    """Writes a train list: `real` speakers of real speech, `spoofed` ones of spoofed speech."""
+    lines = []
+    for speaker in range(max(real, spoofed)):
+        for file in range(4):
+            if speaker < real:
+                lines.append(f"id{speaker} id{speaker}/{file}.wav - - bonafide\n")
+            if speaker < spoofed:
+                lines.append(f"id{speaker} id{speaker}/spoof{file}.wav - A01 spoof\n")
+    path.write_text("".join(lines))
+    for line in lines:
+        file = path.parent / line.split()[1]
+        file.parent.mkdir(exist_ok=True)
+        soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+
+
+@pytest.mark.parametrize(
+    "trainfunc, real, spoofed, more, message",
+    [
+        ("adcf", 3, 0, "", "expected real and spoofed speech, because --trainfunc adcf counts"),
+        ("adcf", 0, 3, "", "because --trainfunc adcf counts .* found only spoofed speech"),
+        ("adcf", 1, 3, "", "expected at least 2 speakers, .* found 1 with real speech"),
+        ("adcf", 3, 3, "--num_spk 1", "--num_spk: expected at least 2, because --trainfunc adcf"),
+        ("adcf", 3, 0, "--adcf_p_spoof 0", ""),
+        ("sasv_e2e_v1", 3, 0, "", ""),
+        ("sasv_e2e_v1", 3, 0, "--adcf_weight 1", "sasv_e2e_v1 counts accepted .* only real speech"),
+        ("sasv_e2e_v1", 3, 3, "--adcf_weight 1 --num_spk 1", "--num_spk: expected at least 2"),
+        ("sasv_e2e_v1", 0, 3, "", "expected at least 2 speakers, .* found 0 with real speech"),
+        ("sasv_multitask", 1, 3, "--nPerSpeaker 1", "expected at least 2 speakers, .* found 1"),
+        ("sasv_multitask", 0, 3, "", "learns to detect spoofed speech, found only spoofed speech"),
+        ("cm_softmax", 0, 3, "", "learns to detect spoofed speech, found only spoofed speech"),
+        ("cm_ocsoftmax", 0, 3, "", "learns to detect spoofed speech, found only spoofed speech"),
+        ("cm_softmax", 1, 1, "--batch_size 1 --nPerSpeaker 1", "batch normalisation of this netw"),
+    ],
+)
+def test_lists_and_batches_without_a_kind_of_speech(
+    trainfunc, real, spoofed, more, message, tmp_path, program
+):
+    spoofing_list(tmp_path / "list.txt", real, spoofed)
+    words = f"--train_list {tmp_path}/list.txt --train_path {tmp_path} --save_path {tmp_path}/run "
+    words += f"--trainfunc {trainfunc} --model VGG3L --kernel_size 4 --heads_number 4 --nOut 8 "
+    words += "--device cpu --nDataLoaderThread 0 --max_frames 30 --max_steps 1 --nPerSpeaker 2 "
+    words += f"--batch_size {4 if '--num_spk' in more else 2} {more}"
+    code, _, err = program(*words.split())
+    assert code == (2 if message else 0)
+    assert re.search(message, err) and (tmp_path / "run").exists() == (not message)
 
 
 def test_validation_batches_of_one_speaker_are_left_out(vectors, tmp_path, program):

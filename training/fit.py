@@ -1,14 +1,19 @@
 """Checks that loss, pooling and lists fit together, before the first update."""
 
 import argparse
+import contextlib
 import inspect
 import logging
-from collections.abc import Collection, Container
+from collections.abc import Container, Iterator
 
 import numpy as np
+from torch import nn
 
+import distributed
 from common.errors import InputError
 from corpus.rows import first_line_of
+from corpus.utterances import Utterances
+from loss import Loss
 from options.plugins import components, find, pooling_name, takes_pooling
 from SpeakerNet import SpeakerNet
 
@@ -70,37 +75,90 @@ def check_entries(options: argparse.Namespace, batch: Container[str], list_optio
     )
 
 
+@contextlib.contextmanager
+def refusing_single_values(net: SpeakerNet) -> Iterator[None]:
+    """Context in which batch normalisation refuses a batch with one value per channel.
+
+    Such a batch has no variance, so training cannot begin.
+    """
+
+    def refuse(layer: nn.Module, inputs: tuple) -> None:
+        if inputs[0].numel() == inputs[0].shape[1]:
+            raise InputError(
+                "--batch_size: expected at least 2 utterances per batch, because the batch "
+                "normalisation of this network needs them, found 1. Give --batch_size 2 or more."
+            )
+
+    hooks = []
+    for layer in net.modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            hooks.append(layer.register_forward_pre_hook(refuse))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 # ---------------------------------------------------------------------- terms that cannot occur
 def classifies(trainfunc: str) -> bool:
     """Returns whether a loss classifies the training speakers."""
     return "num_classes" in inspect.signature(find("trainfunc", trainfunc)).parameters
 
 
-def check_terms(options: argparse.Namespace, dataset, classes: Collection) -> None:
-    """Raises InputError if the train list makes a term of the loss constant in every batch.
+def check_terms(options: argparse.Namespace, dataset, loss: Loss) -> None:
+    """Raises InputError if a term of the loss is constant in every batch.
 
-    dataset: of the train list. classes: the classes of its speakers.
+    dataset: of the train list.
     """
-    loss = find("trainfunc", options.trainfunc)
-    if classifies(options.trainfunc) and len(classes) < 2:
-        raise InputError(
-            f"{options.train_list}: expected at least 2 speakers, because --trainfunc "
-            f"{options.trainfunc} classifies the speakers, found {len(classes)}. Give a list with "
-            "more speakers."
-        )
-    if loss.detects_spoofing and not any(u.spoofed for u in dataset.utterances):
-        raise InputError(
-            f"{options.train_list}: expected real and spoofed speech, because --trainfunc "
-            f"{options.trainfunc} learns to detect spoofed speech, found only real speech. Give a "
-            "list with both, or another --trainfunc."
-        )
-    if "session" in loss.reads and len(np.unique(dataset.same)) < 2:
-        flag = int(dataset.same[0])
+    utterances = Utterances.of(dataset.utterances)
+    check_spoofed_speech(options, loss, utterances)
+    check_speakers(options, loss, int(utterances.real_speakers().sum()))
+    same = getattr(dataset, "same", None)
+    if "session" in loss.reads and same is not None and len(np.unique(same)) < 2:
+        flag = int(same[0])
         raise InputError(
             f"{options.train_list}: expected pairs of one session (1) and pairs of two sessions "
             f"(0), because --trainfunc {options.trainfunc} compares them, found only {flag} in "
             "the last column. Give a list with both, or another --trainfunc."
         )
+
+
+def check_speakers(options: argparse.Namespace, loss: Loss, speakers: int) -> None:
+    """Raises InputError if the loss needs two speakers, and the list or a batch has one.
+
+    speakers: number of speakers with real speech in the train list.
+    """
+    name = options.trainfunc
+    uses = "classifies the speakers" if classifies(name) else "compares the speakers of a batch"
+    if speakers < 2 and (classifies(name) or loss.min_speakers > 1):
+        raise InputError(
+            f"{options.train_list}: expected at least 2 speakers, because --trainfunc {name} "
+            f"{uses}, found {speakers} with real speech. Give a list with more speakers."
+        )
+    groups = distributed.world_size() if options.gather_embeddings else 1
+    if options.num_spk and options.num_spk * groups < 2 and "nontarget" in loss.kinds_of_trials:
+        raise InputError(
+            f"--num_spk: expected at least 2, because --trainfunc {name} needs trials of two "
+            "speakers in a batch, found 1. Give --num_spk 2 or more."
+        )
+
+
+def check_spoofed_speech(options: argparse.Namespace, loss: Loss, utterances: Utterances) -> None:
+    """Raises InputError if the loss needs real and spoofed speech, and the list has one of them."""
+    needs_trials = "spoof" in loss.kinds_of_trials
+    spoofed = utterances.spoofed()
+    if not (loss.detects_spoofing or needs_trials) or spoofed.any() != spoofed.all():
+        return
+    uses = "counts accepted spoofed speech" if needs_trials else "learns to detect spoofed speech"
+    remedy = "Give a list with both, or another --trainfunc."
+    if needs_trials and not spoofed.any():
+        remedy = "Give a list with both, or --adcf_p_spoof 0 to leave out this cost."
+    raise InputError(
+        f"{options.train_list}: expected real and spoofed speech, because --trainfunc "
+        f"{options.trainfunc} {uses}, found only {'spoofed' if spoofed.any() else 'real'} speech. "
+        f"{remedy}"
+    )
 
 
 def check_validation_terms(options: argparse.Namespace, dataset, items: list) -> list:

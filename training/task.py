@@ -40,6 +40,7 @@ from training.fit import (
     check_terms,
     check_validation_terms,
     classifies,
+    refusing_single_values,
     warn_without_classifier,
 )
 from training.memory import largest_batch
@@ -276,11 +277,12 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         refuse_other_scores(self.trainer.net.loss, options)
         warn_without_classifier(options, self.trainer.net)
+        check_terms(options, self.dataset, self.trainer.net.loss)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
         tried = [*groups[:2], *groups[2:][-1:]]
-        self.terms = self.try_batch(self.dataset, (epoch, tried), "train_list")
-        check_terms(options, self.dataset, set(self.classes.values()))
+        with refusing_single_values(self.trainer.net):
+            self.terms = self.try_batch(self.dataset, (epoch, tried), "train_list")
         if self.valid:
             self.valid_items = check_validation_terms(options, self.valid, self.valid_items)
             first_groups = self.valid_items[0][1][:3]
