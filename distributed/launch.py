@@ -127,10 +127,12 @@ def code_of_failures(exit_codes: Mapping[int, int]) -> int:
     """Returns the exit code of a run whose processes have failed, and reports a killed process.
 
     exit_codes: {rank: exit code}, minus the number of a signal. Other processes print their
-    own errors. Those that lose the connection to a killed process print nothing.
+    own errors. Those that lose the connection to a killed process print nothing. The launcher
+    itself sends SIGTERM to the others as soon as one has failed.
     """
+    codes = [code for code in exit_codes.values() if code > 0 and code != LOST_CONNECTION]
     for rank, code in exit_codes.items():
-        if code < 0:
+        if code < 0 and not (codes and code == -signal.SIGTERM):
             name = signal.Signals(-code).name
             sys.stderr.write(
                 f"error: --nproc: process {rank} was ended by signal {-code} ({name}). The system "
@@ -139,6 +141,4 @@ def code_of_failures(exit_codes: Mapping[int, int]) -> int:
             )
             # Shells report 128 plus the number.
             return 128 - code
-    # A process that has lost the connection ends with LOST_CONNECTION.
-    codes = [code for code in exit_codes.values() if code != LOST_CONNECTION]
     return codes[0] if codes else LOST_CONNECTION
