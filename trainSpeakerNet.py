@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int | None:
         return command.run()
     except InputError as error:
         # All processes meet the same InputErrors, except for LoadingErrors.
-        if not distributed.rank() or isinstance(error, LoadingError):
+        if isinstance(error, LoadingError) or not distributed.rank_zero_reports():
             write_error(command.message(error))
         return 2
     except RuntimeError as error:
@@ -140,4 +140,10 @@ def main(argv: list[str]) -> int | None:
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(sys.argv[1:]))
+    try:
+        run_program(lambda: main(sys.argv[1:]))
+    except SystemExit as end:
+        if end.code and distributed.is_connected():
+            # An error left the connection open. Its threads would abort a usual end.
+            os._exit(end.code)
+        raise

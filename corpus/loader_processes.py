@@ -168,8 +168,7 @@ def workers_watched(items: Iterator | None) -> Iterator[None]:
             yield
     except Exception as error:
         if isinstance(error, (OSError, EOFError)):
-            sentinels = [worker.sentinel for worker in workers]
-            multiprocessing.connection.wait(sentinels, REPORT_TIME)
+            wait_for_broken(workers)
         lost = lost_worker(workers)
         if lost is None:
             raise
@@ -199,6 +198,18 @@ def interrupted_by_end_of(workers: Sequence[BaseProcess]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
+def wait_for_broken(workers: Sequence[BaseProcess]) -> None:
+    """Waits for the exit codes of workers that are ending.
+
+    The files of a process are closed before its exit code is known.
+    """
+    sentinels = [worker.sentinel for worker in workers]
+    ending = multiprocessing.connection.wait(sentinels, REPORT_TIME)
+    for worker in workers:
+        if worker.sentinel in ending:
+            worker.join(REPORT_TIME)
 
 
 def lost_worker(workers: Sequence[BaseProcess]) -> BaseProcess | None:

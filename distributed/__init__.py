@@ -13,6 +13,7 @@ import contextvars
 import datetime
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ from common.errors import InputError
 
 # If a process is lost, the launcher ends the others. Checking the files of a list may need hours.
 TIMEOUT = datetime.timedelta(days=1)
+# Seconds that rank 0 may need longer than other processes to meet the same error.
+RANK_ZERO_TIME = 10
 # Whether a thread works without the other processes, see alone().
 IS_ALONE = contextvars.ContextVar("IS_ALONE", default=False)
 
@@ -47,6 +50,21 @@ def join() -> None:
 def is_lost_connection(error: Exception) -> bool:
     """Returns whether an error says that another process has ended."""
     return world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
+
+
+def rank_zero_reports() -> bool:
+    """Returns whether rank 0 reports an error that all processes meet. False on rank 0 itself.
+
+    An engine ends all processes as soon as one has failed. The report would be lost if another
+    process ended before rank 0. So this process waits until the engine ends it. If this does not
+    happen, rank 0 has not met the error.
+    """
+    if not rank():
+        return False
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    time.sleep(RANK_ZERO_TIME)
+    return False
 
 
 def leave() -> None:

@@ -129,13 +129,15 @@ def code_of_failures(exit_codes: Mapping[int, int]) -> int:
     """Returns the exit code of a run whose processes have failed, and reports a killed process.
 
     exit_codes: {rank: exit code}, minus the number of a signal. Other processes print their
-    own errors. Those that lose the connection to a killed process print nothing.
+    own errors. Those that lose the connection to a killed process print nothing. The launcher
+    itself sends SIGTERM to the others as soon as one has failed.
     """
-    # An error that all processes meet: the first one to end has the others ended by a signal.
+    # All processes have met the error, though the launcher may have ended some by a signal.
     if WRONG_INPUT in exit_codes.values():
         return WRONG_INPUT
+    codes = [code for code in exit_codes.values() if code > 0 and code != LOST_CONNECTION]
     for rank, code in exit_codes.items():
-        if code < 0:
+        if code < 0 and not (codes and code == -signal.SIGTERM):
             name = signal.Signals(-code).name
             sys.stderr.write(
                 f"error: --nproc: process {rank} was ended by signal {-code} ({name}). The system "
@@ -144,6 +146,4 @@ def code_of_failures(exit_codes: Mapping[int, int]) -> int:
             )
             # Shells report 128 plus the number.
             return 128 - code
-    # A process that has lost the connection ends with LOST_CONNECTION.
-    codes = [code for code in exit_codes.values() if code != LOST_CONNECTION]
     return codes[0] if codes else LOST_CONNECTION

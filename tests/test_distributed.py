@@ -22,6 +22,7 @@ import torch
 from conftest import small_run
 from kill_resume import equal
 
+import distributed
 import trainSpeakerNet
 from common.interrupts import LAUNCHER
 from distributed.launch import LOST_CONNECTION, code_of_failures
@@ -376,15 +377,45 @@ def test_a_missing_list_ends_all_processes(vectors, tmp_path):
         ({0: LOST_CONNECTION, 1: -9}, 137, "process 1 was ended by signal 9 (SIGKILL)"),
         ({0: LOST_CONNECTION, 1: 1}, 1, ""),
         ({0: 2, 1: 2}, 2, ""),
-        # The engine ends the other processes when the first one has ended.
+        # The launcher ends the others after the first failure.
         ({0: -15, 1: 2}, 2, ""),
         ({0: 2, 1: -6}, 2, ""),
+        ({0: 1, 1: -15}, 1, ""),
+        ({0: LOST_CONNECTION, 1: -15}, 143, "process 1 was ended by signal 15 (SIGTERM)"),
     ],
 )
 def test_one_line_about_a_killed_process(exit_codes, code, reported, capsys):
     assert code_of_failures(exit_codes) == code
     err = capsys.readouterr().err
     assert reported in err and err.count("\n") == bool(reported)
+
+
+def test_the_launcher_does_not_end_rank_zero_before_its_report(monkeypatch):
+    """The other processes wait. They report an error that rank 0 has not met."""
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    assert not distributed.rank_zero_reports() and not waits
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    assert not distributed.rank_zero_reports() and sum(waits) >= 5
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert distributed.rank_zero_reports() and len(waits) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--train_list", "none.txt"], "--train_list none.txt: there is no such file."),
+        (["--batch_size", 80], "--batch_size 80 in each of 2 processes: expected at least 160"),
+    ],
+)
+def test_the_launcher_reports_an_error_once(more, message, vectors, tmp_path):
+    run = start([*vector_run(vectors, tmp_path / "run", "softmax", "--nproc", 2), *more])
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 2 and err.count("\n") == 1 and message in err, err
+    assert not (tmp_path / "run").exists()
 
 
 # A process that says its number, and that has not yet imported torch.

@@ -4,16 +4,20 @@ A training saves before it ends.
 """
 
 import mmap
+import multiprocessing.connection
 import os
 import signal
 import time
+import types
 
 import pytest
 import torch
 from test_distributed import checkpoint_of, close, processes, vector_run, vectors, weights
 from test_embeddings import log_of
 
+from common.errors import InputError
 from corpus.embedding_datasets import EmbeddingDataset, EmbeddingEvalDataset
+from corpus.loader_processes import workers_watched
 
 assert vectors
 
@@ -28,6 +32,25 @@ def kill_workers(monkeypatch, number, dataset, is_deadly):
         return read(self, item)
 
     monkeypatch.setattr(dataset, "__getitem__", deadly)
+
+
+def close_files_and_end():
+    """Ends a process as the system does: its files are closed before its exit code is known."""
+    os.closerange(3, 1000)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.forks
+def test_a_connection_that_breaks_before_the_end_of_the_worker_is_known():
+    worker = multiprocessing.get_context("fork").Process(target=close_files_and_end)
+    worker.start()
+    with (
+        pytest.raises(InputError, match="SIGKILL"),
+        workers_watched(types.SimpleNamespace(_workers=[worker])),
+    ):
+        multiprocessing.connection.wait([worker.sentinel], 10)
+        raise ConnectionResetError
 
 
 def in_second_epoch(item):
