@@ -243,7 +243,7 @@ def write_scores(path: FilePath, lines: Sequence[str], scores: np.ndarray) -> No
     blocks = (
         score_lines(lines[i : i + LINES_AT_ONCE], scores[i : i + LINES_AT_ONCE]) for i in starts
     )
-    write_atomically(path, blocks, unique=True)
+    write_atomically(path, blocks)
 
 
 def check_same_trials(

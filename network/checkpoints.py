@@ -38,7 +38,7 @@ def write_checkpoint(state: dict[str, Any], *paths: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state | {CHECKSUM: checksum_of(state)}, buffer)
     for path in paths:
-        write_atomically(path, buffer.getbuffer(), unique=True)
+        write_atomically(path, buffer.getbuffer())
 
 
 # ---------------------------------------------------------------------- reading

@@ -247,11 +247,11 @@ def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
 
     def fsync(_):
         if writers:
-            write_atomically(path, writers.pop(), unique=True)
+            write_atomically(path, writers.pop())
             assert path.read_bytes() == b"second"
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_atomically(path, b"first", unique=True)
+    write_atomically(path, b"first")
     assert path.read_bytes() == b"first"
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "last.model.part"]
 

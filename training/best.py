@@ -37,7 +37,7 @@ def repair_best(folder: Path, best: float) -> None:
     problem = f"warning: {path}{problem}, and the best evaluation of the run had {best:g}."
     for source in (folder / LAST_CHECKPOINT, *sorted(folder.glob(NUMBERED_CHECKPOINTS))[::-1]):
         if is_of_evaluation(state_of(source), best):
-            write_atomically(path, source.read_bytes(), unique=True)
+            write_atomically(path, source.read_bytes())
             log.warning("%s It was written again from %s.", problem, source)
             return
     log.warning(

@@ -27,7 +27,7 @@ from common.run_paths import (
     NUMBERED_CHECKPOINTS,
     SCORES,
 )
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 from inference.evaluation import path_of_list, path_of_part
 from inference.trial_lists import lists_and_roots
 from network.checkpoints import read_run, write_checkpoint
@@ -185,8 +185,7 @@ class RunFolder:
             self.command.flush()
         write_atomically(self.path / CONFIG, config_text(self.options).encode())
         # A process that was killed may have left parts of checkpoints.
-        for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
-            part.unlink()
+        remove_parts((self.path / CHECKPOINTS).glob("*.model.*.part"))
 
     def read_last(self) -> dict | None:
         """Returns the last checkpoint, or None for a new run."""
