@@ -55,8 +55,9 @@ from metrics.worst import tables_of_worst
 from report.curves import plot_curves, read_log
 from report.det import plot_det
 from report.names import short_names
-from report.outputs import calibrated_path, check_outputs, curves_stem, det_path, is_picture
+from report.outputs import calibrated_path, check_outputs, curves_stem, det_path
 from report.page import write_report
+from report.pictures import check_of_picture
 from report.runs import read_runs
 
 log = logging.getLogger("tuneThreshold")
@@ -297,15 +298,13 @@ def draw_det(args: argparse.Namespace, first: str, curves: dict, bands: dict) ->
     """
     try:
         image = det_path(args, first)
-        check_output(str(image), image, {}, is_picture)
+        check_output(str(image), image, {}, check_of_picture(image))
         plot_det(image, curves, bands=bands)
     except (OSError, InputError) as error:
         if args.det:
             raise
-        problem = str(error)
-        if isinstance(error, OSError):
-            problem = f"{image}: {error.strerror}. Give --det FILE."
-        log.warning("warning: no DET plot: %s", problem)
+        problem = f"{image}: {error.strerror}." if isinstance(error, OSError) else error
+        log.warning("warning: no DET plot: %s Give --det FILE.", problem)
         return
     log.info("DET plot: %s", image)
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.errors import InputError, naming
 from common.outputs import remove_link
 from common.writing import write_atomically
-from prep.output import check_space
+from prep.output import check_space, exclusive_access
 from prep.sources import CHUNK, Source, bytes_bar, is_there, verify
 from prep.tar_streams import tar_stream
 
@@ -44,8 +44,13 @@ def join_parts(source: Source, folder: Path) -> None:
     Raises InputError if the disk is too small or if the joined file is wrong. A wrong file is
     removed.
     """
-    if is_there(source, folder):
-        return
+    with exclusive_access(folder):
+        if not is_there(source, folder):
+            join_missing(source, folder)
+
+
+def join_missing(source: Source, folder: Path) -> None:
+    """Joins the parts of an archive that is missing in its folder. See join_parts() for errors."""
     parts = [folder / name for name in source.parts]
     joined = folder / f"{source.name}.part"
     total = sum(path.stat().st_size for path in parts)
@@ -355,6 +360,12 @@ def extract(source: Source, folder: Path) -> None:
 
     Raises InputError if the archive is damaged or refused, or if the disk is too small.
     """
+    with exclusive_access(folder):
+        extract_missing(source, folder)
+
+
+def extract_missing(source: Source, folder: Path) -> None:
+    """Extracts the missing files of an archive. See extract() for the errors."""
     archive = folder / source.name
     target = folder / source.into
     members, missing = missing_of(source, folder)

@@ -6,14 +6,12 @@ one by one.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from corpus.audio import whole_length
 from corpus.audio_headers import missing_end
 from corpus.ffmpeg import find_ffmpeg, one_line
 from prep.constants import CODECS
-from prep.output import report_failures, require_folder
+from prep.output import exclusive_access, report_failures, require_folder
 from prep.workers import STOPS, in_parallel
 
 log = logging.getLogger(__name__)
@@ -39,7 +37,6 @@ BATCH = 16
 # Number of files whose duration is read to estimate the disk space of all files.
 PROBED = 20
 FAILED = "convert_failed.txt"
-LOCK = ".convert.lock"
 
 # A compressed file and the path of its converted file.
 FilePair = tuple[str, str]
@@ -183,21 +180,6 @@ def check_disk(ffmpeg: str, sources: list[str], output: Path, format: str) -> No
             f"{format.upper()} files, found {free / 1e9:.3g} GB. Free some space, or choose "
             f"another --output{advice}."
         )
-
-
-@contextlib.contextmanager
-def exclusive_access(output: Path) -> Iterator[None]:
-    """Waits until no other conversion writes into this folder.
-
-    Two conversions would use the same temporary files. The other one may also be a worker that
-    outlived its main process.
-    """
-    # "w" would empty the file that a link leads to.
-    with open(output / LOCK, "a") as file:
-        # Some network file systems do not support locks.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 # ---------------------------------------------------------------------- conversion

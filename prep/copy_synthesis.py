@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 from corpus.audio import Audio, whole_length
 from corpus.files import check_present
 from corpus.lists import Utterance, read_train_list
@@ -168,6 +168,7 @@ def prepare_output(options: CopyOptions) -> None:
     settings = {"seed": options.seed, "version": VERSION}
     if record.exists():
         check_record(record, settings, "copy synthesis")
+        remove_parts(output.rglob("*.part"))
     else:
         begin_record(record, settings)
     link_originals(output, path, options.path)

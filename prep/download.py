@@ -24,7 +24,7 @@ from common.errors import InputError, naming
 from common.outputs import remove_link
 from common.writing import write_atomically
 from prep.addresses import OTHER_REMEDY, Access, authorization, fill_template, template_of
-from prep.output import check_space
+from prep.output import check_space, exclusive_access
 from prep.sources import CHUNK, Catalogue, Source, bytes_bar, is_there, verify
 
 log = logging.getLogger(__name__)
@@ -331,6 +331,15 @@ def download(
     if not jobs:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    with exclusive_access(folder):
+        # Another command may have downloaded them while this one waited.
+        jobs = [job for job in jobs if not is_there(job.source, folder)]
+        if jobs:
+            run_jobs(jobs, folder, connections)
+
+
+def run_jobs(jobs: list[Job], folder: Path, connections: int) -> None:
+    """Downloads files to an existing folder. See download() for the errors."""
     for job in jobs:
         remove_link(job.part)
     # The pool ends its threads after Ctrl-C.

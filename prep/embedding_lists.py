@@ -102,7 +102,7 @@ def combine_embeddings(folder: str | Path, processes: int | None = None) -> None
             path = Path(folder, TARGETS[flag].format(speaker))
             buffer = io.BytesIO()
             np.save(buffer, x)
-            write_atomically(path, buffer.getbuffer(), flush=False, unique=False)
+            write_atomically(path, buffer.getbuffer(), flush=False)
     log.info("Wrote two targets of each speaker to %s.", folder)
 
 

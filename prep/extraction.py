@@ -110,7 +110,7 @@ def make_feature_file(options: FeatureOptions, path: str) -> tuple[str, float, s
         return path, 0.0, str(error)
     data = io.BytesIO()
     np.save(data, x)
-    write_atomically(feature_path(options, path), data.getbuffer(), flush=False, unique=False)
+    write_atomically(feature_path(options, path), data.getbuffer(), flush=False)
     return path, len(x) * HOP / SAMPLE_RATE, None
 
 

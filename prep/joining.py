@@ -114,7 +114,7 @@ def join_group(joining: Joining, group: list[str], folder: str, frames: int) -> 
         x = np.concatenate([read_samples(joining.root / name) for name in group])
         data = io.BytesIO()
         soundfile.write(data, x, SAMPLE_RATE, subtype=SUBTYPE, format="FLAC")
-        write_atomically(target, data.getbuffer(), flush=False, unique=False)
+        write_atomically(target, data.getbuffer(), flush=False)
     return path
 
 

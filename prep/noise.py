@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
 from common.errors import InputError
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 from corpus.audio import Audio, read_int16
 from corpus.roots import matching
 from prep.obtain import Request, obtain
@@ -53,7 +53,7 @@ def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None
         data = io.BytesIO()
         crop = samples[start : start + PIECE * SAMPLE_RATE]
         soundfile.write(data, crop, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        write_atomically(piece, data.getbuffer(), flush=False, unique=False)
+        write_atomically(piece, data.getbuffer(), flush=False)
     return path, len(starts), None
 
 
@@ -66,6 +66,7 @@ def split_musan(folder: Path, processes: int | None = None) -> None:
     output = folder / "musan_split"
     paths = matching(musan, "*/*/*.wav")
     log.info("Cutting %s files of %s into pieces of %d s.", f"{len(paths):,}", musan, PIECE)
+    remove_parts(output.rglob("*.part"))
     count = 0
     short = 0
     failed = {}

@@ -1,13 +1,16 @@
 """Output files and checks that several commands of dataprep.py share."""
 
+import contextlib
+import fcntl
 import io
 import itertools
+import logging
 import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import soundfile
@@ -16,13 +19,53 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.outputs import is_special
 from common.trial_kinds import BONA_FIDE, SPOOF
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 
+log = logging.getLogger(__name__)
+# The file that a command locks while it works in the folder.
+LOCK = ".dataprep.lock"
 # Largest number of error messages of files that one error shows.
 MOST_SHOWN = 10
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 # A byte order mark, which a reader of the list would remove, and bytes that are not UTF-8.
 UNWRITABLE = re.compile("^\ufeff|[\ud800-\udfff]")
+
+
+@contextlib.contextmanager
+def exclusive_access(folder: Path) -> Iterator[None]:
+    """Context in which no other command works in an existing folder. Waits for the other one.
+
+    Two commands would use the same temporary files. The other one may also be a worker that
+    outlived its main process. Nothing is locked on file systems without locks.
+    """
+    path = folder / LOCK
+    file = None
+    with contextlib.suppress(OSError):
+        file = locked(path)
+    try:
+        remove_parts(folder.glob("*.part"))
+        yield
+    finally:
+        if file:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+def locked(path: Path) -> IO[str]:
+    """Returns an open and locked file of this name. Raises OSError if it cannot be locked."""
+    while True:
+        # "w" would empty the file that a link leads to. The caller closes the file.
+        file = open(path, "a")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another command works in this folder.", path.parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # The other command removes the file when it ends.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()
 
 
 def write_audio(path: Path, x: np.ndarray) -> None:
@@ -38,7 +81,7 @@ def write_audio(path: Path, x: np.ndarray) -> None:
         subtype="PCM_16",
         format=FORMATS[path.suffix.lower()],
     )
-    write_atomically(path, data.getbuffer(), flush=False, unique=False)
+    write_atomically(path, data.getbuffer(), flush=False)
 
 
 def check_words(names: Iterable[str], place: object) -> None:

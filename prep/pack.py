@@ -40,7 +40,7 @@ from corpus.lists import read_trials
 from corpus.pack_index import AGAIN, COLUMNS, INDEX
 from corpus.records import begin_record, check_record
 from corpus.roots import MARK, SETTINGS, Folder, Pack, open_root, shard_file
-from prep.output import report_failures, require_folder
+from prep.output import exclusive_access, report_failures, require_folder
 
 log = logging.getLogger(__name__)
 FAILED = "failed.txt"
@@ -339,6 +339,12 @@ def make_pack(options: PackOptions) -> None:
         check_record(mark, SETTINGS, "pack")
     else:
         begin_record(mark, SETTINGS)
+    with exclusive_access(options.output):
+        pack_missing(options, speakers)
+
+
+def pack_missing(options: PackOptions, speakers: Mapping[str, str]) -> None:
+    """Packs the recordings that are not in the pack yet. See make_pack() for the errors."""
     shards = read_shards(options.output)
     drop_damaged_shards(options.output, shards)
     packed: set[str] = set()

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 from corpus.records import begin_record, check_record
 from prep.output import encode_lines, protocol_line, write_audio
 from prep.trial_drawing import draw_trials
@@ -233,6 +233,7 @@ def begin_corpus(folder: Path, options: SyntheticOptions) -> bool:
     for path in (finished, unfinished):
         if path.exists():
             check_record(path, options._asdict(), "synthetic corpus")
+            remove_parts(folder.rglob("*.part"))
             return path == finished
     begin_record(unfinished, options._asdict())
     return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.outputs import beside, check_output, input_files, is_special
 from metrics.own_files import is_backend, is_calibration, is_scores
-from report.pictures import is_picture
+from report.pictures import check_of_picture
 
 # Values without an option, and what the help calls them.
 POSITIONAL = {
@@ -60,14 +60,14 @@ def files_to_write(name: str | None, args: argparse.Namespace) -> list[Output]:
     if name == "plot":
         stem = curves_stem(args)
         places = [Path(f"{stem}{extension}") for extension in (".png", ".svg")]
-        return [(f"--curves {place}", place, is_picture) for place in places]
+        return [(f"--curves {place}", place, check_of_picture(place)) for place in places]
     found: list[Output] = []
     if name in ("apply", "average", "score"):
         path = calibrated_path(args) if name == "apply" else args.output
         found.append((f"--output {path}", Path(path), is_scores))
     if args.det:
         picture = det_path(args, args.det)
-        found.append((f"--det {picture}", picture, is_picture))
+        found.append((f"--det {picture}", picture, check_of_picture(picture)))
     return found
 
 

@@ -26,6 +26,7 @@ import dataprep
 from corpus.audio import Audio, find_pcm16
 from corpus.ffmpeg import PACKAGE
 from prep import conversion
+from prep.output import LOCK
 
 ROOT = Path(__file__).parent.parent
 FFMPEG = conversion.find_ffmpeg()
@@ -113,7 +114,7 @@ def test_files_equal_those_of_the_published_command(speech, wavs, tmp_path):
     """The command of voxceleb_trainer gives the same samples."""
     sources = [path for path in speech.rglob("*") if path.is_file()]
     names = [str(path.relative_to(speech).with_suffix(".wav")) for path in sources]
-    assert sorted(contents(wavs)) == sorted([".convert.lock", *names])
+    assert sorted(contents(wavs)) == sorted(names)
     for source in sources:
         converted = wavs / source.relative_to(speech).with_suffix(".wav")
         expected = tmp_path / "a.wav"
@@ -268,7 +269,7 @@ def test_killed_at_random_and_run_again(processes, kills, speech, wavs, tmp_path
 
 def test_two_conversions_into_one_folder_wait_for_each_other(speech, wavs, tmp_path):
     (tmp_path / "a").mkdir()
-    with open(tmp_path / "a" / conversion.LOCK, "w") as lock:
+    with open(tmp_path / "a" / LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         other = threading.Thread(
             target=conversion.convert, args=(speech, tmp_path / "a"), kwargs={"processes": 1}
@@ -310,7 +311,7 @@ def test_signals_leave_no_process_and_no_half_file(
     with contextlib.suppress(ProcessLookupError):
         while os.killpg(child.pid, 0) is None:
             time.sleep(0.01)
-    assert list(contents(tmp_path / "a")) == [".convert.lock"]
+    assert not contents(tmp_path / "a")
 
 
 # ---------------------------------------------------------------------- refused commands
@@ -346,7 +347,7 @@ def test_which_ffmpeg(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     (tmp_path / "a.m4a").touch()
     assert convert(tmp_path) == 2
-    assert not (tmp_path / ".convert.lock").exists()
+    assert not (tmp_path / LOCK).exists()
     errors = capsys.readouterr().err
     assert "it is not installed. Install it with" in errors
     assert f"pip install {PACKAGE}" in errors

@@ -252,7 +252,7 @@ def test_interrupted_run_is_completed(speech, copies, tmp_path, monkeypatch, cap
     assert not (folder / "cm.train.trn.txt").exists()
     calls[-1].parent.mkdir(parents=True, exist_ok=True)
     # SIGKILL leaves such a file.
-    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")
+    (calls[-1].parent / f"{calls[-1].name}.0123abcd.part").write_text("half a file")
     assert copy(speech, folder, "--vocoders", "griffin_lim", "griffin_lim_mel") == 0
     assert made(folder) == made(copies) and len(calls) == 5 + 8
 

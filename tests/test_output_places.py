@@ -78,7 +78,7 @@ def test_a_picture_without_an_extension_replaces_no_picture(capsys, files):  # n
     assert code == 2 and err.startswith("error: --det photo.png: expected a new file")
     assert b"no picture" in Path("photo.png").read_bytes()
     assert tune(capsys, "s.txt", "--det", "new") == (0, "")
-    assert is_picture(Path("new.png").read_bytes())
+    assert is_picture("new.png")
 
 
 def test_other_pictures_of_matplotlib_are_kept(capsys, files):  # noqa: F811
@@ -91,7 +91,9 @@ def test_other_pictures_of_matplotlib_are_kept(capsys, files):  # noqa: F811
     assert tree_of(files) == before
 
 
-@pytest.mark.parametrize("name", ["det.png", "det.svg", "det.eps", "new/det.png"])
+@pytest.mark.parametrize(
+    "name", ["det.png", "det.svg", "det.eps", "det.pdf", "det.jpg", "det.tif", "new/det.png"]
+)
 def test_pictures_are_replaced_through_links(capsys, files, name):  # noqa: F811
     Path("disk").mkdir()
     Path("link" + Path(name).suffix).symlink_to(f"disk/{name}")

@@ -188,7 +188,7 @@ def test_interrupted_run_is_completed(small, tmp_path, monkeypatch):
     assert make(folder, "--spoof", "--processes", 1) == 130
     calls[-1].parent.mkdir(parents=True)
     # SIGKILL leaves such a file.
-    (calls[-1].parent / f"{calls[-1].name}.part").write_text("half a file")
+    (calls[-1].parent / f"{calls[-1].name}.0123abcd.part").write_text("half a file")
     assert len(list(folder.rglob("*.wav"))) == 8 and not (folder / "synthetic.json").exists()
     # An unfinished corpus is not mixed with another one.
     assert make(folder, "--spoof", "--seed", 5) == 2

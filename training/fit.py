@@ -113,7 +113,7 @@ def check_terms(options: argparse.Namespace, dataset, loss: Loss) -> None:
     """
     utterances = Utterances.of(dataset.utterances)
     check_spoofed_speech(options, loss, utterances)
-    check_speakers(options, loss, int(utterances.real_speakers().sum()))
+    require_two_speakers(options, loss, int(utterances.real_speakers().sum()))
     same = getattr(dataset, "same", None)
     if "session" in loss.reads and same is not None and len(np.unique(same)) < 2:
         flag = int(same[0])
@@ -124,7 +124,7 @@ def check_terms(options: argparse.Namespace, dataset, loss: Loss) -> None:
         )
 
 
-def check_speakers(options: argparse.Namespace, loss: Loss, speakers: int) -> None:
+def require_two_speakers(options: argparse.Namespace, loss: Loss, speakers: int) -> None:
     """Raises InputError if the loss needs two speakers, and the list or a batch has one.
 
     speakers: number of speakers with real speech in the train list.

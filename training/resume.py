@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import InputError
+from common.outputs import is_same_file
 from corpus.lists import Trials
 from corpus.utterances import Utterances
 from network.components import build
@@ -106,7 +106,7 @@ def require_same_start(options: argparse.Namespace, stored: dict, path: Path) ->
         before = stored.get(name)
         if not value or value == before:
             continue
-        if any(is_same_file(value, file) for file in (before, path)):
+        if any(is_same_file(value, file) for file in (before or "", path)):
             continue
         raise InputError(
             f"--{name} {value}: {path} belongs to a run that started from "
@@ -155,12 +155,6 @@ def require_same_data(task: Task, lists: dict[str, str], state: dict, path: Path
                 f"{found}. To resume this run, give the same lines in the same order. {NEW_RUN}; "
                 f"--initial_model {path} takes over the weights."
             )
-
-
-def is_same_file(path: str, other: str | Path | None) -> bool:
-    """Returns whether two paths name one file that exists."""
-    paths = (path, other or "")
-    return all(map(os.path.exists, paths)) and os.path.samefile(*paths)
 
 
 def require_same_criterion(task: Task, state: dict, path: Path) -> None:

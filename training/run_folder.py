@@ -28,7 +28,7 @@ from common.run_paths import (
     NUMBERED_CHECKPOINTS,
     SCORES,
 )
-from common.writing import write_atomically
+from common.writing import remove_parts, write_atomically
 from inference.evaluation import path_of_list, path_of_part
 from inference.score_paths import OUTPUTS
 from inference.trial_lists import lists_and_roots
@@ -195,8 +195,7 @@ class RunFolder:
             self.command.flush()
         write_atomically(self.path / CONFIG, config_text(self.options).encode())
         # A process that was killed may have left parts of checkpoints.
-        for part in (self.path / CHECKPOINTS).glob("*.model.????????.part"):
-            part.unlink()
+        remove_parts((self.path / CHECKPOINTS).glob("*.model.*.part"))
 
     def read_last(self) -> dict | None:
         """Returns the last checkpoint, or None for a new run."""
