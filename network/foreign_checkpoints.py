@@ -1,6 +1,7 @@
 """Reading the file of a checkpoint, of this program or of others. No code from a file is run."""
 
 import hashlib
+import math
 import os
 import pickle
 import types
@@ -18,6 +19,8 @@ from common.run_paths import BEST_CHECKPOINT, LAST_CHECKPOINT
 # The entries of a file may have at most this multiple of its size. They are not compressed, except
 # in a file that another program has packed again.
 MOST_EXPANSION = 4
+# A checkpoint may have at most this number of values. Millions of speakers need fewer.
+MOST_PARTS = 10_000_000
 # The checksum of a checkpoint's contents is stored under this key.
 CHECKSUM = "checksum"
 # How files of torch.save begin, since PyTorch 1.6 and before.
@@ -133,10 +136,23 @@ def require_intact_entries(path: str | Path) -> None:
         )
 
 
-def checksum_of(contents: Any) -> str:
-    """Returns the SHA-256 of dicts, lists, tensors and plain values, in their order."""
+def checksum_of(contents: Any, most: float = math.inf) -> str:
+    """Returns the SHA-256 of dicts, lists, tensors and plain values, in their order.
+
+    Raises ValueError if there are more than `most` parts. A list can contain another one many
+    times, so a small file can hold more values than a computer can count.
+    """
     digest = hashlib.sha256()
-    add_to_digest(digest.update, contents)
+    number = 0
+
+    def update(part: Any) -> None:
+        nonlocal number
+        number += 1
+        if number > most:
+            raise ValueError("it contains lists that contain each other many times")
+        digest.update(part)
+
+    add_to_digest(update, contents)
     return digest.hexdigest()
 
 
@@ -167,8 +183,10 @@ def require_checksum(path: str | Path, state: dict[str, Any]) -> None:
     stored = state.pop(CHECKSUM, None)
     if stored is None:
         return
-    with foreign_file(path, "the contents cannot be compared with their checksum ({}).".format):
-        found = checksum_of(state)
+    problem = "the contents cannot be compared with their checksum ({}). Give another checkpoint."
+    with foreign_file(path, problem.format):
+        # A value needs at least one byte.
+        found = checksum_of(state, min(os.path.getsize(path), MOST_PARTS))
     if found != stored:
         raise InputError(
             f"{path}: expected contents with the checksum {str(stored)[:12]}, found "

@@ -87,6 +87,22 @@ def test_the_contents_are_compared_with_their_checksum(tmp_path):
     assert read_checkpoint(resaved(contents, path))["step"] == 7
 
 
+def test_lists_that_contain_each_other_many_times(tmp_path):
+    """40 lists of two lists are few bytes and 2 ** 40 numbers."""
+    lists = [1]
+    for _ in range(40):
+        lists = [lists, lists]
+    path = resaved(
+        small_state() | {"result": {"EER": lists}, "checksum": "0"}, tmp_path / "a.model"
+    )
+    start = time.process_time()
+    with pytest.raises(
+        InputError, match="a.model: .* contain each other many times.* Give another"
+    ):
+        read_checkpoint(path)
+    assert time.process_time() - start < 10
+
+
 def test_a_file_without_crcs_is_read(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:

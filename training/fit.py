@@ -13,7 +13,6 @@ import distributed
 from common.errors import InputError
 from corpus.rows import first_line_of
 from corpus.utterances import Utterances
-from loss import Loss
 from options.plugins import components, find, pooling_name, takes_pooling
 from SpeakerNet import SpeakerNet
 
@@ -106,16 +105,16 @@ def classifies(trainfunc: str) -> bool:
     return "num_classes" in inspect.signature(find("trainfunc", trainfunc)).parameters
 
 
-def check_terms(options: argparse.Namespace, dataset, loss: Loss) -> None:
+def check_terms(options: argparse.Namespace, dataset, net: SpeakerNet) -> None:
     """Raises InputError if a term of the loss is constant in every batch.
 
     dataset: of the train list.
     """
     utterances = Utterances.of(dataset.utterances)
-    check_spoofed_speech(options, loss, utterances)
-    require_two_speakers(options, loss, int(utterances.real_speakers().sum()))
+    check_spoofed_speech(options, net, utterances)
+    check_number_of_speakers(options, net, int(utterances.real_speakers().sum()))
     same = getattr(dataset, "same", None)
-    if "session" in loss.reads and same is not None and len(np.unique(same)) < 2:
+    if "session" in net.loss.reads and same is not None and len(np.unique(same)) < 2:
         flag = int(same[0])
         raise InputError(
             f"{options.train_list}: expected pairs of one session (1) and pairs of two sessions "
@@ -124,31 +123,33 @@ def check_terms(options: argparse.Namespace, dataset, loss: Loss) -> None:
         )
 
 
-def require_two_speakers(options: argparse.Namespace, loss: Loss, speakers: int) -> None:
+def check_number_of_speakers(options: argparse.Namespace, net: SpeakerNet, speakers: int) -> None:
     """Raises InputError if the loss needs two speakers, and the list or a batch has one.
 
     speakers: number of speakers with real speech in the train list.
     """
     name = options.trainfunc
     uses = "classifies the speakers" if classifies(name) else "compares the speakers of a batch"
-    if speakers < 2 and (classifies(name) or loss.min_speakers > 1):
+    if speakers < 2 and (classifies(name) or net.loss.min_speakers > 1):
         raise InputError(
             f"{options.train_list}: expected at least 2 speakers, because --trainfunc {name} "
             f"{uses}, found {speakers} with real speech. Give a list with more speakers."
         )
     groups = distributed.world_size() if options.gather_embeddings else 1
-    if options.num_spk and options.num_spk * groups < 2 and "nontarget" in loss.kinds_of_trials:
+    if options.num_spk and options.num_spk * groups < 2 and "nontarget" in net.loss.kinds_of_trials:
         raise InputError(
             f"--num_spk: expected at least 2, because --trainfunc {name} needs trials of two "
             "speakers in a batch, found 1. Give --num_spk 2 or more."
         )
 
 
-def check_spoofed_speech(options: argparse.Namespace, loss: Loss, utterances: Utterances) -> None:
+def check_spoofed_speech(
+    options: argparse.Namespace, net: SpeakerNet, utterances: Utterances
+) -> None:
     """Raises InputError if the loss needs real and spoofed speech, and the list has one of them."""
-    needs_trials = "spoof" in loss.kinds_of_trials
+    needs_trials = "spoof" in net.loss.kinds_of_trials
     spoofed = utterances.spoofed()
-    if not (loss.detects_spoofing or needs_trials) or spoofed.any() != spoofed.all():
+    if not (net.loss.detects_spoofing or needs_trials) or spoofed.any() != spoofed.all():
         return
     uses = "counts accepted spoofed speech" if needs_trials else "learns to detect spoofed speech"
     remedy = "Give a list with both, or another --trainfunc."

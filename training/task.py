@@ -277,7 +277,7 @@ class Task:
         refuse_pairwise(self.trainer.net.model.pairwise, options)
         refuse_other_scores(self.trainer.net.loss, options)
         warn_without_classifier(options, self.trainer.net)
-        check_terms(options, self.dataset, self.trainer.net.loss)
+        check_terms(options, self.dataset, self.trainer.net)
         epoch, groups = next(iter(self.sampler))
         # The last group is added, because spoofed groups come last.
         tried = [*groups[:2], *groups[2:][-1:]]
