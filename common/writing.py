@@ -43,7 +43,7 @@ def write_atomically(
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            # The lock tells remove_parts() that the process lives. Some file systems have no locks.
+            # The lock shows remove_parts() that the process lives. Some file systems have no locks.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.writelines(chunks)

@@ -52,7 +52,7 @@ def exclusive_access(folder: Path) -> Iterator[None]:
 def locked(path: Path) -> IO[str]:
     """Returns an open and locked file of this name. Raises OSError if it cannot be locked."""
     while True:
-        file = open(path, "w")
+        file = path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
