@@ -9,11 +9,6 @@ Compare two files:
     python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model
 """
 
-import argparse
-import logging
-import os
-import sys
-
 from common.interrupts import (
     INTERRUPTED,
     end_at_interrupt,
@@ -25,6 +20,11 @@ if __name__ == "__main__":
     # The imports take seconds.
     end_at_interrupt()
     end_with_launcher()
+import argparse
+import logging
+import os
+import sys
+
 # Of several processes only rank 0 shows a progress bar. Read when tqdm is loaded.
 if os.environ.get("RANK", "0") != "0":
     os.environ["TQDM_DISABLE"] = "1"

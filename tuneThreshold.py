@@ -8,6 +8,10 @@ The sub-commands (compare, calibrate, score and others) have their own help:
 metrics/command_options.py declares the command line. metrics/ and report/ do the work.
 """
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
 import argparse
 import contextlib
 import dataclasses
@@ -19,10 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
-
-if __name__ == "__main__":
-    end_at_interrupt()
 import numpy as np
 
 from common.errors import InputError

@@ -22,7 +22,13 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize(
     "program, module",
-    [("trainSpeakerNet.py", "torch"), ("dataprep.py", "argparse"), ("tuneThreshold.py", "numpy")],
+    [
+        ("trainSpeakerNet.py", "argparse"),
+        ("trainSpeakerNet.py", "torch"),
+        ("dataprep.py", "logging"),
+        ("tuneThreshold.py", "argparse"),
+        ("tuneThreshold.py", "numpy"),
+    ],
 )
 def test_an_interrupt_during_the_imports(program, module, tmp_path):
     """One of the imports is replaced by a module that waits."""
