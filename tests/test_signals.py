@@ -10,10 +10,13 @@ import termios
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from test_distributed import vector_run, vectors
 
+from prep.output import write_audio
 from training.progress import StopRequest
 
 assert vectors
@@ -50,6 +53,27 @@ def test_an_interrupt_during_the_imports(program, module, tmp_path):
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_an_interrupt_waits_until_samples_are_encoded(tmp_path, monkeypatch):
+    """In a callback of the library, which writes to memory, the exception would be lost."""
+    written = []
+    write = soundfile.write
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        write(*args, **options)
+        written.append(True)
+
+    monkeypatch.setattr(soundfile, "write", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write_audio(tmp_path / "a.wav", np.zeros(100))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert written and not list(tmp_path.iterdir())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_hang_ups_and_terminations_only_request_a_stop():
