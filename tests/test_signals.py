@@ -16,6 +16,7 @@ import soundfile
 import torch
 from test_distributed import vector_run, vectors
 
+from common import terminal
 from prep.output import write_audio
 from training.progress import StopRequest
 
@@ -53,6 +54,23 @@ def test_an_interrupt_during_the_imports(program, module, tmp_path):
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("kind, code", [(KeyboardInterrupt, 130), (ValueError, None)])
+def test_an_interrupt_of_a_library_that_is_being_loaded(kind, code, monkeypatch):
+    """numpy and scipy turn the interrupt of a late import into an ImportError. Others are bugs."""
+
+    def main():
+        try:
+            raise kind
+        except kind as error:
+            raise ImportError("initialization failed") from error
+
+    for name in ("open_stream", "without_failures"):
+        monkeypatch.setattr(terminal, name, lambda stream: stream)
+    with pytest.raises(SystemExit if code else ImportError) as caught:
+        terminal.run_program(main)
+    assert getattr(caught.value, "code", None) == code
 
 
 def test_an_interrupt_waits_until_samples_are_encoded(tmp_path, monkeypatch):
