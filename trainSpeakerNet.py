@@ -76,13 +76,14 @@ class Command:
         options, state = parse(self.argv, os.environ, __doc__, read_checkpoint)
         self.options = options
         logging.disable(logging.NOTSET)
+        self.action = next((name for name in ACTIONS if getattr(options, name)), None)
         # Start further processes, which run this command line again.
         processes = number_of_processes(options, self.argv)
         if processes > 1:
-            return launch(processes, options.port, [__file__, *self.argv])
+            words = [__file__, *self.argv]
+            return launch(processes, options.port, words, saves=not self.action)
         distributed.join()
         # Do what the options ask for.
-        self.action = next((name for name in ACTIONS if getattr(options, name)), None)
         if self.action:
             ACTIONS[self.action](options, state)
         else:

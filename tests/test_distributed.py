@@ -21,11 +21,12 @@ import pytest
 import torch
 from conftest import small_run
 from kill_resume import equal
+from torch.distributed.elastic.multiprocessing import SignalException
 
 import distributed
 import trainSpeakerNet
 from common.interrupts import LAUNCHER
-from distributed.launch import LOST_CONNECTION, code_of_failures
+from distributed.launch import LOST_CONNECTION, code_of_failures, launch
 from SpeakerNet import Trainer
 
 # Every test of this file trains in forks.
@@ -400,6 +401,22 @@ def test_the_launcher_does_not_end_rank_zero_before_its_report(monkeypatch):
     assert not distributed.rank_zero_reports() and sum(waits) >= 5
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     assert distributed.rank_zero_reports() and len(waits) == 1
+
+
+@pytest.mark.parametrize("saves, code", [(True, 0), (False, 128 + signal.SIGTERM)])
+def test_a_signal_to_the_launcher_of_work_that_is_not_saved(saves, code, monkeypatch):
+    """An evaluation that was ended has no result, so its exit code must not be 0."""
+
+    def ended(config, entry):
+        def run(*words):
+            raise SignalException("", signal.SIGTERM)
+
+        return run
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", ended)
+    monkeypatch.setenv(LAUNCHER, "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch(2, 0, ["program"], saves=saves) == code
 
 
 @pytest.mark.slow
