@@ -403,6 +403,36 @@ def test_the_launcher_does_not_end_rank_zero_before_its_report(monkeypatch):
     assert distributed.rank_zero_reports() and len(waits) == 1
 
 
+# The other process never comes.
+WAITING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import distributed, torch
+torch.cuda.is_available = lambda: False
+print("ready", flush=True)
+distributed.join()
+"""
+
+
+def test_an_interrupt_while_a_process_waits_for_the_others():
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        env=os.environ | address | ranks | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("saves, code", [(True, 0), (False, 128 + signal.SIGTERM)])
 def test_a_signal_to_the_launcher_of_work_that_is_not_saved(saves, code, monkeypatch):
     """An evaluation that was ended has no result, so its exit code must not be 0."""
