@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, file_problem
 from common.outputs import check_output
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
@@ -384,8 +384,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        place = f"{error.filename}: {error.strerror}" if error.filename else error
-        write_error(f"{place}. Check the path.")
+        place = f"{error.filename}: " if error.filename else ""
+        write_error(f"{place}{file_problem(error)}")
         return 2
     except ValueError as error:
         write_error(str(error))
