@@ -6,16 +6,16 @@ python dataprep.py SUBCOMMAND --help    shows the options of a sub-command, with
 The sub-commands are in prep/commands/, and prep/ does their work.
 """
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
-
-if __name__ == "__main__":
-    end_at_interrupt()
 from common.errors import InputError, file_problem
 from common.terminal import run_program, start_logging, write_error
 from prep.commands.parsing import parse_command

@@ -9,11 +9,6 @@ Compare two files:
     python trainSpeakerNet.py --verify a.wav b.wav --initial_model exps/demo/model/best.model
 """
 
-import argparse
-import logging
-import os
-import sys
-
 from common.interrupts import (
     INTERRUPTED,
     end_at_interrupt,
@@ -25,6 +20,11 @@ if __name__ == "__main__":
     # The imports take seconds.
     end_at_interrupt()
     end_with_launcher()
+import argparse
+import logging
+import os
+import sys
+
 # Of several processes only rank 0 shows a progress bar. Read when tqdm is loaded.
 if os.environ.get("RANK", "0") != "0":
     os.environ["TQDM_DISABLE"] = "1"
@@ -76,13 +76,14 @@ class Command:
         options, state = parse(self.argv, os.environ, __doc__, read_checkpoint)
         self.options = options
         logging.disable(logging.NOTSET)
+        self.action = next((name for name in ACTIONS if getattr(options, name)), None)
         # Start further processes, which run this command line again.
         processes = number_of_processes(options, self.argv)
         if processes > 1:
-            return launch(processes, options.port, [__file__, *self.argv])
+            words = [__file__, *self.argv]
+            return launch(processes, options.port, words, saves=not self.action)
         distributed.join()
         # Do what the options ask for.
-        self.action = next((name for name in ACTIONS if getattr(options, name)), None)
         if self.action:
             ACTIONS[self.action](options, state)
         else:

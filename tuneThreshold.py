@@ -8,6 +8,10 @@ The sub-commands (compare, calibrate, score and others) have their own help:
 metrics/command_options.py declares the command line. metrics/ and report/ do the work.
 """
 
+from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
 import argparse
 import contextlib
 import dataclasses
@@ -18,13 +22,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from common.interrupts import INTERRUPTED, end_at_interrupt, raise_at_interrupt
-
-if __name__ == "__main__":
-    end_at_interrupt()
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, file_problem
 from common.outputs import check_output, is_special
 from common.terminal import run_program, start_logging, write_error
 from common.trial_kinds import SPOOF, TRIAL_KINDS
@@ -387,8 +387,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        place = f"{error.filename}: {error.strerror}" if error.filename else error
-        write_error(f"{place}. Check the path.")
+        place = f"{error.filename}: " if error.filename else ""
+        write_error(f"{place}{file_problem(error)}")
         return 2
     except ValueError as error:
         write_error(str(error))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
 from common.errors import InputError
+from common.interrupts import INTERRUPTED
 
 # Characters that a terminal acts on, except for the end of a line and the tabulator, and bytes of
 # file names that are not UTF-8.
@@ -153,6 +154,16 @@ def allow_open_files() -> None:
         )
 
 
+def is_interrupted(error: BaseException | None) -> bool:
+    """Returns whether Ctrl-C is the cause of an error.
+
+    Libraries that are loaded turn it into an ImportError of their own.
+    """
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def run_program(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program and ends the process with its exit code.
 
@@ -168,6 +179,10 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
         code = 2
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except Exception as error:
+        if not is_interrupted(error):
+            raise
+        code = INTERRUPTED
     sys.stdout.flush()
     failure = Output.failure
     if code == 0 and failure and not isinstance(failure, BrokenPipeError):

@@ -127,8 +127,16 @@ def watched(loader: Iterable) -> Iterator:
     """
     # An earlier iteration has started persistent workers.
     before = getattr(loader, "_iterator", None)
-    with workers_watched(before):
-        items = iter(loader)
+    try:
+        with workers_watched(before):
+            items = iter(loader)
+    except OSError as error:
+        number = getattr(loader, "num_workers", 0)
+        raise InputError(
+            f"--nDataLoaderThread {number}: the loader processes cannot be started "
+            f"({error.strerror}). They need locks in {SHARED_MEMORY}, memory, and the right to "
+            "start processes (ulimit -u). --nDataLoaderThread 0 needs none of them."
+        ) from None
     workers = getattr(items, "_workers", [])
     if workers and items is not before:
         threading.Thread(target=report_ends, args=(workers,), daemon=True).start()

@@ -13,6 +13,7 @@ import contextvars
 import datetime
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -42,9 +43,27 @@ def join() -> None:
         backend = "cpu:gloo,cuda:nccl"
     else:
         backend = "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    with signals_end_this_process():
+        dist.init_process_group(backend, timeout=TIMEOUT)
     if rank():
         logging.disable(logging.WARNING)
+
+
+@contextlib.contextmanager
+def signals_end_this_process() -> Iterator[None]:
+    """Context in which Ctrl-C ends this process at once.
+
+    Python calls its own handlers only after a call of C++, which here waits for processes that may
+    have ended already.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def is_lost_connection(error: Exception) -> bool:

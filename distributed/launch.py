@@ -83,12 +83,13 @@ def refuse_pipes(options: argparse.Namespace, argv: Sequence[str]) -> None:
             )
 
 
-def launch(processes: int, port: int, words: Sequence[str]) -> int:
+def launch(processes: int, port: int, words: Sequence[str], saves: bool) -> int:
     """Runs a Python program in several processes and waits for them.
 
     words: the program and its command line. port: where the processes connect; 0 chooses a free
-    port. If a process fails, the others are ended. Returns the exit code of the first process that
-    failed, else 0.
+    port. saves: whether the processes save their work after a signal. If a process fails, the
+    others are ended. Returns the exit code of the first process that failed, else 0. After a signal
+    that ended work without saving it, the code is 128 plus the number, as shells report it.
     """
     os.environ[LAUNCHER] = str(os.getpid())
     cpus = len(os.sched_getaffinity(0))
@@ -115,9 +116,9 @@ def launch(processes: int, port: int, words: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     try:
         elastic_launch(config, sys.executable)(*words)
-    except SignalException:
-        # The engine has sent the signal to all processes, which have saved and ended.
-        return 0
+    except SignalException as error:
+        # The engine has sent the signal to all processes, which have ended.
+        return 0 if saves else 128 + error.sigval
     except ChildFailedError as error:
         return code_of_failures({rank: one.exitcode for rank, one in error.failures.items()})
     finally:

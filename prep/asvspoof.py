@@ -13,6 +13,7 @@ from common.errors import InputError
 from common.writing import write_atomically
 from corpus.enrolment import ENROLMENT_FORMATS
 from corpus.missing import first_names
+from corpus.roots import matching
 from corpus.rows import read_rows
 from prep.archives import extract
 from prep.output import require_folder
@@ -47,8 +48,8 @@ def protocol_lines(path: Path) -> list[str]:
 def enrolment_files(la: Path, part: str) -> set[str]:
     """Returns the names of the files in the enrolment lists of a part."""
     found = set()
-    for path in (la / ASV).glob(f"*.asv.{part}.*.trn.txt"):
-        _, _, rows = read_rows(path, ENROLMENT_FORMATS)
+    for name in matching(la / ASV, f"*.asv.{part}.*.trn.txt"):
+        _, _, rows = read_rows(la / ASV / name, ENROLMENT_FORMATS)
         for _, names in rows:
             found.update(names.split(","))
     return found
@@ -96,8 +97,9 @@ def check_counts_of_lists(la: Path, force: bool) -> None:
 def link_protocols(la: Path, folder: Path) -> None:
     """Makes links to all protocols in `folder`, and writes the protocol TRAIN_DEV there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted([*(la / CM).glob("*.txt"), *(la / ASV).glob("*.txt")]):
-        place_link(path, folder / path.name)
+    for place in sorted((la / CM, la / ASV)):
+        for name in matching(place, "*.txt"):
+            place_link(place / name, folder / name)
     if not (folder / TRAIN_DEV).exists():
         lines = []
         for part in ("train", "dev"):

@@ -4,7 +4,6 @@ Crops of several seconds from short utterances would repeat the same speech. wes
 short utterances of CN-Celeb for this reason.
 """
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from common.constants import SAMPLE_RATE
 from common.errors import InputError
 from common.writing import write_atomically
 from corpus.audio import Audio, read_int16, whole_length
+from prep.output import audio_bytes
 
 # Format of the samples that are joined without a loss.
 SUBTYPE = "PCM_16"
@@ -112,9 +112,7 @@ def join_group(joining: Joining, group: list[str], folder: str, frames: int) -> 
     target = joining.root / path
     if not target.exists() or whole_length(target) != frames:
         x = np.concatenate([read_samples(joining.root / name) for name in group])
-        data = io.BytesIO()
-        soundfile.write(data, x, SAMPLE_RATE, subtype=SUBTYPE, format="FLAC")
-        write_atomically(target, data.getbuffer(), flush=False)
+        write_atomically(target, audio_bytes(x, "FLAC"), flush=False)
     return path
 
 

@@ -6,12 +6,10 @@ pieces are musan_split/KIND/SOURCE/FILE/00000.wav.
 python dataprep.py augment --save_path data
 """
 
-import io
 import logging
 from functools import partial
 from pathlib import Path
 
-import soundfile
 from tqdm import tqdm
 
 from common.constants import SAMPLE_RATE
@@ -20,7 +18,7 @@ from common.writing import remove_parts, write_atomically
 from corpus.audio import Audio, read_int16
 from corpus.roots import matching
 from prep.obtain import Request, obtain
-from prep.output import report_failures
+from prep.output import audio_bytes, report_failures
 from prep.workers import in_parallel
 
 log = logging.getLogger(__name__)
@@ -50,10 +48,8 @@ def cut_file(musan: Path, output: Path, path: str) -> tuple[str, int, str | None
     except InputError as error:
         return path, 0, str(error)
     for piece, start in missing.items():
-        data = io.BytesIO()
         crop = samples[start : start + PIECE * SAMPLE_RATE]
-        soundfile.write(data, crop, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        write_atomically(piece, data.getbuffer(), flush=False)
+        write_atomically(piece, audio_bytes(crop, "WAV"), flush=False)
     return path, len(starts), None
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from common.errors import InputError
 from common.outputs import is_special
 from common.trial_kinds import BONA_FIDE, SPOOF
 from common.writing import remove_parts, write_atomically
+from prep.workers import STOPS
 
 log = logging.getLogger(__name__)
 # The file that a command locks while it works in the folder.
@@ -55,7 +57,7 @@ def locked(path: Path) -> IO[str]:
     """Returns an open and locked file of this name. Raises OSError if it cannot be locked."""
     while True:
         # "w" would empty the file that a link leads to. The caller closes the file.
-        file = open(path, "a")  # noqa: SIM115
+        file = path.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,15 +75,23 @@ def write_audio(path: Path, x: np.ndarray) -> None:
 
     The extension of the path chooses WAV or FLAC. Raises InputError if the file cannot be written.
     """
+    data = audio_bytes(np.rint(x * 32767).astype(np.int16), FORMATS[path.suffix.lower()])
+    write_atomically(path, data, flush=False)
+
+
+def audio_bytes(x: np.ndarray, format: str) -> memoryview:
+    """Returns the contents of an audio file with the samples x, int16 [T].
+
+    The signals that end the program wait. soundfile writes to memory by callbacks of libsndfile,
+    where the exception of a signal handler would be printed and lost.
+    """
     data = io.BytesIO()
-    soundfile.write(
-        data,
-        np.rint(x * 32767).astype(np.int16),
-        SAMPLE_RATE,
-        subtype="PCM_16",
-        format=FORMATS[path.suffix.lower()],
-    )
-    write_atomically(path, data.getbuffer(), flush=False)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        soundfile.write(data, x, SAMPLE_RATE, subtype="PCM_16", format=format)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return data.getbuffer()
 
 
 def check_words(names: Iterable[str], place: object) -> None:

@@ -20,6 +20,7 @@ from common.trial_kinds import BONA_FIDE, SPOOF
 from corpus.files import check_present, find_files
 from corpus.line_formats import PROTOCOL_FORMATS, TRAIN_FORMATS, attack_of
 from corpus.lists import parse_trials
+from corpus.roots import refuse_unreadable
 from corpus.rows import first_line_of, fits_any, read_rows
 from prep.archives import extract
 from prep.output import protocol_line, require_folder, write_lists
@@ -189,7 +190,8 @@ def look_for_lists(folders: Sequence[Path], skipped: Path) -> Found:
         if has_audio(folder.name):
             found.roots.append(folder.parent)
             continue
-        for place, inner, files in os.walk(folder, followlinks=True):
+        tree = os.walk(folder, onerror=refuse_unreadable, followlinks=True)
+        for place, inner, files in tree:
             if any(map(has_audio, inner)):
                 found.roots.append(Path(place))
             inner[:] = sorted(name for name in inner if not has_audio(name))

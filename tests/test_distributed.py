@@ -21,11 +21,12 @@ import pytest
 import torch
 from conftest import small_run
 from kill_resume import equal
+from torch.distributed.elastic.multiprocessing import SignalException
 
 import distributed
 import trainSpeakerNet
 from common.interrupts import LAUNCHER
-from distributed.launch import LOST_CONNECTION, code_of_failures
+from distributed.launch import LOST_CONNECTION, code_of_failures, launch
 from SpeakerNet import Trainer
 
 # Every test of this file trains in forks.
@@ -401,6 +402,52 @@ def test_the_launcher_does_not_end_rank_zero_before_its_report(monkeypatch):
     assert not distributed.rank_zero_reports() and sum(waits) >= 5
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     assert distributed.rank_zero_reports() and len(waits) == 1
+
+
+# The other process never comes.
+WAITING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import distributed, torch
+torch.cuda.is_available = lambda: False
+print("ready", flush=True)
+distributed.join()
+"""
+
+
+def test_an_interrupt_while_a_process_waits_for_the_others():
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        env=os.environ | address | ranks | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("saves, code", [(True, 0), (False, 128 + signal.SIGTERM)])
+def test_a_signal_to_the_launcher_of_work_that_is_not_saved(saves, code, monkeypatch):
+    """An evaluation that was ended has no result, so its exit code must not be 0."""
+
+    def ended(config, entry):
+        def run(*words):
+            raise SignalException("", signal.SIGTERM)
+
+        return run
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", ended)
+    monkeypatch.setenv(LAUNCHER, "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch(2, 0, ["program"], saves=saves) == code
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dataprep
+import tuneThreshold
 from common.errors import InputError, file_problem
 from metrics.rates import summarize
 from report.curves import save_images
@@ -71,3 +72,12 @@ def test_log_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dataprep, "parse_command", lambda _: (command, None))
     assert dataprep.main([]) == 2
     assert f"error: {tmp_path}/{name}: No space left on device. Free" in capsys.readouterr().err
+
+
+def test_the_remedy_of_tune_threshold_is_space(tmp_path, capsys):
+    (tmp_path / "scores.txt").write_text("1 a b 0.9\n0 a c 0.1\n1 b c 0.7\n0 b d 0.2\n")
+    image = tmp_path / "det.png"
+    image.symlink_to("/dev/full")
+    assert tuneThreshold.main([str(tmp_path / "scores.txt"), "--det", str(image)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {image}: No space left on device. Free some space")

@@ -325,9 +325,12 @@ def test_bad_words(tmp_path, capsys):
     good = scores_file(tmp_path / "good.txt", 3)
     assert tuneThreshold.main([str(tmp_path / "no.txt")]) == 2
     assert tuneThreshold.main([str(good), "--p_target", "1"]) == 2
-    assert tuneThreshold.main([str(good), "--det", str(tmp_path / "no" / "det.png")]) == 2
+    assert tuneThreshold.main([str(good), "--det", str(good / "det.png")]) == 2
     assert tuneThreshold.main([str(good), "--det", str(tmp_path / "det.xyz")]) == 2
     assert capsys.readouterr().err.count("error: ") == 4
+    # Missing folders are made, as for every output.
+    assert tuneThreshold.main([str(good), "--det", str(tmp_path / "new" / "det.png")]) == 0
+    assert (tmp_path / "new" / "det.png").is_file()
 
 
 def test_stands_alone(tmp_path):

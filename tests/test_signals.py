@@ -10,10 +10,14 @@ import termios
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from test_distributed import vector_run, vectors
 
+from common import terminal
+from prep.output import write_audio
 from training.progress import StopRequest
 
 assert vectors
@@ -22,7 +26,13 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize(
     "program, module",
-    [("trainSpeakerNet.py", "torch"), ("dataprep.py", "argparse"), ("tuneThreshold.py", "numpy")],
+    [
+        ("trainSpeakerNet.py", "argparse"),
+        ("trainSpeakerNet.py", "torch"),
+        ("dataprep.py", "logging"),
+        ("tuneThreshold.py", "argparse"),
+        ("tuneThreshold.py", "numpy"),
+    ],
 )
 def test_an_interrupt_during_the_imports(program, module, tmp_path):
     """One of the imports is replaced by a module that waits."""
@@ -44,6 +54,44 @@ def test_an_interrupt_during_the_imports(program, module, tmp_path):
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("kind, code", [(KeyboardInterrupt, 130), (ValueError, None)])
+def test_an_interrupt_of_a_library_that_is_being_loaded(kind, code, monkeypatch):
+    """numpy and scipy turn the interrupt of a late import into an ImportError. Others are bugs."""
+
+    def main():
+        try:
+            raise kind
+        except kind as error:
+            raise ImportError("initialization failed") from error
+
+    for name in ("open_stream", "without_failures"):
+        monkeypatch.setattr(terminal, name, lambda stream: stream)
+    with pytest.raises(SystemExit if code else ImportError) as caught:
+        terminal.run_program(main)
+    assert getattr(caught.value, "code", None) == code
+
+
+def test_an_interrupt_waits_until_samples_are_encoded(tmp_path, monkeypatch):
+    """In a callback of the library, which writes to memory, the exception would be lost."""
+    written = []
+    write = soundfile.write
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        write(*args, **options)
+        written.append(True)
+
+    monkeypatch.setattr(soundfile, "write", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write_audio(tmp_path / "a.wav", np.zeros(100))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert written and not list(tmp_path.iterdir())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_hang_ups_and_terminations_only_request_a_stop():

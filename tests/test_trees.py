@@ -21,7 +21,9 @@ from corpus.files import audio_below
 from corpus.lists import read_train_list, read_trials
 from corpus.roots import Folder
 from prep import kaldi, merging, trees, trial_drawing
+from prep.asvspoof import ASV, enrolment_files
 from prep.output import write_lists
+from prep.spoofing import look_for_lists
 
 SPEECH = Path(os.environ.get("SPEECH_DATA", "/nonexistent"))
 needs_speech = pytest.mark.skipif(not SPEECH.is_dir(), reason="no SPEECH_DATA")
@@ -200,6 +202,25 @@ def test_folders_that_cannot_be_read(tree, locked, tmp_path, capsys):
     for search in (embedding_tree, lambda path: Folder(path).glob("*/*/*.wav")):
         with pytest.raises(InputError, match="id1/b: this folder cannot be read"):
             search(folder)
+
+
+def test_lists_in_folders_that_cannot_be_read(locked, tmp_path):
+    """The lists of a corpus are searched, and an enrolment list that is not found is no error."""
+    place = tmp_path / ASV
+    make_files(tmp_path, [f"{ASV}/inner/a.txt"])
+    enrolment = "LA_0001 LA_E_1,LA_E_2\n"
+    (place / "ASVspoof2019.LA.asv.dev.female.trn.txt").write_text(enrolment)
+    assert enrolment_files(tmp_path, "dev") == {"LA_E_1", "LA_E_2"}
+    assert len(look_for_lists([tmp_path], tmp_path / "none").lists) == 2
+    for folder, search in (
+        (place, lambda: enrolment_files(tmp_path, "dev")),
+        (place / "inner", lambda: look_for_lists([tmp_path], tmp_path / "none")),
+    ):
+        # A search may add a slash.
+        locked.update({str(folder), f"{folder}/"})
+        with pytest.raises(InputError, match="this folder cannot be read"):
+            search()
+        locked.clear()
 
 
 def test_links_without_end(tmp_path, capsys):

@@ -168,7 +168,7 @@ def test_average_refuses(files, capsys):
         ("s.txt --far x", "--far: expected a number, found 'x'."),
         ("s.txt --worst 1.5", "--worst: expected a whole number, found '1.5'."),
         ("s.txt --eer corn", "--eer: expected one of interpolated, corner, grid, found 'corn'."),
-        ("no/such.txt", "no/such.txt: No such file or directory."),
+        ("no/such.txt", "no/such.txt: there is no such file."),
     ],
 )
 def test_errors_of_words(words, message, files, capsys):

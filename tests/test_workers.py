@@ -3,6 +3,7 @@
 A training saves before it ends.
 """
 
+import errno
 import mmap
 import multiprocessing.connection
 import os
@@ -154,6 +155,21 @@ def test_a_killed_worker_ends_an_evaluation(vectors, tmp_path, program, monkeypa
     code, _, err = program(*words, "--test_list", vectors / "trials.txt", "--test_path", vectors)
     assert code == 2 and "SIGKILL" in err and "Traceback" not in err
     assert not (tmp_path / "scores.txt").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EAGAIN])
+def test_workers_that_cannot_be_started(number, vectors, tmp_path, program, monkeypatch):
+    """Their queues are locked by files in the shared memory. The system may refuse a process."""
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(torch.multiprocessing, "Queue", refuse)
+    code, _, err = program(*run_words(vectors, tmp_path / "run"))
+    assert code == 2 and err.count("\n") == 1
+    assert "--nDataLoaderThread 2: the loader processes cannot be started" in err
+    assert os.strerror(number) in err
 
 
 def limit_shared_memory(monkeypatch, free):
