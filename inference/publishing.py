@@ -104,7 +104,7 @@ def publish(options: argparse.Namespace, state: dict | None) -> None:
     with written_beside(folder, files) as part:
         require_same_network(part, net, config)
         # Somebody may have put files there in the meantime.
-        check_folder(folder)
+        check_folder(folder, options)
         move_files(part, folder, files)
     log_result(folder, files, card)
 

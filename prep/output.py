@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -86,12 +87,32 @@ def audio_bytes(x: np.ndarray, format: str) -> memoryview:
     where the exception of a signal handler would be printed and lost.
     """
     data = io.BytesIO()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
+    with waiting_signals():
         soundfile.write(data, x, SAMPLE_RATE, subtype="PCM_16", format=format)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return data.getbuffer()
+
+
+@contextlib.contextmanager
+def waiting_signals() -> Iterator[None]:
+    """Context at whose end the signals of STOPS act that came in the meantime.
+
+    A mask would not suffice: the system may deliver a signal to any thread. Python runs handlers in
+    the main thread alone, so other threads need nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {}
+    for number in STOPS:
+        before[number] = signal.signal(number, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in received:
+        signal.raise_signal(number)
 
 
 def check_words(names: Iterable[str], place: object) -> None:

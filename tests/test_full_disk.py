@@ -80,4 +80,4 @@ def test_the_remedy_of_tune_threshold_is_space(tmp_path, capsys):
     image.symlink_to("/dev/full")
     assert tuneThreshold.main([str(tmp_path / "scores.txt"), "--det", str(image)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"error: {image}: No space left on device. Free some space")
+    assert err.startswith(f"error: {image}: the result cannot be written (No space left on device)")

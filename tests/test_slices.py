@@ -322,7 +322,7 @@ def test_command(tmp_path, monkeypatch, capsys):
         ),
         ("--by b --table ragged", r"ragged:3: expected 2 columns \(a, b\), found 3: 's1 2 3'"),
         ("--by b --table twice", "twice:3: expected one line for s1, found another"),
-        ("--by b --table none", "No such file"),
+        ("--by b --table none", "none: there is no such file"),
         ("--by b --table empty", "empty: expected lines .*, found an empty file"),
         ("--worst 0", "--worst: expected at least 1, found 0"),
         ("--by b --table short --bins nan", "--bins: expected finite numbers"),
