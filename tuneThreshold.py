@@ -184,8 +184,7 @@ def run_apply(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Calibrates scores files, and prints the metrics if the trials have labels."""
     path = calibrated_path(args)
     read, more = calibration_commands.apply_file(args, path)
-    log.info("log-likelihood ratios: %s", path)
-    show_written(args, parser, path, read.labels)
+    show_written(args, parser, "log-likelihood ratios", path, read.labels)
     for line in more:
         log.info("%s", line)
 
@@ -205,21 +204,20 @@ def run_score(args: argparse.Namespace, parser: ScoresParser) -> None:
     trials, crops = embedding_lists().read_tested(args.list, args.embeddings)
     scores = trial_scores(backend, crops, trials.models, trials.files, trials.enrol, trials.test)
     write_scores(args.output, trials.lines, scores)
-    log.info("scores: %s", args.output)
-    show_written(args, parser, args.output, trials.label)
+    show_written(args, parser, "scores", args.output, trials.label)
 
 
 def run_average_scores(args: argparse.Namespace, parser: ScoresParser) -> None:
     """Averages scores files, and prints the metrics if the trials have labels."""
     read = calibration_commands.average_scores(args.scores, args.output)
-    log.info("scores: %s", args.output)
-    show_written(args, parser, args.output, read.labels)
+    show_written(args, parser, "scores", args.output, read.labels)
 
 
 def show_written(
-    args: argparse.Namespace, parser: ScoresParser, path: str, labels: np.ndarray | None
+    args: argparse.Namespace, parser: ScoresParser, kind: str, path: str, labels: np.ndarray | None
 ) -> None:
-    """Prints the metrics of the scores file `path` if its trials have labels."""
+    """Prints the kind and the path of written scores, and their metrics if there are labels."""
+    log.info("%s: %s", kind, path)
     if labels is None:
         log.info("The trials have no labels, so there are no metrics.")
         return
@@ -303,8 +301,10 @@ def draw_det(args: argparse.Namespace, first: str, curves: dict, bands: dict) ->
     except (OSError, InputError) as error:
         if args.det:
             raise
-        problem = f"{image}: {error.strerror}." if isinstance(error, OSError) else error
-        log.warning("warning: no DET plot: %s Give --det FILE.", problem)
+        problem = str(error)
+        if isinstance(error, OSError):
+            problem = f"{image}: {error.strerror}. Give --det FILE."
+        log.warning("warning: no DET plot: %s", problem)
         return
     log.info("DET plot: %s", image)
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 log = logging.getLogger(__name__)
-
-
 # Odd multiple of the golden ratio. So a pair of numbers below 2^31 has a number of its own, and a
 # pair of hashes nearly always.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)

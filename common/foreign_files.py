@@ -9,7 +9,7 @@ import os
 import pickle
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from common.errors import InputError, file_problem
@@ -117,3 +117,13 @@ class BoundedUnpickler(PythonUnpickler):
             return function(*arguments)
 
         return function if isinstance(function, type) else counted
+
+
+def are_numbers(values: Iterable[object]) -> bool:
+    """Whether values of a JSON file are numbers, and not texts or true and false."""
+    return all(type(value) in (int, float) for value in values)
+
+
+def are_texts(values: object) -> bool:
+    """Whether a value of a JSON file is a list of texts."""
+    return isinstance(values, list) and all(type(value) is str for value in values)

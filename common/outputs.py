@@ -54,14 +54,14 @@ def is_same_file(path: str | Path, other: str | Path) -> bool:
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
-def remove_link(part: str | Path) -> None:
-    """Removes a link in the place of a temporary file.
+def remove_link(path: str | Path) -> None:
+    """Removes a link in the place of a file that is to be written.
 
-    Opening the temporary file would follow the link, and change the file of somebody else. A link
-    to a device stays.
+    Opening the file would follow the link, and change the file of somebody else. A link to a device
+    stays.
     """
-    if os.path.islink(part) and not is_special(part):
-        os.unlink(part)
+    if os.path.islink(path) and not is_special(path):
+        os.unlink(path)
 
 
 def input_files(options: Mapping[str, object], outputs: Iterable[str]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ COMMAND = "command.txt"
 LOG = "log.jsonl"
 # Scores of the first list of trials.
 SCORES = "result/scores.txt"
+TENSORBOARD = "tensorboard"
 CHECKPOINTS = "model"
 # The checkpoint that the run resumes from.
 LAST_CHECKPOINT = "model/last.model"

@@ -133,7 +133,8 @@ def files_to_embed(options: argparse.Namespace) -> tuple[Any, dict[str, Path], A
         )
     for path in existing:
         check_output(f"--output {target[path]}", target[path], {}, is_array)
-    missing = [path for path in paths if not target[path].exists()]
+    embedded = {*existing}
+    missing = [path for path in paths if path not in embedded]
     known = source.eval_dataset(existing[:1], root, options) if existing else None
     return source.eval_dataset(missing, root, options), target, known, len(existing)
 

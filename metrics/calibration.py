@@ -12,14 +12,14 @@ where the ratios are most exact.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
-from common.foreign_files import foreign_file
+from common.foreign_files import are_numbers, are_texts, foreign_file
 from common.pipes import read_bytes
 from common.writing import write_atomically
 from metrics.llr import logit
@@ -174,16 +174,6 @@ def is_valid(found: Calibration) -> bool:
     if not found.inputs or len(found.inputs) != len(found.weights):
         return False
     return are_texts(found.inputs) and are_texts(found.trained_on)
-
-
-def are_numbers(values: Iterable[object]) -> bool:
-    """Whether values of a JSON file are numbers, and not texts or true and false."""
-    return all(type(value) in (int, float) for value in values)
-
-
-def are_texts(values: object) -> bool:
-    """Whether a value of a JSON file is a list of texts."""
-    return isinstance(values, list) and all(type(value) is str for value in values)
 
 
 def read_inputs(

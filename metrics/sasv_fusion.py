@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from common.errors import InputError
-from common.foreign_files import foreign_file
+from common.foreign_files import are_numbers, are_texts, foreign_file
 from common.pipes import read_bytes
 from common.trial_kinds import SPOOF, TRIAL_KINDS
 from common.writing import write_atomically
-from metrics.calibration import SMOOTHING, are_numbers, are_texts, check_scores_differ
+from metrics.calibration import SMOOTHING, check_scores_differ
 from metrics.rates import eer, error_rates
 from metrics.sasv import NotDefined, a_dcf, adcf_weights, groups_of
 from metrics.scores import Scores, read_cm_scores, read_scores

@@ -21,12 +21,7 @@ from corpus.rows import read_text_lines
 from prep.constants import TRAIN_LIST, TRIALS
 from prep.joining import Joined, Joining, SpeakerPaths, join_speaker
 from prep.obtain import Request, obtain
-from prep.output import (
-    report_failures,
-    require_folder,
-    write_lists,
-    write_long_list,
-)
+from prep.output import report_failures, require_folder, write_lists, write_long_list
 from prep.trees import speakers_of_tree
 from prep.workers import in_parallel
 
@@ -281,7 +276,7 @@ def write_trial_lists(root: Path) -> None:
         for label, name, file in trial_rows(tree, evaluation):
             yield f"{name} {file} {WORDS[label]}\n".encode()
 
-    write_long_list(root / TRIALS, joined_lines)
+    write_long_list(root / TRIALS, joined_lines())
     warn_about_count("trials in trials.lst", counts.total())
     log.info(
         "Wrote %s with %s target trials and %s non-target trials of %s enrolments.",
@@ -293,7 +288,7 @@ def write_trial_lists(root: Path) -> None:
     if evaluation.parts:
         lines = [f"{name} {','.join(files)}" for name, files in evaluation.parts.items()]
         write_lists({root / SEPARATE_ENROLMENT: lines})
-        write_long_list(root / SEPARATE_TRIALS, separate_lines)
+        write_long_list(root / SEPARATE_TRIALS, separate_lines())
         log.info(
             "Wrote %s, the same trials with the separate files of each enrolment in %s.",
             root / SEPARATE_TRIALS,

@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -159,15 +159,15 @@ def write_lists(lists: Mapping[Any, Iterable[str]]) -> None:
         write_atomically(path, text)
 
 
-def write_long_list(path: Path, lines: Callable[[], Iterator[bytes]]) -> None:
-    """Writes the lines that a function yields as a text file, and never holds all of them.
+def write_long_list(path: Path, lines: Iterator[bytes]) -> None:
+    """Writes the lines that an iterator yields as a text file, and never holds all of them.
 
     Nothing is written if the file has these lines already. Raises InputError if it has other lines.
     """
     if path.exists() and not is_special(path):
-        require_new_or_equal(path, lines())
+        require_new_or_equal(path, lines)
     else:
-        write_atomically(path, lines())
+        write_atomically(path, lines)
 
 
 def require_new_or_equal(path: Path, lines: Iterable[bytes]) -> None:

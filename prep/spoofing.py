@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import InputError
+from common.outputs import remove_link
 from common.trial_kinds import BONA_FIDE, SPOOF
 from corpus.files import check_present, find_files
 from corpus.line_formats import PROTOCOL_FORMATS, TRAIN_FORMATS, attack_of
@@ -255,9 +256,8 @@ def link_of(part: CorpusList, path: Path, protocols: Path) -> Path:
     link = protocols / (part.link or path.name)
     if part.convert:
         lines = [*protocol_lines_of(path)]
-        if link.is_symlink():
-            # Writing through the link would change the list of the corpus.
-            link.unlink()
+        # Writing through the link would change the list of the corpus.
+        remove_link(link)
         write_lists({link: lines})
     else:
         place_link(path, link)

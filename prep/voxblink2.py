@@ -50,7 +50,7 @@ def make_voxblink2_list(folder: Path, output: Path, min_files: int = 1) -> None:
     """
     counts: Counter = Counter()
     lines = voxblink2_lines(folder, min_files, counts)
-    write_long_list(output, lambda: checked_lines(folder, lines))
+    write_long_list(output, checked_lines(folder, lines))
     log.info(
         "Wrote %s with %s speakers and %s files. The release has %s speakers.",
         output,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError, naming
-from common.run_paths import LOG
+from common.run_paths import LOG, TENSORBOARD
 from common.writing import write_atomically
 from metrics.summary import SasvSummary, Summary
 from report.det import plot_det
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-# In the run folder.
-FOLDER = "tensorboard"
 # The projector shows at most this number of embeddings.
 EMBEDDINGS = 1000
 PROJECTOR = """embeddings {
@@ -54,7 +52,7 @@ def open_board(run_folder: Path) -> SummaryWriter:
 
     A run that has no TensorBoard folder yet gets the events of the complete log.
     """
-    folder = run_folder / FOLDER
+    folder = run_folder / TENSORBOARD
     log = run_folder / LOG
     lines = []
     if log.exists():

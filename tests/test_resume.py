@@ -22,7 +22,7 @@ from training.resume import position_now
         (["--lr_decay", 0.5, "--spec_augment"], "--lr_decay 0.5, --spec_augment True"),
     ],
 )
-def test_a_run_that_has_ended_refuses_changes_of_its_updates(words, shown, run, refused):  # noqa: F811
+def test_a_run_that_has_ended_refuses_changes(words, shown, run, refused):  # noqa: F811
     message = refused(run, *words)
     assert (
         f"error: {run}/model/last.model: this run has ended at step 12, so that {shown} would"
@@ -47,7 +47,7 @@ def test_a_run_that_has_ended_accepts_what_no_update_depends_on(run, corpus, pro
 @pytest.mark.parametrize(
     ("name", "value", "before"), [("init_w", "20.0", "10.0"), ("init_b", "-1.0", "-5.0")]
 )
-def test_first_values_of_learned_weights_are_refused(name, value, before, run, refused):  # noqa: F811
+def test_first_values_of_weights_are_refused(name, value, before, run, refused):  # noqa: F811
     """They are learned since the run began, so the option would change nothing."""
     message = refused(run, "--max_epoch", 3, f"--{name}", value)
     assert f"--{name} {value} contradicts {run}/model/last.model" in message

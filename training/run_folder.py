@@ -17,6 +17,7 @@ import torch
 
 import distributed
 from common.errors import InputError, naming
+from common.foreign_files import are_numbers
 from common.outputs import check_output, input_files
 from common.run_paths import (
     BEST_CHECKPOINT,
@@ -27,12 +28,12 @@ from common.run_paths import (
     LOG,
     NUMBERED_CHECKPOINTS,
     SCORES,
+    TENSORBOARD,
 )
 from common.writing import remove_parts, write_atomically
 from inference.evaluation import path_of_list, path_of_part
 from inference.score_paths import OUTPUTS
 from inference.trial_lists import lists_and_roots
-from metrics.calibration import are_numbers
 from metrics.own_files import is_scores
 from network.checkpoints import read_run, write_checkpoint
 from options.run_options import config_text
@@ -120,7 +121,7 @@ class RunFolder:
     def claim(self) -> None:
         """Raises InputError if the folder belongs to another program or to a running process."""
         scores = scores_of_run(self.options)
-        board = [self.path / tensorboard.FOLDER] if self.options.tensorboard else []
+        board = [self.path / TENSORBOARD] if self.options.tensorboard else []
         require_own_files(self.path, [*scores, *board])
         inputs = input_files(vars(self.options), OUTPUTS)
         for path in scores:
