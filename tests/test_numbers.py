@@ -177,7 +177,7 @@ def words_of(world, place, option, value):
         words["eca_c"] = 64
     if words["model"].startswith("WavLM"):
         words["ssl_size"] = "tiny"
-    if name.startswith(("sasv", "cm_")):
+    if name.startswith(("sasv", "cm_", "adcf")):
         words["train_list"] = "spoofed.txt"
     words |= NEEDED.get(option.name, {}) | {"save_path": "run"}
     words.pop(option.name, None)
